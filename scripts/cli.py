@@ -1,0 +1,124 @@
+"""What every script shares: the Hydra entry, one-line errors with exit status 2, the run folder's record."""
+
+import functools
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import conf
+from supernet.errors import InputError
+from supernet.files import read_json, write_json
+
+CONFIG_DIR = str(Path(conf.__file__).parent)
+RECORD_NAME = "run.json"
+RECORDED_PACKAGES = ("litepose-ofa", "torch", "numpy", "optuna", "ray", "onnxruntime")
+
+
+def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make a Hydra app of a function that takes the composed config.
+
+    Errors that a user can mend (``InputError``, files and disks, config overrides) end the process with one line on
+    standard error and status 2; anything else is a bug and keeps its traceback.
+    """
+
+    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+        app = hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(task)
+
+        @functools.wraps(task)
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets exceptions through to the lines below
+            try:
+                app()
+            except KeyboardInterrupt:
+                logging.shutdown()
+                print("interrupted; the same command goes on from here", file=sys.stderr)
+                sys.exit(130)
+            except InputError as error:
+                _fail(str(error))
+            except OSError as error:
+                _fail(f"{error.filename or config_name}: {error.strerror or error}")
+            except (HydraException, OmegaConfBaseException) as error:
+                _fail(str(error))
+
+        return main
+
+    return decorate
+
+
+def run_folder() -> Path:
+    """Return the output folder of the current Hydra run."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def start_run(cfg: DictConfig, *, ignore: tuple[str, ...] = ()) -> Path:
+    """Record config, versions, seed and commit in the run folder; refuse a folder that another config began.
+
+    Args:
+        cfg: The composed config.
+        ignore: Top-level keys that may change between two starts of the same run (where it logs, how many threads).
+
+    Raises:
+        InputError: If the folder's record has other settings; the message names the first that differ.
+    """
+    folder = run_folder()
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    settings = {str(key): value for key, value in config.items() if key not in ignore}
+    record = folder / RECORD_NAME
+    if record.exists():
+        refuse_other_settings(folder, read_json(record)["config"], settings)
+        return folder
+    write_json(
+        record,
+        {
+            "config": settings,
+            "versions": {package: version(package) for package in RECORDED_PACKAGES},
+            "python": sys.version.split()[0],
+            "commit": _commit(),
+            "overrides": list(HydraConfig.get().overrides.task),
+        },
+    )
+    return folder
+
+
+def refuse_other_settings(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` naming up to three settings that differ between a run folder's record and this start."""
+    old, new = dict(_flatten(before)), dict(_flatten(now))
+    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    if changed:
+        shown = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:3])
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise InputError(f"{folder} holds a run with other settings ({shown}{more}); set hydra.run.dir or remove it")
+
+
+def _flatten(value: object, prefix: str = "") -> list[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        return [pair for key, item in value.items() for pair in _flatten(item, f"{prefix}{key}.")]
+    return [(prefix.rstrip("."), value)]
+
+
+def _commit() -> str | None:
+    """Return the git commit of the source tree, or None where there is none."""
+    here = Path(__file__).parent
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return answer.stdout.strip() or None
+
+
+def _fail(message: str) -> NoReturn:
+    logging.shutdown()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,1 @@
+"""The weight-sharing LitePose supernet: architectures, networks, data, training, evaluation, export."""
