@@ -1,0 +1,1 @@
+"""Hydra configs: one entry file a script, and the groups they choose from."""

@@ -1,5 +1,6 @@
 """The search space: every choice an architecture may make, in one value."""
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ class StageSpace:
 class SearchSpace:
     """All architectures that a supernet contains.
 
-    Every tuple of choices ascends, so index 0 is the smallest. Presets: ``litepose`` (the default), ``litepose_released``
-    (what the LitePose authors searched, 245,760 architectures) and ``tiny`` (trains on two CPU cores in minutes).
+    Every tuple of choices ascends, so index 0 is the smallest. Presets: ``litepose``, ``litepose_released`` (what the
+    LitePose authors searched, 245,760 architectures) and ``tiny`` (trains on two CPU cores in minutes).
 
     Raises:
         InputError: If a list of choices is empty, unsorted, or holds an impossible value; the message names it.
@@ -57,7 +58,7 @@ class SearchSpace:
         for field, choices in self._choice_lists():
             if not choices or any(type(choice) is not int for choice in choices):
                 raise InputError(f"space {self.name!r}: {field} is {choices!r}; it must be a list of integers")
-            if any(a >= b for a, b in zip(choices, choices[1:], strict=False)):
+            if any(a >= b for a, b in itertools.pairwise(choices)):
                 raise InputError(f"space {self.name!r}: {field} is {list(choices)}; it must ascend")
         self.smallest()  # an Arch refuses impossible values and names them
         self.largest()

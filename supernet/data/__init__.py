@@ -1,0 +1,1 @@
+"""Keypoint datasets on disk: skeletons, COCO-format folders, rendered people, augmentation."""
