@@ -1,0 +1,42 @@
+"""Batch-norm statistics of one subnet: reset, then the cumulative average over calibration batches.
+
+Source: Yu & Huang, Universally Slimmable Networks (arXiv:1903.05134), section 3.3.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
+    """Replace running means and variances by their equal-weight averages over ``batches``; leave the model in eval mode.
+
+    Args:
+        model: A static network.
+        batches: Images (B, 3, H, W), of equal B, at the size that the network will see.
+
+    Returns:
+        Number of images used.
+
+    Raises:
+        ValueError: If there is no batch.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch then keeps the cumulative average
+        norm.train()
+    count = 0
+    for images in batches:
+        model(images)
+        count += len(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+    if count == 0:
+        raise ValueError("BN recalibration needs at least one batch")
+    return count

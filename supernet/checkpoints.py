@@ -1,0 +1,185 @@
+"""Weights on disk: supernets and subnets as safetensors with their description, and files of others read in.
+
+Nothing that is loaded here can execute code: safetensors, or ``torch.load`` with ``weights_only=True``.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from supernet.arch import Arch
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.errors import InputError
+from supernet.files import replacing
+from supernet.litepose import LitePose
+from supernet.space import SearchSpace
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "litepose-ofa 1"
+UNUSED_PUBLISHED = re.compile(r"\.Linear[35]x[35]\.(weight|bias)$")
+KERNEL_MATRIX = re.compile(r"\.matrix_\d+to\d+$")
+
+
+def save_supernet(path: Path | str, supernet: LitePoseSupernet, info: Mapping[str, Any] | None = None) -> None:
+    """Write a supernet's weights, space and keypoint count; ``info`` is any JSON that describes where it came from."""
+    description = {"kind": "supernet", "space": supernet.space.to_dict(), "num_keypoints": supernet.num_keypoints}
+    _save(path, supernet, description | {"info": dict(info or {})})
+
+
+def save_subnet(path: Path | str, subnet: LitePose, info: Mapping[str, Any] | None = None) -> None:
+    """Write a static network's weights, architecture and keypoint count."""
+    description = {"kind": "subnet", "arch": subnet.arch.to_dict(), "num_keypoints": subnet.num_keypoints}
+    _save(path, subnet, description | {"info": dict(info or {})})
+
+
+def load_supernet(path: Path | str) -> LitePoseSupernet:
+    """Read a supernet that ``save_supernet`` wrote; in eval mode.
+
+    Raises:
+        InputError: If the file is missing, damaged, or holds something else.
+    """
+    description = read_description(path)
+    if description["kind"] != "supernet":
+        raise InputError(f"{path}: holds a {description['kind']}, not a supernet")
+    supernet = LitePoseSupernet(SearchSpace.from_dict(description["space"]), description["num_keypoints"])
+    load_weights(supernet, path)
+    return supernet.eval()
+
+
+def load_subnet(path: Path | str) -> LitePose:
+    """Read a static network that ``save_subnet`` wrote; in eval mode.
+
+    Raises:
+        InputError: If the file is missing, damaged, or holds something else.
+    """
+    description = read_description(path)
+    if description["kind"] != "subnet":
+        raise InputError(f"{path}: holds a {description['kind']}, not a subnet")
+    subnet = LitePose(Arch.from_dict(description["arch"]), description["num_keypoints"])
+    load_weights(subnet, path)
+    return subnet.eval()
+
+
+def read_description(path: Path | str) -> dict[str, Any]:
+    """Return what a file of ours says about itself: kind, space or arch, num_keypoints, info.
+
+    Raises:
+        InputError: If the file is missing, damaged, or not ours.
+    """
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path}: was not written by this project (format {metadata.get('format')!r})")
+    description: dict[str, Any] = json.loads(metadata["description"])
+    return description
+
+
+def load_weights(model: nn.Module, path: Path | str) -> None:
+    """Load weights of the same architecture or space into a model: our files, and the published LitePose files.
+
+    A ``.safetensors`` file or a torch file; the dict may be wrapped in ``state_dict``, keys may begin with ``module.``
+    or ``1.``. The published supernets' ``Linear5x5`` and ``Linear3x3`` were never used by their authors and are left
+    out; a supernet's kernel matrices that a file lacks stay as they are.
+
+    Args:
+        model: A ``LitePose`` or a ``LitePoseSupernet``.
+        path: The file.
+
+    Raises:
+        InputError: If the file is missing, damaged or not plain tensors, or if its names or shapes are not the model's.
+    """
+    weights = _plain_names(_read_tensors(Path(path)))
+    unused = [name for name in weights if UNUSED_PUBLISHED.search(name)]
+    for name in unused:
+        del weights[name]
+    if unused:
+        logger.info("%s: left out %d Linear5x5/Linear3x3 tensors, which no published network uses", path, len(unused))
+    own = model.state_dict()
+    for name, tensor in own.items():
+        if name not in weights and KERNEL_MATRIX.search(name):
+            weights[name] = tensor
+    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if missing or unknown:
+        parts = [f"{what} {names[0]!r} and {len(names) - 1} more" for what, names in _named(missing, unknown)]
+        raise InputError(f"{path}: does not fit the model: it {'; it '.join(parts)}")
+    for name, tensor in own.items():
+        if weights[name].shape != tensor.shape:
+            shapes = f"{tuple(weights[name].shape)}, the model needs {tuple(tensor.shape)}"
+            raise InputError(f"{path}: does not fit the model: {name} has shape {shapes}")
+    model.load_state_dict(weights)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of all weights and statistics, names included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _save(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": FORMAT, "description": json.dumps(description)})
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: is damaged or is not a safetensors file ({error})") from None
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        with _opened(path) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    value = read_torch_file(path)
+    if isinstance(value, Mapping) and isinstance(value.get("state_dict"), Mapping):
+        value = value["state_dict"]
+    if not isinstance(value, Mapping) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
+        raise InputError(f"{path}: holds no state dict (a dict of tensors, or one under the key state_dict)")
+    return dict(value)
+
+
+def read_torch_file(path: Path | str) -> Any:
+    """Read a ``torch.save`` file of tensors and plain values.
+
+    Raises:
+        InputError: If the file is missing, damaged, or holds anything that would execute code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError and more for damaged files
+        reason = str(error).strip().split("\n")[0][:160]
+        raise InputError(f"{path}: is damaged or holds more than tensors ({reason})") from None
+
+
+def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Strip the prefixes that data-parallel wrappers leave."""
+    for prefix in ("module.", "1."):
+        if weights and all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def _named(missing: list[str], unknown: list[str]) -> list[tuple[str, list[str]]]:
+    return [(what, names) for what, names in (("lacks", missing), ("has the unknown", unknown)) if names]

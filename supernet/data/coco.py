@@ -1,0 +1,133 @@
+"""COCO-format keypoint datasets on disk: an annotation JSON and a folder of images."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, Self
+
+import cv2
+import numpy as np
+
+from supernet.data.annotations import ByteArray, ImageRecord, read_records
+from supernet.data.skeletons import Skeleton
+from supernet.errors import InputError
+
+__all__ = ["BadImageError", "ImageRecord", "KeypointDataset", "OnBadImage"]
+
+OnBadImage = Literal["error", "skip"]
+
+
+class BadImageError(InputError):
+    """An image file that is missing, does not decode, or is not of the size in the annotations."""
+
+
+class KeypointDataset:
+    """The images of a COCO-format folder with their labelled people.
+
+    Args:
+        annotations_path: The JSON the records came from.
+        images_dir: The folder the images are in.
+        skeleton: The keypoints of the annotations.
+        records: The images.
+        on_bad_image: What a reader of many images does with one that fails: raise, or leave it out.
+    """
+
+    def __init__(
+        self,
+        annotations_path: Path,
+        images_dir: Path,
+        skeleton: Skeleton,
+        records: list[ImageRecord],
+        *,
+        on_bad_image: OnBadImage = "error",
+    ) -> None:
+        self.annotations_path = annotations_path
+        self.images_dir = images_dir
+        self.skeleton = skeleton
+        self.records = records
+        self.on_bad_image = on_bad_image
+
+    @classmethod
+    def load(
+        cls,
+        annotations: Path | str,
+        images: Path | str,
+        skeleton: Skeleton,
+        *,
+        on_bad_image: OnBadImage = "error",
+    ) -> Self:
+        """Read the annotations; images are opened when they are asked for.
+
+        Raises:
+            InputError: If the JSON or the folder is missing, or the JSON is not COCO keypoints of this skeleton.
+        """
+        annotations, images = Path(annotations), Path(images)
+        if on_bad_image not in ("error", "skip"):
+            raise InputError(f"on_bad_image is {on_bad_image!r}; it must be 'error' or 'skip'")
+        records = read_records(annotations, images, skeleton)
+        if not images.is_dir():
+            raise InputError(f"{images}: no such folder of images")
+        return cls(annotations, images, skeleton, records, on_bad_image=on_bad_image)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def read_image(self, index: int) -> ByteArray:
+        """Return one image as RGB, shape (H, W, 3), as stored: annotations disregard the EXIF orientation.
+
+        Raises:
+            BadImageError: If the file is missing, does not decode, or has not the size in the annotations.
+        """
+        record = self.records[index]
+        image = _decode(record.path)
+        height, width = image.shape[:2]
+        if (width, height) != (record.width, record.height):
+            expected = f"{record.width}x{record.height}"
+            raise BadImageError(f"{record.path}: is {width}x{height}; {self.annotations_path} says {expected}")
+        return image
+
+    def ignore_mask(self, index: int) -> ByteArray | None:
+        """Return 1 where nobody labelled the people, 0 elsewhere, shape (H, W); None if there is nothing to ignore."""
+        record = self.records[index]
+        return record.ignore.draw(record.width, record.height) if record.ignore else None
+
+    def subset(self, indices: Iterable[int]) -> Self:
+        """Return the dataset of these images alone."""
+        records = [self.records[index] for index in indices]
+        return type(self)(
+            self.annotations_path, self.images_dir, self.skeleton, records, on_bad_image=self.on_bad_image
+        )
+
+    def first(self, count: int) -> Self:
+        """Return the dataset of the first ``count`` images, or of all if there are fewer."""
+        return self.subset(range(min(count, len(self))))
+
+    def with_people(self) -> Self:
+        """Return the dataset of the images that have a labelled person, which training needs."""
+        return self.subset(index for index, record in enumerate(self.records) if len(record.keypoints))
+
+    def holdout(self, count: int, seed: int) -> tuple[Self, Self]:
+        """Split into the rest and ``count`` held-out images, drawn by the seed; both keep the order of the file.
+
+        Raises:
+            InputError: If the count leaves one of the two empty.
+        """
+        if not 0 < count < len(self):
+            allowed = f"1 to {len(self) - 1}"
+            raise InputError(
+                f"{self.annotations_path}: cannot hold out {count} of {len(self)} images; allowed {allowed}"
+            )
+        held_out = np.zeros(len(self), bool)
+        held_out[np.random.default_rng(seed).permutation(len(self))[:count]] = True
+        return self.subset(np.flatnonzero(~held_out)), self.subset(np.flatnonzero(held_out))
+
+
+def _decode(path: Path) -> ByteArray:
+    try:
+        encoded = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise BadImageError(f"{path}: cannot be read ({error.strerror})") from None
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(encoded, flags) if encoded.size else None
+    if image is None:
+        raise BadImageError(f"{path}: does not decode as an image")
+    return image.astype(np.uint8, copy=False)
