@@ -3,11 +3,14 @@
 import functools
 import logging
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import hydra
@@ -33,21 +36,26 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
     """
 
     def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
-        app = hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(task)
+        @functools.wraps(task)
+        def guarded(cfg: DictConfig) -> None:
+            try:
+                task(cfg)
+            except InputError as error:
+                _fail(str(error))
+            except OSError as error:
+                _fail(f"{error.filename or config_name}: {error.strerror or error}")
+
+        app = hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(guarded)
 
         @functools.wraps(task)
         def main() -> None:
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets exceptions through to the lines below
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its own exceptions through to the lines below
             try:
                 app()
             except KeyboardInterrupt:
                 logging.shutdown()
                 print("interrupted; the same command goes on from here", file=sys.stderr)
                 sys.exit(130)
-            except InputError as error:
-                _fail(str(error))
-            except OSError as error:
-                _fail(f"{error.filename or config_name}: {error.strerror or error}")
             except (HydraException, OmegaConfBaseException) as error:
                 _fail(str(error))
 
@@ -90,6 +98,24 @@ def start_run(cfg: DictConfig, *, ignore: tuple[str, ...] = ()) -> Path:
         },
     )
     return folder
+
+
+@contextmanager
+def stop_requested() -> Iterator[Callable[[], bool]]:
+    """Yield a question whether SIGINT or SIGTERM came; the first only sets the answer, a second acts at once."""
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+    before = {kind: signal.signal(kind, note) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def refuse_other_settings(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

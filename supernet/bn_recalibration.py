@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
-    """Replace running means and variances by their equal-weight averages over ``batches``; leave the model in eval mode.
+    """Replace running statistics by their equal-weight averages over ``batches``; leave the model in eval mode.
 
     Args:
         model: A static network.

@@ -1,9 +1,11 @@
 """MACs, parameters and activation memory of an architecture, in closed form: nothing is built."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from supernet.arch import Arch
-from supernet.operators import Operator, operators_of
+from supernet.operators import Convolution, Operator, operators_of
 
 FLOAT_BYTES = 4
 
@@ -17,7 +19,8 @@ class Complexity:
         macs_as_published: The LitePose paper's count: transposed convolutions at their *output* size (four times too
             much), plus 2 per batch-norm element and 1 per activation element.
         params: Trainable parameters.
-        peak_activation_bytes: Largest sum of float32 feature maps alive at once, batch norm and activation in place.
+        peak_activation_bytes: Largest sum of float32 feature maps alive at once; a map lives from the convolution that
+            writes it to the last that reads it, and batch norm, activation and sums work in place.
     """
 
     macs: int
@@ -43,7 +46,7 @@ def measure_complexity(arch: Arch, num_keypoints: int = 14) -> Complexity:
         macs=sum(operator.macs for operator in operators),
         macs_as_published=sum(_macs_as_published(operator) for operator in operators),
         params=sum(operator.params for operator in operators),
-        peak_activation_bytes=_peak_activation_bytes(operators),
+        peak_activation_bytes=_peak_activation_bytes(arch, operators),
     )
 
 
@@ -56,44 +59,59 @@ def _macs_as_published(operator: Operator) -> int:
     return total
 
 
-def _peak_activation_bytes(operators: list[Operator]) -> int:
-    """Walk the network; maps that a fusion deconv or a head reads later stay alive until then."""
-    waiting = _raw_maps(operators)
-    peak = 0
-    for index, operator in enumerate(operators):
-        kept = sum(elements for born, last, elements in waiting if born < index < last)
-        peak = max(peak, kept + _live_elements(operator))
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One convolution: the feature maps it reads, by number, and the elements of the one it writes.
+
+    Map 0 is the image, map i + 1 what step i writes. A sum is made in place, in the step of its last summand.
+    """
+
+    reads: tuple[int, ...]
+    elements: int
+
+
+def _peak_activation_bytes(arch: Arch, operators: list[Operator]) -> int:
+    """Walk the network; a map lives from the step that writes it to the last that reads it, the heads to the end."""
+    steps, heads = _steps(arch, operators)
+    sizes = [operators[0].in_channels * operators[0].resolution ** 2, *(step.elements for step in steps)]
+    last_reader = {number: i for i, step in enumerate(steps) for number in step.reads}
+    last_reader |= dict.fromkeys(heads, len(steps))
+    alive, peak = sizes[0], 0
+    for i, step in enumerate(steps):
+        alive += step.elements
+        peak = max(peak, alive)
+        alive -= sum(sizes[number] for number in set(step.reads) if last_reader[number] == i)
     return peak * FLOAT_BYTES
 
 
-def _raw_maps(operators: list[Operator]) -> list[tuple[int, int, int]]:
-    """Return (index of the maker, index of the last reader, elements) of every map that is read later on."""
-    readers = [i for i, operator in enumerate(operators) if operator.kind in ("fusion_deconv", "head")]
-    last_read: dict[tuple[int, int], int] = {}
-    for i in readers:
-        last_read[operators[i].mid_channels, operators[i].resolution] = i
-    maps = []
+def _steps(arch: Arch, operators: list[Operator]) -> tuple[list[_Step], list[int]]:
+    """Return the convolutions in the order they run, and the numbers of the maps that are the two heads."""
+    steps: list[_Step] = []
+    stage_ends = set(itertools.accumulate((len(stage.blocks) for stage in arch.stages), initial=0))
+    current, fused = 0, 0
+    raw: list[int] = []
+    heads: list[int] = []
     for i, operator in enumerate(operators):
-        following = operators[i + 1] if i + 1 < len(operators) else None
-        stage_ends = following is None or following.kind != "bottleneck" or following.stride == 2
-        if operator.kind in ("stem", "bottleneck") and stage_ends:
-            key = (operator.out_channels, operator.out_resolution)
-            if key in last_read:
-                maps.append((i, last_read[key], operator.out_channels * operator.out_resolution**2))
-    return maps
+        convolutions = operator.convolutions
+        if operator.kind in ("stem", "bottleneck"):
+            current = _run(steps, convolutions, current, summand=current if operator.residual else None)
+            if i in stage_ends:
+                raw.append(current)
+            continue
+        half = len(convolutions) // 2
+        refined = _run(steps, convolutions[:half], current)
+        total = _run(steps, convolutions[half:], raw[3 - fused], summand=refined)
+        if operator.kind == "head":
+            heads.append(total)
+        else:
+            current, fused = total, fused + 1
+    return steps, heads
 
 
-def _live_elements(operator: Operator) -> int:
-    """Return the most elements alive inside one operator: a step's input and output, and what the operator keeps."""
-    size, out = operator.resolution**2, operator.out_resolution**2
-    given = operator.in_channels * size
-    result = operator.out_channels * out
-    if operator.kind == "stem":
-        hidden = operator.mid_channels * out
-        return max(given + hidden, 2 * hidden, hidden + result)
-    if operator.kind == "bottleneck":
-        kept = given if operator.residual else 0
-        hidden_in, hidden_out = operator.mid_channels * size, operator.mid_channels * out
-        return max(given + hidden_in, kept + hidden_in + hidden_out, kept + hidden_out + result)
-    raw = operator.mid_channels * size
-    return given + raw + 2 * result
+def _run(steps: list[_Step], convolutions: Sequence[Convolution], source: int, summand: int | None = None) -> int:
+    """Append a chain of convolutions that starts from a map; return the number of its result, ``summand`` added."""
+    for convolution in convolutions:
+        added = (summand,) if summand is not None and convolution is convolutions[-1] else ()
+        steps.append(_Step((source, *added), convolution.out_channels * convolution.out_size**2))
+        source = len(steps)
+    return source

@@ -31,7 +31,8 @@ def extract_subnet(supernet: LitePoseSupernet, arch: Arch) -> LitePose:
     if not supernet.space.contains(arch):
         raise ValueError(f"architecture {arch.digest} is not in the space {supernet.space.name!r}")
     source = supernet.state_dict()
-    subnet = LitePose(arch, supernet.num_keypoints)
+    with torch.random.fork_rng(devices=[]):  # the initial weights are replaced: they cost the caller no random numbers
+        subnet = LitePose(arch, supernet.num_keypoints)
     reference = next(supernet.parameters())
     subnet.to(device=reference.device, dtype=reference.dtype)
     for name, target in subnet.state_dict().items():

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
@@ -60,8 +60,8 @@ class SearchSpace:
                 raise InputError(f"space {self.name!r}: {field} is {choices!r}; it must be a list of integers")
             if any(a >= b for a, b in itertools.pairwise(choices)):
                 raise InputError(f"space {self.name!r}: {field} is {list(choices)}; it must ascend")
-        self.smallest()  # an Arch refuses impossible values and names them
-        self.largest()
+        for index in range(max(len(choices) for _, choices in self._choice_lists())):
+            self._arch_at(index)  # an Arch refuses impossible values and names them
 
     @classmethod
     def preset(cls, name: str) -> "SearchSpace":
@@ -77,14 +77,23 @@ class SearchSpace:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Build a space from what ``to_dict`` returns (strict: unknown and missing keys are errors)."""
-        top = dict(_checked("space", value, ("name", "image_sizes", "stem_channels", "stages", "deconv_channels")))
-        stage_keys = ("channels", "depths", "kernels", "expansions")
-        stages = tuple(
-            StageSpace(**{key: tuple(stage[key]) for key in stage_keys})
-            for stage in (_checked(f"stages[{s}]", stage, stage_keys) for s, stage in enumerate(top["stages"]))
+        top = _checked("space", value, ("name", "image_sizes", "stem_channels", "stages", "deconv_channels"))
+        if not isinstance(top["name"], str):
+            raise InputError(f"space: name is {top['name']!r}; it must be a text")
+        stages = []
+        for s, stage in enumerate(_listed("stages", top["stages"])):
+            fields = _checked(f"stages[{s}]", stage, ("channels", "depths", "kernels", "expansions"))
+            stages.append(StageSpace(**{key: _listed(f"stages[{s}].{key}", fields[key]) for key in fields}))
+        return cls(
+            name=top["name"],
+            image_sizes=_listed("image_sizes", top["image_sizes"]),
+            stem_channels=_listed("stem_channels", top["stem_channels"]),
+            stages=tuple(stages),
+            deconv_channels=tuple(
+                _listed(f"deconv_channels[{i}]", choices)
+                for i, choices in enumerate(_listed("deconv_channels", top["deconv_channels"]))
+            ),
         )
-        deconvs = tuple(tuple(choices) for choices in top["deconv_channels"])
-        return cls(top["name"], tuple(top["image_sizes"]), tuple(top["stem_channels"]), stages, deconvs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as plain lists and dicts."""
@@ -115,11 +124,11 @@ class SearchSpace:
 
     def smallest(self) -> Arch:
         """Return the architecture with the smallest choice everywhere."""
-        return self._extreme(0)
+        return self._arch_at(0)
 
     def largest(self) -> Arch:
         """Return the architecture with the largest choice everywhere."""
-        return self._extreme(-1)
+        return self._arch_at(-1)
 
     def sample(self, rng: RandomSource) -> Arch:
         """Draw an architecture, every choice uniform and independent."""
@@ -149,17 +158,22 @@ class SearchSpace:
             )
         )
 
-    def _extreme(self, index: int) -> Arch:
+    def _arch_at(self, index: int) -> Arch:
+        """Return the architecture with this index in every list of choices, the last where a list is shorter."""
+
+        def pick(choices: tuple[T, ...]) -> T:
+            return choices[min(index, len(choices) - 1)]
+
         stages = tuple(
             StageArch(
-                stage.channels[index],
+                pick(stage.channels),
                 stride,
-                (BlockArch(stage.expansions[index], stage.kernels[index]),) * stage.depths[index],
+                (BlockArch(pick(stage.expansions), pick(stage.kernels)),) * pick(stage.depths),
             )
             for stage, stride in zip(self.stages, STAGE_STRIDES, strict=True)
         )
-        deconvs = tuple(choices[index] for choices in self.deconv_channels)
-        return Arch(self.image_sizes[index], self.stem_channels[index], stages, deconvs)
+        deconvs = tuple(pick(choices) for choices in self.deconv_channels)
+        return Arch(pick(self.image_sizes), pick(self.stem_channels), stages, deconvs)
 
     def _choice_lists(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield "image_sizes", self.image_sizes
@@ -181,9 +195,15 @@ def round_width(width: float, multiple: int = 8) -> int:
 
 def _checked(where: str, value: Any, names: tuple[str, ...]) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or set(value) != set(names):
-        found = sorted(value) if isinstance(value, Mapping) else type(value).__name__
+        found = list(value) if isinstance(value, Mapping) else type(value).__name__
         raise InputError(f"{where} has {found}; it must have exactly the keys {', '.join(names)}")
     return value
+
+
+def _listed(field: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise InputError(f"space: {field} is {value!r}; it must be a list")
+    return tuple(value)
 
 
 def _scaled_widths(full: int) -> tuple[int, ...]:

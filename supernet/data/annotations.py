@@ -13,13 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as rle_codec
 
 from supernet.data.skeletons import Skeleton
 from supernet.errors import InputError
 from supernet.files import read_json
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
 ByteArray = npt.NDArray[np.uint8]
 
 IMAGE_KEYS = ("id", "file_name", "width", "height")
@@ -32,22 +32,23 @@ class IgnoreRegions:
 
     Attributes:
         polygons: Outlines, shape (P, 2) each: x, y in image pixels. Boxes are outlines too.
-        rles: Masks of the whole image in the compressed form of pycocotools.
+        runs: Masks of the whole image as COCO's run lengths: pixels outside, inside, outside and so on, by columns.
     """
 
     polygons: tuple[FloatArray, ...] = ()
-    rles: tuple[Mapping[str, Any], ...] = ()
+    runs: tuple[IntArray, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.polygons or self.rles)
+        return bool(self.polygons or self.runs)
 
     def draw(self, width: int, height: int) -> ByteArray:
-        """Return the regions as a mask, shape (height, width): 1 inside, 0 outside."""
+        """Return the regions as a mask, shape (height, width): 1 inside and on the outline, 0 outside."""
         mask = np.zeros((height, width), np.uint8)
         for polygon in self.polygons:
             cv2.fillPoly(mask, [np.rint(polygon - 0.5).astype(np.int32)], 1)  # cv2 has pixel centres at integers
-        for rle in self.rles:
-            np.maximum(mask, rle_codec.decode(rle), out=mask)
+        for runs in self.runs:
+            inside = np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs)
+            mask |= inside.reshape(width, height).T
         return mask
 
 
@@ -85,7 +86,7 @@ def read_records(annotations: Path, images: Path, skeleton: Skeleton) -> list[Im
         pictures = _pictures(content["images"])
         people: dict[int, list[FloatArray]] = defaultdict(list)
         unlabelled: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-        for position, annotation in enumerate(content["annotations"]):
+        for position, annotation in enumerate(_entries("annotations", content["annotations"])):
             image_id, keypoints = _person(f"annotations[{position}]", annotation, skeleton)
             if image_id not in pictures:
                 raise InputError(f"annotation {annotation['id']} is of the unknown image {image_id}")
@@ -93,6 +94,7 @@ def read_records(annotations: Path, images: Path, skeleton: Skeleton) -> list[Im
                 unlabelled[image_id].append(annotation)
             else:
                 people[image_id].append(keypoints)
+        regions = {image_id: _ignore_regions(entries, pictures[image_id]) for image_id, entries in unlabelled.items()}
     except InputError as error:
         raise InputError(f"{annotations}: {error}") from None
     nobody = np.zeros((0, skeleton.num_keypoints, 3), np.float32)
@@ -104,19 +106,25 @@ def read_records(annotations: Path, images: Path, skeleton: Skeleton) -> list[Im
             width=picture["width"],
             height=picture["height"],
             keypoints=np.stack(people[image_id]) if image_id in people else nobody,
-            ignore=_ignore_regions(unlabelled[image_id], picture) if image_id in unlabelled else nothing,
+            ignore=regions.get(image_id, nothing),
         )
         for image_id, picture in pictures.items()
     ]
 
 
-def _pictures(images: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+def _entries(key: str, value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise InputError(f"{key!r} is not a list")
+    return value
+
+
+def _pictures(images: object) -> dict[int, Mapping[str, Any]]:
     """Return the image entries by id."""
-    if not isinstance(images, Sequence) or not images:
-        raise InputError("'images' must be a list of at least one image")
     pictures: dict[int, Mapping[str, Any]] = {}
-    for position, picture in enumerate(images):
+    for position, picture in enumerate(_entries("images", images)):
         _require_keys(f"images[{position}]", picture, IMAGE_KEYS)
+        if type(picture["id"]) is not int:
+            raise InputError(f"images[{position}] has the id {picture['id']!r}; it must be an integer")
         if picture["id"] in pictures:
             raise InputError(f"two images have the id {picture['id']}")
         for side in ("width", "height"):
@@ -125,6 +133,8 @@ def _pictures(images: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any
                     f"image {picture['id']} has the {side} {picture[side]!r}; it must be a positive integer"
                 )
         pictures[picture["id"]] = picture
+    if not pictures:
+        raise InputError("'images' is empty")
     return pictures
 
 
@@ -147,26 +157,53 @@ def _person(where: str, annotation: Mapping[str, Any], skeleton: Skeleton) -> tu
 def _ignore_regions(annotations: Iterable[Mapping[str, Any]], picture: Mapping[str, Any]) -> IgnoreRegions:
     """Take each annotation's segmentation, or its box where it has none."""
     polygons: list[FloatArray] = []
-    rles: list[Mapping[str, Any]] = []
+    runs: list[IntArray] = []
     for annotation in annotations:
         segmentation = annotation.get("segmentation")
-        if isinstance(segmentation, Mapping):
-            rles.append(_compressed(segmentation, picture))
-        elif segmentation:
-            outlines = (np.asarray(outline, np.float32).reshape(-1, 2) for outline in segmentation)
-            polygons.extend(outline for outline in outlines if len(outline) > 2)
-        else:
-            x, y, width, height = annotation["bbox"]
-            corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
-            polygons.append(np.array(corners, np.float32))
-    return IgnoreRegions(tuple(polygons), tuple(rles))
+        try:
+            if isinstance(segmentation, Mapping):
+                runs.append(_run_lengths(segmentation, picture))
+            elif segmentation:
+                outlines = (np.asarray(outline, np.float32).reshape(-1, 2) for outline in segmentation)
+                polygons.extend(outline for outline in outlines if len(outline) > 2)
+            else:
+                x, y, width, height = annotation["bbox"]
+                corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+                polygons.append(np.array(corners, np.float32))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"annotation {annotation['id']}: 'segmentation' is neither polygons nor an RLE") from None
+    return IgnoreRegions(tuple(polygons), tuple(runs))
 
 
-def _compressed(rle: Mapping[str, Any], picture: Mapping[str, Any]) -> Mapping[str, Any]:
-    if isinstance(rle["counts"], list):
-        compressed: Mapping[str, Any] = rle_codec.frPyObjects(dict(rle), picture["height"], picture["width"])
-        return compressed
-    return rle
+def _run_lengths(rle: Mapping[str, Any], picture: Mapping[str, Any]) -> IntArray:
+    """Read an RLE, whose counts are a list or, compressed, a string."""
+    counts = rle["counts"]
+    runs = np.array(_decompressed(counts) if isinstance(counts, str) else counts, np.int32)
+    if (runs < 0).any() or runs.sum() != picture["height"] * picture["width"]:
+        raise ValueError("the run lengths are not of this image")
+    return runs
+
+
+def _decompressed(counts: str) -> list[int]:
+    """Decode COCO's compressed run lengths.
+
+    Source: pycocotools, ``rleFrString``. A number is a row of characters of five bits, the lowest first; the sixth bit
+    says that more follow, and the last one's fifth bit is the sign. From the fourth number on, each stands for its
+    difference to the last but one.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode():
+        bits = character - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    return runs
 
 
 def _require_keys(where: str, value: object, keys: Sequence[str]) -> None:

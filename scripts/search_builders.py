@@ -1,0 +1,99 @@
+"""From the composed config to the objects of a search, and where a workspace keeps what they need."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from latency_tables import LatencyTable
+from scripts.builders import build_space, build_subnet_evaluator, plain
+from search.cost import CostModel
+from search.evaluators import AccuracyCache
+from search.evolution import EvolutionSettings
+from search.predictor import AccuracyPredictor
+from search.problem import SearchProblem
+from search.study import StudySettings
+from search.tiers import budget_ms
+from supernet.arch import Arch
+from supernet.errors import InputError
+from supernet.evaluation.subnets import SubnetEvaluator
+
+
+def open_accuracy_cache(cfg: DictConfig) -> AccuracyCache:
+    """Return the workspace's measured accuracies: one file for every device and tier."""
+    return AccuracyCache(Path(cfg.workspace) / "accuracies" / "accuracies.jsonl")
+
+
+def samples_path(cfg: DictConfig) -> Path:
+    """Return where the workspace's samples for the predictor are."""
+    return Path(cfg.workspace) / "accuracies" / "samples.json"
+
+
+def predictor_path(cfg: DictConfig) -> Path:
+    """Return where the workspace's accuracy predictor is."""
+    return Path(cfg.workspace) / "predictor" / "predictor.safetensors"
+
+
+def load_predictor(cfg: DictConfig) -> AccuracyPredictor:
+    """Load the workspace's accuracy predictor.
+
+    Raises:
+        InputError: If there is none, or it is of another space than the config's.
+    """
+    predictor = AccuracyPredictor.load(predictor_path(cfg))
+    predictor.require(space=build_space(cfg))
+    return predictor
+
+
+def build_problem(cfg: DictConfig, num_keypoints: int) -> SearchProblem:
+    """Return the search problem of the config's space, device and budget.
+
+    Raises:
+        InputError: If the tier is unknown, the table does not cover the space, or nothing meets the budget.
+    """
+    budget = find_budget_ms(cfg)
+    table = LatencyTable.load(cfg.device.table)
+    cost = CostModel(build_space(cfg), tables={cfg.device.name: table}, num_keypoints=num_keypoints)
+    return SearchProblem(cost, cfg.device.name, budget)
+
+
+def find_budget_ms(cfg: DictConfig) -> float:
+    """Return ``budget_ms``, or the budget of the tier; a renamed device has no tiers, for they are another device's."""
+    budgets = {cfg.space.name: {cfg.tier: cfg.budget_ms}}
+    if cfg.budget_ms is None:
+        if cfg.device.name != HydraConfig.get().runtime.choices["device"]:
+            raise InputError(f"device {cfg.device.name} has no budgets of its own; give budget_ms=<milliseconds>")
+        budgets = plain(cfg.device.budgets_ms)
+    return budget_ms(budgets, device=cfg.device.name, space=cfg.space.name, tier=cfg.tier)
+
+
+def build_study_settings(cfg: DictConfig) -> StudySettings:
+    """Return the sizes of the outer loop."""
+    return StudySettings(first=cfg.search.first, batch=cfg.search.batch, generations=cfg.search.generations)
+
+
+def build_evolution_settings(cfg: DictConfig) -> EvolutionSettings:
+    """Return the settings of the inner loop."""
+    return EvolutionSettings(**plain(cfg.search.evolution))
+
+
+class WorkspaceMeasure:
+    """Measures subnets of the workspace's supernet on the search split; loads it when first asked.
+
+    Args:
+        cfg: The composed config.
+        predictor: Refused, when the supernet is loaded, if it was fitted on another one.
+    """
+
+    def __init__(self, cfg: DictConfig, predictor: AccuracyPredictor) -> None:
+        self._cfg = cfg
+        self._predictor = predictor
+        self._subnets: SubnetEvaluator | None = None
+
+    def __call__(self, arch: Arch) -> float:
+        """Return the AP of a subnet, in [0, 1]."""
+        if self._subnets is None:
+            subnets = build_subnet_evaluator(self._cfg, "search")
+            self._predictor.require(space=subnets.space, identity=subnets.identity)
+            self._subnets = subnets
+        return self._subnets.measure(arch)

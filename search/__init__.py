@@ -1,0 +1,1 @@
+"""The search: genomes, their costs and accuracies, evolution, the study, budgets."""

@@ -1,0 +1,204 @@
+"""Architectures as integer vectors of fixed length: what the search varies, compares and stores.
+
+Legend: n genomes, G genes; a gene is the index of a choice in the space's ascending list, so 0 is the smallest.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
+from supernet.errors import InputError
+from supernet.space import SearchSpace
+
+Genomes = NDArray[np.int8]
+"""Genomes, shape (n, G), or one genome, shape (G,)."""
+
+MOST_CHOICES = int(np.iinfo(np.int8).max)
+
+
+@dataclass(frozen=True, slots=True)
+class StageGenes:
+    """The columns of one stage's genes: its width, its depth, and the kernel and expansion of each block."""
+
+    width: int
+    depth: int
+    kernels: tuple[int, ...]
+    expansions: tuple[int, ...]
+
+    @property
+    def blocks(self) -> slice:
+        """The columns of all blocks' genes."""
+        return slice(self.kernels[0], self.expansions[-1] + 1)
+
+
+class GenomeCodec:
+    """Translate between the architectures of a space and genomes.
+
+    Genes in order: image size; stem; per stage width, depth, then kernel and expansion of each block up to the
+    greatest depth; the three deconvs. A genome is canonical if the genes of dropped blocks are zero: two networks are
+    equal exactly if their canonical genomes are.
+
+    Args:
+        space: The search space.
+
+    Attributes:
+        length: G.
+        names: What each gene chooses, such as ``stage0.block1.kernel``.
+        choices: The values behind each gene's indices.
+        cardinalities: Number of choices of each gene, shape (G,).
+        stages: The columns of each stage's genes.
+        deconvs: The columns of the deconvs' genes.
+        parts: The part of the network that each gene belongs to (0 input and stem, 1 to 4 the stages, 5 the
+            deconvs), shape (G,).
+
+    Raises:
+        InputError: If a choice list of the space is too long for a gene.
+
+    Example:
+        >>> codec = GenomeCodec(SearchSpace.preset("tiny"))
+        >>> codec.decode(codec.encode(codec.space.largest())) == codec.space.largest()
+        True
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        genes = list(_genes(space))
+        self.names = tuple(name for name, _, _ in genes)
+        self.choices = tuple(choices for _, choices, _ in genes)
+        self.parts = np.array([part for _, _, part in genes])
+        self.length = len(genes)
+        self.cardinalities = np.array([len(choices) for choices in self.choices])
+        if self.cardinalities.max() > MOST_CHOICES:
+            raise InputError(f"space {space.name!r} has a list of more than {MOST_CHOICES} choices")
+        column = {name: index for index, name in enumerate(self.names)}
+        self.stages = tuple(
+            StageGenes(
+                column[f"stage{s}.width"],
+                column[f"stage{s}.depth"],
+                tuple(column[f"stage{s}.block{b}.kernel"] for b in range(stage.depths[-1])),
+                tuple(column[f"stage{s}.block{b}.expansion"] for b in range(stage.depths[-1])),
+            )
+            for s, stage in enumerate(space.stages)
+        )
+        self.deconvs = tuple(column[f"deconv{i}"] for i in range(len(space.deconv_channels)))
+        self._index = tuple({value: i for i, value in enumerate(choices)} for choices in self.choices)
+        self._kept = tuple(np.repeat(_kept_blocks(stage.depths), 2, axis=1) for stage in space.stages)
+
+    def encode(self, arch: Arch) -> Genomes:
+        """Return the canonical genome of an architecture, shape (G,).
+
+        Raises:
+            InputError: If a choice is not one of the space's; the message names it.
+        """
+        genome = np.zeros(self.length, np.int8)
+
+        def put(column: int, value: int) -> None:
+            if value not in self._index[column]:
+                allowed = ", ".join(map(str, self.choices[column]))
+                name = self.names[column]
+                raise InputError(f"{name} is {value}; space {self.space.name!r} allows {allowed}")
+            genome[column] = self._index[column][value]
+
+        put(0, arch.image_size)
+        put(1, arch.stem_channels)
+        for genes, stage in zip(self.stages, arch.stages, strict=True):
+            put(genes.width, stage.channels)
+            put(genes.depth, len(stage.blocks))
+            for kernel, expansion, block in zip(genes.kernels, genes.expansions, stage.blocks, strict=False):
+                put(kernel, block.kernel)
+                put(expansion, block.expansion)
+        for column, width in zip(self.deconvs, arch.deconv_channels, strict=True):
+            put(column, width)
+        return genome
+
+    def decode(self, genome: ArrayLike) -> Arch:
+        """Return the architecture of a genome, shape (G,); genes of dropped blocks do not matter."""
+        indices = np.asarray(genome).tolist()
+        value = [choices[index] for choices, index in zip(self.choices, indices, strict=True)]
+        stages = tuple(
+            StageArch(
+                value[genes.width],
+                stride,
+                tuple(
+                    BlockArch(value[expansion], value[kernel])
+                    for kernel, expansion in list(zip(genes.kernels, genes.expansions, strict=True))[
+                        : value[genes.depth]
+                    ]
+                ),
+            )
+            for genes, stride in zip(self.stages, STAGE_STRIDES, strict=True)
+        )
+        return Arch(value[0], value[1], stages, tuple(value[column] for column in self.deconvs))
+
+    def encode_many(self, archs: Iterable[Arch]) -> Genomes:
+        """Return the canonical genomes of architectures, shape (n, G)."""
+        return np.array([self.encode(arch) for arch in archs], np.int8).reshape(-1, self.length)
+
+    def decode_many(self, genomes: Genomes) -> list[Arch]:
+        """Return the architectures of genomes, shape (n, G)."""
+        return [self.decode(genome) for genome in genomes]
+
+    def sample(self, n: int, rng: np.random.Generator) -> Genomes:
+        """Draw canonical genomes, every choice uniform and independent, shape (n, G)."""
+        return self.canonicalise(self.random_genes(n, rng))
+
+    def random_genes(self, n: int, rng: np.random.Generator) -> Genomes:
+        """Draw genes, those of dropped blocks too, shape (n, G)."""
+        return rng.integers(0, self.cardinalities, size=(n, self.length), dtype=np.int8)
+
+    def present(self, genomes: Genomes) -> NDArray[np.bool_]:
+        """Say which genes, shape (n, G), the networks have: those of dropped blocks they have not."""
+        present = np.ones(genomes.shape, np.bool_)
+        for genes, kept in zip(self.stages, self._kept, strict=True):
+            present[:, genes.blocks] = kept[genomes[:, genes.depth]]
+        return present
+
+    def canonicalise(self, genomes: Genomes) -> Genomes:
+        """Return the genomes, shape (n, G), with zeros at the genes of dropped blocks."""
+        return genomes * self.present(genomes)
+
+    def is_valid(self, genomes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Say which rows, shape (n, G), are canonical genomes of this space."""
+        inside = ((genomes >= 0) & (genomes < self.cardinalities)).all(axis=1)
+        valid = np.zeros(len(genomes), np.bool_)
+        rows = genomes[inside].astype(np.int8)
+        valid[inside] = (rows == self.canonicalise(rows)).all(axis=1)
+        return valid
+
+
+def genome_keys(genomes: Genomes) -> NDArray[np.bytes_]:
+    """Return one comparable, sortable key per genome, shape (n,): equal keys are equal genomes."""
+    rows = np.ascontiguousarray(genomes, np.int8)
+    return rows.view(f"S{rows.shape[1]}").ravel()  # padding zeros do not count, and the width is the same for all
+
+
+def distinct(genomes: Genomes, *, seen: Genomes | None = None) -> Genomes:
+    """Return the genomes, shape (n, G), once each, in order of first appearance, without those in ``seen``."""
+    keys = genome_keys(genomes)
+    _, first = np.unique(keys, return_index=True)
+    rows = np.sort(first)
+    if seen is not None:
+        rows = rows[~np.isin(keys[rows], genome_keys(seen))]
+    return genomes[rows]
+
+
+def _genes(space: SearchSpace) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """Yield name, choices and part of the network of every gene."""
+    yield "image_size", space.image_sizes, 0
+    yield "stem", space.stem_channels, 0
+    for s, stage in enumerate(space.stages):
+        yield f"stage{s}.width", stage.channels, s + 1
+        yield f"stage{s}.depth", stage.depths, s + 1
+        for b in range(stage.depths[-1]):
+            yield f"stage{s}.block{b}.kernel", stage.kernels, s + 1
+            yield f"stage{s}.block{b}.expansion", stage.expansions, s + 1
+    for i, widths in enumerate(space.deconv_channels):
+        yield f"deconv{i}", widths, len(space.stages) + 1
+
+
+def _kept_blocks(depths: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which blocks each depth keeps, shape (depths, greatest depth)."""
+    return np.arange(depths[-1]) < np.array(depths)[:, None]

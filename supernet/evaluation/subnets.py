@@ -1,0 +1,130 @@
+"""Measure subnets of a trained supernet: extract, recalibrate BN, predict, AP."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from supernet.arch import Arch
+from supernet.bn_recalibration import recalibrate_batch_norm
+from supernet.checkpoints import weights_digest
+from supernet.data.coco import KeypointDataset
+from supernet.data.loading import SampleRequest, TrainingImages, collate
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
+from supernet.extract import extract_subnet
+from supernet.litepose import LitePose
+
+
+@dataclass
+class Calibration:
+    """The training images that BN statistics are averaged over, not augmented.
+
+    Attributes:
+        dataset: The training split.
+        num_images: How many of it, drawn by the seed; rounded down to whole batches, at least one.
+        batch_size: Images a batch.
+        seed: Seed of the draw.
+    """
+
+    dataset: KeypointDataset
+    num_images: int
+    batch_size: int
+    seed: int = 0
+    _batches: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)
+
+    def batches(self, image_size: int) -> list[Tensor]:
+        """Return the images at one resolution, each (B, 3, image_size, image_size); read once, then kept."""
+        if image_size not in self._batches:
+            self._batches[image_size] = list(self._load(image_size))
+        return self._batches[image_size]
+
+    def _load(self, image_size: int) -> Iterator[Tensor]:
+        images = TrainingImages(self.dataset, augmentation=None)
+        order = np.random.default_rng(self.seed).permutation(len(images))[: self.num_images]
+        size = min(self.batch_size, len(order))
+        for start in range(0, len(order) - size + 1, size):
+            requests = [SampleRequest(int(index), image_size, 0) for index in order[start : start + size]]
+            yield collate([images[request] for request in requests]).images
+
+
+class SubnetEvaluator:
+    """Measures any subnet of one supernet on one split.
+
+    Args:
+        supernet: A trained supernet, on the device to compute on.
+        calibration: Where BN statistics come from.
+        dataset: The split to measure on.
+        settings: How people are predicted.
+        batch_size: Images a batch.
+    """
+
+    def __init__(
+        self,
+        supernet: LitePoseSupernet,
+        calibration: Calibration,
+        dataset: KeypointDataset,
+        *,
+        settings: InferenceSettings,
+        batch_size: int,
+    ) -> None:
+        self.supernet = supernet
+        self.calibration = calibration
+        self.dataset = dataset
+        self.settings = settings
+        self.batch_size = batch_size
+        self.space = supernet.space
+        self.num_keypoints = supernet.num_keypoints
+        self._weights = weights_digest(supernet)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What an accuracy from here was measured on; equal identities give equal accuracies."""
+        split = self.dataset.annotations_path
+        ids = ",".join(str(record.id) for record in self.dataset.records)
+        return {
+            "weights": self._weights,
+            "split": split.stem,
+            "annotations": hashlib.sha256(split.read_bytes() + ids.encode()).hexdigest()[:12],
+            "num_images": len(self.dataset),
+            "bn": {
+                "images": self.calibration.num_images,
+                "batch_size": self.calibration.batch_size,
+                "seed": self.calibration.seed,
+            },
+            "inference": asdict(self.settings),
+        }
+
+    def prepare(self, arch: Arch) -> LitePose:
+        """Cut out a subnet with BN statistics of its own; in eval mode.
+
+        Raises:
+            ValueError: If the architecture is outside the space.
+        """
+        subnet = extract_subnet(self.supernet, arch)
+        device = next(subnet.parameters()).device
+        batches = self.calibration.batches(arch.image_size)
+        recalibrate_batch_norm(subnet, (images.to(device) for images in batches))
+        return subnet
+
+    def evaluate(self, arch: Arch) -> EvaluationResult:
+        """Measure a subnet at its own resolution."""
+        return self.evaluate_prepared(self.prepare(arch))
+
+    def evaluate_prepared(self, subnet: LitePose) -> EvaluationResult:
+        """Measure a network that is ready, as one that ``prepare`` returned."""
+        return evaluate_model(
+            subnet,
+            self.dataset,
+            image_size=subnet.arch.image_size,
+            settings=self.settings,
+            batch_size=self.batch_size,
+            device=next(subnet.parameters()).device,
+        )
+
+    def measure(self, arch: Arch) -> float:
+        """Return the AP of a subnet, in [0, 1]."""
+        return self.evaluate(arch).metrics["AP"]

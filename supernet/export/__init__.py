@@ -1,0 +1,1 @@
+"""Export: a subnet as a folder that runs without this project."""

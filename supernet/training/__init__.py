@@ -1,0 +1,1 @@
+"""Training the supernet: what a step sees, what it minimises, and the loop that survives a kill."""

@@ -1,0 +1,52 @@
+"""Training metrics as JSON lines and for TensorBoard; a resumed run goes on without a gap or a repeat."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from supernet.files import write_text
+
+
+class MetricsLog:
+    """Writes ``metrics.jsonl`` and ``tensorboard/`` in a run folder.
+
+    Args:
+        folder: The run folder.
+        first_step: Step to go on from; what an earlier run wrote at later steps is dropped.
+    """
+
+    def __init__(self, folder: Path, *, first_step: int) -> None:
+        self._path = folder / "metrics.jsonl"
+        kept = [line for line in self._lines() if line["step"] < first_step]
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(folder / "tensorboard", purge_step=first_step)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Append the values of a step."""
+        self._file.write(json.dumps({"step": step, **{name: round(v, 8) for name, v in values.items()}}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._board.close()
+
+    def _lines(self) -> list[dict[str, float]]:
+        lines = []
+        for text in self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []:
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:  # a kill can tear the last line
+                continue
+        return lines

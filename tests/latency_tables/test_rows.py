@@ -1,0 +1,119 @@
+"""The CSV of a table is read strictly: file, line and field are named."""
+
+from pathlib import Path
+
+import pytest
+
+from latency_tables.rows import COLUMNS, OperatorLatency, read_rows, rows_to_csv
+from supernet.errors import InputError
+from supernet.operators import Operator
+
+GOOD = {
+    "kind": "bottleneck",
+    "resolution": "32",
+    "in_channels": "16",
+    "mid_channels": "96",
+    "out_channels": "16",
+    "kernel": "7",
+    "stride": "1",
+    "expansion": "6",
+    "ms": "1.5",
+    "spread_ms": "0.1",
+    "samples": "50",
+}
+STEM = "stem,64,3,32,16,3,2,0,1.25,0,0"
+
+
+def write(path: Path, *lines: str, header: str = ",".join(COLUMNS)) -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def line(**changes: str) -> str:
+    return ",".join({**GOOD, **changes}.values())
+
+
+def test_reads_what_stands_there(tmp_path: Path) -> None:
+    rows = read_rows(write(tmp_path / "t.csv", line(), STEM))
+    assert rows == {
+        Operator("bottleneck", 32, 16, 96, 16, 7, 1, 6): OperatorLatency(1.5, 0.1, 50),
+        Operator("stem", 64, 3, 32, 16, 3, 2): OperatorLatency(1.25, 0.0, 0),
+    }
+
+
+def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
+    header, values = ",".join(reversed(COLUMNS)), ",".join(reversed(line().split(",")))
+    shuffled = read_rows(write(tmp_path / "a.csv", values, header=header))
+    assert shuffled == read_rows(write(tmp_path / "b.csv", line()))
+
+
+def test_rows_are_sorted_in_the_text() -> None:
+    row = OperatorLatency(1.0, 0.0, 1)
+    late, early = (Operator("bottleneck", size, 16, 96, 16, 7, 1, 6) for size in (128, 64))
+    lines = rows_to_csv({late: row, early: row}).splitlines()
+    assert [text.split(",")[1] for text in lines[1:]] == ["64", "128"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("kind", "block", "one of stem, bottleneck, fusion_deconv, head"),
+        ("kind", "", "one of stem"),
+        ("resolution", "0", "an integer from 1"),
+        ("resolution", "32.0", "an integer from 1"),
+        ("resolution", "9999999999999999999999", "an integer from 1"),
+        ("in_channels", "-16", "an integer from 1"),
+        ("kernel", "seven", "an integer from 1"),
+        ("expansion", "-1", "an integer from 0"),
+        ("stride", "", "an integer from 1"),
+        ("samples", "1e3", "an integer from 0"),
+        ("ms", "0", "a finite number above 0"),
+        ("ms", "-1", "a finite number above 0"),
+        ("ms", "nan", "a finite number above 0"),
+        ("ms", "inf", "a finite number above 0"),
+        ("ms", "fast", "a finite number above 0"),
+        ("spread_ms", "-0.1", "a finite number of at least 0"),
+        ("spread_ms", "", "a finite number of at least 0"),
+    ],
+)
+def test_an_impossible_value_is_named(tmp_path: Path, field: str, value: str, allowed: str) -> None:
+    path = write(tmp_path / "t.csv", STEM, line(**{field: value}))
+    with pytest.raises(InputError) as caught:
+        read_rows(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}, line 3: {field} is {value!r}; it must be {allowed}")
+    assert "\n" not in message
+
+
+def test_a_short_line_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 3: .* it must be"):
+        read_rows(write(tmp_path / "t.csv", STEM, line().rsplit(",", 1)[0]))
+
+
+def test_a_row_that_stands_twice_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 4: the operator of line 2 again"):
+        read_rows(write(tmp_path / "t.csv", line(), STEM, line(ms="2")))
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
+    header = ",".join(name for name in COLUMNS if name != column)
+    with pytest.raises(InputError, match=f"the column '{column}' is missing"):
+        read_rows(write(tmp_path / "t.csv", header=header))
+
+
+def test_an_unknown_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the column 'watts' is unknown"):
+        read_rows(write(tmp_path / "t.csv", f"{line()},3", header=",".join([*COLUMNS, "watts"])))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00", b'kind,"ms\n1,2', f"{','.join(COLUMNS)}\n{line()},9,9".encode()]
+)
+def test_what_is_no_table_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_rows(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,264 @@
+"""Every coordinate convention at once: models that know the answer must score as if they did."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from supernet.codec import make_heatmaps
+from supernet.data.coco import BadImageError, KeypointDataset
+from supernet.data.geometry import inference_affine, transform_points
+from supernet.data.loading import IMAGE_MEAN, IMAGE_STD
+from supernet.data.skeletons import SKELETONS, Skeleton
+from supernet.errors import InputError
+from supernet.evaluation import InferenceSettings, evaluate_model
+from supernet.evaluation.inference import predict_dataset
+from supernet.evaluation.people import predict_maps, predict_people
+from supernet.files import write_json
+
+IMAGE_SIZES = [(200, 160), (160, 200), (128, 128), (300, 140), (90, 75), (130, 128)]
+INPUT_SIZE = 128
+TAG_SPACING = 3.0
+LEVEL_STEP = 30
+
+
+def write_dataset(folder: Path, skeleton: Skeleton) -> KeypointDataset:
+    """Write JPEGs that carry their index as red, and their left half as dark blue; two people side by side on each."""
+    rng = np.random.default_rng(skeleton.num_keypoints)
+    images, annotations = [], []
+    for index, (width, height) in enumerate(IMAGE_SIZES):
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[:, width // 2 :, 0] = 255
+        pixels[..., 2] = 20 + LEVEL_STEP * index
+        cv2.imwrite(str(folder / f"{index}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])
+        images.append({"id": 50 + index, "file_name": f"{index}.jpg", "width": width, "height": height})
+        for left in (0.05, 0.55):
+            low, size = np.array([left * width, 0.06 * height]), np.array([0.4 * width, 0.88 * height])
+            points = low + size * rng.random((skeleton.num_keypoints, 2))
+            visibility = rng.choice([0, 1, 2], (skeleton.num_keypoints, 1), p=[0.1, 0.3, 0.6])
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": 50 + index,
+                    "category_id": 1,
+                    "bbox": [*low.tolist(), *size.tolist()],
+                    "area": float(size.prod()),
+                    "iscrowd": 0,
+                    "keypoints": np.hstack([points * (visibility > 0), visibility]).flatten().tolist(),
+                    "num_keypoints": int(np.count_nonzero(visibility)),
+                }
+            )
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+    write_json(folder / "people.json", content)
+    return KeypointDataset.load(folder / "people.json", folder, skeleton)
+
+
+@dataclass
+class PerfectModel:
+    """Knows which image it sees and which way round, and answers with the targets of its labels."""
+
+    dataset: KeypointDataset
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        answers = [self._answer(image) for image in inputs]
+        return torch.stack([head0 for head0, _ in answers]), torch.stack([head1 for _, head1 in answers])
+
+    def _answer(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = image.shape[1:]
+        rgb = (image * torch.tensor(IMAGE_STD)[:, None, None] + torch.tensor(IMAGE_MEAN)[:, None, None]) * 255
+        index = round((float(rgb[0, height // 2, width // 2]) - 20) / LEVEL_STEP)
+        mirrored = bool(rgb[2, height // 2, width // 2 - 6] > rgb[2, height // 2, width // 2 + 6])
+        record = self.dataset.records[index]
+        matrix, size = inference_affine(record.width, record.height, INPUT_SIZE)
+        assert size == (width, height)
+        keypoints = torch.tensor(record.keypoints, dtype=torch.float64)
+        keypoints[..., :2] = torch.from_numpy(transform_points(matrix, keypoints[..., :2].numpy()))
+        if mirrored:
+            keypoints = keypoints[:, list(self.dataset.skeleton.flip_indices)]
+            keypoints[..., 0] = width - keypoints[..., 0]
+        head0, head1 = (
+            make_heatmaps(
+                keypoints[None], input_size=(width, height), heatmap_size=(width // stride, height // stride), sigma=2.0
+            )[0]
+            for stride in (4, 2)
+        )
+        return torch.cat([head0, self._tags(keypoints, width, height)]).float(), head1.float()
+
+    def _tags(self, keypoints: Tensor, width: int, height: int) -> Tensor:
+        """The tag of a pixel is that of the person whose joint is nearest."""
+        columns = (torch.arange(width // 4) + 0.5) * 4
+        rows = (torch.arange(height // 4) + 0.5) * 4
+        distances = (columns - keypoints[..., 0, None, None]) ** 2 + (
+            rows[:, None] - keypoints[..., 1, None, None]
+        ) ** 2
+        distances[keypoints[..., 2] == 0] = torch.inf
+        return TAG_SPACING * distances.argmin(dim=0)
+
+
+@pytest.fixture(params=SKELETONS.values(), ids=SKELETONS)
+def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> KeypointDataset:
+    return write_dataset(tmp_path, request.param)
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> KeypointDataset:
+    return write_dataset(tmp_path, SKELETONS["crowdpose"])
+
+
+@pytest.mark.parametrize("project_to_image", [False, True])
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_a_perfect_model_is_measured_as_perfect(
+    dataset: KeypointDataset, flip_test: bool, project_to_image: bool
+) -> None:
+    settings = InferenceSettings(flip_test=flip_test, project_to_image=project_to_image)
+    result = evaluate_model(PerfectModel(dataset), dataset, image_size=INPUT_SIZE, settings=settings, batch_size=4)
+    assert result.metrics["AP"] > 0.95
+    assert result.metrics["AR"] > 0.95
+    assert (result.num_images, result.skipped) == (len(IMAGE_SIZES), ())
+    assert min(result.network_seconds, result.decode_seconds) > 0
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_coordinates_have_no_bias(dataset: KeypointDataset, flip_test: bool) -> None:
+    settings = InferenceSettings(flip_test=flip_test, refine=False)
+    predictions = predict_dataset(PerfectModel(dataset), dataset, image_size=INPUT_SIZE, settings=settings)
+    errors = []
+    for result in predictions.results:
+        found = np.array(result["keypoints"]).reshape(-1, 3)
+        truths = dataset.records[result["image_id"] - 50].keypoints
+        candidates = [(truth, (truth[:, 2] > 0) & (found[:, 2] > 0)) for truth in truths]
+        truth, both = min(candidates, key=lambda pair: np.abs((found - pair[0])[pair[1], :2]).mean())
+        errors.append((found - truth)[both, :2])
+    error = np.concatenate(errors)
+    assert len(error) > 0.8 * len(IMAGE_SIZES) * 2 * dataset.skeleton.num_keypoints
+    assert np.abs(error.mean(axis=0)).max() < 0.15
+    assert np.median(np.abs(error)) < 0.6
+
+
+DOT = Skeleton(name="dot", keypoints=("dot",), limbs=(), sigmas=(0.05,), area="box")
+
+
+def dot_model(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Sees brightness: its heatmaps are the image itself, averaged to their resolution."""
+    grey = inputs.mean(dim=1, keepdim=True) - inputs.mean(dim=1, keepdim=True).amin(dim=(2, 3), keepdim=True)
+    quarter = torch.nn.functional.avg_pool2d(grey, 4)
+    return torch.cat([quarter, torch.zeros_like(quarter)], dim=1), torch.nn.functional.avg_pool2d(grey, 2)
+
+
+def dot_image(width: int, height: int, x: float, y: float) -> npt.NDArray[np.uint8]:
+    """A bright Gaussian around a point of the image, pixel i covering [i, i + 1)."""
+    spread = 0.05 * min(width, height)
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    bright = 200 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * spread**2))
+    return np.repeat(bright.astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+@pytest.mark.parametrize(("width", "height"), [(128, 128), (200, 150), (75, 90), (320, 130)])
+def test_pixels_of_the_image_and_coordinates_of_people_agree(width: int, height: int, flip_test: bool) -> None:
+    rng = np.random.default_rng(width)
+    points = rng.uniform(0.2, 0.8, (40, 2)) * (width, height)
+    images = [dot_image(width, height, x, y) for x, y in points.tolist()]
+    settings = InferenceSettings(flip_test=flip_test)
+    people = predict_people(dot_model, images, image_size=128, skeleton=DOT, settings=settings)
+    found = np.array([keypoints[0, 0, :2] for keypoints, _ in people])
+    scale = min(width, height) / 128
+    assert np.abs(found - points).max() < 1.5 * scale
+    assert np.abs((found - points).mean(axis=0)).max() < 0.15
+
+
+def test_results_come_in_the_order_of_the_file_in_any_batch_size(people: KeypointDataset) -> None:
+    done: list[int] = []
+    model = PerfectModel(people)
+    one = predict_dataset(model, people, image_size=INPUT_SIZE, batch_size=1)
+    many = predict_dataset(model, people, image_size=INPUT_SIZE, batch_size=16, progress=done.append)
+    assert one.results == many.results
+    assert one.image_ids == many.image_ids == tuple(range(50, 56))
+    assert [result["image_id"] for result in one.results] == sorted(result["image_id"] for result in one.results)
+    assert sum(done) == len(people)
+    assert len(done) == len({inference_affine(*size, INPUT_SIZE)[1] for size in IMAGE_SIZES})
+    assert set(many.results[0]) == {"image_id", "category_id", "keypoints", "score"}
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:40])])
+def test_bad_images_are_named_or_skipped_and_left_out(
+    people: KeypointDataset, damage: Callable[[Path], object]
+) -> None:
+    damage(people.records[2].path)
+    model = PerfectModel(people)
+    with pytest.raises(BadImageError, match=r"2\.jpg"):
+        evaluate_model(model, people, image_size=INPUT_SIZE)
+    people.on_bad_image = "skip"
+    result = evaluate_model(model, people, image_size=INPUT_SIZE)
+    assert result.skipped == (people.records[2].path,)
+    assert result.num_images == len(people) - 1
+    assert result.metrics["AP"] > 0.95
+    for record in people.records:
+        record.path.write_bytes(b"")
+    with pytest.raises(InputError, match="not one of 6 images can be read"):
+        evaluate_model(model, people, image_size=INPUT_SIZE)
+
+
+def test_a_part_of_the_dataset_is_compared_with_its_own_people(people: KeypointDataset) -> None:
+    model = PerfectModel(people)  # its index is that of the whole dataset
+    result = evaluate_model(model, people.subset([1, 4]), image_size=INPUT_SIZE)
+    assert result.num_images == 2
+    assert result.metrics["AP"] > 0.95
+
+
+def test_a_model_that_sees_nobody_scores_zero(people: KeypointDataset) -> None:
+    def blind(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        batch, _, height, width = inputs.shape
+        return torch.zeros(batch, 28, height // 4, width // 4), torch.full(
+            (batch, 14, height // 2, width // 2), torch.nan
+        )
+
+    assert set(evaluate_model(blind, people, image_size=64).metrics.values()) == {0.0}
+
+
+def test_merged_maps_are_the_mean_of_heads_and_directions() -> None:
+    skeleton = SKELETONS["crowdpose"]
+    generator = torch.Generator().manual_seed(0)
+    head0, head1 = torch.randn(2, 28, 8, 16, generator=generator), torch.randn(2, 14, 16, 32, generator=generator)
+    inputs = torch.zeros(2, 3, 32, 64)
+    plain = InferenceSettings(flip_test=False)
+
+    def constant(_: Tensor) -> tuple[Tensor, Tensor]:
+        return head0, head1
+
+    heatmaps, tags = predict_maps(constant, inputs, skeleton=skeleton, settings=plain)
+    doubled = torch.nn.functional.interpolate(head0, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(heatmaps, (doubled[:, :14] + head1) / 2)
+    torch.testing.assert_close(tags[..., 0], doubled[:, 14:])
+    both_heatmaps, both_tags = predict_maps(constant, inputs, skeleton=skeleton)
+    for channel, mirror in enumerate(skeleton.flip_indices):
+        torch.testing.assert_close(both_heatmaps[:, channel], (heatmaps[:, channel] + heatmaps[:, mirror].flip(2)) / 2)
+        torch.testing.assert_close(both_tags[:, channel, ..., 1], tags[:, mirror, ..., 0].flip(2))
+    projected, _ = predict_maps(constant, inputs, skeleton=skeleton, settings=replace(plain, project_to_image=True))
+    assert projected.shape == (2, 14, 32, 64)
+    assert not heatmaps.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("threshold", -0.1), ("threshold", float("nan")), ("max_people", 0), ("size_multiple", 40)]
+)
+def test_settings_out_of_range_are_named(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=field):
+        replace(InferenceSettings(), **{field: value})
+
+
+def test_sizes_and_batches_out_of_range_are_named(people: KeypointDataset) -> None:
+    with pytest.raises(InputError, match="image_size is 100"):
+        predict_dataset(dot_model, people, image_size=100)
+    with pytest.raises(InputError, match="batch_size is 0"):
+        predict_dataset(dot_model, people, image_size=128, batch_size=0)
+    with pytest.raises(ValueError, match="one size"):
+        predict_people(
+            dot_model, [np.zeros((9, 9, 3), np.uint8), np.zeros((9, 30, 3), np.uint8)], image_size=64, skeleton=DOT
+        )

@@ -1,0 +1,255 @@
+"""OKS evaluation against the official CrowdPose results and against pycocotools itself."""
+
+import contextlib
+import copy
+import dataclasses
+import io
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from supernet.data.skeletons import COCO as COCO_SKELETON
+from supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
+from supernet.errors import InputError
+from supernet.evaluation import evaluate_keypoints
+from supernet.files import read_json, write_json
+
+Json = dict[str, Any]
+
+
+def golden_predictions(annotations: list[Json], *, phase: float, amplitude: float, drop: int) -> list[Json]:
+    predictions = []
+    for annotation in annotations:
+        number = annotation["id"]
+        if number % drop == 0:
+            continue
+        left, top, width, height = annotation["bbox"]
+        reach = amplitude * math.sqrt(width * height)
+        shifts = [(0.0, 0.13), (0.2 * width, 0.17)] if number % 11 == 0 else [(0.0, 0.13)]
+        for shift, frequency in shifts:
+            keypoints: list[float] = []
+            for i in range(14):
+                x, y, v = annotation["keypoints"][3 * i : 3 * i + 3]
+                x, y = (x, y) if v > 0 else (left + width / 2, top + height / 2)
+                x += reach * math.sin(phase * number + i) + shift
+                y += reach * math.cos(phase * number + 2 * i)
+                keypoints += [round(x, 2), round(y, 2), 1]
+            score = round(0.5 + 0.5 * math.sin(frequency * number), 4)
+            predictions.append({"image_id": annotation["image_id"], "category_id": 1, "keypoints": keypoints})
+            predictions[-1]["score"] = score
+    return predictions
+
+
+def make_dataset(skeleton: Skeleton, *, crowd_index: bool = True, seed: int = 0) -> Json:
+    """Twelve images of up to 30 people of every size, some crowds, some without keypoints."""
+    rng = np.random.default_rng(seed)
+    images, annotations = [], []
+    for image_id in range(100, 112):
+        images.append({"id": image_id, "file_name": f"{image_id}.jpg", "width": 640, "height": 480})
+        if crowd_index:
+            images[-1]["crowdIndex"] = float(rng.uniform())
+        for _ in range(int(rng.choice([0, 1, 3, 30], p=[0.1, 0.3, 0.5, 0.1]))):
+            width, height = rng.uniform(20, 300, 2)
+            left, top = rng.uniform(0, 300, 2)
+            points = rng.uniform((left, top), (left + width, top + height), (skeleton.num_keypoints, 2))
+            visibility = rng.choice([0, 1, 2], (skeleton.num_keypoints, 1)) * (rng.random() < 0.8)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "bbox": [left, top, width, height],
+                    "area": 0.6 * width * height,
+                    "iscrowd": int(rng.random() < 0.1),
+                    "keypoints": np.hstack([points * (visibility > 0), visibility]).flatten().tolist(),
+                    "num_keypoints": int(np.count_nonzero(visibility)),
+                }
+            )
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+
+
+def noisy_predictions(dataset: Json, seed: int = 1) -> list[Json]:
+    """Everyone with noise of their own, some missed, some twice, some who are not there."""
+    rng = np.random.default_rng(seed)
+    predictions = []
+    for annotation in dataset["annotations"]:
+        for _ in range(int(rng.choice([0, 1, 1, 1, 2]))):
+            points = np.array(annotation["keypoints"]).reshape(-1, 3).copy()
+            points[:, :2] += rng.normal(0, rng.uniform(0, 0.1) * math.sqrt(annotation["area"]), points[:, :2].shape)
+            image_id = annotation["image_id"] if rng.random() < 0.9 else 105
+            predictions.append({"image_id": image_id, "category_id": 1, "keypoints": points.flatten().tolist()})
+            predictions[-1]["score"] = float(rng.choice([0.2, rng.uniform()]))
+    return predictions
+
+
+def plain_pycocotools(dataset: Json, predictions: list[Json], image_ids: list[int] | None = None) -> dict[str, float]:
+    """COCO's own numbers, by its own functions."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = copy.deepcopy(dataset)
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(predictions)), "keypoints")
+        if image_ids is not None:
+            evaluation.params.imgIds = image_ids
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    names = ("AP", "AP50", "AP75", "AP_medium", "AP_large", "AR", "AR50", "AR75")
+    return dict(zip(names, evaluation.stats.tolist(), strict=False))
+
+
+@pytest.fixture
+def coco_file(tmp_path: Path) -> Path:
+    path = tmp_path / "coco.json"
+    write_json(path, make_dataset(COCO_SKELETON))
+    return path
+
+
+@pytest.mark.parametrize("case", [0, 1])
+def test_equals_the_official_crowdpose_evaluation(case: int, reference_path: Callable[[str], Path]) -> None:
+    path = reference_path("data/crowdpose_val.json")
+    golden = read_json(reference_path("golden/crowdpose_eval.json"))["cases"][case]
+    expected = golden.pop("expected")
+    metrics = evaluate_keypoints(path, golden_predictions(read_json(path)["annotations"], **golden), "crowdpose")
+    assert metrics == pytest.approx(expected, abs=5.1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_pycocotools_on_coco(seed: int, tmp_path: Path) -> None:
+    dataset = make_dataset(COCO_SKELETON, seed=seed)
+    predictions = noisy_predictions(dataset, seed + 10)
+    write_json(tmp_path / "coco.json", dataset)
+    metrics = evaluate_keypoints(tmp_path / "coco.json", predictions)
+    assert metrics == pytest.approx(plain_pycocotools(dataset, predictions), abs=1e-12)
+    assert 0 < metrics["AP"] < 1
+
+
+def test_some_images_alone_equal_pycocotools_on_them(coco_file: Path) -> None:
+    dataset = make_dataset(COCO_SKELETON)
+    predictions = noisy_predictions(dataset)
+    chosen = [111, 102, 105, 103]
+    metrics = evaluate_keypoints(coco_file, predictions, image_ids=chosen)
+    assert metrics == pytest.approx(plain_pycocotools(dataset, predictions, chosen), abs=1e-12)
+    assert metrics != pytest.approx(evaluate_keypoints(coco_file, predictions))
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_labels_as_predictions_are_perfect(skeleton: Skeleton, tmp_path: Path) -> None:
+    dataset = make_dataset(skeleton)
+    dataset["annotations"] = [
+        a for a in dataset["annotations"] if a["num_keypoints"] and not a["iscrowd"] and a["image_id"] < 108
+    ][:15]
+    predictions = [
+        {"image_id": a["image_id"], "category_id": 1, "keypoints": a["keypoints"], "score": 0.5}
+        for a in dataset["annotations"]
+    ]
+    write_json(tmp_path / "people.json", dataset)
+    metrics = evaluate_keypoints(tmp_path / "people.json", predictions, skeleton)
+    assert metrics == pytest.approx(dict.fromkeys(metrics, 1.0))
+
+
+def test_no_predictions_score_zero(coco_file: Path) -> None:
+    metrics = evaluate_keypoints(coco_file, [])
+    assert set(metrics) == {"AP", "AP50", "AP75", "AR", "AR50", "AR75", "AP_medium", "AP_large"}
+    assert set(metrics.values()) == {0.0}
+
+
+def test_crowding_needs_a_crowd_index(tmp_path: Path) -> None:
+    base = {"AP", "AP50", "AP75", "AR", "AR50", "AR75"}
+    for name, crowd_index in (("with", True), ("without", False)):
+        write_json(tmp_path / f"{name}.json", make_dataset(CROWDPOSE, crowd_index=crowd_index))
+    assert set(evaluate_keypoints(tmp_path / "without.json", [], "crowdpose")) == base
+    assert set(evaluate_keypoints(tmp_path / "with.json", [], "crowdpose")) == base | {
+        "AP_easy",
+        "AP_medium",
+        "AP_hard",
+    }
+
+
+def test_crowding_levels_equal_the_evaluation_of_their_images(tmp_path: Path) -> None:
+    dataset = make_dataset(CROWDPOSE)
+    for image, crowd_index in zip(dataset["images"], [0.0, 0.19, 0.2, 0.5, 0.79, 0.8, 1.0] * 2, strict=False):
+        image["crowdIndex"] = crowd_index
+    path = tmp_path / "crowdpose.json"
+    write_json(path, dataset)
+    predictions = noisy_predictions(dataset)
+    metrics = evaluate_keypoints(path, predictions, CROWDPOSE)
+    for level, crowd_indices in {"easy": (0.0, 0.19), "medium": (0.2, 0.5, 0.79), "hard": (0.8, 1.0)}.items():
+        chosen = [image["id"] for image in dataset["images"] if image["crowdIndex"] in crowd_indices]
+        alone = evaluate_keypoints(path, predictions, CROWDPOSE, image_ids=chosen)
+        assert metrics[f"AP_{level}"] == pytest.approx(alone["AP"], abs=1e-12)
+
+
+def test_sigmas_and_area_are_the_skeletons(coco_file: Path) -> None:
+    predictions = noisy_predictions(make_dataset(COCO_SKELETON))
+    strict = dataclasses.replace(COCO_SKELETON, sigmas=tuple(sigma / 3 for sigma in COCO_SKELETON.sigmas))
+    by_box = dataclasses.replace(COCO_SKELETON, area="box")
+    usual, harder, smaller = (evaluate_keypoints(coco_file, predictions, s) for s in (COCO_SKELETON, strict, by_box))
+    assert harder["AP"] < usual["AP"]
+    assert smaller["AP"] < usual["AP"]
+    assert "AP_large" not in smaller
+
+
+def test_is_silent_and_leaves_its_arguments_alone(coco_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictions = noisy_predictions(make_dataset(COCO_SKELETON))
+    before = copy.deepcopy(predictions)
+    first = evaluate_keypoints(coco_file, predictions)
+    assert evaluate_keypoints(coco_file, predictions) == first
+    assert predictions == before
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_changed_file_is_read_again(coco_file: Path) -> None:
+    dataset = make_dataset(COCO_SKELETON)
+    predictions = noisy_predictions(dataset)
+    before = evaluate_keypoints(coco_file, predictions)
+    dataset["annotations"] = dataset["annotations"][::2]
+    write_json(coco_file, dataset)
+    os.utime(coco_file, ns=(1, 1))
+    after = evaluate_keypoints(coco_file, predictions)
+    assert after == pytest.approx(plain_pycocotools(dataset, predictions), abs=1e-12)
+    assert after != before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"image_id": 7}, "prediction 1 is of image 7"),
+        ({"keypoints": [1.0] * 42}, "prediction 1: 'keypoints' must be 51 finite numbers"),
+        ({"keypoints": [math.nan] * 51}, "prediction 1: 'keypoints' must be 51 finite numbers"),
+        ({"keypoints": "left"}, "prediction 1: 'keypoints' must be 51 finite numbers"),
+        ({"score": math.inf}, "prediction 1: 'score' must be 1 finite number"),
+        ({"score": None}, "prediction 1: 'score' must be 1 finite number"),
+    ],
+)
+def test_bad_predictions_are_named(coco_file: Path, change: Json, named: str) -> None:
+    good = {"image_id": 100, "category_id": 1, "keypoints": [1.0] * 51, "score": 0.5}
+    with pytest.raises(InputError, match=named):
+        evaluate_keypoints(coco_file, [good, good | change])
+
+
+def test_bad_files_and_choices_are_named(coco_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.json"):
+        evaluate_keypoints(tmp_path / "absent.json", [])
+    with pytest.raises(InputError, match="unknown skeleton 'hands'"):
+        evaluate_keypoints(coco_file, [], "hands")
+    with pytest.raises(InputError, match="coco"):
+        evaluate_keypoints(coco_file, [], "crowdpose")
+    with pytest.raises(InputError, match="no image 5"):
+        evaluate_keypoints(coco_file, [], image_ids=[100, 5])
+    with pytest.raises(InputError, match="no labelled person in the 0 images"):
+        evaluate_keypoints(coco_file, [], image_ids=[])
+    dataset = make_dataset(COCO_SKELETON)
+    del dataset["annotations"][0]["area"]
+    (tmp_path / "no_area.json").write_text(json.dumps(dataset), encoding="utf-8")
+    with pytest.raises(InputError, match="annotation 1 lacks the key 'area'"):
+        evaluate_keypoints(tmp_path / "no_area.json", [])

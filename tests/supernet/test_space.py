@@ -1,0 +1,311 @@
+"""Search spaces: what they hold, how many, and that whatever they draw is inside and can be anything inside."""
+
+import itertools
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
+from supernet.errors import InputError
+from supernet.space import FULL_DEPTHS, PRESETS, SearchSpace, StageSpace, round_width
+
+LITEPOSE_WIDTHS = {
+    "stem_channels": (8, 16, 24),
+    "stages": ((8, 16, 24, 32), (16, 32, 48, 64), (24, 48, 72, 96), (40, 80, 120, 160)),
+    "deconv_channels": ((16, 32, 48, 64), (16, 24, 40, 48), (8, 16, 24, 32)),
+}
+
+SMALL = SearchSpace(
+    name="small",
+    image_sizes=(32, 64),
+    stem_channels=(8,),
+    stages=(
+        StageSpace((8, 16), (1, 2), (3, 5), (2,)),
+        StageSpace((8,), (1,), (3,), (2, 4)),
+        StageSpace((8,), (1,), (3,), (2,)),
+        StageSpace((8, 24), (1, 2), (7,), (2, 3)),
+    ),
+    deconv_channels=((8,), (8, 16), (8,)),
+)
+
+
+class Constant:
+    """A random source that always draws the same number."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+def every_architecture(space: SearchSpace) -> set[Arch]:
+    """Write out a space, choice by choice."""
+    stages = []
+    for choices, stride in zip(space.stages, STAGE_STRIDES, strict=True):
+        blocks = [BlockArch(e, k) for e in choices.expansions for k in choices.kernels]
+        stages.append(
+            [
+                StageArch(width, stride, combination)
+                for width in choices.channels
+                for depth in choices.depths
+                for combination in itertools.product(blocks, repeat=depth)
+            ]
+        )
+    return {
+        Arch(size, stem, four, deconvs)
+        for size in space.image_sizes
+        for stem in space.stem_channels
+        for four in itertools.product(*stages)
+        for deconvs in itertools.product(*space.deconv_channels)
+    }
+
+
+@pytest.fixture(params=PRESETS)
+def space(request: pytest.FixtureRequest) -> SearchSpace:
+    return SearchSpace.preset(request.param)
+
+
+def test_size_and_contains_against_brute_force() -> None:
+    everything = every_architecture(SMALL)
+    assert SMALL.size == len(everything) == 2 * 2 * (2 + 4) * 2 * 2 * (2 + 4) * 2
+    assert all(SMALL.contains(arch) for arch in everything)
+    rng = random.Random(0)
+    assert {SMALL.sample(rng) for _ in range(20_000)} == everything
+
+
+def test_the_released_space_has_245760_architectures() -> None:
+    space = SearchSpace.preset("litepose_released")
+    assert all(len(s.depths) == len(s.kernels) == len(s.expansions) == 1 for s in space.stages)
+    choices = [space.image_sizes, space.stem_channels, *(s.channels for s in space.stages), *space.deconv_channels]
+    assert space.size == len(set(itertools.product(*choices))) == 245_760
+
+
+def test_sizes_of_the_presets() -> None:
+    blocks = 9  # three kernels x three expansions
+    stages = [4 * sum(blocks**n for n in depths) for depths in ((2, 4, 6), (4, 6, 8), (4, 6, 8, 10), (4, 6, 8, 10))]
+    assert SearchSpace.preset("litepose").size == 5 * 3 * math.prod(stages) * 4**3
+    assert SearchSpace.preset("tiny").size == 2 * 1 * (2 * (6 + 36)) ** 4 * 2**3
+
+
+@pytest.mark.parametrize("name", ["litepose", "litepose_released"])
+def test_choices_of_the_litepose_spaces(name: str) -> None:
+    space = SearchSpace.preset(name)
+    assert space.image_sizes == (256, 320, 384, 448, 512)
+    assert space.stem_channels == LITEPOSE_WIDTHS["stem_channels"]
+    assert tuple(stage.channels for stage in space.stages) == LITEPOSE_WIDTHS["stages"]
+    assert space.deconv_channels == LITEPOSE_WIDTHS["deconv_channels"]
+    elastic = name == "litepose"
+    depths = ((2, 4, 6), (4, 6, 8), (4, 6, 8, 10), (4, 6, 8, 10)) if elastic else ((6,), (8,), (10,), (10,))
+    assert tuple(stage.depths for stage in space.stages) == depths
+    assert all(stage.kernels == ((3, 5, 7) if elastic else (7,)) for stage in space.stages)
+    assert all(stage.expansions == ((3, 4, 6) if elastic else (6,)) for stage in space.stages)
+
+
+def test_published_architectures_are_in_both_litepose_spaces(published_archs: dict[str, Arch]) -> None:
+    for arch in published_archs.values():
+        assert SearchSpace.preset("litepose").contains(arch)
+        assert SearchSpace.preset("litepose_released").contains(arch)
+        assert not SearchSpace.preset("tiny").contains(arch)
+
+
+@pytest.mark.parametrize(
+    ("width", "rounded"),
+    [(1, 8), (6, 8), (8, 8), (12, 16), (18, 24), (20, 24), (24, 24), (36, 40), (60, 64), (66.5, 64), (71.2, 72)],
+)
+def test_round_width(width: float, rounded: int) -> None:
+    assert round_width(width) == rounded
+
+
+@given(width=st.floats(0.1, 2000), multiple=st.integers(1, 32))
+@settings(deadline=None, derandomize=True)
+def test_round_width_stays_near(width: float, multiple: int) -> None:
+    rounded = round_width(width, multiple)
+    assert rounded % multiple == 0
+    assert rounded >= max(multiple, 0.9 * width)
+    assert rounded - width <= multiple
+
+
+def test_smallest_and_largest(published_archs: dict[str, Arch]) -> None:
+    released = SearchSpace.preset("litepose_released")
+    assert released.largest() == published_archs["prune-L"]
+    small = SMALL.smallest()
+    assert small == Arch(
+        image_size=32,
+        stem_channels=8,
+        stages=tuple(
+            StageArch(8, stride, (BlockArch(2, k),)) for stride, k in zip((2, 2, 2, 1), (3, 3, 3, 7), strict=True)
+        ),
+        deconv_channels=(8, 8, 8),
+    )
+
+
+def test_sample_uses_the_whole_unit_interval(space: SearchSpace) -> None:
+    assert space.sample(Constant(0.0)) == space.smallest()
+    assert space.sample(Constant(math.nextafter(1.0, 0.0))) == space.largest()
+    assert space.contains(space.smallest())
+    assert space.contains(space.largest())
+
+
+@given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(PRESETS)))
+@settings(deadline=None, derandomize=True, max_examples=100)
+def test_samples_stay_inside_and_follow_the_seed(seed: int, name: str) -> None:
+    space = SearchSpace.preset(name)
+    for make in (random.Random, np.random.default_rng):
+        arch = space.sample(make(seed))
+        assert space.contains(arch)
+        assert space.sample(make(seed)) == arch
+        assert Arch.from_dict(arch.to_dict()) == arch
+
+
+def test_every_block_and_depth_is_sampled() -> None:
+    """Defect of the public sampler: depths 4, 6, 8, 8 of nets with 6, 8, 10, 10 blocks left a fifth untrained."""
+    assert tuple(stage.depths[-1] for stage in SearchSpace.preset("litepose").stages) == FULL_DEPTHS == (6, 8, 10, 10)
+    for name in PRESETS:
+        space, rng = SearchSpace.preset(name), random.Random(1)
+        archs = [space.sample(rng) for _ in range(700)]
+        for s, choices in enumerate(space.stages):
+            drawn = [arch.stages[s].blocks for arch in archs]
+            assert {len(blocks) for blocks in drawn} == set(choices.depths)
+            pairs = set(itertools.starmap(BlockArch, itertools.product(choices.expansions, choices.kernels)))
+            for b in range(choices.depths[-1]):
+                assert {blocks[b] for blocks in drawn if b < len(blocks)} == pairs, (name, s, b)
+
+
+def test_every_choice_is_as_likely() -> None:
+    space, rng, draws = SearchSpace.preset("litepose"), np.random.default_rng(0), 4000
+    archs = [space.sample(rng) for _ in range(draws)]
+    features = {
+        5: [arch.image_size for arch in archs],
+        3: [arch.stages[0].blocks[1].kernel for arch in archs],
+        4: [len(arch.stages[3].blocks) for arch in archs],
+    }
+    for count, values in features.items():
+        _, counts = np.unique(values, return_counts=True)
+        deviation = math.sqrt(draws * (1 / count) * (1 - 1 / count))
+        assert len(counts) == count
+        assert np.abs(counts - draws / count).max() < 4 * deviation
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_size": 48},
+        {"stem_channels": 16},
+        {"deconv_channels": (8, 24, 8)},
+        {"deconv_channels": (16, 8, 8)},
+    ],
+)
+def test_contains_refuses_each_choice_that_is_not_its_own(change: dict[str, Any]) -> None:
+    arch = SMALL.smallest()
+    values = {name: getattr(arch, name) for name in ("image_size", "stem_channels", "stages", "deconv_channels")}
+    assert SMALL.contains(Arch(**values))
+    assert not SMALL.contains(Arch(**(values | change)))
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        StageArch(32, 2, (BlockArch(2, 3),)),
+        StageArch(8, 2, (BlockArch(2, 3),) * 3),
+        StageArch(8, 2, (BlockArch(2, 7),)),
+        StageArch(8, 2, (BlockArch(3, 3),)),
+        StageArch(8, 2, (BlockArch(2, 3), BlockArch(4, 3))),
+    ],
+    ids=["width", "depth", "kernel", "expansion", "last block"],
+)
+def test_contains_refuses_each_stage_that_is_not_its_own(stage: StageArch) -> None:
+    arch = SMALL.smallest()
+    assert not SMALL.contains(Arch(arch.image_size, 8, (stage, *arch.stages[1:]), arch.deconv_channels))
+
+
+def test_dict_round_trip(space: SearchSpace) -> None:
+    again = SearchSpace.from_dict(space.to_dict())
+    assert again == space
+    assert hash(again) == hash(space)
+
+
+def test_unknown_presets_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="unknown space 'huge'; known: litepose, litepose_released, tiny"):
+        SearchSpace.preset("huge")
+
+
+def changed(path: tuple[str | int, ...], new: object) -> dict[str, Any]:
+    value = SMALL.to_dict()
+    item: Any = value
+    for key in path[:-1]:
+        item = item[key]
+    item[path[-1]] = new
+    return value
+
+
+LISTS: dict[tuple[str | int, ...], str] = {
+    ("image_sizes",): "image_sizes",
+    ("stem_channels",): "stem_channels",
+    ("deconv_channels", 2): "deconv_channels[2]",
+    **{("stages", 3, key): f"stages[3].{key}" for key in ("channels", "depths", "kernels", "expansions")},
+}
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize(
+    "value", [[], [16.0], ["16"], [True], [None], [[16]], "16", 16, None, {"16": 1}, [32, 16], [16, 16]]
+)
+def test_a_bad_list_of_choices_is_named(path: tuple[str | int, ...], value: object) -> None:
+    with pytest.raises(InputError) as caught:
+        SearchSpace.from_dict(changed(path, value))
+    assert f"{LISTS[path]} is " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("image_sizes",), [32, 40, 64], "img_size is 40; it must be a multiple of 16"),
+        (("image_sizes",), [0, 32], "img_size is 0"),
+        (("stem_channels",), [-8, 8], "input_channel is -8"),
+        (("stages", 0, "channels"), [0, 8], r"backbone_setting\[0\]\.channel is 0"),
+        (
+            ("stages", 0, "kernels"),
+            [3, 4, 5],
+            r"backbone_setting\[0\]\.block_setting\[0\] kernel is 4; it must be an odd",
+        ),
+        (("stages", 1, "kernels"), [-1, 3], r"backbone_setting\[1\]\.block_setting\[0\] kernel is -1"),
+        (("stages", 2, "depths"), [0, 1], r"backbone_setting\[2\]\.num_blocks is 0"),
+        (("stages", 3, "expansions"), [0, 6], r"backbone_setting\[3\]\.block_setting\[0\] expansion is 0"),
+        (("deconv_channels", 1), [0, 8], r"deconv_setting\[1\] is 0"),
+        (("stages",), [], "4 stages and 3 deconv_channels"),
+        (("deconv_channels",), [[8], [8]], "4 stages and 3 deconv_channels"),
+        (("stages",), 4, "stages is 4"),
+        (("deconv_channels",), None, "deconv_channels is None"),
+        (("name",), 4, "name is 4"),
+    ],
+)
+def test_an_impossible_choice_is_named_wherever_it_stands(
+    path: tuple[str | int, ...], value: object, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        SearchSpace.from_dict(changed(path, value))
+
+
+@pytest.mark.parametrize("value", [None, 3, [], "litepose"])
+def test_what_is_no_mapping_is_refused(value: Any) -> None:
+    with pytest.raises(InputError, match=r"space has .*it must have exactly the keys name, image_sizes"):
+        SearchSpace.from_dict(value)
+
+
+def test_unknown_and_missing_keys_are_refused() -> None:
+    value = SMALL.to_dict()
+    for key in list(value):
+        with pytest.raises(InputError, match=r"space has .*it must have exactly the keys"):
+            SearchSpace.from_dict({k: v for k, v in value.items() if k != key})
+    for extra in ("size", 7):
+        with pytest.raises(InputError, match=r"space has .*it must have exactly the keys"):
+            SearchSpace.from_dict(value | {extra: 1})
+    for stage in ({"channels": [8]}, {**value["stages"][1], "strides": [2]}, [8]):
+        with pytest.raises(InputError, match=r"stages\[1\] has .*it must have exactly the keys channels, depths"):
+            SearchSpace.from_dict(changed(("stages", 1), stage))
