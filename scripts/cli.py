@@ -57,7 +57,7 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
                 print("interrupted; the same command goes on from here", file=sys.stderr)
                 sys.exit(130)
             except (HydraException, OmegaConfBaseException) as error:
-                _fail(str(error))
+                _fail(str(error).partition("Config search path")[0])  # what follows is a list of folders
 
         return main
 

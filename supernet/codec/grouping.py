@@ -166,6 +166,7 @@ def _assign(tags: Array, scores: Array, means: Array, tag_threshold: float) -> n
     return owners
 
 
+@np.errstate(over="ignore", invalid="ignore")  # tags of a diverged network; their distance is infinite
 def _fill_missing(people: Array, heatmaps: Array, tags: Array) -> None:
     """Put each missing joint, in place, where response less rounded distance to the person's mean tag is highest.
 
@@ -189,8 +190,7 @@ def _distances(tags: Array, mean_tag: Array) -> Array:
     squares = np.zeros(tags.shape[1:], tags.dtype)
     for tag_map, mean in zip(tags, mean_tag, strict=True):
         difference = tag_map - mean
-        with np.errstate(over="ignore"):  # infinitely far is far enough
-            squares += np.square(difference, out=difference)
+        squares += np.square(difference, out=difference)
     distances: Array = np.sqrt(squares, out=squares)
     return distances
 
