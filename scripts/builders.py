@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from supernet.arch import Arch
 from supernet.checkpoints import load_supernet
 from supernet.data.coco import KeypointDataset
 from supernet.data.loading import Augmentation
@@ -33,6 +34,8 @@ def build_space(cfg: DictConfig) -> SearchSpace:
 def build_device(cfg: DictConfig) -> torch.device:
     """Return the device to compute on and set torch's CPU threads."""
     if cfg.threads is not None:
+        if type(cfg.threads) is not int or cfg.threads < 1:
+            raise InputError(f"threads is {cfg.threads!r}; it must be a positive integer or null")
         torch.set_num_threads(cfg.threads)
     if cfg.accelerator not in ("auto", "cpu", "cuda"):
         raise InputError(f"accelerator is {cfg.accelerator!r}; it must be auto, cpu or cuda")
@@ -88,7 +91,7 @@ def load_trained_supernet(cfg: DictConfig, device: torch.device) -> LitePoseSupe
     """Load the workspace's supernet.
 
     Raises:
-        InputError: If there is none, or it is of another space than the config's.
+        InputError: If there is none, or it is of another space or number of keypoints than the config's.
     """
     path = supernet_path(cfg)
     if not path.exists():
@@ -96,6 +99,10 @@ def load_trained_supernet(cfg: DictConfig, device: torch.device) -> LitePoseSupe
     supernet = load_supernet(path)
     if supernet.space != build_space(cfg):
         raise InputError(f"{path}: is a supernet of the space {supernet.space.name!r}, not {cfg.space.name!r}")
+    skeleton = get_skeleton(cfg.dataset.skeleton)
+    if supernet.num_keypoints != skeleton.num_keypoints:
+        found = f"{supernet.num_keypoints} keypoints; dataset.skeleton {skeleton.name} has {skeleton.num_keypoints}"
+        raise InputError(f"{path}: is a supernet of {found}")
     return supernet.to(device=device, memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
@@ -114,6 +121,15 @@ def build_subnet_evaluator(cfg: DictConfig, split: str) -> SubnetEvaluator:
         batch_size=settings.pop("batch_size"),
         settings=InferenceSettings(**settings),
     )
+
+
+def find_arch(space: SearchSpace, name: str) -> Arch:
+    """Return the space's smallest or largest architecture, or the one in a file."""
+    if name in ("smallest", "largest"):
+        return space.smallest() if name == "smallest" else space.largest()
+    if not isinstance(name, str) or not Path(name).suffix:
+        raise InputError(f"arch is {name!r}; it must be smallest, largest or a .json or .yaml file")
+    return Arch.load(name)
 
 
 def plain(node: DictConfig) -> dict[str, Any]:

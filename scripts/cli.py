@@ -44,6 +44,8 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
                 _fail(str(error))
             except OSError as error:
                 _fail(f"{error.filename or config_name}: {error.strerror or error}")
+            except OmegaConfBaseException as error:
+                _fail(str(error))
 
         app = hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(guarded)
 

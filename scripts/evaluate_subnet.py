@@ -1,17 +1,14 @@
 """Measure one subnet of a trained supernet on a split: AP, AR, speed."""
 
 import logging
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from scripts.builders import build_subnet_evaluator
+from scripts.builders import build_subnet_evaluator, find_arch
 from scripts.cli import run_folder, script
-from supernet.arch import Arch
 from supernet.complexity import measure_complexity
 from supernet.errors import InputError
 from supernet.files import write_json
-from supernet.space import SearchSpace
 
 logger = logging.getLogger(__name__)
 
@@ -48,15 +45,6 @@ def main(cfg: DictConfig) -> None:
         arch.digest, arch.image_size, cost.macs / 1e6, result.num_images, cfg.split, names, rate,
     )  # fmt: skip
     logger.info("%s", path)
-
-
-def find_arch(space: SearchSpace, name: str) -> Arch:
-    """Return the space's smallest or largest architecture, or the one in a file."""
-    if name in ("smallest", "largest"):
-        return space.smallest() if name == "smallest" else space.largest()
-    if not Path(name).suffix:
-        raise InputError(f"arch is {name!r}; it must be smallest, largest or a .json or .yaml file")
-    return Arch.load(name)
 
 
 if __name__ == "__main__":

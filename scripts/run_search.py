@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
 from scripts.search_builders import (
     WorkspaceMeasure,
     build_evolution_settings,
@@ -18,14 +18,21 @@ from scripts.search_builders import (
 )
 from search.evaluators import Evaluator, PredictorEvaluator, SupernetEvaluator
 from search.evolution import SurrogateEvolution
-from search.results import Candidate, choose, front_candidates, verify, write_chosen, write_front
-from search.study import SearchStudy
+from search.results import (
+    CHOSEN_FILE,
+    FRONT_FILE,
+    Candidate,
+    choose,
+    front_candidates,
+    verify,
+    write_chosen,
+    write_front,
+)
+from search.study import JOURNAL_FILE, SearchStudy
 from supernet.errors import InputError
 from supernet.files import read_json
 
 logger = logging.getLogger(__name__)
-
-JOURNAL_FILE, FRONT_FILE, CHOSEN_FILE = "study.log", "front.csv", "chosen.json"
 
 
 @script("run_search")
@@ -33,14 +40,13 @@ def main(cfg: DictConfig) -> None:
     """Search, verify the best, write ``front.csv`` and ``chosen.json``."""
     predictor = load_predictor(cfg)
     problem = build_problem(cfg, predictor.num_keypoints)
-    truth = SupernetEvaluator(
-        WorkspaceMeasure(cfg, predictor), identity=predictor.identity, cache=open_accuracy_cache(cfg)
-    )
+    measure = WorkspaceMeasure(cfg, predictor)
+    truth = SupernetEvaluator(measure, identity=predictor.identity, cache=open_accuracy_cache(cfg))
     evaluators: dict[str, Evaluator] = {"predictor": PredictorEvaluator(predictor), "supernet": truth}
     if cfg.search.evaluator not in evaluators:
         raise InputError(f"search.evaluator is {cfg.search.evaluator!r}; known: {', '.join(evaluators)}")
     evaluator = evaluators[cfg.search.evaluator]
-    folder = start_run(cfg, ignore=("threads", "accelerator"))
+    folder = run_folder()
     study = SearchStudy(
         problem,
         evaluator,
@@ -50,7 +56,11 @@ def main(cfg: DictConfig) -> None:
         seed=cfg.seed,
         settings=build_study_settings(cfg),
     )
-    if _is_finished(folder / CHOSEN_FILE, study.identity):
+    finished = _is_finished(folder / CHOSEN_FILE, study.identity)
+    if not finished and (cfg.search.verify_top or evaluator is truth):
+        measure.load()
+    start_run(cfg, ignore=("threads", "accelerator"))
+    if finished:
         logger.info("%s: already searched", folder)
         return
     candidates = front_candidates(problem, study.run(), evaluator.source)
@@ -58,7 +68,13 @@ def main(cfg: DictConfig) -> None:
     candidates[:top] = tqdm(verify(candidates[:top], truth), total=top, desc="verify", unit="subnet", disable=None)
     chosen = choose(candidates)
     write_front(folder / FRONT_FILE, candidates)
-    record = {"device": cfg.device.name, "tier": cfg.tier, "budget_ms": problem.budget_ms, "search": study.identity}
+    record = {
+        "device": cfg.device.name,
+        "table": cfg.device.table,
+        "tier": cfg.tier,
+        "budget_ms": problem.budget_ms,
+        "search": study.identity,
+    }
     write_chosen(folder / CHOSEN_FILE, chosen, record)
     logger.info("%s %s: %s", cfg.device.name, cfg.tier, _summary(chosen, problem.budget_ms, len(candidates)))
 

@@ -78,11 +78,11 @@ def build_evolution_settings(cfg: DictConfig) -> EvolutionSettings:
 
 
 class WorkspaceMeasure:
-    """Measures subnets of the workspace's supernet on the search split; loads it when first asked.
+    """Measures subnets of the workspace's supernet on the search split; loads it when first needed.
 
     Args:
         cfg: The composed config.
-        predictor: Refused, when the supernet is loaded, if it was fitted on another one.
+        predictor: The predictor that must have been fitted on the same supernet and split.
     """
 
     def __init__(self, cfg: DictConfig, predictor: AccuracyPredictor) -> None:
@@ -90,10 +90,18 @@ class WorkspaceMeasure:
         self._predictor = predictor
         self._subnets: SubnetEvaluator | None = None
 
-    def __call__(self, arch: Arch) -> float:
-        """Return the AP of a subnet, in [0, 1]."""
+    def load(self) -> SubnetEvaluator:
+        """Return what measures.
+
+        Raises:
+            InputError: If there is no supernet, or the predictor was fitted on another one.
+        """
         if self._subnets is None:
             subnets = build_subnet_evaluator(self._cfg, "search")
             self._predictor.require(space=subnets.space, identity=subnets.identity)
             self._subnets = subnets
-        return self._subnets.measure(arch)
+        return self._subnets
+
+    def __call__(self, arch: Arch) -> float:
+        """Return the AP of a subnet, in [0, 1]."""
+        return self.load().measure(arch)

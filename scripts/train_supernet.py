@@ -14,7 +14,7 @@ from scripts.builders import (
     build_training_settings,
     load_split,
 )
-from scripts.cli import script, start_run, stop_requested
+from scripts.cli import run_folder, script, start_run, stop_requested
 from supernet.checkpoints import load_weights, save_supernet, weights_digest
 from supernet.data.loading import TrainingImages
 from supernet.elastic_litepose import LitePoseSupernet
@@ -27,19 +27,20 @@ logger = logging.getLogger(__name__)
 @script("train_supernet")
 def main(cfg: DictConfig) -> None:
     """Compose, build, train, save ``supernet.safetensors``."""
-    folder = start_run(cfg)
+    folder = run_folder()
     space, settings, device = build_space(cfg), build_training_settings(cfg), build_device(cfg)
     dataset = load_split(cfg, "train").with_people()
-    if (folder / SUPERNET_FILE).exists():
-        logger.info("%s: already trained", folder / SUPERNET_FILE)
-        return
     torch.manual_seed(cfg.seed)
     supernet = LitePoseSupernet(space, dataset.skeleton.num_keypoints)
     if cfg.init_from is not None:
         load_weights(supernet, cfg.init_from)
     images = TrainingImages(dataset, augmentation=build_augmentation(cfg), max_people=cfg.training.max_people)
     trainer = Trainer(supernet, images, settings, folder=folder, device=device)
-    if trainer.step:
+    start_run(cfg, ignore=("workspace",))  # the folder may be moved
+    if (folder / SUPERNET_FILE).exists():
+        logger.info("%s: already trained", folder / SUPERNET_FILE)
+        return
+    if trainer.resume():
         logger.info("going on from step %d of %d", trainer.step, settings.steps)
 
     with (
@@ -57,6 +58,8 @@ def main(cfg: DictConfig) -> None:
     info = {"steps": trainer.step, "seed": cfg.seed, "dataset": cfg.dataset.name, "images": len(dataset)}
     save_supernet(folder / SUPERNET_FILE, supernet, info)
     trainer.checkpoint_path.unlink()
+    for path in sorted(trainer.bad_images):
+        logger.warning("skipped %s", path)
     logger.info("%s: trained for %d steps, weights %s", folder / SUPERNET_FILE, trainer.step, weights_digest(supernet))
 
 

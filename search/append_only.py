@@ -60,7 +60,7 @@ def remove_torn_line(path: Path) -> None:
 
 @contextmanager
 def sole_user(path: Path) -> Iterator[None]:
-    """Hold a lock file for the block; it is free again when the process ends, however it ends.
+    """Hold a file, made if absent, for the block; it is free again when the process ends, however it ends.
 
     Raises:
         InputError: If another process holds it.
@@ -70,5 +70,5 @@ def sole_user(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{path.parent}: another process is at work here; wait for it or end it") from None
+            raise InputError(f"{path}: another process writes it; wait for that or end it") from None
         yield

@@ -42,8 +42,8 @@ class EvolutionSettings:
         random_fraction: Share of the first population that is drawn from the whole space.
     """
 
-    population: int = 400
-    generations: int = 30
+    population: int = 200
+    generations: int = 60
     crossover: float = 0.9
     mutations: float = 2.0
     random_fraction: float = 0.5

@@ -86,7 +86,8 @@ class GaussianProcess:
         centred = targets - targets.mean()
         fits = [_fit_noise(Kernel(*pair), samples, centred) for pair in itertools.product(LENGTH_SCALES, DEVIATIONS)]
         _, noise, signal, kernel = min(fits, key=lambda fit: fit[0])
-        precision: Floats = np.linalg.inv(kernel(samples, samples) + noise * np.eye(len(samples)))
+        noisy = kernel(samples, samples) + noise * np.eye(len(samples))
+        precision = np.asarray(np.linalg.inv(noisy), np.float64)
         return cls(offset, scale, samples, float(targets.mean()), precision @ centred, precision, signal, kernel)
 
     def predict_mean(self, features: Floats) -> Floats:

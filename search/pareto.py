@@ -53,8 +53,8 @@ def crowding_distances(points: Points, ranks: NDArray[np.intp]) -> NDArray[np.fl
     for column in points.T:
         order = np.lexsort((column, ranks))
         values, fronts = column[order], ranks[order]
-        starts = np.flatnonzero(np.concatenate([[True], fronts[1:] != fronts[:-1]]))
-        ends = np.concatenate([starts[1:], [len(points)]]) - 1
+        starts = np.flatnonzero(np.diff(fronts, prepend=-1))
+        ends = np.flatnonzero(np.diff(fronts, append=-1))
         extent = np.repeat(values[ends] - values[starts], ends - starts + 1)
         gaps = np.zeros(len(points))
         gaps[1:-1] = values[2:] - values[:-2]

@@ -12,6 +12,9 @@ from search.problem import History, SearchProblem
 from supernet.arch import Arch
 from supernet.files import replacing, write_json
 
+FRONT_FILE = "front.csv"
+CHOSEN_FILE = "chosen.json"
+
 FRONT_COLUMNS = (
     "arch_digest", "ap", "ap_source", "ap_std", "verified_ap", "latency_ms", "latency_low_ms", "latency_high_ms",
     "latency_provenance", "macs", "params", "image_size", "genome",

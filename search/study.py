@@ -27,6 +27,7 @@ from search.problem import History, SearchProblem
 from search.trials import finished_trial, generation_of, genome_of, history_of, trial_distributions
 from supernet.errors import InputError
 
+JOURNAL_FILE = "study.log"
 IDENTITY_KEY = "search"
 
 
@@ -112,7 +113,7 @@ class SearchStudy:
         Raises:
             InputError: If the journal is damaged, in use by another process, or of another search.
         """
-        with sole_user(self.path.with_suffix(".lock")), _quiet_optuna():
+        with sole_user(self.path), _quiet_optuna():
             study = self._open()
             told: dict[int, list[FrozenTrial]] = {}
             for trial in study.get_trials(deepcopy=False):
@@ -161,13 +162,13 @@ class SearchStudy:
         ]
 
     def _open(self) -> optuna.Study:
-        if self.path.exists():
-            remove_torn_line(self.path)
-            read_json_lines(self.path)
+        remove_torn_line(self.path)
+        read_json_lines(self.path)
         storage = JournalStorage(_SoleUserJournal(self.path))
-        study = optuna.create_study(
-            storage=storage, study_name=self._name, directions=["maximize", "minimize"], load_if_exists=True
-        )
+        if self._name in optuna.get_all_study_names(storage):
+            study = optuna.load_study(study_name=self._name, storage=storage)
+        else:
+            study = optuna.create_study(storage=storage, study_name=self._name, directions=["maximize", "minimize"])
         recorded = study.user_attrs.get(IDENTITY_KEY)
         if recorded is None and not study.get_trials(deepcopy=False):
             study.set_metric_names(["AP", "latency_ms"])

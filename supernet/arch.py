@@ -51,6 +51,12 @@ class Arch:
 
     Raises:
         InputError: If a value is impossible; the message names the field.
+
+    Example:
+        >>> from supernet.space import SearchSpace
+        >>> arch = SearchSpace.preset("litepose").largest()
+        >>> Arch.from_dict(arch.to_dict()) == arch
+        True
     """
 
     image_size: int

@@ -3,6 +3,7 @@
 Source: Yu & Huang, Universally Slimmable Networks (arXiv:1903.05134), section 3.3.
 """
 
+import itertools
 from collections.abc import Iterable
 
 import torch
@@ -23,6 +24,10 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
     Raises:
         ValueError: If there is no batch.
     """
+    remaining = iter(batches)
+    first = next(remaining, None)
+    if first is None:
+        raise ValueError("BN recalibration needs at least one batch")
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     model.eval()
@@ -31,12 +36,12 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
         norm.momentum = None  # torch then keeps the cumulative average
         norm.train()
     count = 0
-    for images in batches:
-        model(images)
-        count += len(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
-    if count == 0:
-        raise ValueError("BN recalibration needs at least one batch")
+    try:
+        for images in itertools.chain((first,), remaining):
+            model(images)
+            count += len(images)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.eval()
     return count

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from supernet.arch import Arch
@@ -27,6 +27,11 @@ from supernet.space import SearchSpace
 logger = logging.getLogger(__name__)
 
 FORMAT = "litepose-ofa 1"
+"""The only metadata key of our files, so that equal weights are equal bytes: safetensors does not order its keys."""
+
+DESCRIBED = {"kind", "num_keypoints", "info"}
+"""What every description holds, beside ``space`` or ``arch``."""
+
 UNUSED_PUBLISHED = re.compile(r"\.Linear[35]x[35]\.(weight|bias)$")
 KERNEL_MATRIX = re.compile(r"\.matrix_\d+to\d+$")
 
@@ -79,9 +84,12 @@ def read_description(path: Path | str) -> dict[str, Any]:
     """
     with _opened(path) as file:
         metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{path}: was not written by this project (format {metadata.get('format')!r})")
-    description: dict[str, Any] = json.loads(metadata["description"])
+    try:
+        description = json.loads(metadata[FORMAT])
+    except (KeyError, json.JSONDecodeError):
+        description = None
+    if not isinstance(description, dict) or not description.keys() >= DESCRIBED:
+        raise InputError(f"{path}: was not written by this project, as {FORMAT!r}")
     return description
 
 
@@ -98,6 +106,10 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 
     Raises:
         InputError: If the file is missing, damaged or not plain tensors, or if its names or shapes are not the model's.
+
+    Example:
+        >>> model = LitePose(SearchSpace.preset("tiny").smallest())
+        >>> load_weights(model, "weights.safetensors")  # doctest: +SKIP
     """
     weights = _plain_names(_read_tensors(Path(path)))
     unused = [name for name in weights if UNUSED_PUBLISHED.search(name)]
@@ -132,7 +144,7 @@ def weights_digest(model: nn.Module) -> str:
 def _save(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": FORMAT, "description": json.dumps(description)})
+        temporary.write_bytes(serialise(tensors, metadata={FORMAT: json.dumps(description)}))
 
 
 @contextmanager
@@ -153,7 +165,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     value = read_torch_file(path)
     if isinstance(value, Mapping) and isinstance(value.get("state_dict"), Mapping):
         value = value["state_dict"]
-    if not isinstance(value, Mapping) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
+    if not isinstance(value, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+    ):
         raise InputError(f"{path}: holds no state dict (a dict of tensors, or one under the key state_dict)")
     return dict(value)
 

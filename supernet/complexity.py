@@ -71,11 +71,10 @@ class _Step:
 
 
 def _peak_activation_bytes(arch: Arch, operators: list[Operator]) -> int:
-    """Walk the network; a map lives from the step that writes it to the last that reads it, the heads to the end."""
-    steps, heads = _steps(arch, operators)
+    """Walk the network; a map lives from the step that writes it to the last that reads it; the heads stay."""
+    steps = _steps(arch, operators)
     sizes = [operators[0].in_channels * operators[0].resolution ** 2, *(step.elements for step in steps)]
     last_reader = {number: i for i, step in enumerate(steps) for number in step.reads}
-    last_reader |= dict.fromkeys(heads, len(steps))
     alive, peak = sizes[0], 0
     for i, step in enumerate(steps):
         alive += step.elements
@@ -84,13 +83,12 @@ def _peak_activation_bytes(arch: Arch, operators: list[Operator]) -> int:
     return peak * FLOAT_BYTES
 
 
-def _steps(arch: Arch, operators: list[Operator]) -> tuple[list[_Step], list[int]]:
-    """Return the convolutions in the order they run, and the numbers of the maps that are the two heads."""
+def _steps(arch: Arch, operators: list[Operator]) -> list[_Step]:
+    """Return the convolutions in the order they run."""
     steps: list[_Step] = []
     stage_ends = set(itertools.accumulate((len(stage.blocks) for stage in arch.stages), initial=0))
     current, fused = 0, 0
     raw: list[int] = []
-    heads: list[int] = []
     for i, operator in enumerate(operators):
         convolutions = operator.convolutions
         if operator.kind in ("stem", "bottleneck"):
@@ -101,11 +99,9 @@ def _steps(arch: Arch, operators: list[Operator]) -> tuple[list[_Step], list[int
         half = len(convolutions) // 2
         refined = _run(steps, convolutions[:half], current)
         total = _run(steps, convolutions[half:], raw[3 - fused], summand=refined)
-        if operator.kind == "head":
-            heads.append(total)
-        else:
+        if operator.kind == "fusion_deconv":
             current, fused = total, fused + 1
-    return steps, heads
+    return steps
 
 
 def _run(steps: list[_Step], convolutions: Sequence[Convolution], source: int, summand: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Losses of the two heads: heatmaps, associative-embedding (AE) tags, distillation.
+"""Losses of the two heads: heatmaps, associative-embedding (AE) tags.
 
 Legend: B batch, P people, K keypoints, H/W map. Keypoints are x, y in heatmap pixels and visibility; a joint counts if
 its visibility is above 0 and it lies inside the map. Sources: Wang et al., Lite Pose (arXiv:2205.01271); Newell et al.,
@@ -24,23 +24,6 @@ def heatmap_loss(prediction: Tensor, target: Tensor, mask: Tensor, *, foreground
     """
     weight = mask[:, None] * (1 + foreground_weight * target) if foreground_weight else mask[:, None]
     return ((prediction - target) ** 2 * weight).mean(dim=(1, 2, 3))
-
-
-def distillation_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """Return how far a subnet's heatmaps are from its teacher's; no gradient reaches the teacher.
-
-    Source: in-place distillation of Yu and Huang, Universally Slimmable Networks (arXiv:1903.05134), with squared error
-    in place of cross-entropy.
-
-    Args:
-        student: Heatmaps, shape (B, K, H, W).
-        teacher: The teacher's heatmaps, same shape.
-        mask: 0 where people are not labelled, else 1, shape (B, H, W).
-
-    Returns:
-        Loss of each image, shape (B,).
-    """
-    return heatmap_loss(student, teacher.detach(), mask)
 
 
 def tag_loss(tags: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:

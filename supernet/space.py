@@ -44,6 +44,12 @@ class SearchSpace:
 
     Raises:
         InputError: If a list of choices is empty, unsorted, or holds an impossible value; the message names it.
+
+    Example:
+        >>> import random
+        >>> space = SearchSpace.preset("litepose_released")
+        >>> space.size, space.contains(space.sample(random.Random(0)))
+        (245760, True)
     """
 
     name: str

@@ -14,6 +14,7 @@ from supernet.checkpoints import weights_digest
 from supernet.data.coco import KeypointDataset
 from supernet.data.loading import SampleRequest, TrainingImages, collate
 from supernet.elastic_litepose import LitePoseSupernet
+from supernet.errors import InputError
 from supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
 from supernet.extract import extract_subnet
 from supernet.litepose import LitePose
@@ -28,6 +29,9 @@ class Calibration:
         num_images: How many of it, drawn by the seed; rounded down to whole batches, at least one.
         batch_size: Images a batch.
         seed: Seed of the draw.
+
+    Raises:
+        InputError: If there would be no image.
     """
 
     dataset: KeypointDataset
@@ -35,6 +39,12 @@ class Calibration:
     batch_size: int
     seed: int = 0
     _batches: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("num_images", "batch_size"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise InputError(f"{name} of BN recalibration is {value!r}; it must be an integer of at least 1")
 
     def batches(self, image_size: int) -> list[Tensor]:
         """Return the images at one resolution, each (B, 3, image_size, image_size); read once, then kept."""
@@ -79,18 +89,19 @@ class SubnetEvaluator:
         self.space = supernet.space
         self.num_keypoints = supernet.num_keypoints
         self._weights = weights_digest(supernet)
+        self._images = _content_digest(dataset)
+        self._bn_images = _content_digest(calibration.dataset)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What an accuracy from here was measured on; equal identities give equal accuracies."""
-        split = self.dataset.annotations_path
-        ids = ",".join(str(record.id) for record in self.dataset.records)
         return {
             "weights": self._weights,
-            "split": split.stem,
-            "annotations": hashlib.sha256(split.read_bytes() + ids.encode()).hexdigest()[:12],
+            "split": self.dataset.annotations_path.stem,
+            "annotations": self._images,
             "num_images": len(self.dataset),
             "bn": {
+                "annotations": self._bn_images,
                 "images": self.calibration.num_images,
                 "batch_size": self.calibration.batch_size,
                 "seed": self.calibration.seed,
@@ -128,3 +139,9 @@ class SubnetEvaluator:
     def measure(self, arch: Arch) -> float:
         """Return the AP of a subnet, in [0, 1]."""
         return self.evaluate(arch).metrics["AP"]
+
+
+def _content_digest(dataset: KeypointDataset) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of the annotation file and the ids of the dataset's images."""
+    ids = ",".join(str(record.id) for record in dataset.records)
+    return hashlib.sha256(dataset.annotations_path.read_bytes() + ids.encode()).hexdigest()[:12]

@@ -60,11 +60,12 @@ def measure_parity(path: Path, subnet: LitePose, images: Tensor) -> float:
         ParityError: If the difference exceeds ``TOLERANCE``.
     """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    worst = 0.0
-    for image in images.split(1):
+    differences = []
+    for image in torch.split(images, 1):
         ours = session.run(OUTPUT_NAMES, {INPUT_NAME: image.cpu().numpy()})
         theirs = subnet(image)
-        worst = max(worst, *(float(np.abs(a - b.cpu().numpy()).max()) for a, b in zip(ours, theirs, strict=True)))
+        differences += [np.abs(a - b.cpu().numpy()).max() for a, b in zip(ours, theirs, strict=True)]
+    worst = float(np.max(differences))  # unlike Python's max, NaN if any is
     if not worst <= TOLERANCE:
         raise ParityError(f"{path}: differs from torch by {worst:.2e}; at most {TOLERANCE:.0e} is accepted")
     return worst
@@ -72,14 +73,13 @@ def measure_parity(path: Path, subnet: LitePose, images: Tensor) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes about packages that are not installed off the terminal."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)
+    """Keep the exporter's account of its own passes, and its deprecations, off the terminal."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        exporter.setLevel(level)
+        logging.disable(level)

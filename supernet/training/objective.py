@@ -20,6 +20,8 @@ class LossSettings:
 
     Attributes:
         sigmas: Standard deviation of the target Gaussians of head 0 and head 1, in their own pixels.
+        sigma_size: Input size in pixels at which ``sigmas`` hold; at others they grow in proportion, so that a joint
+            weighs the same at every resolution. 0: the same at every size, as in LitePose.
         head_weights: Weights of the two heads' heatmap losses.
         foreground_weight: Extra weight of a heatmap element in proportion to its target.
         tag_weight: Weight of push + pull.
@@ -29,6 +31,7 @@ class LossSettings:
     """
 
     sigmas: tuple[float, float] = (2.0, 2.0)
+    sigma_size: int = 0
     head_weights: tuple[float, float] = (1.0, 1.0)
     foreground_weight: float = 0.0
     tag_weight: float = 0.001
@@ -56,8 +59,9 @@ def make_targets(batch: Batch, settings: LossSettings) -> Targets:
     """Make both heads' targets from coordinates, on the batch's device."""
     size = batch.images.shape[-1]
     keypoints = batch.keypoints
+    scale = size / settings.sigma_size if settings.sigma_size else 1.0
     heatmaps = [
-        make_heatmaps(keypoints, input_size=size, heatmap_size=size // stride, sigma=sigma)
+        make_heatmaps(keypoints, input_size=size, heatmap_size=size // stride, sigma=scale * sigma)
         for stride, sigma in zip((4, 2), settings.sigmas, strict=True)
     ]
     return Targets(

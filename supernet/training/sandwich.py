@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -56,7 +57,7 @@ def sandwich_step(
         heads = supernet(batch.images, arch)
         loss, terms = pose_loss(heads, targets, settings, progress=progress, teacher=teacher)
         scale = 1.0 if update == "per_subnet" else 1 / len(archs)
-        (scale * loss).backward()
+        torch.autograd.backward(scale * loss)
         if teacher is None:
             teacher = (heads[0].detach(), heads[1].detach())
             parts = {name: value.item() for name, value in terms.items()}
@@ -76,7 +77,8 @@ def _apply(supernet: nn.Module, optimizer: Optimizer, clip_norm: float) -> None:
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Split parameters so that vectors (batch norms) and kernel matrices, whose rest is the identity, do not decay."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (free if parameter.ndim < 4 or ".matrix_" in name else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]

@@ -14,6 +14,7 @@ from torch.utils.data import Sampler
 
 from supernet.arch import Arch
 from supernet.data.loading import SampleRequest
+from supernet.errors import InputError
 from supernet.space import SearchSpace
 
 _ORDER, _SIZE, _SAMPLE, _ARCHS = range(4)
@@ -52,13 +53,16 @@ class StepSampler(Sampler[list[SampleRequest]]):
         seed: Seed of the run.
         first_step: Step to begin with.
         last_step: Step to end before.
+
+    Raises:
+        InputError: If the dataset is smaller than a batch.
     """
 
     def __init__(
         self, num_images: int, *, batch_size: int, space: SearchSpace, seed: int, first_step: int, last_step: int
     ) -> None:
         if num_images < batch_size:
-            raise ValueError(f"batch_size is {batch_size}; the training split has only {num_images} images")
+            raise InputError(f"batch_size is {batch_size}; the training split has only {num_images} images")
         self.num_images = num_images
         self.batch_size = batch_size
         self.space = space

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch.optim import Adam, AdamW, Optimizer
@@ -43,6 +43,9 @@ class TrainingSettings:
         workers: Data loading processes; 0 loads in this one.
         log_every: Steps between two lines of metrics.
         checkpoint_every: Steps between two checkpoints.
+
+    Raises:
+        InputError: If a value is impossible; the message names it.
     """
 
     steps: int
@@ -59,6 +62,16 @@ class TrainingSettings:
     log_every: int = 20
     checkpoint_every: int = 200
 
+    def __post_init__(self) -> None:
+        counts = {"steps": 1, "batch_size": 1, "log_every": 1, "checkpoint_every": 1, "num_random": 0, "workers": 0}
+        for name, least in counts.items():
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
+        for name, known in (("optimizer", tuple(OPTIMIZERS)), ("update", get_args(Update))):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
+
 
 class Trainer:
     """Trains a supernet by the sandwich rule; ``step`` is the number of finished steps.
@@ -67,11 +80,11 @@ class Trainer:
         supernet: The supernet; trained in place.
         images: The training split.
         settings: The recipe.
-        folder: Where checkpoint and metrics go; an existing checkpoint is resumed.
+        folder: Where checkpoint and metrics go.
         device: Where to train.
 
     Raises:
-        InputError: If the checkpoint in ``folder`` is damaged.
+        InputError: If there are fewer images than a batch needs.
     """
 
     def __init__(
@@ -89,10 +102,10 @@ class Trainer:
         self.folder = folder
         self.device = device
         self.step = 0
+        self.bad_images: set[str] = set()
+        self._steps_from(0)  # refuses a dataset that is too small, before anything is written
         groups = parameter_groups(supernet, settings.weight_decay)
         self.optimizer: Optimizer = OPTIMIZERS[settings.optimizer](groups, lr=settings.learning_rate(0))
-        if self.checkpoint_path.exists():
-            self.load_state_dict(self._read_checkpoint())
 
     @property
     def checkpoint_path(self) -> Path:
@@ -105,6 +118,7 @@ class Trainer:
             "step": self.step,
             "supernet": self.supernet.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "bad_images": sorted(self.bad_images),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -112,6 +126,21 @@ class Trainer:
         self.supernet.load_state_dict(state["supernet"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+        self.bad_images = set(state["bad_images"])
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint in the folder; say whether there was one.
+
+        Raises:
+            InputError: If the checkpoint is damaged, or is no checkpoint of a training.
+        """
+        if not self.checkpoint_path.exists():
+            return False
+        state = read_torch_file(self.checkpoint_path)
+        if not isinstance(state, dict) or state.keys() != self.state_dict().keys():
+            raise InputError(f"{self.checkpoint_path}: is no training checkpoint; remove it to start again")
+        self.load_state_dict(state)
+        return True
 
     def save_checkpoint(self) -> None:
         """Write the state, whole or not at all."""
@@ -160,31 +189,22 @@ class Trainer:
         """
         settings = self.settings
         self.supernet.train()
-        sampler = StepSampler(
-            len(self.images),
-            batch_size=settings.batch_size,
-            space=self.supernet.space,
-            seed=settings.seed,
-            first_step=self.step,
-            last_step=settings.steps,
-        )
         loader = DataLoader(
             self.images,
-            batch_sampler=sampler,
+            batch_sampler=self._steps_from(self.step),
             collate_fn=collate,
             num_workers=settings.workers,
             pin_memory=self.device.type == "cuda",
         )
-        skipped: set[str] = set()
-        began = time.perf_counter()
+        began, logged = time.perf_counter(), self.step
         with MetricsLog(self.folder, first_step=self.step) as metrics:
             for batch in loader:
                 result = self.train_step(batch)
-                skipped.update(str(path) for path in batch.bad_images)
+                self.bad_images.update(str(path) for path in batch.bad_images)
                 if self.step % settings.log_every == 0 or self.step == settings.steps:
-                    rate = settings.log_every * settings.batch_size / (time.perf_counter() - began)
-                    began = time.perf_counter()
-                    metrics.write(self.step - 1, self._values(result, rate, len(skipped)))
+                    rate = (self.step - logged) * settings.batch_size / (time.perf_counter() - began)
+                    began, logged = time.perf_counter(), self.step
+                    metrics.write(self.step - 1, self._values(result, rate))
                 on_step(self.step, result)
                 stopping = should_stop()
                 if stopping or self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
@@ -193,18 +213,22 @@ class Trainer:
                     break
         return self.step >= settings.steps
 
-    def _values(self, result: StepResult, images_per_second: float, bad_images: int) -> dict[str, float]:
+    def _values(self, result: StepResult, images_per_second: float) -> dict[str, float]:
         names = ("largest", "smallest", *(f"random{i}" for i in range(self.settings.num_random)))
         return {
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             **{f"loss/{name}": loss for name, loss in zip(names, result.losses, strict=True)},
             **{f"largest/{name}": value for name, value in result.parts.items()},
             "images_per_second": images_per_second,
-            "bad_images": float(bad_images),
+            "bad_images": float(len(self.bad_images)),
         }
 
-    def _read_checkpoint(self) -> dict[str, Any]:
-        state = read_torch_file(self.checkpoint_path)
-        if not isinstance(state, dict) or set(state) != {"step", "supernet", "optimizer"}:
-            raise InputError(f"{self.checkpoint_path}: is no training checkpoint; remove it to start again")
-        return state
+    def _steps_from(self, step: int) -> StepSampler:
+        return StepSampler(
+            len(self.images),
+            batch_size=self.settings.batch_size,
+            space=self.supernet.space,
+            seed=self.settings.seed,
+            first_step=step,
+            last_step=self.settings.steps,
+        )

@@ -1,13 +1,17 @@
 """Subnets cut out of the supernet: bit-equal outputs, equal gradients, and a check that can fail."""
 
 import itertools
+import math
 import random
 import re
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
+from supernet import litepose
 from supernet.arch import Arch
 from supernet.elastic_layers import ElasticDepthwiseConv2d
 from supernet.elastic_litepose import LitePoseSupernet
@@ -22,6 +26,12 @@ ARCHITECTURES = 200
 def sample(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
     rng = random.Random(seed)
     return [space.sample(rng) for _ in range(count)]
+
+
+def start_from_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let new convolutions begin as NaN: a weight that extraction forgot makes the outputs NaN (and it is faster)."""
+    monkeypatch.setattr(litepose, "initialise_weights", lambda model: None)
+    monkeypatch.setattr(_ConvNd, "reset_parameters", lambda layer: nn.init.constant_(layer.weight, math.nan))
 
 
 def choices_of(arch: Arch) -> set[tuple[Any, ...]]:
@@ -46,9 +56,12 @@ def all_choices(space: SearchSpace) -> set[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_200_subnets_are_bit_equal_over_every_choice(name: str, randomise: Any) -> None:
+def test_200_subnets_are_bit_equal_over_every_choice(
+    name: str, randomise: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = SearchSpace.preset(name)
     supernet = randomise(LitePoseSupernet(space), 1).eval()
+    start_from_nan(monkeypatch)
     archs = sample(space, ARCHITECTURES)
     assert set().union(*map(choices_of, archs)) == all_choices(space)
     for arch in archs:
@@ -147,7 +160,8 @@ def test_counted_batches_are_kept(tiny_supernet: LitePoseSupernet) -> None:
 def test_one_changed_number_is_found(name: str, tiny_supernet: LitePoseSupernet) -> None:
     subnet = extract_subnet(tiny_supernet, tiny_supernet.space.smallest())
     assert is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
-    subnet.state_dict()[name].view(-1)[0] += 0.5
+    values = subnet.state_dict()[name].view(-1)
+    values[len(values) // 2] += 0.5
     assert not is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
 
 
@@ -190,7 +204,7 @@ def test_a_training_step_is_the_static_networks(tiny_supernet: LitePoseSupernet)
         expected = {name: torch.zeros_like(p) for name, p in supernet.named_parameters()}
         for name, grad in static_grads.items():
             assert grad is not None
-            owner_name, _, leaf = name.rpartition(".")
+            owner_name = name.rpartition(".")[0]
             owner = supernet.get_submodule(owner_name)
             if isinstance(owner, ElasticDepthwiseConv2d):
                 leaves = dict(owner.named_parameters())

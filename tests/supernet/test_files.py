@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supernet.errors import InputError
-from supernet.files import read_json, read_yaml, replacing, write_json, write_text
+from supernet.files import read_json, read_yaml, replacing, replacing_folder, write_json, write_text
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -67,6 +67,32 @@ def test_a_folder_in_the_way_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="taken"):
         write_text(tmp_path / "taken", "content")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "parent" / "folder"
+    for content in ("old", "new"):
+        with replacing_folder(path) as temporary:
+            (temporary / content).write_text(content)
+        assert [file.read_text() for file in path.iterdir()] == [content]
+        assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_keeps_the_old_folder(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "folder"
+    with replacing_folder(path) as temporary:
+        (temporary / "old").write_text("old")
+
+    def write_half() -> None:
+        with replacing_folder(path) as temporary:
+            (temporary / "old").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert [file.read_text() for file in path.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @given(value=JSON_VALUES)

@@ -224,6 +224,15 @@ def test_contains_refuses_each_stage_that_is_not_its_own(stage: StageArch) -> No
     assert not SMALL.contains(Arch(arch.image_size, 8, (stage, *arch.stages[1:]), arch.deconv_channels))
 
 
+@pytest.mark.parametrize(("depth", "inside"), [(1, False), (2, True), (3, False), (4, True), (6, True), (7, False)])
+def test_contains_knows_the_depths_between_its_own(depth: int, inside: bool) -> None:
+    space = SearchSpace.preset("litepose")
+    arch = space.smallest()
+    stage = StageArch(8, 2, (BlockArch(3, 3),) * depth)
+    changed_arch = Arch(arch.image_size, arch.stem_channels, (stage, *arch.stages[1:]), arch.deconv_channels)
+    assert space.contains(changed_arch) is inside
+
+
 def test_dict_round_trip(space: SearchSpace) -> None:
     again = SearchSpace.from_dict(space.to_dict())
     assert again == space

@@ -1,0 +1,42 @@
+"""Put every finished search and export of a workspace into one table, one CSV and one picture."""
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from latency_tables import LatencyTable
+from scripts.builders import build_space
+from scripts.cli import run_folder, script
+from scripts.search_builders import samples_path
+from search.cost import CostModel
+from search.report import collect_fronts, find_cells, format_summary, plot_fronts, summarise
+from search.results import CHOSEN_FILE
+from search.sampling import AccuracySamples
+from supernet.files import read_json, replacing
+
+logger = logging.getLogger(__name__)
+
+
+@script("make_report")
+def main(cfg: DictConfig) -> None:
+    """Write ``summary.csv``, ``front.csv`` and ``front.png``; print the summary."""
+    workspace, folder = Path(cfg.workspace), run_folder()
+    cells = find_cells(workspace)
+    summary, fronts = summarise(workspace, cells), collect_fronts(workspace, cells)
+    samples = AccuracySamples.load(samples_path(cfg))
+    tables = {
+        device: LatencyTable.load(read_json(workspace / "search" / device / tier / CHOSEN_FILE)["table"])
+        for device, tier in cells
+    }
+    costs = CostModel(build_space(cfg), tables=tables, num_keypoints=samples.num_keypoints)
+    for name, frame in (("summary.csv", summary), ("front.csv", fronts)):
+        with replacing(folder / name) as temporary:
+            frame.to_csv(temporary, index=False)
+    plot_fronts(folder / "front.png", summary, fronts, samples, costs)
+    logger.info("%s", format_summary(summary))
+    logger.info("%s, front.csv, summary.csv", folder / "front.png")
+
+
+if __name__ == "__main__":
+    main()

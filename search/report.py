@@ -1,0 +1,171 @@
+"""All searches of a workspace in one table, one CSV of their fronts, and one picture.
+
+A workspace holds ``search/<device>/<tier>/`` and ``export/<device>/<tier>/``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from search.cost import CostModel
+from search.results import CHOSEN_FILE, FRONT_FILE
+from search.sampling import AccuracySamples
+from supernet.errors import InputError
+from supernet.export.bundle import MANIFEST_FILE
+from supernet.files import read_json, replacing
+
+Cell = tuple[str, str]
+"""A device and a tier."""
+
+
+def find_cells(workspace: Path) -> list[Cell]:
+    """Return the searched (device, tier) pairs, devices by name and budgets ascending.
+
+    Raises:
+        InputError: If nothing was searched.
+    """
+    found = []
+    for path in (workspace / "search").glob(f"*/*/{CHOSEN_FILE}"):
+        device, tier = path.parts[-3:-1]
+        found.append((device, read_json(path)["budget_ms"], tier))
+    if not found:
+        raise InputError(f"{workspace / 'search'}: no finished search; run run_search.py first")
+    return [(device, tier) for device, _, tier in sorted(found)]
+
+
+def summarise(workspace: Path, cells: Sequence[Cell]) -> pd.DataFrame:
+    """Return one row a device and tier: what was asked, what was chosen, what was measured and checked.
+
+    Columns whose names end in ``_predicted`` come from the accuracy predictor, ``ap_search`` is the AP on the search
+    split and ``ap_val`` that of the exported subnet on held-out images; all AP in [0, 1]. ``latency_provenance`` says
+    whether the latency table was measured.
+
+    Raises:
+        InputError: If a searched subnet is not exported.
+    """
+    rows = []
+    for device, tier in cells:
+        chosen = read_json(workspace / "search" / device / tier / CHOSEN_FILE)
+        folder = workspace / "export" / device / tier
+        if not (folder / MANIFEST_FILE).exists():
+            raise InputError(f"{folder}: no export; run export_subnet.py device={device} tier={tier}")
+        manifest = read_json(folder / MANIFEST_FILE)
+        if manifest["arch_digest"] != chosen["arch_digest"]:
+            raise InputError(f"{folder}: holds another subnet than the search chose; run export_subnet.py again")
+        rows.append(
+            {
+                "device": device,
+                "tier": tier,
+                "budget_ms": chosen["budget_ms"],
+                "latency_ms": manifest["latency"]["ms"],
+                "latency_low_ms": manifest["latency"]["low_ms"],
+                "latency_high_ms": manifest["latency"]["high_ms"],
+                "latency_provenance": manifest["latency"]["provenance"],
+                "ap_predicted": chosen["ap"] if chosen["ap_source"] == "predictor" else None,
+                "ap_search": chosen["verified_ap"],
+                "ap_val": manifest["accuracy"]["AP"],
+                "image_size": chosen["image_size"],
+                "macs": manifest["complexity"]["macs"],
+                "params": manifest["complexity"]["params"],
+                "bit_equal": manifest["equal_to_supernet"]["bit_equal"],
+                "onnx_max_abs_difference": manifest["onnx"]["max_abs_difference"],
+                "arch_digest": chosen["arch_digest"],
+                "folder": str(folder),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def collect_fronts(workspace: Path, cells: Sequence[Cell]) -> pd.DataFrame:
+    """Return the fronts of all searches below each other, with the columns ``device`` and ``tier`` before."""
+    fronts = []
+    for device, tier in cells:
+        front = pd.read_csv(workspace / "search" / device / tier / FRONT_FILE)
+        front.insert(0, "tier", tier)
+        front.insert(0, "device", device)
+        fronts.append(front)
+    return pd.concat(fronts, ignore_index=True)
+
+
+def format_summary(summary: pd.DataFrame) -> str:
+    """Return the table for a terminal, with a legend of what is estimated, predicted and measured."""
+    lines = [
+        "device           tier  budget ms  latency ms (80 %)      AP pred.  AP held-out  px   MMACs   params  equal"
+        "  folder"
+    ]
+    for row in summary.to_dict("records"):
+        mark = " " if row["latency_provenance"] == "measured" else "~"
+        latency = f"{mark}{row['latency_ms']:.4g} ({row['latency_low_ms']:.4g}-{row['latency_high_ms']:.4g})"
+        predicted = "-" if pd.isna(row["ap_predicted"]) else f"{100 * row['ap_predicted']:.1f}"
+        lines.append(
+            f"{row['device']:<15}  {row['tier']:<4}  {row['budget_ms']:>9g}  {latency:<21}  {predicted:>8}  "
+            f"{100 * row['ap_val']:>11.1f}  {row['image_size']:<3}  {row['macs'] / 1e6:>5.1f}  {row['params']:>7,}  "
+            f"{'bits' if row['bit_equal'] else 'NO':<5}  {row['folder']}"
+        )
+    legend = [
+        "~ estimated, not measured: the table is calibrated to published latencies (docs/latency_tables.md).",
+        "AP pred. is the accuracy predictor's; AP held-out is measured on the val split with the extracted and",
+        "recalibrated subnet. equal: its outputs equal the supernet's bit for bit, before BN is recalibrated.",
+    ]
+    return "\n".join([*lines, *legend])
+
+
+def plot_fronts(
+    path: Path, summary: pd.DataFrame, fronts: pd.DataFrame, samples: AccuracySamples, costs: CostModel
+) -> None:
+    """Draw AP against latency, one panel a device: measured samples, the searches' front, the chosen subnets.
+
+    Args:
+        path: The PNG to write.
+        summary: From ``summarise``.
+        fronts: From ``collect_fronts``.
+        samples: Measured subnets.
+        costs: Cost model with the latency tables of the summary's devices.
+    """
+    devices = list(dict.fromkeys(summary["device"]))
+    figure = Figure(figsize=(4.6 * len(devices), 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(devices), sharey=True, squeeze=False)[0]
+    for axis, device in zip(axes, devices, strict=True):
+        axis.scatter(
+            costs.latency_ms(samples.genomes, device), 100 * samples.ap, s=12, color="0.72", label="measured samples"
+        )
+        _draw_front(axis, fronts[fronts["device"] == device])
+        _draw_chosen(axis, summary[summary["device"] == device])
+        estimated = (summary.loc[summary["device"] == device, "latency_provenance"] != "measured").any()
+        axis.set_title(device)
+        axis.set_xlabel(f"{'estimated' if estimated else 'measured'} latency, ms")
+        axis.grid(alpha=0.25)
+    axes[0].set_ylabel("AP, %")
+    axes[-1].legend(loc="lower right", fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+
+
+def _draw_front(axis: Axes, fronts: pd.DataFrame) -> None:
+    points = fronts.sort_values(["latency_ms", "ap"])
+    best = points["ap"].cummax()
+    front = points[(points["ap"] >= best) & (points["ap"] > best.shift(fill_value=-np.inf))]
+    axis.plot(front["latency_ms"], 100 * front["ap"], color="tab:blue", lw=1.5, label="front, predicted AP")
+
+
+def _draw_chosen(axis: Axes, chosen: pd.DataFrame) -> None:
+    error = np.abs(chosen[["latency_low_ms", "latency_high_ms"]].to_numpy().T - chosen["latency_ms"].to_numpy())
+    axis.errorbar(
+        chosen["latency_ms"], 100 * chosen["ap_val"], xerr=error, fmt="o", color="tab:red", ms=6, lw=1, capsize=2,
+        label="chosen, held-out AP",
+    )  # fmt: skip
+    for row in chosen.to_dict("records"):
+        axis.axvline(row["budget_ms"], color="tab:red", lw=0.6, ls=":")
+        axis.annotate(
+            row["tier"].upper(),
+            (row["latency_ms"], 100 * row["ap_val"]),
+            textcoords="offset points",
+            xytext=(6, -12),
+            fontsize=9,
+        )

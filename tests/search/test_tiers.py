@@ -1,0 +1,62 @@
+"""Budgets of tiers, and those that the config ships."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+import conf
+from latency_tables import LatencyTable
+from search.cost import CostModel
+from search.tiers import budget_ms
+from supernet.errors import InputError
+from supernet.space import SearchSpace
+
+BUDGETS: Any = {"tiny": {"xs": 2, "l": 5.5}, "odd": {"xs": "fast", "s": -1, "m": True}}
+PUBLISHED = {
+    "jetson_nano": (22, 97, 144, 211),
+    "snapdragon_855": (27, 76, 97, 168),
+    "raspberry_pi_4b": (109, 420, 588, 1052),
+}
+
+
+def test_budget_of_a_tier() -> None:
+    assert budget_ms(BUDGETS, device="board", space="tiny", tier="l") == 5.5
+
+
+@pytest.mark.parametrize(
+    ("space", "tier", "message"),
+    [
+        ("mine", "xs", r"device board has no budgets for space 'mine' \(it has: tiny, odd\)"),
+        ("tiny", "xl", "device board has no tier 'xl' for space 'tiny'; known: xs, l"),
+        ("odd", "xs", "is 'fast'; it must be milliseconds above 0"),
+        ("odd", "s", "is -1; it must be milliseconds above 0"),
+        ("odd", "m", "is True; it must be milliseconds above 0"),
+    ],
+)
+def test_unknown_names_and_impossible_values(space: str, tier: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        budget_ms(BUDGETS, device="board", space=space, tier=tier)
+
+
+@pytest.mark.parametrize("device", PUBLISHED)
+def test_shipped_budgets(device: str) -> None:
+    """Full spaces have the published latencies; those of ``tiny`` rise and lie between its fastest and its slowest."""
+    with initialize_config_dir(str(Path(conf.__file__).parent), version_base="1.3"):
+        cfg = compose("run_search", overrides=[f"device={device}"])
+    for space in ("litepose", "litepose_released"):
+        tiers = tuple(
+            budget_ms(cfg.device.budgets_ms, device=device, space=space, tier=t) for t in ("xs", "s", "m", "l")
+        )
+        assert tiers == PUBLISHED[device]
+    tiny = SearchSpace.preset("tiny")
+    cost = CostModel(tiny, tables={device: LatencyTable.load(cfg.device.table)})
+    budgets = [
+        budget_ms(cfg.device.budgets_ms, device=device, space="tiny", tier=tier) for tier in ("xs", "s", "m", "l")
+    ]
+    low_ms, high_ms = cost.fastest(device)[1], cost.slowest(device)[1]
+    shares = [(budget - low_ms) / (high_ms - low_ms) for budget in budgets]
+    assert shares == sorted(shares)
+    assert 0.15 < shares[0] < 0.35
+    assert 0.8 < shares[-1] < 1

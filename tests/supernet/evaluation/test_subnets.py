@@ -1,0 +1,219 @@
+"""Subnets are measured with statistics of their own, without a trace on the supernet, and an accuracy says of what."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from supernet.bn_recalibration import recalibrate_batch_norm
+from supernet.data.coco import KeypointDataset
+from supernet.data.loading import SampleRequest, TrainingImages, collate
+from supernet.data.skeletons import CROWDPOSE
+from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.errors import InputError
+from supernet.evaluation import subnets
+from supernet.evaluation.inference import EvaluationResult, InferenceSettings
+from supernet.evaluation.subnets import Calibration, SubnetEvaluator
+from supernet.extract import extract_subnet
+from supernet.files import read_json
+
+SETTINGS = InferenceSettings(flip_test=False)
+MakeEvaluator = Callable[..., SubnetEvaluator]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight images to train on and four to measure on."""
+    folder = tmp_path_factory.mktemp("people")
+    for split, count in (("train", 8), ("val", 4)):
+        generate_split(folder, split, count, 0, PeopleSettings(image_size=(96, 96)), CROWDPOSE)
+    return folder
+
+
+@pytest.fixture
+def train(root: Path) -> KeypointDataset:
+    return KeypointDataset.load(*split_paths(root, "train"), CROWDPOSE)
+
+
+@pytest.fixture
+def val(root: Path) -> KeypointDataset:
+    return KeypointDataset.load(*split_paths(root, "val"), CROWDPOSE)
+
+
+@pytest.fixture
+def calibration(train: KeypointDataset) -> Calibration:
+    return Calibration(train, num_images=8, batch_size=4)
+
+
+@pytest.fixture
+def make_evaluator(tiny_supernet: LitePoseSupernet, calibration: Calibration, val: KeypointDataset) -> MakeEvaluator:
+    def make(**changes: Any) -> SubnetEvaluator:
+        values: dict[str, Any] = {"supernet": tiny_supernet, "calibration": calibration, "dataset": val}
+        values |= {"settings": SETTINGS, "batch_size": 4} | changes
+        return SubnetEvaluator(values.pop("supernet"), values.pop("calibration"), values.pop("dataset"), **values)
+
+    return make
+
+
+@pytest.mark.parametrize(("num_images", "batch_size", "sizes"), [(8, 3, [3, 3]), (5, 8, [5]), (99, 4, [4, 4])])
+def test_calibration_batches_are_equal_and_whole(
+    train: KeypointDataset, num_images: int, batch_size: int, sizes: list[int]
+) -> None:
+    batches = Calibration(train, num_images=num_images, batch_size=batch_size).batches(96)
+    assert [tuple(batch.shape) for batch in batches] == [(size, 3, 96, 96) for size in sizes]
+
+
+def test_calibration_images_are_plain_images_of_the_split_each_at_most_once(train: KeypointDataset) -> None:
+    plain = TrainingImages(train, augmentation=None)
+    wanted = collate([plain[SampleRequest(index, 96, 0)] for index in range(len(train))]).images
+    seen = torch.cat(Calibration(train, num_images=6, batch_size=2, seed=1).batches(96))
+    places = [int((wanted == image).flatten(1).all(dim=1).nonzero()) for image in seen]
+    assert len(set(places)) == 6
+
+
+def test_calibration_is_read_once_for_each_resolution(calibration: Calibration) -> None:
+    assert calibration.batches(96) is calibration.batches(96)
+    assert calibration.batches(128)[0].shape[2:] == (128, 128)
+    assert calibration.batches(96)[0].shape[2:] == (96, 96)
+
+
+def test_the_seed_draws_the_calibration_images(train: KeypointDataset) -> None:
+    first, again, other = (Calibration(train, num_images=3, batch_size=3, seed=seed).batches(96) for seed in (0, 0, 1))
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], other[0])
+
+
+@pytest.mark.parametrize(("field", "value"), [("num_images", 0), ("batch_size", 0), ("batch_size", "all")])
+def test_calibration_without_images_is_refused(train: KeypointDataset, field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{field} of BN recalibration is {value!r}"):
+        Calibration(train, **{"num_images": 4, "batch_size": 2} | {field: value})
+
+
+def test_preparing_subnets_leaves_the_supernet_as_it_was(
+    make_evaluator: MakeEvaluator, tiny_supernet: LitePoseSupernet
+) -> None:
+    before = copy.deepcopy(tiny_supernet.state_dict())
+    evaluator = make_evaluator()
+    for arch in (evaluator.space.smallest(), evaluator.space.largest()):
+        assert not evaluator.prepare(arch).training
+    after = tiny_supernet.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_subnet_has_statistics_of_its_own_at_each_resolution(
+    make_evaluator: MakeEvaluator, calibration: Calibration, tiny_supernet: LitePoseSupernet
+) -> None:
+    evaluator = make_evaluator()
+    smallest = evaluator.space.smallest()
+    by_size = {size: evaluator.prepare(smallest.with_image_size(size)).state_dict() for size in (96, 128)}
+    means = [name for name in by_size[96] if name.endswith("running_mean")]
+    assert all(not torch.equal(by_size[96][name], by_size[128][name]) for name in means)
+    stem = tiny_supernet.first[0]
+    assert isinstance(stem, torch.nn.Sequential)
+    for size, state in by_size.items():
+        with torch.no_grad():
+            maps = torch.cat([stem[0](images) for images in calibration.batches(size)])
+        torch.testing.assert_close(state["first.0.1.running_mean"], maps.mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)
+
+
+def test_a_prepared_subnet_is_the_extracted_one_recalibrated(
+    make_evaluator: MakeEvaluator, calibration: Calibration, tiny_supernet: LitePoseSupernet
+) -> None:
+    arch = tiny_supernet.space.largest()
+    expected = extract_subnet(tiny_supernet, arch)
+    recalibrate_batch_norm(expected, calibration.batches(arch.image_size))
+    found = make_evaluator().prepare(arch)
+    assert found.arch == arch
+    expected_state, state = expected.state_dict(), found.state_dict()
+    assert all(torch.equal(state[name], expected_state[name]) for name in expected_state)
+
+
+def test_an_architecture_of_another_space_is_refused(make_evaluator: MakeEvaluator) -> None:
+    evaluator = make_evaluator()
+    with pytest.raises(ValueError, match="not in the space 'tiny'"):
+        evaluator.prepare(evaluator.space.smallest().with_image_size(64))
+
+
+def test_an_accuracy_is_a_fraction_and_repeats(make_evaluator: MakeEvaluator) -> None:
+    first, again = make_evaluator(), make_evaluator()
+    arch = first.space.smallest()
+    result = first.evaluate(arch)
+    assert all(0 <= value <= 1 for value in result.metrics.values())
+    assert result.num_images == 4
+    assert again.measure(arch) == first.measure(arch) == result.metrics["AP"]
+
+
+def test_a_subnet_is_measured_at_its_resolution_by_the_evaluator_s_settings(
+    make_evaluator: MakeEvaluator, val: KeypointDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def record(model: object, dataset: object, **arguments: Any) -> EvaluationResult:
+        calls.append({"dataset": dataset, **arguments})
+        return EvaluationResult({"AP": 0.25}, 4, (), 0.0, 0.0)
+
+    monkeypatch.setattr(subnets, "evaluate_model", record)
+    evaluator = make_evaluator(batch_size=3)
+    assert evaluator.measure(evaluator.space.smallest().with_image_size(128)) == 0.25
+    device = torch.device("cpu")
+    expected = {"dataset": val, "image_size": 128, "settings": SETTINGS, "batch_size": 3, "device": device}
+    assert calls == [expected]
+
+
+def test_equal_measurements_have_one_identity(
+    make_evaluator: MakeEvaluator, tiny_supernet: LitePoseSupernet, root: Path
+) -> None:
+    again = make_evaluator(
+        supernet=copy.deepcopy(tiny_supernet),
+        calibration=Calibration(
+            KeypointDataset.load(*split_paths(root, "train"), CROWDPOSE), num_images=8, batch_size=4
+        ),
+        dataset=KeypointDataset.load(*split_paths(root, "val"), CROWDPOSE),
+        settings=InferenceSettings(flip_test=False),
+        batch_size=2,
+    )
+    identity = make_evaluator().identity
+    assert again.identity == identity
+    assert json.loads(json.dumps(identity)) == identity
+    assert (identity["split"], identity["num_images"]) == ("val", 4)
+
+
+def test_whatever_changes_an_accuracy_changes_the_identity(
+    make_evaluator: MakeEvaluator,
+    calibration: Calibration,
+    tiny_supernet: LitePoseSupernet,
+    train: KeypointDataset,
+    val: KeypointDataset,
+    tmp_path: Path,
+) -> None:
+    retrained = copy.deepcopy(tiny_supernet)
+    with torch.no_grad():
+        retrained.get_parameter("stage.0.0.depth_conv.0.matrix_5to3")[0, 0] += 1e-3
+    annotations, _ = split_paths(val.images_dir.parents[1], "val")
+    content = read_json(annotations)
+    content["annotations"][0]["keypoints"][0] += 1
+    relabelled = tmp_path / "val.json"
+    relabelled.write_text(json.dumps(content))
+    evaluators = [
+        make_evaluator(),
+        make_evaluator(supernet=retrained),
+        make_evaluator(dataset=val.first(3)),
+        make_evaluator(dataset=val.subset([0, 1, 3])),
+        make_evaluator(dataset=train),
+        make_evaluator(dataset=KeypointDataset.load(relabelled, val.images_dir, CROWDPOSE)),
+        make_evaluator(calibration=dataclasses.replace(calibration, num_images=7)),
+        make_evaluator(calibration=dataclasses.replace(calibration, batch_size=2)),
+        make_evaluator(calibration=dataclasses.replace(calibration, seed=1)),
+        make_evaluator(calibration=dataclasses.replace(calibration, dataset=val)),
+        make_evaluator(settings=InferenceSettings(flip_test=True)),
+        make_evaluator(settings=dataclasses.replace(SETTINGS, refine=False)),
+    ]
+    identities = {json.dumps(evaluator.identity) for evaluator in evaluators}
+    assert len(identities) == len(evaluators)

@@ -1,0 +1,64 @@
+"""One export folder, made once: a subnet with kernels 3, 5 and 7 and statistics of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from supernet.arch import Arch
+from supernet.bn_recalibration import recalibrate_batch_norm
+from supernet.data.skeletons import CROWDPOSE
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.export.bundle import write_bundle
+from supernet.extract import extract_subnet
+from supernet.litepose import LitePose
+from supernet.space import SearchSpace
+
+FACTS = {"device": "raspberry_pi_4b", "tier": "m", "accuracy": {"AP": 0.5}}
+
+
+@pytest.fixture(scope="session")
+def mixed_arch(tiny: SearchSpace) -> Arch:
+    """A random architecture with every kernel size."""
+    rng = np.random.default_rng(0)
+    archs = (tiny.sample(rng) for _ in range(100))
+    return next(
+        arch.with_image_size(96)
+        for arch in archs
+        if {block.kernel for stage in arch.stages for block in stage.blocks} == {3, 5, 7}
+    )
+
+
+@pytest.fixture(scope="session")
+def images() -> Tensor:
+    return torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="session")
+def subnet(_tiny_supernet: LitePoseSupernet, mixed_arch: Arch, images: Tensor) -> LitePose:
+    subnet = extract_subnet(_tiny_supernet, mixed_arch)
+    recalibrate_batch_norm(subnet, [images])
+    return subnet
+
+
+@pytest.fixture(scope="session")
+def _exported(
+    tmp_path_factory: pytest.TempPathFactory, subnet: LitePose, images: Tensor
+) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("export") / "raspberry_pi_4b" / "m"
+    facts = {"device": "raspberry_pi_4b", "tier": "m", "accuracy": {"AP": 0.5}}
+    return folder, write_bundle(folder, subnet, skeleton=CROWDPOSE, images=images, facts=facts)
+
+
+@pytest.fixture(scope="session")
+def folder(_exported: tuple[Path, dict[str, Any]]) -> Path:
+    return _exported[0]
+
+
+@pytest.fixture(scope="session")
+def manifest(_exported: tuple[Path, dict[str, Any]]) -> dict[str, Any]:
+    """What the writer returned."""
+    return _exported[1]

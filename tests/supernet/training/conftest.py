@@ -1,0 +1,84 @@
+"""A few rendered people, a space at very small resolutions, and a training that takes a second."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from supernet.data.coco import KeypointDataset
+from supernet.data.loading import Augmentation, Batch, SampleRequest, TrainingImages, collate
+from supernet.data.skeletons import CROWDPOSE
+from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.space import SearchSpace
+from supernet.training.objective import LossSettings
+from supernet.training.schedule import WarmupCosine
+from supernet.training.trainer import TrainingSettings
+
+BatchOf = Callable[[int, int], Batch]
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> KeypointDataset:
+    """Eight images of 96 x 96."""
+    folder = tmp_path_factory.mktemp("people")
+    generate_split(folder, "train", 8, 0, PeopleSettings(image_size=(96, 96)), CROWDPOSE)
+    return KeypointDataset.load(*split_paths(folder, "train"), CROWDPOSE)
+
+
+@pytest.fixture(scope="session")
+def images(people: KeypointDataset) -> TrainingImages:
+    return TrainingImages(people, augmentation=Augmentation(rotation_degrees=20.0))
+
+
+@pytest.fixture(scope="session")
+def batch_of(people: KeypointDataset) -> BatchOf:
+    """The first images as a batch of one size, not augmented."""
+
+    def make(count: int, size: int) -> Batch:
+        images = TrainingImages(people, augmentation=None)
+        return collate([images[SampleRequest(index, size, 0)] for index in range(count)])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_space(tiny: SearchSpace) -> SearchSpace:
+    """The choices of ``tiny``, seen at 32 and 64 pixels."""
+    return dataclasses.replace(tiny, name="small", image_sizes=(32, 64))
+
+
+@pytest.fixture
+def make_supernet(small_space: SearchSpace) -> Callable[[], LitePoseSupernet]:
+    def make() -> LitePoseSupernet:
+        torch.manual_seed(0)
+        return LitePoseSupernet(small_space, 14)
+
+    return make
+
+
+@pytest.fixture
+def make_settings() -> Callable[..., TrainingSettings]:
+    def make(**changes: Any) -> TrainingSettings:
+        recipe: dict[str, Any] = {
+            "steps": 6,
+            "batch_size": 2,
+            "loss": LossSettings(sigmas=(1.5, 2.5), foreground_weight=5.0, tag_weight=0.002, guide_weight=0.02),
+            "log_every": 1,
+            "checkpoint_every": 100,
+        }
+        recipe |= changes
+        recipe.setdefault("learning_rate", WarmupCosine(peak=0.004, steps=recipe["steps"]))
+        return TrainingSettings(**recipe)
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "run"
+    path.mkdir()
+    return path

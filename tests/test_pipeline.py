@@ -1,0 +1,97 @@
+"""The whole job at its smallest: every script after the other, on files, as `make demo` runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+
+from supernet.arch import Arch
+from supernet.checkpoints import load_subnet, load_supernet
+from supernet.extract import extract_subnet, is_equal_to_supernet
+
+ROOT = Path(__file__).parents[1]
+DEVICES = ("jetson_nano", "raspberry_pi_4b")
+TIERS = ("xs", "l")
+SMALL_TRAINING = ("training.steps=30", "training.checkpoint_every=10")
+SMALL_SEARCH = ("search.first=16", "search.batch=16", "search.generations=2", "search.verify_top=1")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    sweep = ("--multirun", f"device={','.join(DEVICES)}", f"tier={','.join(TIERS)}")
+    run(folder, "generate_people", "images.train=48", "images.search=12", "images.val=12", "workers=1")
+    run(folder, "train_supernet", *SMALL_TRAINING)
+    run(folder, "sample_accuracies", "num_subnets=8")
+    run(folder, "fit_predictor")
+    run(folder, "run_search", *sweep, *SMALL_SEARCH)
+    run(folder, "export_subnet", *sweep)
+    return folder
+
+
+def run(folder: Path, name: str, *overrides: str) -> str:
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *overrides]
+    places = [f"data_root={folder / 'data'}", f"workspace={folder / 'run'}"]
+    done = subprocess.run([*command, *places], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_report_has_a_row_a_device_and_tier(workspace: Path) -> None:
+    printed = run(workspace, "make_report")
+    summary = pd.read_csv(workspace / "run" / "report" / "summary.csv")
+    assert [*zip(summary["device"], summary["tier"], strict=True)] == [(d, t) for d in DEVICES for t in TIERS]
+    assert summary["bit_equal"].all()
+    assert (summary["onnx_max_abs_difference"] <= 1e-4).all()
+    assert (summary["latency_ms"] <= summary["budget_ms"]).all()
+    assert summary["ap_val"].between(0, 1).all()
+    assert all(f"{row.device}/{row.tier}" in printed for row in summary.itertuples())
+    assert "estimated, not measured" in printed
+    front = pd.read_csv(workspace / "run" / "report" / "front.csv")
+    assert {"device", "tier", "ap", "latency_ms", "latency_provenance"} <= set(front.columns)
+    assert (workspace / "run" / "report" / "front.png").stat().st_size > 10_000
+
+
+def test_the_export_runs_with_onnx_runtime_alone_and_comes_from_the_supernet(workspace: Path) -> None:
+    supernet = load_supernet(workspace / "run" / "supernet" / "supernet.safetensors")
+    for device in DEVICES:
+        bundle = workspace / "run" / "export" / device / "xs"
+        arch = Arch.load(bundle / "arch.json")
+        images = torch.rand(1, 3, arch.image_size, arch.image_size)
+        assert is_equal_to_supernet(extract_subnet(supernet, arch), supernet, images)
+        session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
+        with torch.inference_mode():
+            expected = load_subnet(bundle / "weights.safetensors")(images)
+        for ours, theirs in zip(session.run(None, {"images": images.numpy()}), expected, strict=True):
+            assert np.abs(ours - theirs.numpy()).max() <= 1e-4
+
+
+def test_a_finished_job_is_not_done_again(workspace: Path) -> None:
+    chosen = workspace / "run" / "search" / DEVICES[0] / TIERS[0] / "chosen.json"
+    before = chosen.stat().st_mtime_ns
+    assert "already" in run(workspace, "train_supernet", *SMALL_TRAINING)
+    assert "already" in run(workspace, "run_search", f"device={DEVICES[0]}", f"tier={TIERS[0]}", *SMALL_SEARCH)
+    assert chosen.stat().st_mtime_ns == before
+
+
+def test_the_same_seed_chooses_the_same_architecture(workspace: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "data").symlink_to(workspace / "data")
+    run(again, "train_supernet", *SMALL_TRAINING)
+    run(again, "sample_accuracies", "num_subnets=8")
+    run(again, "fit_predictor")
+    run(again, "run_search", f"device={DEVICES[0]}", f"tier={TIERS[0]}", *SMALL_SEARCH)
+    chosen = [
+        json.loads((folder / "run" / "search" / DEVICES[0] / TIERS[0] / "chosen.json").read_text())
+        for folder in (workspace, again)
+    ]
+    assert chosen[0]["arch"] == chosen[1]["arch"]
