@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from scripts.construct import construct
 from supernet.arch import Arch
 from supernet.checkpoints import load_supernet
 from supernet.data.coco import KeypointDataset
@@ -63,23 +64,23 @@ def load_split(cfg: DictConfig, split: str) -> KeypointDataset:
 def build_training_settings(cfg: DictConfig) -> TrainingSettings:
     """Return the recipe of the ``training`` group."""
     values = plain(cfg.training)
+    for name in ("augmentation", "max_people"):
+        values.pop(name)
     rate = values.pop("learning_rate")
     schedules: dict[str, type[WarmupCosine] | type[WarmupSteps]] = {"cosine": WarmupCosine, "steps": WarmupSteps}
     schedule = rate.pop("schedule")
     if schedule not in schedules:
         raise InputError(f"training.learning_rate.schedule is {schedule!r}; known: {', '.join(schedules)}")
-    for name in ("augmentation", "max_people"):
-        values.pop(name)
-    return TrainingSettings(
-        **values | {"loss": LossSettings(**values["loss"])},
-        learning_rate=schedules[schedule](steps=values["steps"], **rate),
-        seed=cfg.seed,
+    values["learning_rate"] = construct(
+        schedules[schedule], {"steps": values["steps"], **rate}, "training.learning_rate"
     )
+    values["loss"] = construct(LossSettings, values["loss"], "training.loss")
+    return construct(TrainingSettings, {**values, "seed": cfg.seed}, "training")
 
 
 def build_augmentation(cfg: DictConfig) -> Augmentation:
     """Return the augmentation of the ``training`` group."""
-    return Augmentation(**plain(cfg.training.augmentation))
+    return construct(Augmentation, plain(cfg.training.augmentation), "training.augmentation")
 
 
 def supernet_path(cfg: DictConfig) -> Path:
@@ -119,7 +120,7 @@ def build_subnet_evaluator(cfg: DictConfig, split: str) -> SubnetEvaluator:
         calibration,
         load_split(cfg, split),
         batch_size=settings.pop("batch_size"),
-        settings=InferenceSettings(**settings),
+        settings=construct(InferenceSettings, settings, "evaluation"),
     )
 
 

@@ -24,6 +24,7 @@ from search.results import (
     Candidate,
     choose,
     front_candidates,
+    known_candidates,
     verify,
     write_chosen,
     write_front,
@@ -66,7 +67,8 @@ def main(cfg: DictConfig) -> None:
     candidates = front_candidates(problem, study.run(), evaluator.source)
     top = min(cfg.search.verify_top, len(candidates))
     candidates[:top] = tqdm(verify(candidates[:top], truth), total=top, desc="verify", unit="subnet", disable=None)
-    chosen = choose(candidates)
+    known = known_candidates(problem, evaluator, truth) if top else []
+    chosen = choose([*candidates, *known])
     write_front(folder / FRONT_FILE, candidates)
     record = {
         "device": cfg.device.name,

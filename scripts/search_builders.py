@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from latency_tables import LatencyTable
 from scripts.builders import build_space, build_subnet_evaluator, plain
+from scripts.construct import construct
 from search.cost import CostModel
 from search.evaluators import AccuracyCache
 from search.evolution import EvolutionSettings
@@ -69,12 +70,13 @@ def find_budget_ms(cfg: DictConfig) -> float:
 
 def build_study_settings(cfg: DictConfig) -> StudySettings:
     """Return the sizes of the outer loop."""
-    return StudySettings(first=cfg.search.first, batch=cfg.search.batch, generations=cfg.search.generations)
+    sizes = {name: cfg.search[name] for name in ("first", "batch", "generations")}
+    return construct(StudySettings, sizes, "search")
 
 
 def build_evolution_settings(cfg: DictConfig) -> EvolutionSettings:
     """Return the settings of the inner loop."""
-    return EvolutionSettings(**plain(cfg.search.evolution))
+    return construct(EvolutionSettings, plain(cfg.search.evolution), "search.evolution")
 
 
 class WorkspaceMeasure:

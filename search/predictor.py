@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialise
 from scipy.stats import kendalltau
 
 from search.features import GenomeFeatures
@@ -150,7 +150,7 @@ class AccuracyPredictor:
         """Write one safetensors file: the arrays, and everything else as JSON in its header."""
         arrays = {name: np.ascontiguousarray(getattr(self.process, name)) for name in ARRAYS}
         with replacing(path) as temporary:
-            save_file(arrays, temporary, metadata={"predictor": self._metadata})
+            temporary.write_bytes(serialise(arrays, metadata={"predictor": self._metadata}))
 
     @classmethod
     def load(cls, path: Path | str) -> Self:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search.evaluators import Accuracy, Evaluator, Source
+import numpy as np
+
+from search.evaluators import Accuracy, Evaluator, Source, SupernetEvaluator
 from search.genome import Genomes
 from search.problem import History, SearchProblem
 from supernet.arch import Arch
@@ -82,25 +84,49 @@ def front_candidates(problem: SearchProblem, history: History, source: Source) -
         source: Where their accuracies come from.
     """
     front = history.rows(history.front(problem.budget_ms))
-    costs = problem.cost.evaluate(front.genomes)
-    low, high = problem.cost.latency_interval(front.genomes, problem.device)
-    provenance = problem.cost.tables[problem.device].metadata.provenance
-    columns = (front.ap, front.ap_std, front.latency_ms, low, high, costs["macs"], costs["params"])
+    accuracies = [Accuracy(ap, source, std) for ap, std in zip(front.ap.tolist(), front.ap_std.tolist(), strict=True)]
+    return _candidates(problem, front.genomes, accuracies)
+
+
+def known_candidates(problem: SearchProblem, evaluator: Evaluator, truth: SupernetEvaluator) -> list[Candidate]:
+    """Return the architectures within the budget that were measured before, for whatever purpose, as verified.
+
+    A measurement serves every device and tier; with these a larger budget never ends with a worse subnet.
+
+    Args:
+        problem: What was searched.
+        evaluator: What the search used.
+        truth: What verifies, and remembers.
+    """
+    archs = truth.measured()
+    if not archs:
+        return []
+    genomes = problem.cost.codec.encode_many(archs)
+    within = np.flatnonzero(problem.latency_ms(genomes) <= problem.budget_ms)
+    chosen = [archs[index] for index in within]
+    candidates = _candidates(problem, genomes[within], evaluator.evaluate(chosen) if chosen else [])
+    return list(verify(candidates, truth))
+
+
+def _candidates(problem: SearchProblem, genomes: Genomes, accuracies: Sequence[Accuracy]) -> list[Candidate]:
+    costs = problem.cost.evaluate(genomes)
+    low, high = problem.cost.latency_interval(genomes, problem.device)
+    columns = (problem.latency_ms(genomes), low, high, costs["macs"], costs["params"])
     return [
         Candidate(
-            problem.cost.codec.decode(genome),
-            genome,
-            Accuracy(ap, source, std),
-            None,
-            ms,
-            lo,
-            hi,
-            provenance,
-            macs,
-            params,
+            arch=problem.cost.codec.decode(genome),
+            genome=genome,
+            accuracy=accuracy,
+            verified=None,
+            latency_ms=ms,
+            latency_low_ms=low_ms,
+            latency_high_ms=high_ms,
+            latency_provenance=problem.cost.tables[problem.device].metadata.provenance,
+            macs=macs,
+            params=params,
         )
-        for genome, ap, std, ms, lo, hi, macs, params in zip(
-            front.genomes, *(column.tolist() for column in columns), strict=True
+        for genome, accuracy, ms, low_ms, high_ms, macs, params in zip(
+            genomes, accuracies, *(column.tolist() for column in columns), strict=True
         )
     ]
 

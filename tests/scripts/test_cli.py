@@ -47,7 +47,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
         ("accelerator=gpu", "accelerator is 'gpu'; it must be auto, cpu or cuda"),
         ("threads=0", "threads is 0"),
         ("training.learning_rate.schedule=linear", "'linear'; known: cosine, steps"),
-        ("training.optimizer=sgd", "optimizer is 'sgd'; known: adam, adamw"),
+        ("training.optimizer=sgd", "training.optimizer is 'sgd'; it must be one of adam, adamw"),
         ("training.steps=many", "steps is 'many'; it must be an integer"),
         ("training.batch_size=13", "batch_size is 13; the training split has only 12 images"),
         ("dataset.on_bad_image=ignore", "on_bad_image is 'ignore'; it must be 'error' or 'skip'"),

@@ -14,6 +14,7 @@ from search.results import (
     Candidate,
     choose,
     front_candidates,
+    known_candidates,
     verify,
     write_chosen,
     write_front,
@@ -56,6 +57,32 @@ def test_the_best_verified_is_chosen(candidates: list[Candidate], tmp_path: Path
     assert choose(candidates) is candidates[1]
     assert candidates[1].verified == Accuracy(0.7, "supernet")
     assert candidates[3].verified is None
+
+
+def test_what_was_measured_before_is_a_candidate_of_every_budget_it_meets(
+    problem: SearchProblem, candidates: list[Candidate], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    archs = problem.cost.codec.decode_many(problem.cost.codec.sample(40, rng))
+    truth = SupernetEvaluator(
+        lambda arch: arch.image_size / 1000, identity={}, cache=AccuracyCache(tmp_path / "a.jsonl")
+    )
+    assert known_candidates(problem, truth, truth) == []
+    truth.evaluate(archs)
+    reopened = SupernetEvaluator(_never, identity={}, cache=AccuracyCache(tmp_path / "a.jsonl"))
+    found = known_candidates(problem, reopened, reopened)
+    latency_ms = problem.latency_ms(problem.cost.codec.encode_many(archs))
+    assert [c.arch for c in found] == [
+        arch for arch, ms in zip(archs, latency_ms, strict=True) if ms <= problem.budget_ms
+    ]
+    assert 0 < len(found) < len(archs)
+    assert all(c.verified == c.accuracy == Accuracy(c.arch.image_size / 1000, "supernet") for c in found)
+    other = SupernetEvaluator(_never, identity={"weights": "other"}, cache=AccuracyCache(tmp_path / "a.jsonl"))
+    assert known_candidates(problem, other, other) == []
+
+
+def _never(arch: Arch) -> float:
+    raise AssertionError(f"{arch.digest} was measured already")
 
 
 def test_without_verification_the_best_prediction_is_chosen(candidates: list[Candidate]) -> None:
