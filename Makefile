@@ -19,6 +19,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(RUN) scripts/generate_people.py
 	$(RUN) scripts/train_supernet.py
+	$(RUN) scripts/evaluate_subnet.py --multirun arch=smallest,largest
 	$(RUN) scripts/sample_accuracies.py
 	$(RUN) scripts/fit_predictor.py
 	$(RUN) scripts/run_search.py --multirun device=$(DEVICES) tier=$(TIERS)

@@ -105,12 +105,12 @@ def format_summary(summary: pd.DataFrame) -> str:
         lines.append(
             f"{row['device']:<15}  {row['tier']:<4}  {row['budget_ms']:>9g}  {latency:<21}  {predicted:>8}  "
             f"{100 * row['ap_val']:>11.1f}  {row['image_size']:<3}  {row['macs'] / 1e6:>5.1f}  {row['params']:>7,}  "
-            f"{'bits' if row['bit_equal'] else 'NO':<5}  {row['folder']}"
+            f"{'yes' if row['bit_equal'] else 'NO':<5}  {row['folder']}"
         )
     legend = [
         "~ estimated, not measured: the table is calibrated to published latencies (docs/latency_tables.md).",
-        "AP pred. is the accuracy predictor's; AP held-out is measured on the val split with the extracted and",
-        "recalibrated subnet. equal: its outputs equal the supernet's bit for bit, before BN is recalibrated.",
+        "AP pred. is the accuracy predictor's. AP held-out is measured: the extracted subnet, its BN recalibrated,",
+        "on the val split. equal: before recalibration its outputs are bit for bit those of the supernet.",
     ]
     return "\n".join([*lines, *legend])
 
@@ -160,12 +160,8 @@ def _draw_chosen(axis: Axes, chosen: pd.DataFrame) -> None:
         chosen["latency_ms"], 100 * chosen["ap_val"], xerr=error, fmt="o", color="tab:red", ms=6, lw=1, capsize=2,
         label="chosen, held-out AP",
     )  # fmt: skip
-    for row in chosen.to_dict("records"):
-        axis.axvline(row["budget_ms"], color="tab:red", lw=0.6, ls=":")
-        axis.annotate(
-            row["tier"].upper(),
-            (row["latency_ms"], 100 * row["ap_val"]),
-            textcoords="offset points",
-            xytext=(6, -12),
-            fontsize=9,
-        )
+    for index, budget_ms in enumerate(chosen["budget_ms"]):
+        axis.axvline(budget_ms, color="tab:red", lw=0.6, ls=":", label="_" * index + "budgets")
+    for (latency_ms, ap), tiers in chosen.groupby(["latency_ms", "ap_val"], sort=False)["tier"]:
+        label = ", ".join(tier.upper() for tier in tiers)
+        axis.annotate(label, (latency_ms, 100 * ap), textcoords="offset points", xytext=(6, -12), fontsize=9)

@@ -30,7 +30,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sweep = ("--multirun", f"device={','.join(DEVICES)}", f"tier={','.join(TIERS)}")
     run(folder, "generate_people", "images.train=48", "images.search=12", "images.val=12", "workers=1")
     run(folder, "train_supernet", *SMALL_TRAINING)
-    run(folder, "sample_accuracies", "num_subnets=8")
+    run(folder, "sample_accuracies", "num_subnets=10")
     run(folder, "fit_predictor")
     run(folder, "run_search", *sweep, *SMALL_SEARCH)
     run(folder, "export_subnet", *sweep)
@@ -87,7 +87,7 @@ def test_the_same_seed_chooses_the_same_architecture(workspace: Path, tmp_path: 
     again.mkdir()
     (again / "data").symlink_to(workspace / "data")
     run(again, "train_supernet", *SMALL_TRAINING)
-    run(again, "sample_accuracies", "num_subnets=8")
+    run(again, "sample_accuracies", "num_subnets=10")
     run(again, "fit_predictor")
     run(again, "run_search", f"device={DEVICES[0]}", f"tier={TIERS[0]}", *SMALL_SEARCH)
     chosen = [
