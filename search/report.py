@@ -162,6 +162,7 @@ def _draw_chosen(axis: Axes, chosen: pd.DataFrame) -> None:
     )  # fmt: skip
     for index, budget_ms in enumerate(chosen["budget_ms"]):
         axis.axvline(budget_ms, color="tab:red", lw=0.6, ls=":", label="_" * index + "budgets")
-    for (latency_ms, ap), tiers in chosen.groupby(["latency_ms", "ap_val"], sort=False)["tier"]:
-        label = ", ".join(tier.upper() for tier in tiers)
-        axis.annotate(label, (latency_ms, 100 * ap), textcoords="offset points", xytext=(6, -12), fontsize=9)
+    for _, same in chosen.groupby("arch_digest", sort=False):
+        place = (float(same["latency_ms"].iloc[0]), 100 * float(same["ap_val"].iloc[0]))
+        label = ", ".join(same["tier"].str.upper())
+        axis.annotate(label, place, textcoords="offset points", xytext=(6, -12), fontsize=9)
