@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from latency_tables import LatencyTable
 from latency_tables.coverage import space_operators
 from latency_tables.estimates import DeviceEstimate, calibration_report, format_report
 from scripts.builders import build_space
@@ -23,8 +24,9 @@ def main(cfg: DictConfig) -> None:
     for keypoints in cfg.num_keypoints:
         if type(keypoints) is not int or keypoints < 1:
             raise InputError(f"num_keypoints has {keypoints!r}; it must be a list of positive integers")
-    table = estimate.table(set().union(*(space_operators(s, k) for s in spaces for k in cfg.num_keypoints)))
     path = Path(cfg.output) / f"{estimate.device}.csv"
+    before = set(LatencyTable.load(path).rows) if path.exists() else set()
+    table = estimate.table(before.union(*(space_operators(s, k) for s in spaces for k in cfg.num_keypoints)))
     table.save(path)
     logger.info("%s: %d operators, %s", path, len(table.rows), table.metadata.provenance)
     logger.info("%s", format_report(calibration_report(estimate.device)))

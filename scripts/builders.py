@@ -13,7 +13,7 @@ from supernet.data.coco import KeypointDataset
 from supernet.data.loading import Augmentation
 from supernet.data.skeletons import get_skeleton
 from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 from supernet.evaluation import InferenceSettings
 from supernet.evaluation.subnets import Calibration, SubnetEvaluator
 from supernet.space import SearchSpace
@@ -47,7 +47,7 @@ def build_device(cfg: DictConfig) -> torch.device:
 
 
 def load_split(cfg: DictConfig, split: str) -> KeypointDataset:
-    """Load one split of the dataset; a search split without files of its own is held out of train by the seed.
+    """Load one split of the dataset; a search split without files of its own is held out of train.
 
     Raises:
         InputError: If the split is unknown, or the dataset's folder does not hold it.
@@ -57,7 +57,7 @@ def load_split(cfg: DictConfig, split: str) -> KeypointDataset:
     held_out = cfg.dataset.search.get("holdout_images")
     if held_out is None or split == "val":
         return _load_files(cfg, split)
-    rest, search = _load_files(cfg, "train").holdout(held_out, cfg.seed)
+    rest, search = _load_files(cfg, "train").holdout(held_out, cfg.dataset.search.seed)
     return rest if split == "train" else search
 
 
@@ -67,6 +67,7 @@ def build_training_settings(cfg: DictConfig) -> TrainingSettings:
     for name in ("augmentation", "max_people"):
         values.pop(name)
     rate = values.pop("learning_rate")
+    require(isinstance(rate, dict) and "schedule" in rate, "training.learning_rate", rate, "a mapping with a schedule")
     schedules: dict[str, type[WarmupCosine] | type[WarmupSteps]] = {"cosine": WarmupCosine, "steps": WarmupSteps}
     schedule = rate.pop("schedule")
     if schedule not in schedules:
@@ -80,6 +81,8 @@ def build_training_settings(cfg: DictConfig) -> TrainingSettings:
 
 def build_augmentation(cfg: DictConfig) -> Augmentation:
     """Return the augmentation of the ``training`` group."""
+    people = cfg.training.max_people
+    require(type(people) is int and people >= 1, "training.max_people", people, "an integer of at least 1")
     return construct(Augmentation, plain(cfg.training.augmentation), "training.augmentation")
 
 
@@ -112,6 +115,8 @@ def build_subnet_evaluator(cfg: DictConfig, split: str) -> SubnetEvaluator:
     device = build_device(cfg)
     supernet = load_trained_supernet(cfg, device)
     settings = plain(cfg.evaluation)
+    batch = settings.pop("batch_size")
+    require(type(batch) is int and batch >= 1, "evaluation.batch_size", batch, "an integer of at least 1")
     calibration = Calibration(
         load_split(cfg, "train"), num_images=settings.pop("bn_images"), batch_size=settings.pop("bn_batch_size")
     )
@@ -119,7 +124,7 @@ def build_subnet_evaluator(cfg: DictConfig, split: str) -> SubnetEvaluator:
         supernet,
         calibration,
         load_split(cfg, split),
-        batch_size=settings.pop("batch_size"),
+        batch_size=batch,
         settings=construct(InferenceSettings, settings, "evaluation"),
     )
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,11 +20,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import conf
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 from supernet.files import read_json, write_json
 
 CONFIG_DIR = str(Path(conf.__file__).parent)
 RECORD_NAME = "run.json"
+FREE_SETTINGS = frozenset(
+    {
+        *("workspace", "data_root", "dataset.root", "dataset.on_bad_image", "run_folder", "accelerator"),
+        *("training.workers", "training.log_every", "training.checkpoint_every", "evaluation.batch_size", "workers"),
+    }
+)
+"""Settings that may change between two starts of one run: where things are, and how the work is cut up."""
+
 RECORDED_PACKAGES = ("litepose-ofa", "torch", "numpy", "optuna", "ray", "onnxruntime")
 
 
@@ -39,6 +47,7 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> None:
             try:
+                require(type(cfg.seed) is int and cfg.seed >= 0, "seed", cfg.seed, "an integer of at least 0")
                 task(cfg)
             except InputError as error:
                 _fail(str(error))
@@ -71,28 +80,29 @@ def run_folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
-def start_run(cfg: DictConfig, *, ignore: tuple[str, ...] = ()) -> Path:
-    """Record config, versions, seed and commit in the run folder; refuse a folder that another config began.
+def start_run(cfg: DictConfig, *, artefacts: tuple[str, ...] = (), ignore: tuple[str, ...] = ()) -> Path:
+    """Record config, versions, seed and commit in the run folder; refuse a folder that another config has filled.
+
+    A record binds once one of the run's artefacts exists; before that, and for a script without any, it is replaced.
 
     Args:
         cfg: The composed config.
-        ignore: Top-level keys that may change between two starts of the same run (where it logs, how many threads).
+        artefacts: Files or folders, from the run folder, that a later start would go on from.
+        ignore: Dotted keys that may change between two starts of this run, beside those of ``FREE_SETTINGS``.
 
     Raises:
         InputError: If the folder's record has other settings; the message names the first that differ.
     """
     folder = run_folder()
     config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
-    settings = {str(key): value for key, value in config.items() if key not in ignore}
     record = folder / RECORD_NAME
-    if record.exists():
-        refuse_other_settings(folder, read_json(record)["config"], settings)
+    if record.exists() and any((folder / artefact).exists() for artefact in artefacts):
+        refuse_other_settings(folder, read_json(record)["config"], config, free={*FREE_SETTINGS, *ignore})
         return folder
     write_json(
         record,
         {
-            "config": settings,
+            "config": config,
             "versions": {package: version(package) for package in RECORDED_PACKAGES},
             "python": sys.version.split()[0],
             "commit": _commit(),
@@ -120,10 +130,10 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
             signal.signal(kind, handler)
 
 
-def refuse_other_settings(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_other_settings(folder: Path, before: object, now: object, *, free: set[str]) -> None:
     """Raise ``InputError`` naming up to three settings that differ between a run folder's record and this start."""
     old, new = dict(_flatten(before)), dict(_flatten(now))
-    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    changed = [key for key in sorted({*old, *new} - free) if old.get(key) != new.get(key)]
     if changed:
         shown = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:3])
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""

@@ -20,7 +20,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         where: The config key of ``values``, for messages.
 
     Raises:
-        InputError: If a key is unknown or missing, or a value has another type than the field.
+        InputError: If a key is unknown or missing, or a value has another type than the field or is out of its range.
 
     Example:
         >>> from supernet.data.loading import Augmentation
@@ -35,7 +35,11 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     for name, field in fields.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}.{name} is missing")
-    return cls(**{key: _convert(value, hints[key], f"{where}.{key}") for key, value in values.items()})
+    converted = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in values.items()}
+    try:
+        return cls(**converted)
+    except InputError as error:
+        raise InputError(f"{where}.{error}") from None
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

@@ -1,11 +1,11 @@
-"""Measure one subnet of a trained supernet on a split: AP, AR, speed."""
+"""Measure one subnet of a trained supernet on a split: AP and AR, and the time in network and decoding."""
 
 import logging
 
 from omegaconf import DictConfig
 
 from scripts.builders import build_subnet_evaluator, find_arch
-from scripts.cli import run_folder, script
+from scripts.cli import script, start_run
 from supernet.complexity import measure_complexity
 from supernet.errors import InputError
 from supernet.files import write_json
@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"arch {cfg.arch} at {arch.image_size} px is not in the space {evaluator.space.name!r}")
     result = evaluator.evaluate(arch)
     cost = measure_complexity(arch, evaluator.num_keypoints)
-    path = run_folder() / f"{arch.digest}_{cfg.split}.json"
+    path = start_run(cfg) / f"{arch.digest}_{cfg.split}.json"
     write_json(
         path,
         {
@@ -39,10 +39,10 @@ def main(cfg: DictConfig) -> None:
     for skipped in result.skipped:
         logger.warning("skipped %s", skipped)
     names = " ".join(f"{name} {100 * value:.1f}" for name, value in result.metrics.items())
-    rate = result.num_images / (result.network_seconds + result.decode_seconds)
     logger.info(
-        "%s, %d px, %.1f MMACs, %d images of %s: %s (%.0f images/s)",
-        arch.digest, arch.image_size, cost.macs / 1e6, result.num_images, cfg.split, names, rate,
+        "%s, %d px, %.1f MMACs, %d images of %s: %s (network %.1f s, decoding %.1f s)",
+        arch.digest, arch.image_size, cost.macs / 1e6, result.num_images, cfg.split, names,
+        result.network_seconds, result.decode_seconds,
     )  # fmt: skip
     logger.info("%s", path)
 

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 @script("fit_predictor")
 def main(cfg: DictConfig) -> None:
     """Read ``samples.json``, fit, write ``predictor.safetensors``."""
-    start_run(cfg, ignore=("threads", "accelerator"))
+    start_run(cfg)
     samples = AccuracySamples.load(samples_path(cfg))
     if samples.space != build_space(cfg):
         raise InputError(f"{samples_path(cfg)}: is of the space {samples.space.name!r}, not {cfg.space.name!r}")

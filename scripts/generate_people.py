@@ -9,7 +9,7 @@ from tqdm import tqdm
 from scripts.cli import script, start_run
 from supernet.data.skeletons import get_skeleton
 from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 
 
 @script("generate_people")
@@ -19,10 +19,11 @@ def main(cfg: DictConfig) -> None:
     settings = PeopleSettings.from_dict(cfg.people)
     skeleton = get_skeleton(cfg.dataset.skeleton)
     root = Path(cfg.dataset.root)
-    for split in cfg.images:
+    for split, count in cfg.images.items():
         _require_layout(cfg.dataset, split)
+        require(type(count) is int and count >= 1, f"images.{split}", count, "an integer of at least 1")
     rendered_by = {key: cfg[key] for key in ("seed", "people", "images", "poses_from")}
-    start_run(OmegaConf.create({"skeleton": skeleton.name, **rendered_by}))
+    start_run(OmegaConf.create({"skeleton": skeleton.name, **rendered_by}), artefacts=("../images",))
     written = 0
     with tqdm(total=sum(cfg.images.values()), unit="image", disable=None) as bar:
         for split, count in cfg.images.items():

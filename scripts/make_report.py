@@ -7,12 +7,13 @@ from omegaconf import DictConfig
 
 from latency_tables import LatencyTable
 from scripts.builders import build_space
-from scripts.cli import run_folder, script
+from scripts.cli import script, start_run
 from scripts.search_builders import samples_path
 from search.cost import CostModel
 from search.report import collect_fronts, find_cells, format_summary, plot_fronts, summarise
 from search.results import CHOSEN_FILE
 from search.sampling import AccuracySamples
+from supernet.errors import InputError
 from supernet.files import read_json, replacing
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 @script("make_report")
 def main(cfg: DictConfig) -> None:
     """Write ``summary.csv``, ``front.csv`` and ``front.png``; print the summary."""
-    workspace, folder = Path(cfg.workspace), run_folder()
+    workspace = Path(cfg.workspace)
     cells = find_cells(workspace)
     summary, fronts = summarise(workspace, cells), collect_fronts(workspace, cells)
     samples = AccuracySamples.load(samples_path(cfg))
@@ -29,7 +30,10 @@ def main(cfg: DictConfig) -> None:
         device: LatencyTable.load(read_json(workspace / "search" / device / tier / CHOSEN_FILE)["table"])
         for device, tier in cells
     }
-    costs = CostModel(build_space(cfg), tables=tables, num_keypoints=samples.num_keypoints)
+    if samples.space != build_space(cfg):
+        raise InputError(f"{samples_path(cfg)}: is of the space {samples.space.name!r}, not {cfg.space.name!r}")
+    costs = CostModel(samples.space, tables=tables, num_keypoints=samples.num_keypoints)
+    folder = start_run(cfg)
     for name, frame in (("summary.csv", summary), ("front.csv", fronts)):
         with replacing(folder / name) as temporary:
             frame.to_csv(temporary, index=False)

@@ -14,6 +14,7 @@ from scripts.search_builders import (
     build_problem,
     build_study_settings,
     load_predictor,
+    load_samples,
     open_accuracy_cache,
 )
 from search.evaluators import Evaluator, PredictorEvaluator, SupernetEvaluator
@@ -24,13 +25,13 @@ from search.results import (
     Candidate,
     choose,
     front_candidates,
-    known_candidates,
+    sampled_candidates,
     verify,
     write_chosen,
     write_front,
 )
 from search.study import JOURNAL_FILE, SearchStudy
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 from supernet.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 @script("run_search")
 def main(cfg: DictConfig) -> None:
     """Search, verify the best, write ``front.csv`` and ``chosen.json``."""
+    verify_top = cfg.search.verify_top
+    require(type(verify_top) is int and verify_top >= 0, "search.verify_top", verify_top, "an integer of at least 0")
     predictor = load_predictor(cfg)
     problem = build_problem(cfg, predictor.num_keypoints)
     measure = WorkspaceMeasure(cfg, predictor)
@@ -60,16 +63,17 @@ def main(cfg: DictConfig) -> None:
     finished = _is_finished(folder / CHOSEN_FILE, study.identity)
     if not finished and (cfg.search.verify_top or evaluator is truth):
         measure.load()
-    start_run(cfg, ignore=("threads", "accelerator"))
+    start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=("threads",))
     if finished:
         logger.info("%s: already searched", folder)
         return
     candidates = front_candidates(problem, study.run(), evaluator.source)
-    top = min(cfg.search.verify_top, len(candidates))
+    top = min(verify_top, len(candidates))
     candidates[:top] = tqdm(verify(candidates[:top], truth), total=top, desc="verify", unit="subnet", disable=None)
-    known = known_candidates(problem, evaluator, truth) if top else []
-    chosen = choose([*candidates, *known])
-    write_front(folder / FRONT_FILE, candidates)
+    sampled = sampled_candidates(problem, load_samples(cfg, predictor), evaluator) if top else []
+    chosen = choose([*candidates, *sampled])
+    on_front = any(candidate.arch == chosen.arch for candidate in candidates)
+    write_front(folder / FRONT_FILE, candidates if on_front else [chosen, *candidates])
     record = {
         "device": cfg.device.name,
         "table": cfg.device.table,

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 @script("sample_accuracies")
 def main(cfg: DictConfig) -> None:
     """Choose subnets, measure those that the cache lacks, write ``samples.json``."""
-    start_run(cfg, ignore=("num_subnets", "threads", "accelerator"))
+    start_run(cfg, artefacts=(samples_path(cfg).name,), ignore=("num_subnets", "threads"))
     if type(cfg.num_subnets) is not int or cfg.num_subnets < 2:
         raise InputError(f"num_subnets is {cfg.num_subnets!r}; it must be an integer of at least 2")
     subnets = build_subnet_evaluator(cfg, "search")

@@ -13,6 +13,7 @@ from search.evaluators import AccuracyCache
 from search.evolution import EvolutionSettings
 from search.predictor import AccuracyPredictor
 from search.problem import SearchProblem
+from search.sampling import AccuracySamples
 from search.study import StudySettings
 from search.tiers import budget_ms
 from supernet.arch import Arch
@@ -44,6 +45,17 @@ def load_predictor(cfg: DictConfig) -> AccuracyPredictor:
     predictor = AccuracyPredictor.load(predictor_path(cfg))
     predictor.require(space=build_space(cfg))
     return predictor
+
+
+def load_samples(cfg: DictConfig, predictor: AccuracyPredictor) -> AccuracySamples:
+    """Load the workspace's measured samples.
+
+    Raises:
+        InputError: If there are none, or the predictor was fitted to others.
+    """
+    samples = AccuracySamples.load(samples_path(cfg))
+    predictor.require(space=samples.space, identity=samples.identity)
+    return samples
 
 
 def build_problem(cfg: DictConfig, num_keypoints: int) -> SearchProblem:

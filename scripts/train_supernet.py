@@ -19,7 +19,7 @@ from supernet.checkpoints import load_weights, save_supernet, weights_digest
 from supernet.data.loading import TrainingImages
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.training.sandwich import StepResult
-from supernet.training.trainer import Trainer
+from supernet.training.trainer import CHECKPOINT_NAME, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
         load_weights(supernet, cfg.init_from)
     images = TrainingImages(dataset, augmentation=build_augmentation(cfg), max_people=cfg.training.max_people)
     trainer = Trainer(supernet, images, settings, folder=folder, device=device)
-    start_run(cfg, ignore=("workspace",))  # the folder may be moved
+    start_run(cfg, artefacts=(CHECKPOINT_NAME, SUPERNET_FILE))
     if (folder / SUPERNET_FILE).exists():
         logger.info("%s: already trained", folder / SUPERNET_FILE)
         return

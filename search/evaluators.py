@@ -54,12 +54,10 @@ class AccuracyCache:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._known: dict[tuple[str, str], float] = {}
-        self._archs: dict[tuple[str, str], Arch] = {}
         for number, record in enumerate(read_json_lines(self.path), start=1):
             try:
                 key = (str(record["arch_digest"]), str(record["identity"]))
                 self._known[key] = _checked_ap(record["ap"], str(record["arch_digest"]))
-                self._archs[key] = Arch.from_dict(record["arch"])
             except KeyError as error:
                 raise InputError(f"{self.path}, line {number}: lacks the key {error.args[0]!r}") from None
 
@@ -69,11 +67,6 @@ class AccuracyCache:
     def get(self, arch: Arch, identity: Mapping[str, Any]) -> float | None:
         """Return the AP of an architecture as measured on ``identity``, or None if it was not."""
         return self._known.get((arch.digest, identity_digest(identity)))
-
-    def archs(self, identity: Mapping[str, Any]) -> list[Arch]:
-        """Return the architectures measured on ``identity``, in the order they were first measured."""
-        digest = identity_digest(identity)
-        return [arch for (_, measured_on), arch in self._archs.items() if measured_on == digest]
 
     def put(self, arch: Arch, identity: Mapping[str, Any], ap: float) -> None:
         """Record a measured AP.
@@ -86,7 +79,6 @@ class AccuracyCache:
         record = {"arch_digest": arch.digest, "identity": digest, "ap": ap, "arch": arch.to_dict()}
         append_json_line(self.path, {**record, "measured_on": dict(identity)})
         self._known[arch.digest, digest] = ap
-        self._archs[arch.digest, digest] = arch
 
 
 class SupernetEvaluator:
@@ -112,10 +104,6 @@ class SupernetEvaluator:
             InputError: If a measured AP is not a number in [0, 1]; earlier ones are kept.
         """
         return [Accuracy(self._ap(arch), self.source) for arch in archs]
-
-    def measured(self) -> list[Arch]:
-        """Return the architectures whose accuracy is known already."""
-        return self._cache.archs(self._identity)
 
     def describe(self) -> Mapping[str, Any]:
         """Return what the accuracies are measured on."""

@@ -15,6 +15,7 @@ from search.genome import GenomeCodec, Genomes, distinct
 from search.pareto import crowding_distances, non_dominated_ranks
 from search.predictor import AccuracyPredictor
 from search.problem import History, SearchProblem
+from supernet.errors import require
 
 
 class Strategy(Protocol):
@@ -40,6 +41,9 @@ class EvolutionSettings:
         crossover: Probability that a child has two parents.
         mutations: Expected number of mutated genes a child.
         random_fraction: Share of the first population that is drawn from the whole space.
+
+    Raises:
+        InputError: If a value is out of its range.
     """
 
     population: int = 200
@@ -47,6 +51,13 @@ class EvolutionSettings:
     crossover: float = 0.9
     mutations: float = 2.0
     random_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self.population >= 2, "population", self.population, "at least 2")
+        require(self.generations >= 0, "generations", self.generations, "at least 0")
+        require(self.mutations >= 0, "mutations", self.mutations, "at least 0")
+        require(0 <= self.crossover <= 1, "crossover", self.crossover, "from 0 to 1")
+        require(0 <= self.random_fraction <= 1, "random_fraction", self.random_fraction, "from 0 to 1")
 
 
 class SurrogateEvolution:

@@ -55,8 +55,8 @@ def summarise(workspace: Path, cells: Sequence[Cell]) -> pd.DataFrame:
         if not (folder / MANIFEST_FILE).exists():
             raise InputError(f"{folder}: no export; run export_subnet.py device={device} tier={tier}")
         manifest = read_json(folder / MANIFEST_FILE)
-        if manifest["arch_digest"] != chosen["arch_digest"]:
-            raise InputError(f"{folder}: holds another subnet than the search chose; run export_subnet.py again")
+        if manifest["search"] != {key: value for key, value in chosen.items() if key != "arch"}:
+            raise InputError(f"{folder}: is not what the search chose last; run export_subnet.py again")
         rows.append(
             {
                 "device": device,
@@ -108,7 +108,8 @@ def format_summary(summary: pd.DataFrame) -> str:
             f"{'yes' if row['bit_equal'] else 'NO':<5}  {row['folder']}"
         )
     legend = [
-        "~ estimated, not measured: the table is calibrated to published latencies (docs/latency_tables.md).",
+        "~ estimated, not measured: the table is calibrated to published latencies, and extrapolates far from those",
+        "networks, as for the tiny space (docs/latency_tables.md).",
         "AP pred. is the accuracy predictor's. AP held-out is measured: the extracted subnet, its BN recalibrated,",
         "on the val split. equal: before recalibration its outputs are bit for bit those of the supernet.",
     ]
@@ -151,7 +152,13 @@ def _draw_front(axis: Axes, fronts: pd.DataFrame) -> None:
     points = fronts.sort_values(["latency_ms", "ap"])
     best = points["ap"].cummax()
     front = points[(points["ap"] >= best) & (points["ap"] > best.shift(fill_value=-np.inf))]
-    axis.plot(front["latency_ms"], 100 * front["ap"], color="tab:blue", lw=1.5, label="front, predicted AP")
+    axis.plot(
+        front["latency_ms"],
+        100 * front["ap"],
+        color="tab:blue",
+        lw=1.5,
+        label=f"front, AP by {points['ap_source'].iloc[0]}",
+    )
 
 
 def _draw_chosen(axis: Axes, chosen: pd.DataFrame) -> None:

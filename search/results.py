@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from search.evaluators import Accuracy, Evaluator, Source, SupernetEvaluator
+from search.evaluators import Accuracy, Evaluator, Source
 from search.genome import Genomes
 from search.problem import History, SearchProblem
+from search.sampling import AccuracySamples
 from supernet.arch import Arch
 from supernet.files import replacing, write_json
 
@@ -88,24 +87,23 @@ def front_candidates(problem: SearchProblem, history: History, source: Source) -
     return _candidates(problem, front.genomes, accuracies)
 
 
-def known_candidates(problem: SearchProblem, evaluator: Evaluator, truth: SupernetEvaluator) -> list[Candidate]:
-    """Return the architectures within the budget that were measured before, for whatever purpose, as verified.
-
-    A measurement serves every device and tier; with these a larger budget never ends with a worse subnet.
+def sampled_candidates(problem: SearchProblem, samples: AccuracySamples, evaluator: Evaluator) -> list[Candidate]:
+    """Return the predictor's samples within the budget, as verified: they were measured, and cost nothing more.
 
     Args:
         problem: What was searched.
+        samples: Measured subnets.
         evaluator: What the search used.
-        truth: What verifies, and remembers.
     """
-    archs = truth.measured()
-    if not archs:
+    within = problem.latency_ms(samples.genomes) <= problem.budget_ms
+    genomes = samples.genomes[within]
+    if not len(genomes):
         return []
-    genomes = problem.cost.codec.encode_many(archs)
-    within = np.flatnonzero(problem.latency_ms(genomes) <= problem.budget_ms)
-    chosen = [archs[index] for index in within]
-    candidates = _candidates(problem, genomes[within], evaluator.evaluate(chosen) if chosen else [])
-    return list(verify(candidates, truth))
+    candidates = _candidates(problem, genomes, evaluator.evaluate(problem.cost.codec.decode_many(genomes)))
+    return [
+        replace(candidate, verified=Accuracy(ap, "supernet"))
+        for candidate, ap in zip(candidates, samples.ap[within].tolist(), strict=True)
+    ]
 
 
 def _candidates(problem: SearchProblem, genomes: Genomes, accuracies: Sequence[Accuracy]) -> list[Candidate]:

@@ -25,7 +25,7 @@ from search.evolution import Strategy, first_genomes
 from search.genome import Genomes
 from search.problem import History, SearchProblem
 from search.trials import finished_trial, generation_of, genome_of, history_of, trial_distributions
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 
 JOURNAL_FILE = "study.log"
 IDENTITY_KEY = "search"
@@ -39,11 +39,19 @@ class StudySettings:
         first: Trials of generation 0, drawn from the whole space.
         batch: Trials of every later generation, proposed by the strategy.
         generations: Generations after the first.
+
+    Raises:
+        InputError: If a value is out of its range.
     """
 
     first: int = 64
     batch: int = 64
     generations: int = 5
+
+    def __post_init__(self) -> None:
+        require(self.first >= 1, "first", self.first, "at least 1")
+        require(self.batch >= 1, "batch", self.batch, "at least 1")
+        require(self.generations >= 0, "generations", self.generations, "at least 0")
 
 
 class SearchStudy:

@@ -65,6 +65,9 @@ class Arch:
     deconv_channels: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        for field, value in (("stages", self.stages), ("deconv_channels", self.deconv_channels)):
+            if not isinstance(value, tuple):
+                _refuse(field, value, "a tuple")
         _require_positive("img_size", self.image_size)
         if self.image_size % SIZE_MULTIPLE:
             _refuse("img_size", self.image_size, f"a multiple of {SIZE_MULTIPLE}")

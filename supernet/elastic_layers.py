@@ -76,6 +76,8 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         """Normalise (B, C, H, W)."""
         assert self.running_mean is not None
         assert self.running_var is not None
+        if self.training and self.momentum is None:
+            raise ValueError("elastic batch norms keep no cumulative statistics; recalibrate an extracted subnet")
         channels = x.shape[1]
         return F.batch_norm(
             x,

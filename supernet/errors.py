@@ -8,5 +8,11 @@ class InputError(ValueError):
     """
 
 
+def require(condition: bool, field: str, value: object, allowed: str) -> None:
+    """Raise ``InputError`` that names field, value and what is allowed, unless the condition holds."""
+    if not condition:
+        raise InputError(f"{field} is {value!r}; it must be {allowed}")
+
+
 class InfeasibleBudgetError(InputError):
     """No architecture of the space meets the budget; the message names the least possible value."""

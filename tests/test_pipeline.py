@@ -1,6 +1,7 @@
 """The whole job at its smallest: every script after the other, on files, as `make demo` runs them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
+import yaml
 
+from latency_tables import LatencyTable
+from latency_tables.table import SHIPPED_DIR
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet, load_supernet
 from supernet.extract import extract_subnet, is_equal_to_supernet
@@ -80,6 +84,25 @@ def test_a_finished_job_is_not_done_again(workspace: Path) -> None:
     assert "already" in run(workspace, "train_supernet", *SMALL_TRAINING)
     assert "already" in run(workspace, "run_search", f"device={DEVICES[0]}", f"tier={TIERS[0]}", *SMALL_SEARCH)
     assert chosen.stat().st_mtime_ns == before
+
+
+def test_a_changed_table_is_not_reported_with_the_old_latency(workspace: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(workspace, copy)
+    slower = yaml.safe_load((SHIPPED_DIR / "jetson_nano.yaml").read_text())
+    slower["network_scale"] *= 1.5
+    (copy / "slower.yaml").write_text(yaml.safe_dump(slower))
+    shutil.copy(SHIPPED_DIR / "jetson_nano.csv", copy / "slower.csv")
+    table = f"device.table={copy / 'slower.csv'}"
+    cell = ("device=jetson_nano", "tier=l")
+    shutil.rmtree(copy / "run" / "search" / "jetson_nano" / "l")
+    run(copy, "run_search", *cell, table, "budget_ms=4", *SMALL_SEARCH)
+    with pytest.raises(AssertionError, match="is not what the search chose last"):
+        run(copy, "make_report")
+    assert "already" not in run(copy, "export_subnet", *cell, table)
+    manifest = json.loads((copy / "run" / "export" / "jetson_nano" / "l" / "manifest.json").read_text())
+    arch = Arch.load(copy / "run" / "export" / "jetson_nano" / "l" / "arch.json")
+    assert manifest["latency"]["ms"] == LatencyTable.load(copy / "slower.csv").estimate(arch).ms
 
 
 def test_the_same_seed_chooses_the_same_architecture(workspace: Path, tmp_path: Path) -> None:

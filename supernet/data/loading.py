@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from supernet.data.coco import BadImageError, ImageRecord, KeypointDataset
 from supernet.data.geometry import Matrix, rescaled, training_affine, transform_points, warp
+from supernet.errors import require
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 """Mean of RGB in [0, 1] over ImageNet."""
@@ -46,12 +47,21 @@ class Augmentation:
         scale: Least and largest side of the cut-out over the short side of the image.
         translation: Largest shift either way, as a fraction of the input's side.
         flip: Probability of mirroring.
+
+    Raises:
+        InputError: If a value is out of its range.
     """
 
     rotation_degrees: float = 30.0
     scale: tuple[float, float] = (0.75, 1.5)
     translation: float = 40 / 512
     flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rotation_degrees <= 180, "rotation_degrees", self.rotation_degrees, "from 0 to 180")
+        require(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "above 0 and ascending")
+        require(0 <= self.translation <= 1, "translation", self.translation, "from 0 to 1")
+        require(0 <= self.flip <= 1, "flip", self.flip, "from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)

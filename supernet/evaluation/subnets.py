@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from supernet.arch import Arch
 from supernet.bn_recalibration import recalibrate_batch_norm
 from supernet.checkpoints import weights_digest
 from supernet.data.coco import KeypointDataset
-from supernet.data.loading import SampleRequest, TrainingImages, collate
+from supernet.data.loading import SampleRequest, TrainingImages, normalise
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError
 from supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
@@ -26,7 +27,7 @@ class Calibration:
 
     Attributes:
         dataset: The training split.
-        num_images: How many of it, drawn by the seed; rounded down to whole batches, at least one.
+        num_images: How many of it, drawn by the seed; lowered to what there is, in whole batches.
         batch_size: Images a batch.
         seed: Seed of the draw.
 
@@ -38,27 +39,28 @@ class Calibration:
     num_images: int
     batch_size: int
     seed: int = 0
-    _batches: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)
+    _cache: dict[int, list[npt.NDArray[np.uint8]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("num_images", "batch_size"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise InputError(f"{name} of BN recalibration is {value!r}; it must be an integer of at least 1")
+        available = min(self.num_images, len(self.dataset))
+        self.batch_size = min(self.batch_size, available)
+        self.num_images = available // self.batch_size * self.batch_size
 
-    def batches(self, image_size: int) -> list[Tensor]:
-        """Return the images at one resolution, each (B, 3, image_size, image_size); read once, then kept."""
-        if image_size not in self._batches:
-            self._batches[image_size] = list(self._load(image_size))
-        return self._batches[image_size]
+    def batches(self, image_size: int) -> Iterator[Tensor]:
+        """Yield the images at one resolution, each (B, 3, image_size, image_size); read once, kept as bytes."""
+        if image_size not in self._cache:
+            self._cache[image_size] = list(self._load(image_size))
+        return map(normalise, self._cache[image_size])
 
-    def _load(self, image_size: int) -> Iterator[Tensor]:
+    def _load(self, image_size: int) -> Iterator[npt.NDArray[np.uint8]]:
         images = TrainingImages(self.dataset, augmentation=None)
         order = np.random.default_rng(self.seed).permutation(len(images))[: self.num_images]
-        size = min(self.batch_size, len(order))
-        for start in range(0, len(order) - size + 1, size):
-            requests = [SampleRequest(int(index), image_size, 0) for index in order[start : start + size]]
-            yield collate([images[request] for request in requests]).images
+        for indices in np.split(order, self.num_images // self.batch_size):
+            yield np.stack([images[SampleRequest(int(index), image_size, 0)].image for index in indices])
 
 
 class SubnetEvaluator:
@@ -94,19 +96,21 @@ class SubnetEvaluator:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What an accuracy from here was measured on; equal identities give equal accuracies."""
+        """What an accuracy from here was measured on; on one machine equal identities give equal accuracies."""
+        calibration = self.calibration
         return {
             "weights": self._weights,
             "split": self.dataset.annotations_path.stem,
-            "annotations": self._images,
+            "images": self._images,
             "num_images": len(self.dataset),
             "bn": {
-                "annotations": self._bn_images,
-                "images": self.calibration.num_images,
-                "batch_size": self.calibration.batch_size,
-                "seed": self.calibration.seed,
+                "images": self._bn_images,
+                "num_images": calibration.num_images,
+                "batch_size": calibration.batch_size,
+                "seed": calibration.seed,
             },
             "inference": asdict(self.settings),
+            "device": next(self.supernet.parameters()).device.type,
         }
 
     def prepare(self, arch: Arch) -> LitePose:
@@ -142,6 +146,10 @@ class SubnetEvaluator:
 
 
 def _content_digest(dataset: KeypointDataset) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of the annotation file and the ids of the dataset's images."""
-    ids = ",".join(str(record.id) for record in dataset.records)
-    return hashlib.sha256(dataset.annotations_path.read_bytes() + ids.encode()).hexdigest()[:12]
+    """First 12 hexadecimal digits of the SHA-256 of annotations, skeleton, and the images' ids and file sizes."""
+    digest = hashlib.sha256(dataset.annotations_path.read_bytes())
+    digest.update(repr((dataset.skeleton, dataset.on_bad_image)).encode())
+    for record in dataset.records:
+        size = record.path.stat().st_size if record.path.exists() else None
+        digest.update(f"{record.id}:{size},".encode())
+    return digest.hexdigest()[:12]

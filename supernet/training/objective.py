@@ -10,6 +10,7 @@ from torch import Tensor
 
 from supernet.codec.heatmap import make_heatmaps, to_heatmap_pixels
 from supernet.data.loading import Batch
+from supernet.errors import require
 from supernet.litepose import Heads
 from supernet.losses import heatmap_loss, tag_guide_loss, tag_loss
 
@@ -28,6 +29,9 @@ class LossSettings:
         guide_weight: Weight of the tag guide at the first step (0: no guide; see ``tag_guide_loss``).
         guide_final: Fraction of ``guide_weight`` left at the last step; linear in between.
         distillation_weight: Share of the teacher in the heatmap loss of a subnet that has one, 0 to 1.
+
+    Raises:
+        InputError: If a value is out of its range.
     """
 
     sigmas: tuple[float, float] = (2.0, 2.0)
@@ -38,6 +42,14 @@ class LossSettings:
     guide_weight: float = 0.0
     guide_final: float = 0.25
     distillation_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(min(self.sigmas) > 0, "sigmas", self.sigmas, "above 0")
+        require(min(self.head_weights) >= 0, "head_weights", self.head_weights, "at least 0")
+        for name in ("sigma_size", "foreground_weight", "tag_weight", "guide_weight"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("guide_final", "distillation_weight"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)

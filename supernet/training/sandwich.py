@@ -16,6 +16,10 @@ from supernet.training.objective import LossSettings, make_targets, pose_loss
 Update = Literal["per_subnet", "per_sandwich"]
 
 
+class NonFiniteGradientError(ArithmeticError):
+    """A gradient is infinite or not a number; no weight was changed by it."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """Losses of one step: for each subnet, in the order given, its total; for the first the parts as well."""
@@ -48,6 +52,9 @@ def sandwich_step(
         progress: Fraction of the training that is done.
         update: One optimiser step after each subnet, or one over the mean of their gradients.
         clip_norm: Largest gradient norm of an optimiser step.
+
+    Raises:
+        NonFiniteGradientError: If a gradient is not finite; earlier subnets of the step may have been applied.
     """
     targets = make_targets(batch, settings)
     teacher = None
@@ -70,7 +77,9 @@ def sandwich_step(
 
 
 def _apply(supernet: nn.Module, optimizer: Optimizer, clip_norm: float) -> None:
-    nn.utils.clip_grad_norm_(supernet.parameters(), clip_norm)
+    norm = nn.utils.clip_grad_norm_(supernet.parameters(), clip_norm)
+    if not torch.isfinite(norm):
+        raise NonFiniteGradientError("the gradient is not finite")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 

@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from supernet.arch import Arch
 from supernet.data.loading import SampleRequest
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 from supernet.space import SearchSpace
 
 _ORDER, _SIZE, _SAMPLE, _ARCHS = range(4)
@@ -101,6 +101,10 @@ class WarmupCosine:
     steps: int
     warmup: float = 0.05
 
+    def __post_init__(self) -> None:
+        require(self.peak >= 0, "peak", self.peak, "at least 0")
+        require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
+
     def __call__(self, step: int) -> float:
         """Return the rate of a step."""
         rising = max(1, round(self.warmup * self.steps))
@@ -126,6 +130,12 @@ class WarmupSteps:
     warmup: float = 0.0
     milestones: tuple[float, ...] = (0.7, 0.96)
     factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self.peak >= 0, "peak", self.peak, "at least 0")
+        require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
+        require(all(0 <= m <= 1 for m in self.milestones), "milestones", self.milestones, "from 0 to 1 each")
+        require(self.factor > 0, "factor", self.factor, "above 0")
 
     def __call__(self, step: int) -> float:
         """Return the rate of a step."""

@@ -1,6 +1,6 @@
 """The training loop of a supernet: declares its state, saves it, goes on from it."""
 
-import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader
 from supernet.checkpoints import read_torch_file
 from supernet.data.loading import Batch, TrainingImages, collate
 from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 from supernet.files import replacing
 from supernet.training.metrics import MetricsLog
 from supernet.training.objective import LossSettings
-from supernet.training.sandwich import StepResult, Update, parameter_groups, sandwich_step
+from supernet.training.sandwich import NonFiniteGradientError, StepResult, Update, parameter_groups, sandwich_step
 from supernet.training.schedule import StepSampler, WarmupCosine, WarmupSteps, sandwich_archs
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -68,9 +68,18 @@ class TrainingSettings:
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
+        require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
         for name, known in (("optimizer", tuple(OPTIMIZERS)), ("update", get_args(Update))):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ignore, in a data loading process, the signals that a terminal or a scheduler sends to the whole group."""
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
 
 
 class Trainer:
@@ -151,24 +160,25 @@ class Trainer:
         """Train on one batch and advance ``step``.
 
         Raises:
-            InputError: If a loss is not finite; the message names the step.
+            InputError: If a gradient is not finite; the message names the step.
         """
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate(self.step)
         archs = sandwich_archs(self.supernet.space, num_random=settings.num_random, seed=settings.seed, step=self.step)
-        result = sandwich_step(
-            self.supernet,
-            batch.to(self.device),
-            archs,
-            self.optimizer,
-            settings=settings.loss,
-            progress=self.step / settings.steps,
-            update=settings.update,
-            clip_norm=settings.clip_norm,
-        )
-        if not all(math.isfinite(loss) for loss in result.losses):
-            raise InputError(f"the loss is not finite at step {self.step}; a lower training.learning_rate helps")
+        try:
+            result = sandwich_step(
+                self.supernet,
+                batch.to(self.device),
+                archs,
+                self.optimizer,
+                settings=settings.loss,
+                progress=self.step / settings.steps,
+                update=settings.update,
+                clip_norm=settings.clip_norm,
+            )
+        except NonFiniteGradientError as error:
+            raise InputError(f"{error} at step {self.step}; a lower training.learning_rate helps") from None
         self.step += 1
         return result
 
@@ -194,6 +204,7 @@ class Trainer:
             batch_sampler=self._steps_from(self.step),
             collate_fn=collate,
             num_workers=settings.workers,
+            worker_init_fn=_leave_signals_to_the_trainer,
             pin_memory=self.device.type == "cuda",
         )
         began, logged = time.perf_counter(), self.step

@@ -88,10 +88,10 @@ def test_splits_are_files_of_the_dataset(compose_config: Compose) -> None:
         builders.load_split(cfg, "test")
 
 
-def test_a_search_split_without_files_is_held_out_of_train_by_the_seed(compose_config: Compose) -> None:
-    def splits(seed: int) -> tuple[list[int], list[int], list[int]]:
-        cfg = compose_config("evaluate_subnet", f"seed={seed}")
-        cfg.dataset.search = {"holdout_images": 5}
+def test_a_search_split_without_files_is_held_out_of_train_by_a_seed_of_its_own(compose_config: Compose) -> None:
+    def splits(seed: int, run_seed: int = 0) -> tuple[list[int], list[int], list[int]]:
+        cfg = compose_config("evaluate_subnet", f"seed={run_seed}")
+        cfg.dataset.search = {"holdout_images": 5, "seed": seed}
         train, search, val = (ids(builders.load_split(cfg, split)) for split in ("train", "search", "val"))
         return train, search, val
 
@@ -100,6 +100,7 @@ def test_a_search_split_without_files_is_held_out_of_train_by_the_seed(compose_c
     assert sorted(train + search) == list(range(1, 13))
     assert splits(0) == (train, search, val)
     assert splits(1)[1] != search
+    assert splits(0, run_seed=1) == (train, search, val)
 
 
 @pytest.mark.parametrize("name", names("dataset"))
@@ -120,7 +121,7 @@ def test_an_evaluator_follows_the_config(compose_config: Compose, trained: Path)
     assert len(evaluator.dataset) == 4
     assert evaluator.batch_size == 25
     assert evaluator.settings.flip_test
-    assert (evaluator.calibration.num_images, evaluator.calibration.batch_size) == (3, 2)
+    assert (evaluator.calibration.num_images, evaluator.calibration.batch_size) == (2, 2)
     assert len(evaluator.calibration.dataset) == 12
 
 

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from search.results import (
     Candidate,
     choose,
     front_candidates,
-    known_candidates,
+    sampled_candidates,
     verify,
     write_chosen,
     write_front,
 )
+from search.sampling import AccuracySamples
 from supernet.arch import Arch
 from supernet.complexity import measure_complexity
 from supernet.files import read_json
@@ -59,30 +61,23 @@ def test_the_best_verified_is_chosen(candidates: list[Candidate], tmp_path: Path
     assert candidates[3].verified is None
 
 
-def test_what_was_measured_before_is_a_candidate_of_every_budget_it_meets(
-    problem: SearchProblem, candidates: list[Candidate], tmp_path: Path
-) -> None:
-    rng = np.random.default_rng(1)
-    archs = problem.cost.codec.decode_many(problem.cost.codec.sample(40, rng))
-    truth = SupernetEvaluator(
-        lambda arch: arch.image_size / 1000, identity={}, cache=AccuracyCache(tmp_path / "a.jsonl")
-    )
-    assert known_candidates(problem, truth, truth) == []
-    truth.evaluate(archs)
-    reopened = SupernetEvaluator(_never, identity={}, cache=AccuracyCache(tmp_path / "a.jsonl"))
-    found = known_candidates(problem, reopened, reopened)
-    latency_ms = problem.latency_ms(problem.cost.codec.encode_many(archs))
+def test_the_measured_samples_within_the_budget_are_candidates(problem: SearchProblem) -> None:
+    genomes = problem.cost.codec.sample(40, np.random.default_rng(1))
+    archs = problem.cost.codec.decode_many(genomes)
+    ap = np.array([arch.image_size / 1000 for arch in archs])
+    samples = AccuracySamples(problem.cost.space, 14, {}, genomes, ap)
+
+    def predict(archs: list[Arch]) -> list[Accuracy]:
+        return [Accuracy(0.5, "predictor", 0.1) for _ in archs]
+
+    found = sampled_candidates(problem, samples, SimpleNamespace(evaluate=predict, source="predictor"))
+    latency_ms = problem.latency_ms(genomes)
     assert [c.arch for c in found] == [
         arch for arch, ms in zip(archs, latency_ms, strict=True) if ms <= problem.budget_ms
     ]
     assert 0 < len(found) < len(archs)
-    assert all(c.verified == c.accuracy == Accuracy(c.arch.image_size / 1000, "supernet") for c in found)
-    other = SupernetEvaluator(_never, identity={"weights": "other"}, cache=AccuracyCache(tmp_path / "a.jsonl"))
-    assert known_candidates(problem, other, other) == []
-
-
-def _never(arch: Arch) -> float:
-    raise AssertionError(f"{arch.digest} was measured already")
+    assert all(c.verified == Accuracy(c.arch.image_size / 1000, "supernet") for c in found)
+    assert all(c.accuracy == Accuracy(0.5, "predictor", 0.1) for c in found)
 
 
 def test_without_verification_the_best_prediction_is_chosen(candidates: list[Candidate]) -> None:

@@ -95,6 +95,25 @@ def test_a_failure_keeps_the_old_folder(tmp_path: Path, error: type[BaseExceptio
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_is_found_again_after_a_kill_between_the_two_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "folder"
+    with replacing_folder(path) as temporary:
+        (temporary / "file").write_text("old")
+    path.rename(tmp_path / ".folder.before")
+
+    def write_half() -> None:
+        with replacing_folder(path) as temporary:
+            (temporary / "file").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert (path / "file").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @given(value=JSON_VALUES)
 @settings(deadline=None, derandomize=True, max_examples=50)
 def test_json_round_trip(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:

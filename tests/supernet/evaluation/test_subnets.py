@@ -72,19 +72,30 @@ def test_calibration_batches_are_equal_and_whole(
 def test_calibration_images_are_plain_images_of_the_split_each_at_most_once(train: KeypointDataset) -> None:
     plain = TrainingImages(train, augmentation=None)
     wanted = collate([plain[SampleRequest(index, 96, 0)] for index in range(len(train))]).images
-    seen = torch.cat(Calibration(train, num_images=6, batch_size=2, seed=1).batches(96))
+    seen = torch.cat(list(Calibration(train, num_images=6, batch_size=2, seed=1).batches(96)))
     places = [int((wanted == image).flatten(1).all(dim=1).nonzero()) for image in seen]
     assert len(set(places)) == 6
 
 
-def test_calibration_is_read_once_for_each_resolution(calibration: Calibration) -> None:
-    assert calibration.batches(96) is calibration.batches(96)
-    assert calibration.batches(128)[0].shape[2:] == (128, 128)
-    assert calibration.batches(96)[0].shape[2:] == (96, 96)
+def test_calibration_is_read_once_for_each_resolution(
+    calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [batch.clone() for size in (96, 128) for batch in calibration.batches(size)]
+    monkeypatch.setattr(KeypointDataset, "read_image", None)
+    again = [batch for size in (96, 128) for batch in calibration.batches(size)]
+    assert all(torch.equal(a, b) for a, b in zip(before, again, strict=True))
+    assert {batch.shape[2] for batch in again} == {96, 128}
+
+
+def test_calibration_counts_what_it_uses(train: KeypointDataset) -> None:
+    assert Calibration(train, num_images=7, batch_size=3).num_images == 6
+    assert Calibration(train, num_images=10**6, batch_size=len(train) + 5).num_images == len(train)
 
 
 def test_the_seed_draws_the_calibration_images(train: KeypointDataset) -> None:
-    first, again, other = (Calibration(train, num_images=3, batch_size=3, seed=seed).batches(96) for seed in (0, 0, 1))
+    first, again, other = (
+        list(Calibration(train, num_images=3, batch_size=3, seed=seed).batches(96)) for seed in (0, 0, 1)
+    )
     assert torch.equal(first[0], again[0])
     assert not torch.equal(first[0], other[0])
 

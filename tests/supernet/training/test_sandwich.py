@@ -15,7 +15,7 @@ from supernet.data.loading import Batch
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.litepose import Heads
 from supernet.training.objective import LossSettings, make_targets, pose_loss
-from supernet.training.sandwich import StepResult, Update, parameter_groups, sandwich_step
+from supernet.training.sandwich import NonFiniteGradientError, StepResult, Update, parameter_groups, sandwich_step
 from supernet.training.schedule import sandwich_archs
 
 SETTINGS = LossSettings(foreground_weight=5.0, guide_weight=0.02, distillation_weight=0.3)
@@ -48,6 +48,17 @@ def step(
     return sandwich_step(
         supernet, batch, archs, optimizer, settings=SETTINGS, progress=0.5, update=update, clip_norm=clip_norm
     )
+
+
+@pytest.mark.parametrize("update", ["per_subnet", "per_sandwich"])
+def test_a_gradient_that_is_not_finite_changes_no_weight(
+    supernet: LitePoseSupernet, batch: Batch, archs: list[Arch], update: Update
+) -> None:
+    before = copy.deepcopy(dict(supernet.named_parameters()))
+    spoiled = dataclasses.replace(batch, images=torch.full_like(batch.images, math.inf))
+    with pytest.raises(NonFiniteGradientError):
+        step(supernet, spoiled, archs, update=update, clip_norm=5.0)
+    assert all(torch.equal(before[name], parameter) for name, parameter in supernet.named_parameters())
 
 
 def gradients(

@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_spares_the_checkpoint(
             with torch.no_grad():
                 next(trainer.supernet.parameters()).fill_(math.nan)
 
-    with pytest.raises(InputError, match=r"the loss is not finite at step 3; .*learning_rate"):
+    with pytest.raises(InputError, match=r"the gradient is not finite at step 3; .*learning_rate"):
         trainer.train(on_step=spoil, should_stop=lambda: False)
     assert torch.load(folder / CHECKPOINT_NAME, weights_only=True)["step"] == 3
     assert [line["step"] for line in metrics(folder)] == [0, 1, 2]
