@@ -34,6 +34,8 @@ def main(cfg: DictConfig) -> None:
     arch, chosen = _chosen(cfg, evaluator)
     folder = Path(cfg.workspace) / "export" / cfg.device.name / cfg.tier
     table = LatencyTable.load(cfg.device.table)
+    if chosen is not None and chosen["search"]["table"] != table.digest:
+        raise InputError(f"tier {cfg.tier} was searched with the table {chosen['table']}; pass device.table=... again")
     source = {
         "device": cfg.device.name,
         "tier": cfg.tier,

@@ -23,19 +23,21 @@ Cell = tuple[str, str]
 """A device and a tier."""
 
 
-def find_cells(workspace: Path) -> list[Cell]:
-    """Return the searched (device, tier) pairs, devices by name and budgets ascending.
+def find_cells(workspace: Path) -> tuple[list[Cell], list[Cell]]:
+    """Return the searched (device, tier) pairs that are exported and those that are not, budgets ascending.
 
     Raises:
-        InputError: If nothing was searched.
+        InputError: If nothing was searched and exported.
     """
     found = []
     for path in (workspace / "search").glob(f"*/*/{CHOSEN_FILE}"):
         device, tier = path.parts[-3:-1]
         found.append((device, read_json(path)["budget_ms"], tier))
-    if not found:
-        raise InputError(f"{workspace / 'search'}: no finished search; run run_search.py first")
-    return [(device, tier) for device, _, tier in sorted(found)]
+    cells = [(device, tier) for device, _, tier in sorted(found)]
+    exported = [cell for cell in cells if (workspace / "export" / Path(*cell) / MANIFEST_FILE).exists()]
+    if not exported:
+        raise InputError(f"{workspace}: no search that is exported; run run_search.py and export_subnet.py first")
+    return exported, [cell for cell in cells if cell not in exported]
 
 
 def summarise(workspace: Path, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -45,15 +47,17 @@ def summarise(workspace: Path, cells: Sequence[Cell]) -> pd.DataFrame:
     split and ``ap_val`` that of the exported subnet on held-out images; all AP in [0, 1]. ``latency_provenance`` says
     whether the latency table was measured.
 
+    Args:
+        workspace: The workspace.
+        cells: Exported searches.
+
     Raises:
-        InputError: If a searched subnet is not exported.
+        InputError: If an export is not of what the search chose.
     """
     rows = []
     for device, tier in cells:
         chosen = read_json(workspace / "search" / device / tier / CHOSEN_FILE)
         folder = workspace / "export" / device / tier
-        if not (folder / MANIFEST_FILE).exists():
-            raise InputError(f"{folder}: no export; run export_subnet.py device={device} tier={tier}")
         manifest = read_json(folder / MANIFEST_FILE)
         if manifest["search"] != {key: value for key, value in chosen.items() if key != "arch"}:
             raise InputError(f"{folder}: is not what the search chose last; run export_subnet.py again")

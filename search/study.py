@@ -182,7 +182,8 @@ class SearchStudy:
             study.set_metric_names(["AP", "latency_ms"])
             study.set_user_attr(IDENTITY_KEY, self.identity)
         elif recorded != self.identity:
-            raise InputError(f"{self.path}: is the study of another search ({_difference(recorded, self.identity)})")
+            difference = _difference(recorded, self.identity)
+            raise InputError(f"{self.path}: is the study of another search ({difference}); remove it to search again")
         return study
 
 
