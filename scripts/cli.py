@@ -67,10 +67,10 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
                 logging.shutdown()
                 print("interrupted; the same command goes on from here", file=sys.stderr)
                 sys.exit(130)
-            except OSError as error:  # Hydra makes the run folder before the task starts
-                _fail(f"{error.filename or config_name}: {error.strerror or error}")
             except (HydraException, OmegaConfBaseException) as error:
                 _fail(str(error).partition("Config search path")[0])  # what follows is a list of folders
+            except OSError as error:  # Hydra makes the run folder before the task starts
+                _fail(f"{error.filename or config_name}: {error.strerror or error}")
 
         return main
 

@@ -67,6 +67,7 @@ def test_a_bad_setting_is_named(
 ) -> None:
     line = complaint(run_script("train_supernet", *quick_training, f"hydra.run.dir={tmp_path / 'run'}", override))
     assert told in line
+    assert "search path" not in line
     assert not list(tmp_path.rglob("run.json")), "a corrected command may use the same folder"
 
 
