@@ -1,11 +1,12 @@
-# `make demo` does the whole job at laptop scale; `make test` runs the tests. Both set up .venv first.
+# `make demo` does the whole job at laptop scale; `make test` runs the tests, `make test-slow` the long ones.
+# All set up .venv first.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 DEVICES := snapdragon_855,raspberry_pi_4b,jetson_nano
 TIERS := xs,s,m,l
 
-.PHONY: install demo test check clean-demo
+.PHONY: install demo test test-slow check clean-demo
 
 install: $(VENV)/.installed
 
@@ -27,7 +28,10 @@ demo: install
 	$(RUN) scripts/make_report.py
 
 test: install
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --dist loadfile -m "not slow"
+
+test-slow: install
+	$(RUN) -m pytest -n auto --dist loadfile -m slow
 
 check: install
 	$(VENV)/bin/ruff format --check .

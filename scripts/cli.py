@@ -61,6 +61,7 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
         @functools.wraps(task)
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its own exceptions through to the lines below
+            logging.raiseExceptions = False  # a log file on a full disk is no cause for a traceback
             try:
                 app()
             except KeyboardInterrupt:
@@ -116,13 +117,16 @@ def start_run(cfg: DictConfig, *, artefacts: tuple[str, ...] = (), ignore: tuple
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Yield a question whether SIGINT or SIGTERM came; the first only sets the answer, a second acts at once."""
+    """Yield a question whether SIGINT or SIGTERM came; they only set the answer, but a second SIGINT acts at once.
+
+    A scheduler that signals every process, and a launcher that passes the signal on, make two SIGTERMs of one.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        if number == signal.SIGINT:
+            signal.signal(number, before[signal.SIGINT])
 
     before = {kind: signal.signal(kind, note) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,50 +1,146 @@
-"""Measure one subnet of a trained supernet on a split: AP and AR, and the time in network and decoding."""
+"""Measure one network on a split: AP with its interval, AR, and the time in network and decoding.
+
+A subnet of the workspace's supernet, or ``weights=FILE``: a subnet's file, an export folder, or others' weights with
+their ``arch``.
+"""
 
 import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
 from omegaconf import DictConfig
 
-from scripts.builders import build_subnet_evaluator, find_arch
+from scripts.builders import build_device, build_inference, build_subnet_evaluator, find_arch, load_split
 from scripts.cli import script, start_run
+from supernet.arch import Arch
+from supernet.checkpoints import load_subnet, load_weights, read_skeleton, weights_digest
 from supernet.complexity import measure_complexity
-from supernet.errors import InputError
+from supernet.data.skeletons import Skeleton
+from supernet.errors import InputError, require
+from supernet.evaluation import ap_interval, keypoint_breakdown, write_results
+from supernet.evaluation.inference import EvaluationResult
+from supernet.evaluation.intervals import ApInterval
+from supernet.evaluation.keypoint_ap import require_engine
+from supernet.evaluation.subnets import NetworkEvaluator
+from supernet.export.bundle import WEIGHTS_FILE
 from supernet.files import write_json
+from supernet.litepose import LitePose
 
 logger = logging.getLogger(__name__)
 
 
+class _Measured(NamedTuple):
+    """A network to measure, on what, the name of its files, and what the record says of its source."""
+
+    network: LitePose
+    evaluator: NetworkEvaluator
+    name: str
+    identity: dict[str, Any]
+
+
 @script("evaluate_subnet")
 def main(cfg: DictConfig) -> None:
-    """Extract, recalibrate, evaluate, write one JSON."""
-    evaluator = build_subnet_evaluator(cfg, cfg.split)
-    arch = find_arch(evaluator.space, cfg.arch)
-    if cfg.image_size is not None:
-        arch = arch.with_image_size(cfg.image_size)
-    if not evaluator.space.contains(arch):
-        raise InputError(f"arch {cfg.arch} at {arch.image_size} px is not in the space {evaluator.space.name!r}")
-    result = evaluator.evaluate(arch)
-    cost = measure_complexity(arch, evaluator.num_keypoints)
-    path = start_run(cfg) / f"{arch.digest}_{cfg.split}.json"
-    write_json(
-        path,
-        {
-            "arch": arch.to_dict(),
-            "metrics": result.metrics,
-            "skipped_images": [str(skipped) for skipped in result.skipped],
-            "macs": cost.macs,
-            "params": cost.params,
-            "measured_on": evaluator.identity,
-        },
-    )
+    """Find or prepare the network, evaluate it, write one JSON, and its results file if asked."""
+    _check(cfg)
+    measured = _of_supernet(cfg) if cfg.weights is None else _of_weights(cfg)
+    result = measured.evaluator.evaluate_prepared(measured.network, engine=cfg.engine)
+    interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
+    record = _record(measured, result, interval)
+    if cfg.breakdown:
+        breakdown = keypoint_breakdown(result.comparison)
+        record["breakdown"] = breakdown.to_dict()
+        logger.info("%s\n", breakdown.table())
+    folder = start_run(cfg)
+    path = folder / f"{measured.name}_{cfg.split}.json"
+    write_json(path, record)
     for skipped in result.skipped:
         logger.warning("skipped %s", skipped)
-    names = " ".join(f"{name} {100 * value:.1f}" for name, value in result.metrics.items())
     logger.info(
         "%s, %d px, %.1f MMACs, %d images of %s: %s (network %.1f s, decoding %.1f s)",
-        arch.digest, arch.image_size, cost.macs / 1e6, result.num_images, cfg.split, names,
-        result.network_seconds, result.decode_seconds,
+        measured.name, measured.network.arch.image_size, record["macs"] / 1e6, result.num_images, cfg.split,
+        _shown(result.metrics, interval), result.network_seconds, result.decode_seconds,
     )  # fmt: skip
     logger.info("%s", path)
+    if cfg.save_results:
+        results = folder / f"results_{cfg.split}_{measured.name}.json"
+        write_results(results, result.predictions.results)
+        logger.info("%s", results)
+
+
+def _check(cfg: DictConfig) -> None:
+    for name in ("breakdown", "save_results"):
+        require(type(cfg[name]) is bool, name, cfg[name], "true or false")
+    resamples = cfg.resamples
+    require(type(resamples) is int and resamples >= 0, "resamples", resamples, "an integer of at least 0")
+    require_engine(cfg.engine)
+
+
+def _of_supernet(cfg: DictConfig) -> _Measured:
+    """Return a subnet of the workspace's supernet, extracted and recalibrated."""
+    evaluator = build_subnet_evaluator(cfg, cfg.split)
+    choice = "largest" if cfg.arch is None else cfg.arch
+    arch = _resized(find_arch(evaluator.space, choice), cfg)
+    if not evaluator.space.contains(arch):
+        raise InputError(f"arch {choice} at {arch.image_size} px is not in the space {evaluator.space.name!r}")
+    return _Measured(evaluator.prepare(arch), evaluator, arch.digest, evaluator.identity)
+
+
+def _of_weights(cfg: DictConfig) -> _Measured:
+    """Return the network of ``weights`` as it is; where the file does not describe it, of the architecture ``arch``."""
+    device = build_device(cfg)
+    dataset = load_split(cfg, cfg.split)
+    network = _load_network(cfg, dataset.skeleton)
+    resized = LitePose(_resized(network.arch, cfg), network.num_keypoints)
+    resized.load_state_dict(network.state_dict())
+    resized.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settings, batch_size = build_inference(cfg)
+    evaluator = NetworkEvaluator(dataset, settings=settings, batch_size=batch_size)
+    name = f"{resized.arch.digest}_{weights_digest(resized)}"
+    return _Measured(resized, evaluator, name, evaluator.identity_of(resized))
+
+
+def _load_network(cfg: DictConfig, skeleton: Skeleton) -> LitePose:
+    path = Path(cfg.weights)
+    if path.is_dir():
+        path /= WEIGHTS_FILE
+    if cfg.arch is not None:
+        network = LitePose(Arch.load(cfg.arch), skeleton.num_keypoints)
+        load_weights(network, path)
+        return network
+    network, known = load_subnet(path), read_skeleton(path)
+    if network.num_keypoints != skeleton.num_keypoints:
+        found = f"{network.num_keypoints} keypoints; dataset.skeleton {skeleton.name} has {skeleton.num_keypoints}"
+        raise InputError(f"{path}: is a subnet of {found}")
+    difference = None if known is None else skeleton.difference(known)
+    if difference is not None:
+        raise InputError(f"{path}: is a subnet of another skeleton than dataset.skeleton, with {difference}")
+    return network
+
+
+def _resized(arch: Arch, cfg: DictConfig) -> Arch:
+    return arch if cfg.image_size is None else arch.with_image_size(cfg.image_size)
+
+
+def _record(measured: _Measured, result: EvaluationResult, interval: ApInterval | None) -> dict[str, Any]:
+    cost = measure_complexity(measured.network.arch, measured.network.num_keypoints)
+    return {
+        "arch": measured.network.arch.to_dict(),
+        "metrics": result.metrics,
+        "ap_interval": None if interval is None else asdict(interval),
+        "skipped_images": [str(skipped) for skipped in result.skipped],
+        "macs": cost.macs,
+        "params": cost.params,
+        "measured_on": measured.identity,
+    }
+
+
+def _shown(metrics: dict[str, float], interval: ApInterval | None) -> str:
+    shown = {name: f"{100 * value:.1f}" for name, value in metrics.items()}
+    if interval is not None:
+        shown["AP"] = str(interval)
+    return " ".join(f"{name} {value}" for name, value in shown.items())
 
 
 if __name__ == "__main__":

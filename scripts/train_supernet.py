@@ -1,25 +1,32 @@
-"""Train one supernet; started again, it goes on from where it was."""
+"""Train one supernet, in one process or under torchrun; started again, it goes on from where it was."""
 
 import logging
+from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from scripts.builders import (
     SUPERNET_FILE,
-    build_augmentation,
     build_device,
+    build_phases,
     build_space,
+    build_splits,
+    build_teacher,
+    build_training_images,
     build_training_settings,
-    load_split,
+    build_validator,
 )
-from scripts.cli import run_folder, script, start_run, stop_requested
+from scripts.cli import run_folder, script, start_run
+from scripts.training_run import check_teachers, finished_file, hold_folder, train_to_the_end
 from supernet.checkpoints import load_weights, save_supernet, weights_digest
-from supernet.data.loading import TrainingImages
 from supernet.elastic_litepose import LitePoseSupernet
-from supernet.training.sandwich import StepResult
-from supernet.training.trainer import CHECKPOINT_NAME, Trainer
+from supernet.errors import require
+from supernet.space import SearchSpace
+from supernet.training.distributed import Process, joined_process_group, run_on_main
+from supernet.training.recipe import SupernetPlan
+from supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
+from supernet.training.validation import Validator, validated_archs
 
 logger = logging.getLogger(__name__)
 
@@ -27,40 +34,61 @@ logger = logging.getLogger(__name__)
 @script("train_supernet")
 def main(cfg: DictConfig) -> None:
     """Compose, build, train, save ``supernet.safetensors``."""
-    folder = run_folder()
-    space, settings, device = build_space(cfg), build_training_settings(cfg), build_device(cfg)
-    dataset = load_split(cfg, "train").with_people()
+    with joined_process_group(build_device(cfg)) as process:
+        folder = run_folder()
+        trainer = _build_trainer(cfg, folder, process)
+        with hold_folder(folder, process):
+            run_on_main(lambda: start_run(cfg, artefacts=(CHECKPOINTS_FOLDER, SUPERNET_FILE)), process)
+            path = folder / SUPERNET_FILE
+            if finished_file(path):
+                logger.info("%s: already trained", path)
+                return
+            train_to_the_end(trainer)
+            if process.is_main:
+                _save(cfg, trainer, path)
+
+
+def _build_trainer(cfg: DictConfig, folder: Path, process: Process) -> Trainer:
+    space, settings = build_space(cfg), build_training_settings(cfg)
+    images = build_training_images(cfg)
+    phases = build_phases(cfg, len(images))
+    num_keypoints = images.dataset.skeleton.num_keypoints
     torch.manual_seed(cfg.seed)
-    supernet = LitePoseSupernet(space, dataset.skeleton.num_keypoints)
+    supernet = LitePoseSupernet(space, num_keypoints)
     if cfg.init_from is not None:
         load_weights(supernet, cfg.init_from)
-    images = TrainingImages(dataset, augmentation=build_augmentation(cfg), max_people=cfg.training.max_people)
-    trainer = Trainer(supernet, images, settings, folder=folder, device=device)
-    start_run(cfg, artefacts=(CHECKPOINT_NAME, SUPERNET_FILE))
-    if (folder / SUPERNET_FILE).exists():
-        logger.info("%s: already trained", folder / SUPERNET_FILE)
-        return
-    if trainer.resume():
-        logger.info("going on from step %d of %d", trainer.step, settings.steps)
+    teacher = build_teacher(cfg, num_keypoints, process.device)
+    check_teachers(phases, teacher, starts_trained=cfg.init_from is not None)
+    return Trainer(
+        supernet,
+        images,
+        SupernetPlan(space, phases, cfg.seed),
+        settings,
+        folder=folder,
+        process=process,
+        teacher=teacher,
+        validate=_build_validator(cfg, space, process) if settings.validate_every else None,
+    )
 
-    with (
-        tqdm(total=settings.steps, initial=trainer.step, unit="step", disable=None) as bar,
-        stop_requested() as should_stop,
-    ):
 
-        def show(step: int, result: StepResult) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix(largest=f"{result.losses[0]:.4f}", smallest=f"{result.losses[1]:.4f}", refresh=False)
+def _build_validator(cfg: DictConfig, space: SearchSpace, process: Process) -> Validator:
+    images = cfg.training.validation_images
+    require(type(images) is int and images >= 1, "training.validation_images", images, "an integer of at least 1")
+    return build_validator(cfg, validated_archs(space), process, images=images)
 
-        finished = trainer.train(on_step=show, should_stop=should_stop)
-    if not finished:
-        raise KeyboardInterrupt
-    info = {"steps": trainer.step, "seed": cfg.seed, "dataset": cfg.dataset.name, "images": len(dataset)}
-    save_supernet(folder / SUPERNET_FILE, supernet, info)
-    trainer.checkpoint_path.unlink()
-    for path in sorted(trainer.bad_images):
-        logger.warning("skipped %s", path)
-    logger.info("%s: trained for %d steps, weights %s", folder / SUPERNET_FILE, trainer.step, weights_digest(supernet))
+
+def _save(cfg: DictConfig, trainer: Trainer, path: Path) -> None:
+    supernet = trainer.trained
+    assert isinstance(supernet, LitePoseSupernet)
+    info = {
+        "steps": trainer.step,
+        "seed": cfg.seed,
+        "dataset": cfg.dataset.name,
+        "images": len(trainer.images),
+        "held_out": build_splits(cfg).held_out(),
+    }
+    save_supernet(path, supernet, info, skeleton=trainer.images.dataset.skeleton)
+    logger.info("%s: trained for %d steps, weights %s", path, trainer.step, weights_digest(supernet))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from search.cost import CostModel
 from search.results import CHOSEN_FILE, FRONT_FILE
 from search.sampling import AccuracySamples
+from supernet.arch import Arch
 from supernet.errors import InputError
-from supernet.export.bundle import MANIFEST_FILE
+from supernet.export.bundle import ARCH_FILE, MANIFEST_FILE
 from supernet.files import read_json, replacing
 
 Cell = tuple[str, str]
@@ -45,7 +46,8 @@ def summarise(workspace: Path, cells: Sequence[Cell]) -> pd.DataFrame:
 
     Columns whose names end in ``_predicted`` come from the accuracy predictor, ``ap_search`` is the AP on the search
     split and ``ap_val`` that of the exported subnet on held-out images; all AP in [0, 1]. ``latency_provenance`` says
-    whether the latency table was measured.
+    whether the latency table was measured. Of a finetuned subnet ``bit_equal`` is None and ``ap_search`` the AP after
+    finetuning.
 
     Args:
         workspace: The workspace.
@@ -61,6 +63,8 @@ def summarise(workspace: Path, cells: Sequence[Cell]) -> pd.DataFrame:
         manifest = read_json(folder / MANIFEST_FILE)
         if manifest["search"] != {key: value for key, value in chosen.items() if key != "arch"}:
             raise InputError(f"{folder}: is not what the search chose last; run export_subnet.py again")
+        arch, finetuned = Arch.load(folder / ARCH_FILE), manifest.get("finetuned")
+        predicted = chosen["ap_source"] == "predictor" and arch.digest == chosen["arch_digest"]
         rows.append(
             {
                 "device": device,
@@ -70,15 +74,15 @@ def summarise(workspace: Path, cells: Sequence[Cell]) -> pd.DataFrame:
                 "latency_low_ms": manifest["latency"]["low_ms"],
                 "latency_high_ms": manifest["latency"]["high_ms"],
                 "latency_provenance": manifest["latency"]["provenance"],
-                "ap_predicted": chosen["ap"] if chosen["ap_source"] == "predictor" else None,
-                "ap_search": chosen["verified_ap"],
+                "ap_predicted": chosen["ap"] if predicted else None,
+                "ap_search": finetuned["ap_search"]["after"] if finetuned else chosen["verified_ap"],
                 "ap_val": manifest["accuracy"]["AP"],
-                "image_size": chosen["image_size"],
+                "image_size": arch.image_size,
                 "macs": manifest["complexity"]["macs"],
                 "params": manifest["complexity"]["params"],
-                "bit_equal": manifest["equal_to_supernet"]["bit_equal"],
+                "bit_equal": None if finetuned else manifest["equal_to_supernet"]["bit_equal"],
                 "onnx_max_abs_difference": manifest["onnx"]["max_abs_difference"],
-                "arch_digest": chosen["arch_digest"],
+                "arch_digest": arch.digest,
                 "folder": str(folder),
             }
         )
@@ -109,7 +113,7 @@ def format_summary(summary: pd.DataFrame) -> str:
         lines.append(
             f"{row['device']:<15}  {row['tier']:<4}  {row['budget_ms']:>9g}  {latency:<21}  {predicted:>8}  "
             f"{100 * row['ap_val']:>11.1f}  {row['image_size']:<3}  {row['macs'] / 1e6:>5.1f}  {row['params']:>7,}  "
-            f"{'yes' if row['bit_equal'] else 'NO':<5}  {row['folder']}"
+            f"{_equality(row['bit_equal']):<5}  {row['folder']}"
         )
     legend = [
         "~ estimated, not measured: the table is calibrated to published latencies, and extrapolates far from those",
@@ -117,7 +121,15 @@ def format_summary(summary: pd.DataFrame) -> str:
         "AP pred. is the accuracy predictor's. AP held-out is measured: the extracted subnet, its BN recalibrated,",
         "on the val split. equal: before recalibration its outputs are bit for bit those of the supernet.",
     ]
+    if summary["bit_equal"].isna().any():
+        legend.append("tuned: trained on alone after it was cut out, so equal no more.")
     return "\n".join([*lines, *legend])
+
+
+def _equality(bit_equal: bool | None) -> str:
+    if pd.isna(bit_equal):
+        return "tuned"
+    return "yes" if bit_equal else "NO"
 
 
 def plot_fronts(

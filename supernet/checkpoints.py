@@ -18,6 +18,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from supernet.arch import Arch
+from supernet.data.skeletons import Skeleton
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError
 from supernet.files import replacing
@@ -36,16 +37,47 @@ UNUSED_PUBLISHED = re.compile(r"\.Linear[35]x[35]\.(weight|bias)$")
 KERNEL_MATRIX = re.compile(r"\.matrix_\d+to\d+$")
 
 
-def save_supernet(path: Path | str, supernet: LitePoseSupernet, info: Mapping[str, Any] | None = None) -> None:
-    """Write a supernet's weights, space and keypoint count; ``info`` is any JSON that describes where it came from."""
+def save_supernet(
+    path: Path | str,
+    supernet: LitePoseSupernet,
+    info: Mapping[str, Any] | None = None,
+    *,
+    skeleton: Skeleton | None = None,
+) -> None:
+    """Write a supernet's weights, space and keypoints; ``info`` is any JSON that describes where it came from."""
     description = {"kind": "supernet", "space": supernet.space.to_dict(), "num_keypoints": supernet.num_keypoints}
-    _save(path, supernet, description | {"info": dict(info or {})})
+    _save(path, supernet, description | _described(info, skeleton))
 
 
-def save_subnet(path: Path | str, subnet: LitePose, info: Mapping[str, Any] | None = None) -> None:
-    """Write a static network's weights, architecture and keypoint count."""
+def save_subnet(
+    path: Path | str,
+    subnet: LitePose,
+    info: Mapping[str, Any] | None = None,
+    *,
+    skeleton: Skeleton | None = None,
+) -> None:
+    """Write a static network's weights, architecture and keypoints."""
     description = {"kind": "subnet", "arch": subnet.arch.to_dict(), "num_keypoints": subnet.num_keypoints}
-    _save(path, subnet, description | {"info": dict(info or {})})
+    _save(path, subnet, description | _described(info, skeleton))
+
+
+def save_network(
+    path: Path | str,
+    model: LitePoseSupernet | LitePose,
+    info: Mapping[str, Any] | None = None,
+    *,
+    skeleton: Skeleton | None = None,
+) -> None:
+    """Write a supernet or a static network, as what it is."""
+    if isinstance(model, LitePoseSupernet):
+        save_supernet(path, model, info, skeleton=skeleton)
+    else:
+        save_subnet(path, model, info, skeleton=skeleton)
+
+
+def _described(info: Mapping[str, Any] | None, skeleton: Skeleton | None) -> dict[str, Any]:
+    known = {} if skeleton is None else {"skeleton": skeleton.to_dict()}
+    return known | {"info": dict(info or {})}
 
 
 def load_supernet(path: Path | str) -> LitePoseSupernet:
@@ -58,7 +90,7 @@ def load_supernet(path: Path | str) -> LitePoseSupernet:
     if description["kind"] != "supernet":
         raise InputError(f"{path}: holds a {description['kind']}, not a supernet")
     supernet = LitePoseSupernet(SearchSpace.from_dict(description["space"]), description["num_keypoints"])
-    load_weights(supernet, path)
+    _load(supernet, read_weights(path), path)
     return supernet.eval()
 
 
@@ -72,12 +104,12 @@ def load_subnet(path: Path | str) -> LitePose:
     if description["kind"] != "subnet":
         raise InputError(f"{path}: holds a {description['kind']}, not a subnet")
     subnet = LitePose(Arch.from_dict(description["arch"]), description["num_keypoints"])
-    load_weights(subnet, path)
+    _load(subnet, read_weights(path), path)
     return subnet.eval()
 
 
 def read_description(path: Path | str) -> dict[str, Any]:
-    """Return what a file of ours says about itself: kind, space or arch, num_keypoints, info.
+    """Return what a file of ours says about itself: kind, space or arch, num_keypoints, skeleton, info.
 
     Raises:
         InputError: If the file is missing, damaged, or not ours.
@@ -91,6 +123,21 @@ def read_description(path: Path | str) -> dict[str, Any]:
     if not isinstance(description, dict) or not description.keys() >= DESCRIBED:
         raise InputError(f"{path}: was not written by this project, as {FORMAT!r}")
     return description
+
+
+def read_skeleton(path: Path | str) -> Skeleton | None:
+    """Return the keypoints that a file of ours says its network finds; None where it does not say.
+
+    Raises:
+        InputError: If the file is missing, damaged, or not ours.
+    """
+    values = read_description(path).get("skeleton")
+    if values is None:
+        return None
+    try:
+        return Skeleton.from_dict(values)
+    except InputError as error:
+        raise InputError(f"{path}: its skeleton is damaged: {error}") from None
 
 
 def load_weights(model: nn.Module, path: Path | str) -> None:
@@ -111,7 +158,12 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
         >>> model = LitePose(SearchSpace.preset("tiny").smallest())
         >>> load_weights(model, "weights.safetensors")  # doctest: +SKIP
     """
-    weights = _plain_names(_read_tensors(Path(path)))
+    path = Path(path)
+    _load(model, read_weights(path) if _is_ours(path) else _read_tensors(path), path)
+
+
+def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path | str) -> None:
+    weights = _plain_names(tensors)
     unused = [name for name in weights if UNUSED_PUBLISHED.search(name)]
     for name in unused:
         del weights[name]
@@ -134,16 +186,34 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 
 def weights_digest(model: nn.Module) -> str:
     """First 12 hexadecimal digits of the SHA-256 of all weights and statistics, names included."""
+    return _digest(model.state_dict())
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Return the tensors of a file of ours, checked against the digest it carries.
+
+    Raises:
+        InputError: If the file is missing, damaged, or not ours.
+    """
+    description = read_description(path)
+    tensors = _read_tensors(Path(path))
+    if description.get("weights") not in (None, _digest(tensors)):
+        raise InputError(f"{path}: is damaged: its weights are not those of its digest")
+    return tensors
+
+
 def _save(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path) as temporary:
+    description |= {"weights": _digest(tensors)}
+    with replacing(path, durable=True) as temporary:
         temporary.write_bytes(serialise(tensors, metadata={FORMAT: json.dumps(description)}))
 
 
@@ -156,6 +226,13 @@ def _opened(path: Path | str) -> Iterator[Any]:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: is damaged or is not a safetensors file ({error})") from None
+
+
+def _is_ours(path: Path) -> bool:
+    if path.suffix != ".safetensors":
+        return False
+    with _opened(path) as file:
+        return FORMAT in (file.metadata() or {})
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

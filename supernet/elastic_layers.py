@@ -5,10 +5,37 @@ A layer works out nothing by itself: the caller passes the sizes, the weights ar
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from supernet.depthwise import depthwise_conv2d
+from supernet.synchronised_norm import synchronised_batch_norm
+
+
+class _Leading(torch.autograd.Function):
+    """``weight[:rows, :columns]`` with one step backward where two slices have two."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, rows: int, columns: int) -> Tensor:
+        ctx.weight_shape = weight.shape
+        return weight[:rows, :columns]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        whole = gradient.new_zeros(ctx.weight_shape)
+        whole[: gradient.shape[0], : gradient.shape[1]] = gradient
+        return whole, None, None
+
+
+def _leading(weight: Tensor, rows: int, columns: int) -> Tensor:
+    if weight.shape[:2] == (rows, columns):
+        return weight
+    part: Tensor = _Leading.apply(weight, rows, columns)  # type: ignore[no-untyped-call]
+    return part
 
 
 class ElasticConv2d(nn.Conv2d):
@@ -16,7 +43,8 @@ class ElasticConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, out_channels: int | None = None) -> Tensor:
         """Map (B, C, H, W) to (B, out_channels, ...)."""
-        return F.conv2d(x, self.weight[:out_channels, : x.shape[1]], None, self.stride, self.padding)
+        weight = _leading(self.weight, out_channels or self.out_channels, x.shape[1])
+        return F.conv2d(x, weight, None, self.stride, self.padding)
 
 
 class ElasticDepthwiseConv2d(nn.Conv2d):
@@ -53,8 +81,7 @@ class ElasticDepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor, kernel: int | None = None) -> Tensor:
         """Map (B, C, H, W) to (B, C, H / stride, W / stride)."""
         kernel = self.kernels[-1] if kernel is None else kernel
-        channels = x.shape[1]
-        return F.conv2d(x, self.active_weight(channels, kernel), None, self.stride, kernel // 2, groups=channels)
+        return depthwise_conv2d(x, self.active_weight(x.shape[1], kernel), stride=self.stride[0])
 
 
 class ElasticConvTranspose2d(nn.ConvTranspose2d):
@@ -63,14 +90,20 @@ class ElasticConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, x: Tensor, out_channels: int) -> Tensor:  # type: ignore[override]
         """Map (B, C, H, W) to (B, out_channels, stride x H, stride x W)."""
         assert not isinstance(self.padding, str)
-        return F.conv_transpose2d(x, self.weight[: x.shape[1], :out_channels], None, self.stride, self.padding)
+        weight = _leading(self.weight, x.shape[1], out_channels)
+        return F.conv_transpose2d(x, weight, None, self.stride, self.padding)
 
 
 class ElasticBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the leading channels; all subnets share one set of running statistics.
 
     Those belong to no subnet in particular: recalibrate a subnet's own before it is measured.
+
+    Attributes:
+        synchronised: Whether training statistics are of the joint batch of all processes.
     """
+
+    synchronised: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, H, W)."""
@@ -79,13 +112,9 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         if self.training and self.momentum is None:
             raise ValueError("elastic batch norms keep no cumulative statistics; recalibrate an extracted subnet")
         channels = x.shape[1]
-        return F.batch_norm(
-            x,
-            self.running_mean[:channels],
-            self.running_var[:channels],
-            self.weight[:channels],
-            self.bias[:channels],
-            self.training,
-            self.momentum or 0.0,
-            self.eps,
-        )
+        running = self.running_mean[:channels], self.running_var[:channels]
+        weight, bias = self.weight[:channels], self.bias[:channels]
+        momentum = self.momentum or 0.0
+        if self.training and self.synchronised:
+            return synchronised_batch_norm(x, *running, weight, bias, momentum=momentum, eps=self.eps)
+        return F.batch_norm(x, *running, weight, bias, self.training, momentum, self.eps)

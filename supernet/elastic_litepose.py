@@ -88,12 +88,12 @@ class LitePoseSupernet(nn.Module):
         self.first = nn.Sequential(
             nn.Sequential(
                 nn.Conv2d(3, STEM_HIDDEN, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(STEM_HIDDEN),
+                ElasticBatchNorm2d(STEM_HIDDEN),
                 nn.ReLU6(inplace=True),
             ),
             nn.Sequential(
                 nn.Conv2d(STEM_HIDDEN, STEM_HIDDEN, 3, padding=1, groups=STEM_HIDDEN, bias=False),
-                nn.BatchNorm2d(STEM_HIDDEN),
+                ElasticBatchNorm2d(STEM_HIDDEN),
                 nn.ReLU6(inplace=True),
             ),
             _pointwise(STEM_HIDDEN, channels),

@@ -8,6 +8,7 @@ Legend: B batch, K keypoints, H/W input height and width in pixels (multiples of
 from torch import Tensor, nn
 
 from supernet.arch import SIZE_MULTIPLE, Arch
+from supernet.depthwise import DepthwiseConv2d
 from supernet.operators import DECONV_KERNEL, HEAD_KERNEL, STEM_HIDDEN
 
 Heads = tuple[Tensor, Tensor]
@@ -22,7 +23,7 @@ class InvertedBottleneck(nn.Module):
         hidden = expansion * in_channels
         self.inv = nn.Sequential(_conv(in_channels, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU6(inplace=True))
         self.depth_conv = nn.Sequential(
-            _conv(hidden, hidden, kernel, stride=stride, groups=hidden),
+            DepthwiseConv2d(hidden, kernel, stride=stride),
             nn.BatchNorm2d(hidden),
             nn.ReLU6(inplace=True),
         )
@@ -41,7 +42,7 @@ class FinalBranch(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            _conv(in_channels, in_channels, HEAD_KERNEL, groups=in_channels),
+            DepthwiseConv2d(in_channels, HEAD_KERNEL),
             nn.BatchNorm2d(in_channels),
             nn.ReLU(inplace=True),
             _conv(in_channels, out_channels, 1),
@@ -76,7 +77,7 @@ class LitePose(nn.Module):
         self.first = nn.Sequential(
             nn.Sequential(_conv(3, STEM_HIDDEN, 3, stride=2), nn.BatchNorm2d(STEM_HIDDEN), nn.ReLU6(inplace=True)),
             nn.Sequential(
-                _conv(STEM_HIDDEN, STEM_HIDDEN, 3, groups=STEM_HIDDEN),
+                DepthwiseConv2d(STEM_HIDDEN, 3),
                 nn.BatchNorm2d(STEM_HIDDEN),
                 nn.ReLU6(inplace=True),
             ),
@@ -154,8 +155,8 @@ def initialise_weights(model: nn.Module) -> None:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+def _conv(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
 
 
 def _deconv(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:

@@ -66,12 +66,14 @@ def tag_guide_loss(tags: Tensor, keypoints: Tensor, scale: float = 8.0) -> Tenso
         scale: Difference of the target between the right and the left edge of the map.
 
     Returns:
-        Mean over the visible joints of (tag - scale x (person's mean x / W - 0.5))^2, a scalar; 0 without joints.
+        Mean over the images of the mean over their visible joints of (tag - scale x (person's mean x / W - 0.5))^2, a
+        scalar; an image without joints counts as 0.
     """
     joint_tags, visible = _tags_at(tags, keypoints)
     mean_x = (keypoints[..., 0] * visible).sum(dim=2) / visible.sum(dim=2).clamp(min=1)
     target = scale * (mean_x / tags.shape[3] - 0.5)
-    return ((joint_tags - target[..., None]) ** 2 * visible).sum() / visible.sum().clamp(min=1)
+    squared = (joint_tags - target[..., None]) ** 2 * visible
+    return (squared.sum(dim=(1, 2)) / visible.sum(dim=(1, 2)).clamp(min=1)).mean()
 
 
 def _tags_at(tags: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:

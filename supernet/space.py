@@ -1,15 +1,20 @@
 """The search space: every choice an architecture may make, in one value."""
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
 from supernet.errors import InputError
 
 T = TypeVar("T")
+
+Dimension = Literal["resolution", "kernel", "depth", "expansion", "width"]
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+"""What a supernet can be elastic in; width is that of the stem, the stages and the fusion deconvs."""
 
 FULL_STEM = 24
 FULL_STAGES = (32, 64, 96, 160)
@@ -162,6 +167,42 @@ class SearchSpace:
                 and all(b.kernel in space.kernels and b.expansion in space.expansions for b in stage.blocks)
                 for stage, space in zip(arch.stages, self.stages, strict=True)
             )
+        )
+
+    def restricted(self, elastic: Collection[Dimension]) -> Self:
+        """Return the part of this space that is elastic in some dimensions only, at the largest choice in the others.
+
+        Args:
+            elastic: Dimensions that keep all their choices.
+
+        Raises:
+            InputError: If a dimension is unknown; the message lists the known ones.
+
+        Example:
+            >>> SearchSpace.preset("litepose").restricted(["resolution"]).size
+            5
+        """
+        for dimension in elastic:
+            if dimension not in DIMENSIONS:
+                raise InputError(f"unknown dimension {dimension!r}; known: {', '.join(DIMENSIONS)}")
+
+        def kept(dimension: Dimension, choices: tuple[int, ...]) -> tuple[int, ...]:
+            return choices if dimension in elastic else choices[-1:]
+
+        return dataclasses.replace(
+            self,
+            image_sizes=kept("resolution", self.image_sizes),
+            stem_channels=kept("width", self.stem_channels),
+            stages=tuple(
+                StageSpace(
+                    channels=kept("width", stage.channels),
+                    depths=kept("depth", stage.depths),
+                    kernels=kept("kernel", stage.kernels),
+                    expansions=kept("expansion", stage.expansions),
+                )
+                for stage in self.stages
+            ),
+            deconv_channels=tuple(kept("width", choices) for choices in self.deconv_channels),
         )
 
     def _arch_at(self, index: int) -> Arch:

@@ -2,9 +2,11 @@
 
 Source: Newell et al., Associative Embedding (arXiv:1611.05424), as LitePose (arXiv:2205.01271) decodes.
 
-Legend: K keypoints, H/W map, L tags a pixel, C candidates, N people. Pixel i of a map covers [i, i + 1).
+Legend: K keypoints, H/W map, L tags a pixel, C candidates, N people. Pixel i of a map covers [i, i + 1). Costs, means
+and distances are float64 whatever the maps are, so that rounding makes no two of them equal or turns them around.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +17,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from supernet.codec.refinement import fittest_pixels, tag_distances
+from supernet.errors import require
+
 Array = npt.NDArray[Any]
-"""Floating point, as wide as the input's."""
+"""Floating point, single or double precision."""
 
 NMS_SIZE = 5
 """Side of the square within which a peak is the highest pixel."""
@@ -37,7 +42,7 @@ def decode_people(
 ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Find the people in each image of a batch.
 
-    Pixels that are not finite, in the heatmap or in the tags, count as no response.
+    A pixel counts as response 0 with tag 0 where its response or one of its tags is not finite in single precision.
 
     Args:
         heatmaps: Joint responses, shape (B, K, H, W).
@@ -45,7 +50,7 @@ def decode_people(
             are Euclidean over L.
         refine: Whether to look for a person's missing joints once the people are known.
         max_people: Most candidates kept of each joint.
-        threshold: Least response of a candidate.
+        threshold: Responses of candidates are above this, in the heatmaps' precision.
         tag_threshold: A candidate joins a person only if its tag is nearer than this to the person's mean tag.
         best: Most people of an image, those of the highest scores; all if None.
 
@@ -59,65 +64,80 @@ def decode_people(
         ((0, 14, 3), (0,))
 
     Raises:
-        ValueError: If the shapes do not fit together, or the threshold is negative.
+        InputError: If the shapes do not fit together, or a number is out of its range.
     """
     heatmaps, tags = _to_numpy(heatmaps), _to_numpy(tags)
-    if heatmaps.ndim != 4 or tags.shape[:4] != heatmaps.shape or tags.ndim not in (4, 5):
-        raise ValueError(
-            f"heatmaps {heatmaps.shape} and tags {tags.shape} must have the shapes (B, K, H, W) and (B, K, H, W[, L])"
-        )
-    if not threshold >= 0:
-        raise ValueError(f"threshold is {threshold!r}; it must be at least 0")
-    planes = tags[:, None] if tags.ndim == 4 else np.ascontiguousarray(np.moveaxis(tags, -1, 1))
+    shapes = f"{heatmaps.shape} and {tags.shape}"
+    fit = heatmaps.ndim == 4 and tags.ndim in (4, 5) and tags.shape[:4] == heatmaps.shape
+    require(fit, "the shapes of heatmaps and tags", shapes, "(B, K, H, W) and (B, K, H, W[, L])")
+    require(0 not in heatmaps.shape[1:] + tags.shape[4:], "the shapes of heatmaps and tags", shapes, "without 0")
+    require(threshold >= 0, "threshold", threshold, "at least 0")
+    require(max_people >= 1, "max_people", max_people, "at least 1")
+    require(best is None or best >= 1, "best", best, "at least 1")
     decoded = []
-    for image_heatmaps, image_tags in zip(heatmaps, planes, strict=True):
+    for image_heatmaps, image_tags in zip(heatmaps, tags if tags.ndim == 5 else tags[..., None], strict=True):
         responses, finite_tags = _without_gaps(image_heatmaps, image_tags)
-        candidates = find_candidates(responses, finite_tags, max_per_joint=max_people, threshold=threshold)
-        people = group_candidates(candidates, num_keypoints=len(responses), tag_threshold=tag_threshold)
-        scores = people[:, :, 2].mean(axis=1)
-        order = np.argsort(-scores, kind="stable")[:best]
-        people, scores = people[order], scores[order]
+        candidates = [
+            find_candidates(heatmap, tag_map, most=max_people, threshold=threshold)
+            for heatmap, tag_map in zip(responses, finite_tags, strict=True)
+        ]
+        people = group_candidates(candidates, tag_threshold=tag_threshold).best(best)
         if refine:
             _fill_missing(people, responses, finite_tags)
-        _to_sub_pixels(people, responses)
-        decoded.append((people.astype(np.float32), scores.astype(np.float32)))
+        _to_sub_pixels(people.joints, responses)
+        decoded.append((people.joints.astype(np.float32), people.scores.astype(np.float32)))
     return decoded
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Heatmap peaks, by joint and within a joint by falling score.
+    """Peaks of one joint's heatmap, by falling score and in row-major order among equals.
 
     Attributes:
-        joints: Keypoint indices, shape (C,).
         locations: Pixel indices x, y, shape (C, 2).
-        scores: Responses, shape (C,).
+        scores: Responses, shape (C,), float64.
         tags: AE tags at the peaks, shape (C, L), float64: squares of any single-precision tag are finite.
     """
 
-    joints: npt.NDArray[np.intp]
     locations: npt.NDArray[np.intp]
-    scores: Array
-    tags: Array
+    scores: npt.NDArray[np.float64]
+    tags: npt.NDArray[np.float64]
 
 
-def find_candidates(heatmaps: Array, tags: Array, *, max_per_joint: int, threshold: float) -> Candidates:
-    """Return the highest pixels of each heatmap that no pixel within NMS_SIZE exceeds.
+@dataclass(frozen=True, slots=True)
+class People:
+    """The people of one image.
+
+    Attributes:
+        joints: x, y as pixel indices and score, shape (N, K, 3); zeros where missing.
+        scores: Mean score over all K joints, shape (N,).
+        mean_tags: Mean tag over the joints found, shape (N, L).
+    """
+
+    joints: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    mean_tags: npt.NDArray[np.float64]
+
+    def best(self, most: int | None) -> "People":
+        """Return the people by falling score, no more than ``most``; equals keep their order."""
+        order = np.argsort(-self.scores, kind="stable")[:most]
+        return People(self.joints[order], self.scores[order], self.mean_tags[order])
+
+
+def find_candidates(heatmap: Array, tags: Array, *, most: int, threshold: float) -> Candidates:
+    """Return the highest pixels of a heatmap that no pixel of the NMS_SIZE square around them exceeds.
 
     Args:
-        heatmaps: Joint responses, shape (K, H, W).
-        tags: AE tags, shape (L, K, H, W).
-        max_per_joint: Most candidates of a joint.
+        heatmap: Responses, shape (H, W).
+        tags: AE tags, shape (H, W, L).
+        most: Most candidates.
         threshold: Their responses are above this.
     """
-    highest = np.stack([cv2.dilate(heatmap, _NMS_WINDOW) for heatmap in heatmaps])
-    joints, y, x = np.nonzero((heatmaps == highest) & (heatmaps > threshold))
-    scores = heatmaps[joints, y, x]
-    order = np.lexsort((-scores, joints))
-    ranks = np.arange(len(order)) - np.searchsorted(joints, joints)
-    order = order[ranks < max_per_joint]
-    joints, y, x = joints[order], y[order], x[order]
-    return Candidates(joints, np.stack([x, y], axis=1), scores[order], tags[:, joints, y, x].T.astype(np.float64))
+    pixels = np.flatnonzero((heatmap == cv2.dilate(heatmap, _NMS_WINDOW)) & (heatmap > threshold))
+    scores = heatmap.ravel()[pixels].astype(np.float64)
+    order = np.argsort(-scores, kind="stable")[:most]
+    y, x = np.divmod(pixels[order], heatmap.shape[1])
+    return Candidates(np.stack([x, y], axis=1), scores[order], tags[y, x].astype(np.float64))
 
 
 def joint_order(num_keypoints: int) -> list[int]:
@@ -125,97 +145,78 @@ def joint_order(num_keypoints: int) -> list[int]:
     return [*(joint for joint in _BODY_FIRST if joint < num_keypoints), *range(len(_BODY_FIRST), num_keypoints)]
 
 
-def group_candidates(candidates: Candidates, *, num_keypoints: int, tag_threshold: float) -> Array:
-    """Group candidates into people, joint by joint.
+def group_candidates(candidates: Sequence[Candidates], *, tag_threshold: float) -> People:
+    """Group the candidates of the K joints into people, joint by joint.
 
     A joint's candidates are matched to the people so far at the least total of round(tag distance) x 100 - score; those
-    left over, or further than ``tag_threshold`` from their person's mean tag, begin new people.
-
-    Returns:
-        People, shape (N, K, 3): x, y as pixel indices, score; zeros where missing.
+    left over, or not nearer than ``tag_threshold`` to their person's mean tag, begin new people.
     """
-    count = len(candidates.scores)
-    people = np.zeros((count, num_keypoints, 3), candidates.scores.dtype)
-    tag_sums = np.zeros((count, candidates.tags.shape[1]), candidates.tags.dtype)
-    tag_counts = np.zeros((count, 1), candidates.tags.dtype)
+    count, num_keypoints = sum(len(joint.scores) for joint in candidates), len(candidates)
+    joints = np.zeros((count, num_keypoints, 3))
+    score_sums, tag_counts = np.zeros(count), np.zeros((count, 1))
+    tag_sums = np.zeros((count, candidates[0].tags.shape[1]))
     num_people = 0
-    starts = np.searchsorted(candidates.joints, np.arange(num_keypoints + 1))
     for joint in joint_order(num_keypoints):
-        own = slice(starts[joint], starts[joint + 1])
-        tags, scores = candidates.tags[own], candidates.scores[own]
-        means = tag_sums[:num_people] / tag_counts[:num_people]
-        owners = _assign(tags, scores, means, tag_threshold)
+        own = candidates[joint]
+        owners = _assign(own, tag_sums[:num_people] / tag_counts[:num_people], tag_threshold)
         new = np.flatnonzero(owners < 0)
         owners[new] = num_people + np.arange(len(new))
         num_people += len(new)
-        people[owners, joint, :2] = candidates.locations[own]
-        people[owners, joint, 2] = scores
-        tag_sums[owners] += tags
+        joints[owners, joint, :2] = own.locations
+        joints[owners, joint, 2] = own.scores
+        score_sums[owners] += own.scores
+        tag_sums[owners] += own.tags
         tag_counts[owners] += 1
-    return people[:num_people]
+    found = slice(num_people)
+    return People(joints[found], score_sums[found] / num_keypoints, tag_sums[found] / tag_counts[found])
 
 
-def _assign(tags: Array, scores: Array, means: Array, tag_threshold: float) -> npt.NDArray[np.intp]:
+def _assign(candidates: Candidates, means: Array, tag_threshold: float) -> npt.NDArray[np.intp]:
     """Return for each candidate of one joint the person it belongs to, -1 for a new one."""
-    owners = np.full(len(tags), -1, np.intp)
-    if len(tags) and len(means):
-        distances = np.linalg.norm(tags[:, None] - means[None], axis=2)
-        rows, columns = linear_sum_assignment(np.round(distances) * 100 - scores[:, None])
+    owners = np.full(len(candidates.scores), -1, np.intp)
+    if len(owners) and len(means):
+        distances = tag_distances(candidates.tags[:, None], means)
+        rows, columns = linear_sum_assignment(np.rint(distances) * 100 - candidates.scores[:, None])
         near = distances[rows, columns] < tag_threshold
         owners[rows[near]] = columns[near]
     return owners
 
 
-@np.errstate(over="ignore", invalid="ignore")  # tags of a diverged network; their distance is infinite
-def _fill_missing(people: Array, heatmaps: Array, tags: Array) -> None:
-    """Put each missing joint, in place, where response less rounded distance to the person's mean tag is highest.
-
-    A joint stays missing if the response there is not above 0.
-    """
+def _fill_missing(people: People, heatmaps: Array, tags: Array) -> None:
+    """Put each missing joint, in place, where ``fittest_pixels`` says, unless the response there is not above 0."""
     width = heatmaps.shape[2]
-    for person in people:
-        found = np.flatnonzero(person[:, 2])
-        x, y = person[found, :2].astype(np.intp).T
-        mean_tag = tags[:, found, y, x].mean(axis=1)
-        for joint in np.flatnonzero(person[:, 2] == 0):
-            distances = _distances(tags[:, joint], mean_tag)
-            fitness = np.subtract(heatmaps[joint], np.rint(distances, out=distances), out=distances)
-            row, column = divmod(int(fitness.argmax()), width)
-            if heatmaps[joint, row, column] > 0:
-                person[joint] = column, row, heatmaps[joint, row, column]
+    for joint, (heatmap, tag_map) in enumerate(zip(heatmaps, tags, strict=True)):
+        missing = np.flatnonzero(people.joints[:, joint, 2] == 0)
+        pixels = fittest_pixels(heatmap, tag_map, people.mean_tags[missing])
+        responses = heatmap.ravel()[pixels]
+        filled = responses > 0
+        y, x = np.divmod(pixels[filled], width)
+        people.joints[missing[filled], joint] = np.stack([x, y, responses[filled]], axis=1)
 
 
-def _distances(tags: Array, mean_tag: Array) -> Array:
-    """Return the Euclidean distances of a tag map, shape (L, H, W), to one tag, shape (L,)."""
-    squares = np.zeros(tags.shape[1:], tags.dtype)
-    for tag_map, mean in zip(tags, mean_tag, strict=True):
-        difference = tag_map - mean
-        squares += np.square(difference, out=difference)
-    distances: Array = np.sqrt(squares, out=squares)
-    return distances
-
-
-def _to_sub_pixels(people: Array, heatmaps: Array) -> None:
+def _to_sub_pixels(joints: Array, heatmaps: Array) -> None:
     """Turn pixel indices into coordinates, in place: the pixel's middle, a quarter toward the higher neighbours."""
     _, height, width = heatmaps.shape
-    person, joint = np.nonzero(people[:, :, 2] > 0)
-    x, y = people[person, joint, :2].astype(np.intp).T
+    person, joint = np.nonzero(joints[:, :, 2] > 0)
+    x, y = joints[person, joint, :2].astype(np.intp).T
     to_right = heatmaps[joint, y, np.minimum(x + 1, width - 1)] > heatmaps[joint, y, np.maximum(x - 1, 0)]
     to_bottom = heatmaps[joint, np.minimum(y + 1, height - 1), x] > heatmaps[joint, np.maximum(y - 1, 0), x]
-    people[person, joint, 0] = x + 0.5 + np.where(to_right, 0.25, -0.25)
-    people[person, joint, 1] = y + 0.5 + np.where(to_bottom, 0.25, -0.25)
+    joints[person, joint, 0] = x + 0.5 + np.where(to_right, 0.25, -0.25)
+    joints[person, joint, 1] = y + 0.5 + np.where(to_bottom, 0.25, -0.25)
 
 
 def _to_numpy(maps: Array | Tensor) -> Array:
-    """Return a floating-point array that OpenCV takes; half precision becomes single."""
+    """Return a contiguous array of a precision that OpenCV takes; half precision becomes single."""
     if isinstance(maps, Tensor):
         maps = maps.detach().to("cpu", torch.promote_types(maps.dtype, torch.float32)).numpy()
     return np.ascontiguousarray(maps, np.promote_types(maps.dtype, np.float32))
 
 
+@np.errstate(over="ignore")
 def _without_gaps(heatmaps: Array, tags: Array) -> tuple[Array, Array]:
-    """Return finite maps: no response where either is not finite."""
-    finite = np.isfinite(heatmaps) & np.isfinite(tags).all(axis=0)
-    if finite.all():
+    """Return maps that are finite in single precision: heatmaps, shape (K, H, W), and tags, shape (K, H, W, L)."""
+    finite_heatmaps, finite_tags = (np.isfinite(maps.astype(np.float32, copy=False)) for maps in (heatmaps, tags))
+    if finite_heatmaps.all() and finite_tags.all():
         return heatmaps, tags
-    return np.where(finite, heatmaps, 0), np.where(finite, tags, 0)
+    finite = finite_heatmaps & finite_tags.all(axis=3)
+    return np.where(finite, heatmaps, 0), np.where(finite[..., None], tags, 0)

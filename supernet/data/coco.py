@@ -1,23 +1,21 @@
 """COCO-format keypoint datasets on disk: an annotation JSON and a folder of images."""
 
-from collections.abc import Iterable
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-import cv2
 import numpy as np
 
-from supernet.data.annotations import ByteArray, ImageRecord, read_records
+from supernet.data.annotations import AnnotatedImages, ByteArray, ImageRecord, read_records
+from supernet.data.image_files import BadImageError, read_image_file
 from supernet.data.skeletons import Skeleton
 from supernet.errors import InputError
 
 __all__ = ["BadImageError", "ImageRecord", "KeypointDataset", "OnBadImage"]
 
 OnBadImage = Literal["error", "skip"]
-
-
-class BadImageError(InputError):
-    """An image file that is missing, does not decode, or is not of the size in the annotations."""
 
 
 class KeypointDataset:
@@ -36,7 +34,7 @@ class KeypointDataset:
         annotations_path: Path,
         images_dir: Path,
         skeleton: Skeleton,
-        records: list[ImageRecord],
+        records: Sequence[ImageRecord],
         *,
         on_bad_image: OnBadImage = "error",
     ) -> None:
@@ -78,12 +76,7 @@ class KeypointDataset:
             BadImageError: If the file is missing, does not decode, or has not the size in the annotations.
         """
         record = self.records[index]
-        image = _decode(record.path)
-        height, width = image.shape[:2]
-        if (width, height) != (record.width, record.height):
-            expected = f"{record.width}x{record.height}"
-            raise BadImageError(f"{record.path}: is {width}x{height}; {self.annotations_path} says {expected}")
-        return image
+        return read_image_file(record.path, (record.width, record.height), source=str(self.annotations_path))
 
     def ignore_mask(self, index: int) -> ByteArray | None:
         """Return 1 where nobody labelled the people, 0 elsewhere, shape (H, W); None if there is nothing to ignore."""
@@ -92,18 +85,40 @@ class KeypointDataset:
 
     def subset(self, indices: Iterable[int]) -> Self:
         """Return the dataset of these images alone."""
-        records = [self.records[index] for index in indices]
-        return type(self)(
-            self.annotations_path, self.images_dir, self.skeleton, records, on_bad_image=self.on_bad_image
-        )
+        records = self.records
+        if isinstance(records, AnnotatedImages):
+            chosen: Sequence[ImageRecord] = records.take(indices)
+        else:
+            chosen = [records[index] for index in indices]
+        return type(self)(self.annotations_path, self.images_dir, self.skeleton, chosen, on_bad_image=self.on_bad_image)
 
     def first(self, count: int) -> Self:
         """Return the dataset of the first ``count`` images, or of all if there are fewer."""
         return self.subset(range(min(count, len(self))))
 
     def with_people(self) -> Self:
-        """Return the dataset of the images that have a labelled person, which training needs."""
-        return self.subset(index for index, record in enumerate(self.records) if len(record.keypoints))
+        """Return the dataset of the images that have a labelled person, which training needs.
+
+        Raises:
+            InputError: If there are none.
+        """
+        with_people = self.subset(index for index, record in enumerate(self.records) if len(record.keypoints))
+        if not len(with_people):
+            raise InputError(f"{self.annotations_path}: none of {len(self)} images has a labelled person")
+        return with_people
+
+    @property
+    def file_names(self) -> list[str]:
+        """Where the images are, from the folder of images."""
+        if isinstance(self.records, AnnotatedImages):
+            return self.records.file_names
+        return [record.path.relative_to(self.images_dir).as_posix() for record in self.records]
+
+    @property
+    def digest(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of the images' files."""
+        names = "\0".join(self.file_names)
+        return hashlib.sha256(os.fsencode(names)).hexdigest()[:12]
 
     def holdout(self, count: int, seed: int) -> tuple[Self, Self]:
         """Split into the rest and ``count`` held-out images, drawn by the seed; both keep the order of the file.
@@ -119,15 +134,3 @@ class KeypointDataset:
         held_out = np.zeros(len(self), bool)
         held_out[np.random.default_rng(seed).permutation(len(self))[:count]] = True
         return self.subset(np.flatnonzero(~held_out)), self.subset(np.flatnonzero(held_out))
-
-
-def _decode(path: Path) -> ByteArray:
-    try:
-        encoded = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise BadImageError(f"{path}: cannot be read ({error.strerror})") from None
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(encoded, flags) if encoded.size else None
-    if image is None:
-        raise BadImageError(f"{path}: does not decode as an image")
-    return image.astype(np.uint8, copy=False)

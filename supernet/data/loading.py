@@ -4,7 +4,7 @@ Legend: B batch, P people of the fullest image (at least 1), K keypoints, R side
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,15 +15,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from supernet.data.augmentation import Augmentation, Transform
 from supernet.data.coco import BadImageError, ImageRecord, KeypointDataset
-from supernet.data.geometry import Matrix, rescaled, training_affine, transform_points, warp
-from supernet.errors import require
+from supernet.data.geometry import Matrix, rescaled, transform_points, warp
+from supernet.data.normalisation import IMAGE_MEAN, IMAGE_STD, normalise
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-"""Mean of RGB in [0, 1] over ImageNet."""
-
-IMAGE_STD = (0.229, 0.224, 0.225)
-"""Standard deviation of RGB in [0, 1] over ImageNet."""
+__all__ = [
+    "IMAGE_MEAN",
+    "IMAGE_STD",
+    "Augmentation",
+    "Batch",
+    "Sample",
+    "SampleRequest",
+    "TrainingImages",
+    "collate",
+    "collate_bytes",
+    "normalise",
+]
 
 MASK_STRIDE = 2
 """The mask has the size of the larger heatmaps."""
@@ -31,37 +39,19 @@ MASK_STRIDE = 2
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """What to load: the image's index, the side of the input in pixels, and the seed of its augmentation."""
+    """What to load.
+
+    Attributes:
+        index: The image's index.
+        size: Side of the input in pixels.
+        seed: Seed of the augmentation.
+        teacher_size: Side of a second rendition of the same cut-out, for a teacher of another resolution.
+    """
 
     index: int
     size: int
     seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """Random geometry of one sample, each drawn uniformly. The defaults are LitePose's at an input of 512.
-
-    Attributes:
-        rotation_degrees: Largest turn either way.
-        scale: Least and largest side of the cut-out over the short side of the image.
-        translation: Largest shift either way, as a fraction of the input's side.
-        flip: Probability of mirroring.
-
-    Raises:
-        InputError: If a value is out of its range.
-    """
-
-    rotation_degrees: float = 30.0
-    scale: tuple[float, float] = (0.75, 1.5)
-    translation: float = 40 / 512
-    flip: float = 0.5
-
-    def __post_init__(self) -> None:
-        require(0 <= self.rotation_degrees <= 180, "rotation_degrees", self.rotation_degrees, "from 0 to 180")
-        require(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "above 0 and ascending")
-        require(0 <= self.translation <= 1, "translation", self.translation, "from 0 to 1")
-        require(0 <= self.flip <= 1, "flip", self.flip, "from 0 to 1")
+    teacher_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +59,7 @@ class Sample:
     """One image of a batch: uint8 (R, R, 3), keypoints (N, K, 3), mask (R / 2, R / 2); and the images left out."""
 
     image: npt.NDArray[np.uint8]
+    teacher_image: npt.NDArray[np.uint8] | None
     keypoints: npt.NDArray[np.float32]
     mask: npt.NDArray[np.float32]
     image_id: int
@@ -80,11 +71,12 @@ class Batch:
     """Samples of one size, stacked.
 
     Attributes:
-        images: Normalised RGB, shape (B, 3, R, R), channels last in memory.
+        images: RGB, shape (B, 3, R, R), channels last in memory; normalised, or bytes until the batch is moved.
         keypoints: Shape (B, P, K, 3): x, y in input pixels and visibility; all 0 where absent or outside of the input.
         mask: 1 where the loss counts, 0 in ignore regions, shape (B, R / 2, R / 2).
         image_ids: Ids in the annotations.
         bad_images: Files that failed and were replaced by the next good image.
+        teacher_images: The same cut-outs at the teacher's resolution, if it has one of its own.
     """
 
     images: Tensor
@@ -92,23 +84,36 @@ class Batch:
     mask: Tensor
     image_ids: tuple[int, ...]
     bad_images: tuple[Path, ...]
+    teacher_images: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the batch with its tensors on a device."""
-        return dataclasses.replace(
-            self,
-            images=self.images.to(device, non_blocking=True),
-            keypoints=self.keypoints.to(device, non_blocking=True),
-            mask=self.mask.to(device, non_blocking=True),
-        )
+        """Return the batch with its tensors on a device, the images normalised."""
+        moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        teacher_images = None if moved.teacher_images is None else _normalised(moved.teacher_images)
+        return dataclasses.replace(moved, images=_normalised(moved.images), teacher_images=teacher_images)
 
     def pin_memory(self) -> Self:
         """Return the batch in page-locked memory; ``DataLoader`` calls this."""
+        return self._map(Tensor.pin_memory)
+
+    def split(self, parts: int) -> list[Self]:
+        """Return the batch in equal parts, in order; its size must be a multiple of ``parts``."""
+        size = len(self.images) // parts
+        return [
+            dataclasses.replace(
+                self._map(lambda tensor, first=first: tensor[first : first + size]),  # type: ignore[misc]
+                image_ids=self.image_ids[first : first + size],
+            )
+            for first in range(0, parts * size, size)
+        ]
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         return dataclasses.replace(
             self,
-            images=self.images.pin_memory(),
-            keypoints=self.keypoints.pin_memory(),
-            mask=self.mask.pin_memory(),
+            images=change(self.images),
+            keypoints=change(self.keypoints),
+            mask=change(self.mask),
+            teacher_images=None if self.teacher_images is None else change(self.teacher_images),
         )
 
 
@@ -117,7 +122,7 @@ class TrainingImages(Dataset[Sample]):
 
     Args:
         dataset: Where images and people come from.
-        augmentation: Random geometry, or None for the centred square of the short side.
+        augmentation: Random transforms, or None for the centred square of the short side.
         max_people: The largest people that one sample keeps.
     """
 
@@ -136,13 +141,18 @@ class TrainingImages(Dataset[Sample]):
             BadImageError: If the image fails and the dataset's ``on_bad_image`` is "error", or if every image fails.
         """
         index, image, bad_images = self._first_good(request.index)
-        record = self.dataset.records[index]
-        matrix, flip = self._geometry(record, request)
-        size = request.size
+        record, size = self.dataset.records[index], request.size
+        transform = Transform() if self.augmentation is None else self.augmentation.draw(request.seed)
+        matrix = transform.matrix(record.width, record.height, size)
+        image = image if transform.colour is None else transform.colour.apply(image)
+        teacher_size = request.teacher_size
         return Sample(
-            image=warp(image, matrix, (size, size)),
-            keypoints=self._keypoints(record, matrix, size, flip=flip),
-            mask=self._mask(index, matrix, size // MASK_STRIDE),
+            image=transform.render(image, matrix, size),
+            teacher_image=transform.render(image, rescaled(matrix, teacher_size / size), teacher_size)
+            if teacher_size
+            else None,
+            keypoints=self._keypoints(record, matrix, size, flip=transform.flip),
+            mask=self._mask(record, matrix, size // MASK_STRIDE),
             image_id=record.id,
             bad_images=bad_images,
         )
@@ -160,27 +170,6 @@ class TrainingImages(Dataset[Sample]):
                 bad_images.append(self.dataset.records[index].path)
         raise BadImageError(f"{self.dataset.images_dir}: not one of {len(self.dataset)} images can be read")
 
-    def _geometry(self, record: ImageRecord, request: SampleRequest) -> tuple[Matrix, bool]:
-        """Return the matrix from image to input and whether it mirrors."""
-        random = self.augmentation
-        if random is None:
-            return training_affine(record.width, record.height, request.size), False
-        rng = np.random.default_rng(request.seed)
-        flip = bool(rng.random() < random.flip)
-        matrix = training_affine(
-            record.width,
-            record.height,
-            request.size,
-            rotation_degrees=rng.uniform(-random.rotation_degrees, random.rotation_degrees),
-            scale=rng.uniform(*random.scale),
-            translation=(
-                rng.uniform(-random.translation, random.translation),
-                rng.uniform(-random.translation, random.translation),
-            ),
-            flip=flip,
-        )
-        return matrix, flip
-
     def _keypoints(self, record: ImageRecord, matrix: Matrix, size: int, *, flip: bool) -> npt.NDArray[np.float32]:
         """Return who is left in the input, largest first, shape (N, K, 3) in input pixels."""
         keypoints = record.keypoints[:, list(self.dataset.skeleton.flip_indices)] if flip else record.keypoints.copy()
@@ -191,34 +180,45 @@ class TrainingImages(Dataset[Sample]):
         order = np.argsort(-_extents(keypoints[..., :2], inside), kind="stable")
         return keypoints[order[: self.max_people]]
 
-    def _mask(self, index: int, matrix: Matrix, size: int) -> npt.NDArray[np.float32]:
-        ignored = self.dataset.ignore_mask(index)
-        if ignored is None:
+    def _mask(self, record: ImageRecord, matrix: Matrix, size: int) -> npt.NDArray[np.float32]:
+        padding = self.augmentation is not None and self.augmentation.mask_padding
+        if not (record.ignore or padding):
             return np.ones((size, size), np.float32)
-        return 1 - warp(ignored, rescaled(matrix, 1 / MASK_STRIDE), (size, size), nearest=True).astype(np.float32)
-
-
-def normalise(images: npt.NDArray[np.uint8]) -> Tensor:
-    """Turn RGB images (B, H, W, 3) into the network's input, float32 (B, 3, H, W), channels last in memory."""
-    scaled = torch.from_numpy(images).to(torch.float32)
-    scaled.sub_(torch.tensor(IMAGE_MEAN) * 255).div_(torch.tensor(IMAGE_STD) * 255)
-    return scaled.permute(0, 3, 1, 2)
+        ignored = record.ignore.draw(record.width, record.height)
+        to_mask = rescaled(matrix, 1 / MASK_STRIDE)
+        return 1 - warp(ignored, to_mask, (size, size), nearest=True, outside=int(padding)).astype(np.float32)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one size; images with fewer people are filled up with zeros."""
+    """Stack samples of one size, normalised; images with fewer people are filled up with zeros."""
+    return collate_bytes(samples).to("cpu")
+
+
+def collate_bytes(samples: Sequence[Sample]) -> Batch:
+    """Stack samples as ``collate`` does, but leave the images as bytes: a quarter to move; ``Batch.to`` normalises."""
     num_keypoints = samples[0].keypoints.shape[1]
     most = max(1, *(len(sample.keypoints) for sample in samples))
+    teacher_images = [sample.teacher_image for sample in samples if sample.teacher_image is not None]
     keypoints = np.zeros((len(samples), most, num_keypoints, 3), np.float32)
     for row, sample in zip(keypoints, samples, strict=True):
         row[: len(sample.keypoints)] = sample.keypoints
     return Batch(
-        images=normalise(np.stack([sample.image for sample in samples])),
+        images=_stacked([sample.image for sample in samples]),
         keypoints=torch.from_numpy(keypoints),
         mask=torch.from_numpy(np.stack([sample.mask for sample in samples])),
         image_ids=tuple(sample.image_id for sample in samples),
         bad_images=tuple(path for sample in samples for path in sample.bad_images),
+        teacher_images=_stacked(teacher_images) if teacher_images else None,
     )
+
+
+def _stacked(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def _normalised(images: Tensor) -> Tensor:
+    """Normalise images that are bytes, (B, 3, R, R) with channels last in memory; others are."""
+    return normalise(images.permute(0, 2, 3, 1)) if images.dtype == torch.uint8 else images
 
 
 def _extents(points: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

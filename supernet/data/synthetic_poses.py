@@ -1,19 +1,16 @@
-"""Poses of people to render: from kinematics of our own, or from the annotations of a COCO-format file.
+"""Poses of people to render, and kinematics of our own that draw them.
 
 Legend: J joints of the body (``BODY_JOINTS``), K keypoints of a skeleton.
 """
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from supernet.data.annotations import read_records
 from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError
 
 Points = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -32,9 +29,6 @@ FACE = [JOINT[name] for name in ("nose", "left_eye", "right_eye", "left_ear", "r
 TORSO_LENGTH = 0.33
 SHOULDER_WIDTH = 0.24
 """Both as fractions of a person's stature, like every length below."""
-
-MOST_MISSING = 3
-"""An annotated pose may lack this many keypoints."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +77,7 @@ class Kinematics:
 
     def sample(self, rng: np.random.Generator) -> Pose:
         """Draw a pose."""
-        body = _body(rng)
+        body = upright_body(left=_random_angles(rng), right=_random_angles(rng))
         yaw = math.radians(rng.uniform(-self.yaw_degrees, self.yaw_degrees) + 180 * (rng.random() < self.from_behind))
         lean = math.radians(rng.uniform(-self.lean_degrees, self.lean_degrees))
         turned = np.column_stack(
@@ -96,53 +90,7 @@ class Kinematics:
         rotation = np.array([[math.cos(lean), -math.sin(lean)], [math.sin(lean), math.cos(lean)]])
         present = np.ones(len(BODY_JOINTS), bool)
         present[FACE] = turned[FACE, 2] > -0.02  # what the head itself hides is not labelled
-        return _normalised(turned[:, :2] @ rotation.T, present, turned[:, 2], stature=1.0)
-
-
-class AnnotatedPoses:
-    """Poses of real people, mirrored half of the time.
-
-    Args:
-        points: Joints of N people in any unit, shape (N, J, 2).
-        present: Which joints are labelled, shape (N, J).
-    """
-
-    def __init__(self, points: Points, present: Flags) -> None:
-        self.points = points
-        self.present = present
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    @classmethod
-    def load(cls, annotations: Path | str, skeleton: Skeleton) -> "AnnotatedPoses":
-        """Take the nearly complete people of a COCO-format file; its images are not needed.
-
-        Raises:
-            InputError: If the file is not COCO keypoints of this skeleton, or has nobody with torso and head labelled.
-        """
-        records = read_records(Path(annotations), Path(), skeleton)
-        keypoints = np.concatenate([record.keypoints for record in records]).astype(np.float64)
-        points = np.zeros((len(keypoints), len(BODY_JOINTS), 2))
-        present = np.zeros(points.shape[:2], bool)
-        indices = joint_indices(skeleton)
-        points[:, indices], present[:, indices] = keypoints[..., :2], keypoints[..., 2] > 0
-        missing = skeleton.num_keypoints - present.sum(axis=1)
-        _infer_head(points, present)
-        usable = present[:, [*TORSO, JOINT["head"], JOINT["neck"]]].all(axis=1) & (missing <= MOST_MISSING)
-        usable &= _statures(points) > 0
-        if not usable.any():
-            raise InputError(f"{annotations}: nobody has a torso, a head and at most {MOST_MISSING} keypoints missing")
-        return cls(points[usable], present[usable])
-
-    def sample(self, rng: np.random.Generator) -> Pose:
-        """Draw a pose."""
-        index = int(rng.integers(len(self)))
-        points, present = self.points[index], self.present[index]
-        if rng.random() < 0.5:
-            points, present = points[MIRROR] * (-1.0, 1.0), present[MIRROR]
-        stature = float(_statures(points[None])[0])
-        return _normalised(points, present, np.zeros(len(points)), stature)
+        return normalise_pose(turned[:, :2] @ rotation.T, present, turned[:, 2], stature=1.0)
 
 
 def joint_indices(skeleton: Skeleton) -> list[int]:
@@ -158,28 +106,42 @@ def _mirrored(name: str) -> str:
 MIRROR = [JOINT[_mirrored(name)] for name in BODY_JOINTS]
 
 
-def _body(rng: np.random.Generator) -> Points:
+class SideAngles(NamedTuple):
+    """Joint angles of one side in degrees; abduction is away from the body, flexion forwards."""
+
+    arm_abduction: float = 0.0
+    arm_flexion: float = 0.0
+    elbow_bend: float = 0.0
+    forearm_turn: float = 0.0
+    leg_abduction: float = 0.0
+    leg_flexion: float = 0.0
+    knee_bend: float = 0.0
+
+
+def _random_angles(rng: np.random.Generator) -> SideAngles:
+    arm = 5 + 110 * rng.random() ** 2, rng.uniform(-35, 70), rng.uniform(0, 100), rng.uniform(-30, 30)
+    leg = rng.uniform(1, 22), rng.uniform(-25, 45), rng.uniform(0, 60)
+    return SideAngles(*arm, *leg)
+
+
+def upright_body(left: SideAngles, right: SideAngles) -> Points:
     """Return the joints of an upright body of stature 1, (J, 3): x to its left, y down from the crown, z ahead."""
     body = np.zeros((len(BODY_JOINTS), 3))
     body[JOINT["neck"]] = 0, 0.15, 0
     body[JOINT["nose"]] = 0, 0.09, 0.07
-    for side, sign in (("left", 1.0), ("right", -1.0)):
-        body[JOINT[f"{side}_eye"]] = 0.027 * sign, 0.065, 0.06
-        body[JOINT[f"{side}_ear"]] = 0.058 * sign, 0.075, 0
-        abduction, flexion, bend = 5 + 110 * rng.random() ** 2, rng.uniform(-35, 70), rng.uniform(0, 100)
+    for side, sign, angles in (("left", 1.0, left), ("right", -1.0, right)):
+        abduction, flexion, bend, turn = angles[:4]
         shoulder = np.array([SHOULDER_WIDTH / 2 * sign, 0.19, 0])
         elbow = shoulder + 0.175 * _direction(flexion, abduction, sign)
-        wrist = elbow + 0.165 * _direction(flexion + bend, abduction + rng.uniform(-30, 30), sign)
-        abduction, flexion, bend = rng.uniform(1, 22), rng.uniform(-25, 45), rng.uniform(0, 60)
+        wrist = elbow + 0.165 * _direction(flexion + bend, abduction + turn, sign)
+        abduction, flexion, bend = angles[4:]
         hip = np.array([0.075 * sign, 0.19 + TORSO_LENGTH, 0])
         knee = hip + 0.225 * _direction(flexion, abduction, sign)
         ankle = knee + 0.22 * _direction(flexion - bend, abduction * 0.5, sign)
-        for part, place in zip(
-            ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"),
-            (shoulder, elbow, wrist, hip, knee, ankle),
-            strict=True,
-        ):
-            body[JOINT[f"{side}_{part}"]] = place
+        body[JOINT[f"{side}_eye"]] = 0.027 * sign, 0.065, 0.06
+        body[JOINT[f"{side}_ear"]] = 0.058 * sign, 0.075, 0
+        body[[JOINT[f"{side}_{part}"] for part in ("shoulder", "elbow", "wrist")]] = shoulder, elbow, wrist
+        body[[JOINT[f"{side}_{part}"] for part in ("hip", "knee", "ankle")]] = hip, knee, ankle
     return body
 
 
@@ -191,24 +153,14 @@ def _direction(flexion: float, abduction: float, sign: float) -> Points:
     )
 
 
-def _normalised(points: Points, present: Flags, depth: npt.NDArray[np.float64], stature: float) -> Pose:
+def normalise_pose(points: Points, present: Flags, depth: npt.NDArray[np.float64], stature: float) -> Pose:
+    """Scale and shift a body, shape (J, 2), as a ``Pose`` demands; depth and stature are in the unit of the points."""
     low = points[present].min(axis=0)
     unit = float((points[present].max(axis=0) - low).max())
     return Pose((points - low) / unit, present, depth / unit, stature / unit)
 
 
-def _infer_head(points: Points, present: Flags) -> None:
-    """Give people with labelled faces a neck and a crown, which COCO does not label (in place)."""
-    shoulders = points[:, TORSO[:2]].mean(axis=1)
-    faces = present[:, FACE]
-    middle = (points[:, FACE] * faces[..., None]).sum(axis=1) / np.maximum(faces.sum(axis=1), 1)[:, None]
-    for name, along in (("neck", 0.35), ("head", 1.7)):
-        inferred = ~present[:, JOINT[name]] & faces.any(axis=1) & present[:, TORSO[:2]].all(axis=1)
-        points[inferred, JOINT[name]] = (shoulders + along * (middle - shoulders))[inferred]
-        present[inferred, JOINT[name]] = True
-
-
-def _statures(points: Points) -> npt.NDArray[np.float64]:
+def estimate_statures(points: Points) -> npt.NDArray[np.float64]:
     """Estimate standing heights from torsos (N, J, 2), by length or width: bending and turning shorten one of them."""
     left_shoulder, right_shoulder, left_hip, right_hip = np.moveaxis(points[:, TORSO], 1, 0)
     length = np.linalg.norm(left_shoulder + right_shoulder - left_hip - right_hip, axis=-1) / 2

@@ -1,25 +1,29 @@
 """A model on a dataset: the people it finds in every image, and how right they are."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from supernet.data.coco import BadImageError, KeypointDataset
 from supernet.errors import InputError
-from supernet.evaluation.keypoint_ap import evaluate_keypoints
+from supernet.evaluation.comparison import PeopleComparison, compare_people
+from supernet.evaluation.keypoint_ap import Engine, official_metrics, require_engine
 from supernet.evaluation.people import (
     DEFAULT_SETTINGS,
-    FloatArray,
     Image,
     InferenceSettings,
+    People,
     PeoplePredictor,
     PoseModel,
     predict_people,
 )
+from supernet.evaluation.results import PeopleResults
 
 __all__ = [
     "EvaluationResult",
@@ -33,8 +37,8 @@ __all__ = [
 Progress = Callable[[int], object]
 """Called with the number of images done since the last call."""
 
-CATEGORY_ID = 1
-"""Person, in COCO and CrowdPose."""
+READING_THREADS = 2
+"""Threads that read the next batch's images while the network runs; decoding lets go of Python's lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,15 @@ class Predictions:
     """People found in a dataset.
 
     Attributes:
-        results: People in COCO result form, coordinates in image pixels.
+        results: People in the order of the dataset's images, as a sequence in COCO result form; coordinates in image
+            pixels.
         image_ids: The images that were read.
         skipped: Files that were not, with ``on_bad_image="skip"``.
         network_seconds: Time in the model.
         decode_seconds: Time from its output to people.
     """
 
-    results: list[dict[str, Any]]
+    results: PeopleResults
     image_ids: tuple[int, ...]
     skipped: tuple[Path, ...]
     network_seconds: float
@@ -67,17 +72,33 @@ class EvaluationResult:
 
     Attributes:
         metrics: What ``evaluate_keypoints`` returns.
-        num_images: Images evaluated.
-        skipped: Files left out, with ``on_bad_image="skip"``.
-        network_seconds: Time in the model.
-        decode_seconds: Time from its output to people.
+        predictions: The people who were found.
+        comparison: They beside the annotated people, for an interval or a breakdown.
     """
 
     metrics: dict[str, float]
-    num_images: int
-    skipped: tuple[Path, ...]
-    network_seconds: float
-    decode_seconds: float
+    predictions: Predictions
+    comparison: PeopleComparison
+
+    @property
+    def num_images(self) -> int:
+        """Images evaluated."""
+        return self.predictions.num_images
+
+    @property
+    def skipped(self) -> tuple[Path, ...]:
+        """Files left out, with ``on_bad_image="skip"``."""
+        return self.predictions.skipped
+
+    @property
+    def network_seconds(self) -> float:
+        """Time in the model."""
+        return self.predictions.network_seconds
+
+    @property
+    def decode_seconds(self) -> float:
+        """Time from its output to people."""
+        return self.predictions.decode_seconds
 
 
 def evaluate_model(
@@ -88,6 +109,7 @@ def evaluate_model(
     settings: InferenceSettings = DEFAULT_SETTINGS,
     batch_size: int = 16,
     device: torch.device | str = "cpu",
+    engine: Engine = "pycocotools",
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Predict people in every image and compare them with the annotations.
@@ -99,6 +121,7 @@ def evaluate_model(
         settings: How people are found.
         batch_size: Most images of a forward pass.
         device: Where the model is.
+        engine: Who matches and averages, of ``evaluate_keypoints``.
         progress: Called with the number of images done since the last call.
 
     Example:
@@ -107,8 +130,9 @@ def evaluate_model(
 
     Raises:
         InputError: If an image fails and the dataset's ``on_bad_image`` is "error", if every image fails, if nobody is
-            labelled in them, or if a setting is out of range.
+            labelled in them, if a setting is out of range, or if the engine is not installed.
     """
+    require_engine(engine)
     predictions = predict_dataset(
         model,
         dataset,
@@ -118,16 +142,10 @@ def evaluate_model(
         device=device,
         progress=progress,
     )
-    metrics = evaluate_keypoints(
+    comparison = compare_people(
         dataset.annotations_path, predictions.results, dataset.skeleton, image_ids=predictions.image_ids
     )
-    return EvaluationResult(
-        metrics=metrics,
-        num_images=predictions.num_images,
-        skipped=predictions.skipped,
-        network_seconds=predictions.network_seconds,
-        decode_seconds=predictions.decode_seconds,
-    )
+    return EvaluationResult(official_metrics(comparison, engine), predictions, comparison)
 
 
 def predict_dataset(
@@ -142,6 +160,8 @@ def predict_dataset(
 ) -> Predictions:
     """Find the people in every image of a dataset; the arguments are those of ``evaluate_model``.
 
+    Images are read while the network runs, one batch ahead; what is kept of them is the people, 12 bytes a keypoint.
+
     Raises:
         InputError: If an image fails and the dataset's ``on_bad_image`` is "error", if every image fails, or if a
             setting is out of range.
@@ -150,23 +170,32 @@ def predict_dataset(
         raise InputError(f"batch_size is {batch_size!r}; it must be at least 1")
     predictor = PeoplePredictor(model, image_size, dataset.skeleton, settings, device)
     skipped: list[Path] = []
-    results: dict[int, list[dict[str, Any]]] = {}
-    for indices in _batches(dataset, predictor, batch_size):
-        readable = dict(_read(dataset, indices, skipped))
-        people = predictor.predict(list(readable.values())) if readable else []
-        for index, (keypoints, scores) in zip(readable, people, strict=True):
-            results[index] = _coco_results(dataset.records[index].id, keypoints, scores)
-        if progress is not None:
-            progress(len(indices))
-    if not results:
+    found: dict[int, People] = {}
+    with closing(_read_batches(dataset, _batches(dataset, predictor, batch_size))) as batches:
+        for batch in batches:
+            readable = dict(_readable(dataset, batch, skipped))
+            people = predictor.predict(list(readable.values())) if readable else []
+            found.update(zip(readable, people, strict=True))
+            if progress is not None:
+                progress(len(batch))
+    if not found:
         raise InputError(f"{dataset.images_dir}: not one of {len(dataset)} images can be read")
-    in_order = sorted(results)
+    in_order = sorted(found)
+    image_ids = [dataset.records[index].id for index in in_order]
     return Predictions(
-        results=[result for index in in_order for result in results[index]],
-        image_ids=tuple(dataset.records[index].id for index in in_order),
+        results=_gathered(image_ids, [found[index] for index in in_order]),
+        image_ids=tuple(image_ids),
         skipped=tuple(skipped),
         network_seconds=predictor.network_seconds,
         decode_seconds=predictor.decode_seconds,
+    )
+
+
+def _gathered(image_ids: Sequence[int], people: Sequence[People]) -> PeopleResults:
+    keypoints, scores = zip(*people, strict=True)
+    counts = [len(found) for found in scores]
+    return PeopleResults(
+        np.repeat(np.array(image_ids, np.int64), counts), np.concatenate(keypoints), np.concatenate(scores)
     )
 
 
@@ -181,21 +210,30 @@ def _batches(dataset: KeypointDataset, predictor: PeoplePredictor, batch_size: i
             yield indices[start : start + batch_size]
 
 
-def _read(dataset: KeypointDataset, indices: Iterable[int], skipped: list[Path]) -> Iterator[tuple[int, Image]]:
+def _read_batches(dataset: KeypointDataset, batches: Iterable[Sequence[int]]) -> Generator[dict[int, Future[Image]]]:
+    """Yield batches of images in order, the next one's reading under way."""
+    pool = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="read_image")
+    try:
+        under_way: deque[dict[int, Future[Image]]] = deque()
+        for indices in batches:
+            under_way.append({index: pool.submit(dataset.read_image, index) for index in indices})
+            if len(under_way) == 2:
+                yield under_way.popleft()
+        yield from under_way
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _readable(
+    dataset: KeypointDataset, batch: dict[int, Future[Image]], skipped: list[Path]
+) -> Iterator[tuple[int, Image]]:
     """Yield the images that can be read; add the others to ``skipped`` if the dataset allows it."""
-    for index in indices:
+    for index, reading in batch.items():
         try:
-            image = dataset.read_image(index)
+            image = reading.result()
         except BadImageError:
             if dataset.on_bad_image == "error":
                 raise
             skipped.append(dataset.records[index].path)
         else:
             yield index, image
-
-
-def _coco_results(image_id: int, people: FloatArray, scores: FloatArray) -> list[dict[str, Any]]:
-    return [
-        {"image_id": image_id, "category_id": CATEGORY_ID, "keypoints": keypoints.flatten().tolist(), "score": score}
-        for keypoints, score in zip(people, scores.tolist(), strict=True)
-    ]

@@ -1,9 +1,10 @@
-"""Images to people: fit to the input, run the network with its mirror image, merge the heads, decode.
+"""Images to people: fit to the input, run the network with its mirror image and scales, merge the heads, decode.
 
 Legend: B batch, N people, K keypoints, H/W map, L tags a pixel, R input size. Frames: image (as stored), input (of the
 network), heatmap. Pixel i of each covers [i, i + 1).
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from supernet.codec import decode_people
 from supernet.data.geometry import Matrix, inference_affine, invert, transform_points, warp
 from supernet.data.loading import normalise
 from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError
+from supernet.errors import InputError, require
+from supernet.evaluation.resampling import chain, image_frame, resample, scaled_frame, scaling
 
 Image = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -35,9 +37,17 @@ PoseModel = Callable[[Tensor], tuple[Tensor, Tensor]]
 class InferenceSettings:
     """How people are found.
 
+    Peaks are picked at the size of head 1, half the input's, unless the maps are projected.
+
     Attributes:
         flip_test: Run the mirrored image too: heatmaps are averaged, tags compared in both.
-        project_to_image: Scale the maps up to the input's size before peaks are picked.
+        project_to_image: Resample the maps to the image's own pixels before peaks are picked, but to at most
+            ``resampling.PROJECTION_LIMIT`` pixels along a heatmap pixel: the memory does not grow with the image.
+        project_to_input: Resample them to the input's pixels instead, as HigherHRNet (arXiv:1908.10357) does. Either
+            way heatmaps are interpolated cubically: a bilinear surface has its peaks at the pixels it had before.
+        scales: Sizes of the input that the network runs at, relative to ``image_size``, which is 1 and is one of them;
+            the others are rounded to ``size_multiple``. Heatmaps are averaged over the scales in the frame of scale 1,
+            tags are those of scale 1.
         refine: Look for a person's missing joints once the people are known.
         threshold: Least response of a heatmap peak.
         max_people: Most people of an image, and most heatmap peaks of each joint.
@@ -49,16 +59,20 @@ class InferenceSettings:
 
     flip_test: bool = True
     project_to_image: bool = False
+    project_to_input: bool = False
+    scales: tuple[float, ...] = (1.0,)
     refine: bool = True
     threshold: float = 0.1
     max_people: int = 30
     size_multiple: int = 64
 
     def __post_init__(self) -> None:
-        if not self.threshold >= 0:
-            raise InputError(f"threshold is {self.threshold!r}; it must be at least 0")
-        if self.max_people < 1:
-            raise InputError(f"max_people is {self.max_people!r}; it must be at least 1")
+        require(self.threshold >= 0, "threshold", self.threshold, "at least 0")
+        require(self.max_people >= 1, "max_people", self.max_people, "at least 1")
+        projections = (self.project_to_image, self.project_to_input)
+        require(not all(projections), "project_to_input", self.project_to_input, "false with project_to_image")
+        usable = all(math.isfinite(scale) and scale > 0 for scale in self.scales)
+        require(usable and self.scales.count(1) == 1, "scales", self.scales, "positive numbers, one of them 1")
         require_size("size_multiple", self.size_multiple)
 
 
@@ -85,7 +99,7 @@ class PeoplePredictor:
         skeleton: The keypoints of the model.
         settings: How people are found.
         device: Where the model is.
-        network_seconds: Time in the model so far.
+        network_seconds: Time in the model so far, all scales and the mirrored image included.
         decode_seconds: Time from its output to people so far.
 
     Raises:
@@ -123,29 +137,85 @@ class PeoplePredictor:
         sizes = {size for _, size in fitted}
         if len(sizes) != 1:
             raise ValueError(f"the images need inputs of the sizes {sorted(sizes)}; they must be of one size")
-        inputs = np.stack([warp(image, matrix, size) for image, (matrix, size) in zip(images, fitted, strict=True)])
+        matrices, input_size = [matrix for matrix, _ in fitted], fitted[0][1]
+        heatmaps, tags = self._run(images, matrices, input_size)
+        heatmaps = self._average_scales(heatmaps, images, matrices, input_size)
         start = time.perf_counter()
-        maps = predict_maps(
+        people = [
+            self._decode(image_heatmaps, image_tags, image.shape[1::-1], matrix, input_size)
+            for image_heatmaps, image_tags, image, matrix in zip(heatmaps, tags, images, matrices, strict=True)
+        ]
+        self.decode_seconds += time.perf_counter() - start
+        return people
+
+    def _run(
+        self, images: Sequence[Image], matrices: Sequence[Matrix], input_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the maps of ``predict_maps`` on the CPU, of images seen through matrices to an input of this size."""
+        inputs = np.stack([warp(image, matrix, input_size) for image, matrix in zip(images, matrices, strict=True)])
+        start = time.perf_counter()
+        heatmaps, tags = predict_maps(
             self.model, normalise(inputs).to(self.device), skeleton=self.skeleton, settings=self.settings
         )
-        heatmaps, tags = (tensor.cpu() for tensor in maps)
-        decode_start = time.perf_counter()
-        decoded = decode_people(
-            heatmaps,
-            tags,
+        heatmaps, tags = heatmaps.cpu(), tags.cpu()
+        self.network_seconds += time.perf_counter() - start
+        return heatmaps, tags
+
+    def _average_scales(
+        self, heatmaps: Tensor, images: Sequence[Image], matrices: Sequence[Matrix], input_size: tuple[int, int]
+    ) -> Tensor:
+        """Return the mean of scale 1's heatmaps and of those at the other scales, in the frame of scale 1."""
+        total, map_size = heatmaps, (heatmaps.shape[3], heatmaps.shape[2])
+        for scale in self.settings.scales:
+            if scale != 1:
+                to_scaled, scaled_size = scaled_frame(input_size, scale, self.settings.size_multiple)
+                others, _ = self._run(images, [chain(matrix, to_scaled) for matrix in matrices], scaled_size)
+                strides = input_size[0] / map_size[0], scaled_size[0] / others.shape[3]
+                to_others = chain(scaling(strides[0]), to_scaled, scaling(1 / strides[1]))
+                total = total + resample(others, to_others, map_size, cubic=True)
+        return total / len(self.settings.scales)
+
+    def _decode(
+        self,
+        heatmaps: Tensor,
+        tags: Tensor,
+        image_size: tuple[int, ...],
+        to_input: Matrix,
+        input_size: tuple[int, int],
+    ) -> People:
+        """Return the people of one image, given its maps (K, H, W) and (K, H, W, L); sizes are (width, height)."""
+        heatmaps, tags, to_image = self._project(heatmaps, tags, image_size, invert(to_input), input_size)
+        people, scores = decode_people(
+            heatmaps[None],
+            tags[None],
             self.settings.refine,
             max_people=self.settings.max_people,
             threshold=self.settings.threshold,
             best=self.settings.max_people,
-        )
-        input_per_heatmap_pixel = np.array(inputs.shape[2:0:-1]) / np.array(heatmaps.shape[3:1:-1])
-        people = [
-            (_in_image(keypoints, matrix, input_per_heatmap_pixel), scores)
-            for (keypoints, scores), (matrix, _) in zip(decoded, fitted, strict=True)
-        ]
-        self.network_seconds += decode_start - start
-        self.decode_seconds += time.perf_counter() - decode_start
-        return people
+        )[0]
+        found = people[..., 2] > 0
+        people[found, :2] = transform_points(to_image, people[found, :2])
+        return people, scores
+
+    def _project(
+        self,
+        heatmaps: Tensor,
+        tags: Tensor,
+        image_size: tuple[int, ...],
+        input_to_image: Matrix,
+        input_size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor, Matrix]:
+        """Return one image's maps in the frame to decode them in, and the matrix from that frame to the image."""
+        heatmap_to_image = chain(scaling(input_size[0] / heatmaps.shape[2]), input_to_image)
+        if self.settings.project_to_image:
+            to_image, size = image_frame(heatmap_to_image, image_size)
+        elif self.settings.project_to_input:
+            to_image, size = input_to_image, input_size
+        else:
+            return heatmaps, tags, heatmap_to_image
+        to_heatmap = chain(to_image, invert(heatmap_to_image))
+        projected_tags = resample(tags.movedim(-1, 0), to_heatmap, size, cubic=False).movedim(0, -1)
+        return resample(heatmaps, to_heatmap, size, cubic=True), projected_tags, to_image
 
 
 def predict_people(
@@ -173,34 +243,19 @@ def predict_maps(
         settings: How people are found.
 
     Returns:
-        Heatmaps, shape (B, K, H/2, W/2), and AE tags, shape (B, K, H/2, W/2, L), L = 2 with ``flip_test``, else 1;
-        of the input's size with ``project_to_image``.
+        Heatmaps, shape (B, K, H/2, W/2), and AE tags, shape (B, K, H/2, W/2, L), L = 2 with ``flip_test``, else 1.
     """
-    size = (inputs.shape[2], inputs.shape[3]) if settings.project_to_image else None
     with torch.inference_mode():
-        heatmaps, tags = _merge_heads(*model(inputs), size)
+        heatmaps, tags = _merge_heads(*model(inputs))
         if not settings.flip_test:
             return heatmaps, tags[..., None]
-        mirrored = _merge_heads(*model(inputs.flip(3)), size)
+        mirrored = _merge_heads(*model(inputs.flip(3)))
         mirrored_heatmaps, mirrored_tags = (maps.flip(3)[:, list(skeleton.flip_indices)] for maps in mirrored)
         return (heatmaps + mirrored_heatmaps) / 2, torch.stack([tags, mirrored_tags], dim=-1)
 
 
-def _merge_heads(head0: Tensor, head1: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """Average the heatmaps at head 1's size and upsample the tags to it; both to another size if given."""
-    num_keypoints = head1.shape[1]
-    upsampled = _resized(head0, (head1.shape[2], head1.shape[3]))
-    heatmaps, tags = (upsampled[:, :num_keypoints] + head1) / 2, upsampled[:, num_keypoints:]
-    return (heatmaps, tags) if size is None else (_resized(heatmaps, size), _resized(tags, size))
-
-
-def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-
-
-def _in_image(people: FloatArray, to_input: Matrix, input_per_heatmap_pixel: Matrix) -> FloatArray:
-    """Move people from heatmap to image pixels; missing joints stay zeros."""
-    moved = people.copy()
-    found = people[..., 2] > 0
-    moved[found, :2] = transform_points(invert(to_input), people[found, :2] * input_per_heatmap_pixel)
-    return moved
+def _merge_heads(head0: Tensor, head1: Tensor) -> tuple[Tensor, Tensor]:
+    """Average the heatmaps at head 1's size and upsample the tags to it."""
+    num_keypoints, size = head1.shape[1], (head1.shape[2], head1.shape[3])
+    upsampled = F.interpolate(head0, size=size, mode="bilinear", align_corners=False)
+    return (upsampled[:, :num_keypoints] + head1) / 2, upsampled[:, num_keypoints:]

@@ -1,13 +1,14 @@
-"""Measure subnets of a trained supernet: extract, recalibrate BN, predict, AP."""
+"""Measure networks on a split, and subnets of a trained supernet: extract, recalibrate BN, predict, AP."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+from torch import Tensor, nn
 
 from supernet.arch import Arch
 from supernet.bn_recalibration import recalibrate_batch_norm
@@ -17,6 +18,7 @@ from supernet.data.loading import SampleRequest, TrainingImages, normalise
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError
 from supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
+from supernet.evaluation.keypoint_ap import Engine
 from supernet.extract import extract_subnet
 from supernet.litepose import LitePose
 
@@ -56,6 +58,12 @@ class Calibration:
             self._cache[image_size] = list(self._load(image_size))
         return map(normalise, self._cache[image_size])
 
+    def apply(self, network: LitePose) -> LitePose:
+        """Give a network batch-norm statistics of its own, at its own resolution, and put it into eval mode."""
+        device = next(network.parameters()).device
+        recalibrate_batch_norm(network, (images.to(device) for images in self.batches(network.arch.image_size)))
+        return network
+
     def _load(self, image_size: int) -> Iterator[npt.NDArray[np.uint8]]:
         images = TrainingImages(self.dataset, augmentation=None)
         order = np.random.default_rng(self.seed).permutation(len(images))[: self.num_images]
@@ -63,7 +71,53 @@ class Calibration:
             yield np.stack([images[SampleRequest(int(index), image_size, 0)].image for index in indices])
 
 
-class SubnetEvaluator:
+class NetworkEvaluator:
+    """Measures networks that are ready on one split.
+
+    Args:
+        dataset: The split to measure on.
+        settings: How people are predicted.
+        batch_size: Images a batch.
+    """
+
+    def __init__(self, dataset: KeypointDataset, *, settings: InferenceSettings, batch_size: int) -> None:
+        self.dataset = dataset
+        self.settings = settings
+        self.batch_size = batch_size
+        self._images = _content_digest(dataset)
+
+    def identity_of(self, network: nn.Module) -> dict[str, Any]:
+        """What an accuracy of a network is measured on; on one machine equal identities give equal accuracies."""
+        return {"weights": weights_digest(network), **self._circumstances(network)}
+
+    def evaluate_prepared(self, network: LitePose, *, engine: Engine = "pycocotools") -> EvaluationResult:
+        """Measure a network in eval mode at its own resolution.
+
+        Args:
+            network: It, with BN statistics of its own.
+            engine: Who matches and averages, of ``evaluate_keypoints``.
+        """
+        return evaluate_model(
+            network,
+            self.dataset,
+            image_size=network.arch.image_size,
+            settings=self.settings,
+            batch_size=self.batch_size,
+            device=next(network.parameters()).device,
+            engine=engine,
+        )
+
+    def _circumstances(self, network: nn.Module) -> dict[str, Any]:
+        return {
+            "split": self.dataset.annotations_path.stem,
+            "images": self._images,
+            "num_images": len(self.dataset),
+            "inference": json.loads(json.dumps(asdict(self.settings))),  # lists for tuples
+            "device": next(network.parameters()).device.type,
+        }
+
+
+class SubnetEvaluator(NetworkEvaluator):
     """Measures any subnet of one supernet on one split.
 
     Args:
@@ -83,15 +137,12 @@ class SubnetEvaluator:
         settings: InferenceSettings,
         batch_size: int,
     ) -> None:
+        super().__init__(dataset, settings=settings, batch_size=batch_size)
         self.supernet = supernet
         self.calibration = calibration
-        self.dataset = dataset
-        self.settings = settings
-        self.batch_size = batch_size
         self.space = supernet.space
         self.num_keypoints = supernet.num_keypoints
         self._weights = weights_digest(supernet)
-        self._images = _content_digest(dataset)
         self._bn_images = _content_digest(calibration.dataset)
 
     @property
@@ -100,17 +151,13 @@ class SubnetEvaluator:
         calibration = self.calibration
         return {
             "weights": self._weights,
-            "split": self.dataset.annotations_path.stem,
-            "images": self._images,
-            "num_images": len(self.dataset),
+            **self._circumstances(self.supernet),
             "bn": {
                 "images": self._bn_images,
                 "num_images": calibration.num_images,
                 "batch_size": calibration.batch_size,
                 "seed": calibration.seed,
             },
-            "inference": asdict(self.settings),
-            "device": next(self.supernet.parameters()).device.type,
         }
 
     def prepare(self, arch: Arch) -> LitePose:
@@ -119,26 +166,11 @@ class SubnetEvaluator:
         Raises:
             ValueError: If the architecture is outside the space.
         """
-        subnet = extract_subnet(self.supernet, arch)
-        device = next(subnet.parameters()).device
-        batches = self.calibration.batches(arch.image_size)
-        recalibrate_batch_norm(subnet, (images.to(device) for images in batches))
-        return subnet
+        return self.calibration.apply(extract_subnet(self.supernet, arch))
 
     def evaluate(self, arch: Arch) -> EvaluationResult:
         """Measure a subnet at its own resolution."""
         return self.evaluate_prepared(self.prepare(arch))
-
-    def evaluate_prepared(self, subnet: LitePose) -> EvaluationResult:
-        """Measure a network that is ready, as one that ``prepare`` returned."""
-        return evaluate_model(
-            subnet,
-            self.dataset,
-            image_size=subnet.arch.image_size,
-            settings=self.settings,
-            batch_size=self.batch_size,
-            device=next(subnet.parameters()).device,
-        )
 
     def measure(self, arch: Arch) -> float:
         """Return the AP of a subnet, in [0, 1]."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from supernet.checkpoints import save_subnet
 from supernet.complexity import measure_complexity
 from supernet.data.loading import IMAGE_MEAN, IMAGE_STD
-from supernet.data.skeletons import Skeleton
+from supernet.data.skeletons import SKELETONS, Skeleton
 from supernet.export.onnx_model import INPUT_NAME, OPSET, OUTPUT_NAMES, export_onnx, measure_parity
 from supernet.files import replacing_folder, write_json, write_text
 from supernet.litepose import LitePose
@@ -41,7 +41,7 @@ def write_bundle(
     """
     with replacing_folder(folder) as temporary:
         subnet.arch.save(temporary / ARCH_FILE)
-        save_subnet(temporary / WEIGHTS_FILE, subnet, facts)
+        save_subnet(temporary / WEIGHTS_FILE, subnet, facts, skeleton=skeleton)
         export_onnx(temporary / ONNX_FILE, subnet)
         difference = measure_parity(temporary / ONNX_FILE, subnet, images)
         write_text(temporary / CONFIG_FILE, yaml.safe_dump(_usage(subnet, skeleton), sort_keys=False))
@@ -64,7 +64,7 @@ def _usage(subnet: LitePose, skeleton: Skeleton) -> dict[str, Any]:
         "weights": WEIGHTS_FILE,
         "onnx": ONNX_FILE,
         "num_keypoints": keypoints,
-        "skeleton": skeleton.name,
+        "skeleton": skeleton.name if SKELETONS.get(skeleton.name) == skeleton else skeleton.to_dict(),
         "keypoints": list(skeleton.keypoints),
         "input": {
             "name": INPUT_NAME,

@@ -1,184 +1,189 @@
-"""The training loop of a supernet: declares its state, saves it, goes on from it."""
+"""The training loop: declares its state, saves it, goes on from it."""
 
+import logging
+import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
+import cv2
 import torch
-from torch.optim import Adam, AdamW, Optimizer
 from torch.utils.data import DataLoader
 
-from supernet.checkpoints import read_torch_file
-from supernet.data.loading import Batch, TrainingImages, collate
+from supernet.channel_sorting import permute_channels, sort_channels
+from supernet.checkpoints import save_network
+from supernet.data.loading import Batch, TrainingImages, collate_bytes
 from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError, require
-from supernet.files import replacing
+from supernet.errors import InputError
+from supernet.extract import extract_subnet
+from supernet.litepose import LitePose
+from supernet.training.checkpoint_store import CheckpointStore
+from supernet.training.distributed import (
+    SINGLE,
+    Process,
+    average,
+    broadcast_state,
+    gather_objects,
+    run_on_main,
+    synchronise_batch_norms,
+)
 from supernet.training.metrics import MetricsLog
-from supernet.training.objective import LossSettings
-from supernet.training.sandwich import NonFiniteGradientError, StepResult, Update, parameter_groups, sandwich_step
-from supernet.training.schedule import StepSampler, WarmupCosine, WarmupSteps, sandwich_archs
+from supernet.training.optimizers import make_average, make_optimizer
+from supernet.training.recipe import Plan, StepPlan
+from supernet.training.sampler import StepSampler
+from supernet.training.settings import TrainingSettings
+from supernet.training.step import PoseNetwork, StepResult, WeightUpdate, train_on_batch
+from supernet.training.teacher import Teacher
 
-CHECKPOINT_NAME = "checkpoint.pt"
-OPTIMIZERS: dict[str, type[Adam] | type[AdamW]] = {"adam": Adam, "adamw": AdamW}
+logger = logging.getLogger(__name__)
 
+CHECKPOINTS_FOLDER = "checkpoints"
+BEST_FILE = "best.safetensors"
+STATE_VERSION = 1
+MOST_SKIPPED = 20
+"""Updates in a row that may be left out because their gradients are not finite."""
 
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """How a supernet is trained.
-
-    Attributes:
-        steps: Sandwich steps of the whole training.
-        batch_size: Images a step.
-        learning_rate: Rate at every step.
-        optimizer: ``adam`` or ``adamw``.
-        weight_decay: Decay of convolution weights; batch norms and kernel matrices have none.
-        num_random: Random subnets a step, besides the largest and the smallest.
-        update: An optimiser step after each subnet, or one a sandwich.
-        clip_norm: Largest gradient norm.
-        loss: Loss weights.
-        seed: Seed of data order, augmentation, resolutions and architectures.
-        workers: Data loading processes; 0 loads in this one.
-        log_every: Steps between two lines of metrics.
-        checkpoint_every: Steps between two checkpoints.
-
-    Raises:
-        InputError: If a value is impossible; the message names it.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: WarmupCosine | WarmupSteps
-    optimizer: Literal["adam", "adamw"] = "adamw"
-    weight_decay: float = 1e-4
-    num_random: int = 1
-    update: Update = "per_subnet"
-    clip_norm: float = 5.0
-    loss: LossSettings = field(default_factory=LossSettings)
-    seed: int = 0
-    workers: int = 0
-    log_every: int = 20
-    checkpoint_every: int = 200
-
-    def __post_init__(self) -> None:
-        counts = {"steps": 1, "batch_size": 1, "log_every": 1, "checkpoint_every": 1, "num_random": 0, "workers": 0}
-        for name, least in counts.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
-        require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
-        for name, known in (("optimizer", tuple(OPTIMIZERS)), ("update", get_args(Update))):
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
+Validate = Callable[[PoseNetwork], dict[str, float]]
+"""Measures a network on every rank; returns AP by name, the same on every rank."""
 
 
-def _leave_signals_to_the_trainer(worker: int) -> None:
-    """Ignore, in a data loading process, the signals that a terminal or a scheduler sends to the whole group."""
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)
+class TrainingDivergedError(InputError):
+    """Gradients have not been finite for too long."""
 
 
 class Trainer:
-    """Trains a supernet by the sandwich rule; ``step`` is the number of finished steps.
+    """Trains a supernet or one network; ``step`` is the number of finished steps.
 
     Args:
-        supernet: The supernet; trained in place.
+        model: The network; trained in place.
         images: The training split.
-        settings: The recipe.
-        folder: Where checkpoint and metrics go.
-        device: Where to train.
+        plan: What each step does.
+        settings: How the network is trained.
+        folder: Where checkpoints, metrics and the best weights go; the same for all ranks.
+        process: This rank.
+        teacher: The network to learn from in phases with the teacher ``external``.
+        validate: Measures the network, if ``settings`` ask for it.
 
     Raises:
-        InputError: If there are fewer images than a batch needs.
+        InputError: If there are fewer images than a batch needs, the ranks cannot share a batch evenly, or a phase
+            wants a teacher that is not there.
     """
 
     def __init__(
         self,
-        supernet: LitePoseSupernet,
+        model: PoseNetwork,
         images: TrainingImages,
+        plan: Plan,
         settings: TrainingSettings,
         *,
         folder: Path,
-        device: torch.device,
+        process: Process = SINGLE,
+        teacher: Teacher | None = None,
+        validate: Validate | None = None,
     ) -> None:
-        self.supernet = supernet.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.images = images
+        self.plan = plan
         self.settings = settings
         self.folder = folder
-        self.device = device
+        self.process = process
+        self.store = CheckpointStore(folder / CHECKPOINTS_FOLDER)
         self.step = 0
+        self.skipped = 0
+        self.skipped_in_a_row = 0
         self.bad_images: set[str] = set()
-        self._steps_from(0)  # refuses a dataset that is too small, before anything is written
-        groups = parameter_groups(supernet, settings.weight_decay)
-        self.optimizer: Optimizer = OPTIMIZERS[settings.optimizer](groups, lr=settings.learning_rate(0))
+        self.best_ap = -math.inf
+        self._external = teacher
+        self._frozen: Teacher | None = None
+        self._validate = validate
+        self._check_batch()
+        self.model: PoseNetwork = model.to(device=process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if settings.sync_batch_norm:
+            synchronise_batch_norms(self.model, process)
+        broadcast_state(self.model, process)
+        self.average = make_average(self.model, settings.ema_decay) if settings.ema_decay else None
+        self.optimizer = make_optimizer(settings.optimizer, self.model, weight_decay=settings.weight_decay)
+        self.scaler = torch.amp.GradScaler(process.device.type, enabled=settings.precision == "float16")
+        self._update = WeightUpdate(
+            self.model, self.optimizer, clip_norm=settings.clip_norm, scaler=self.scaler, process=process
+        )
 
     @property
-    def checkpoint_path(self) -> Path:
-        """The file that a later start resumes from."""
-        return self.folder / CHECKPOINT_NAME
+    def trained(self) -> PoseNetwork:
+        """The weights to evaluate and to save: the average where there is one."""
+        if self.average is None:
+            return self.model
+        averaged = self.average.module
+        assert isinstance(averaged, LitePoseSupernet | LitePose)
+        return averaged
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the training depends on (randomness follows from seed and step)."""
         return {
+            "version": STATE_VERSION,
             "step": self.step,
-            "supernet": self.supernet.state_dict(),
+            "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "frozen_teacher": None if self._frozen is None else self._frozen.model.state_dict(),
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
             "bad_images": sorted(self.bad_images),
+            "best_ap": self.best_ap,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state that ``state_dict`` returned."""
-        self.supernet.load_state_dict(state["supernet"])
+        self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if state["frozen_teacher"] is not None:
+            self._frozen = self._freeze()
+            self._frozen.model.load_state_dict(state["frozen_teacher"])
         self.step = state["step"]
+        self.skipped = state["skipped"]
+        self.skipped_in_a_row = state["skipped_in_a_row"]
         self.bad_images = set(state["bad_images"])
+        self.best_ap = state["best_ap"]
 
     def resume(self) -> bool:
-        """Go on from the checkpoint in the folder; say whether there was one.
+        """Go on from the last whole checkpoint in the folder; say whether there was one.
 
         Raises:
-            InputError: If the checkpoint is damaged, or is no checkpoint of a training.
+            InputError: If there are checkpoints and none is whole, or the last is none of this version's, or ranks find
+                different ones.
         """
-        if not self.checkpoint_path.exists():
+        state = self.store.load_last()
+        steps = gather_objects(None if state is None else state.get("step"), self.process)
+        if len(set(steps)) > 1:
+            found = ", ".join(map(str, steps))
+            raise InputError(f"{self.store.folder}: processes find steps {found} in it; all nodes must share one")
+        if state is None:
             return False
-        state = read_torch_file(self.checkpoint_path)
-        if not isinstance(state, dict) or state.keys() != self.state_dict().keys():
-            raise InputError(f"{self.checkpoint_path}: is no training checkpoint; remove it to start again")
+        if state.get("version") != STATE_VERSION or state.keys() != self.state_dict().keys():
+            raise InputError(f"{self.store.folder}: its checkpoints are of another version; remove it to start again")
         self.load_state_dict(state)
         return True
 
-    def save_checkpoint(self) -> None:
-        """Write the state, whole or not at all."""
-        with replacing(self.checkpoint_path) as temporary:
-            torch.save(self.state_dict(), temporary)
-
     def train_step(self, batch: Batch) -> StepResult:
-        """Train on one batch and advance ``step``.
-
-        Raises:
-            InputError: If a gradient is not finite; the message names the step.
-        """
-        settings = self.settings
+        """Train on this rank's part of a step's batch, and advance ``step``."""
+        plan = self.plan(self.step)
+        if plan.is_first:
+            self._enter(plan)
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate(self.step)
-        archs = sandwich_archs(self.supernet.space, num_random=settings.num_random, seed=settings.seed, step=self.step)
-        try:
-            result = sandwich_step(
-                self.supernet,
-                batch.to(self.device),
-                archs,
-                self.optimizer,
-                settings=settings.loss,
-                progress=self.step / settings.steps,
-                update=settings.update,
-                clip_norm=settings.clip_norm,
-            )
-        except NonFiniteGradientError as error:
-            raise InputError(f"{error} at step {self.step}; a lower training.learning_rate helps") from None
+            group["lr"] = plan.learning_rate
+        batch = batch.to(self.process.device)
+        result = train_on_batch(
+            self.model, batch, plan, self._update, self.settings, teacher=self._teacher_of(plan.phase.teacher)
+        )
+        if self.average is not None and result.skipped is None:
+            self.average.update_parameters(self.model)
+        self.bad_images.update(str(path) for path in batch.bad_images)
+        self._count(result, plan, batch)
         self.step += 1
         return result
 
@@ -188,58 +193,157 @@ class Trainer:
         on_step: Callable[[int, StepResult], None] = lambda step, result: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Train to the last step, or until asked to stop between two steps; leave a checkpoint either way.
+        """Train to the last step, or until any rank is asked to stop between two; leave a checkpoint either way.
 
         Args:
-            on_step: Called after each step with the number of finished steps and the losses.
+            on_step: Called after each step with the number of finished steps and its losses, means over the ranks.
             should_stop: Asked after each step.
 
         Returns:
             Whether the training is complete.
+
+        Raises:
+            TrainingDivergedError: If gradients were not finite for ``MOST_SKIPPED`` steps in a row.
         """
         settings = self.settings
-        self.supernet.train()
+        self.model.train()
         loader = DataLoader(
             self.images,
             batch_sampler=self._steps_from(self.step),
-            collate_fn=collate,
+            collate_fn=collate_bytes,
             num_workers=settings.workers,
-            worker_init_fn=_leave_signals_to_the_trainer,
-            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_prepare_worker,
+            pin_memory=self.process.device.type == "cuda",
+            generator=torch.Generator(),  # or else it takes a number from the global one
         )
         began, logged = time.perf_counter(), self.step
-        with MetricsLog(self.folder, first_step=self.step) as metrics:
+        with MetricsLog(self.folder if self.process.is_main else None, first_step=self.step) as metrics:
             for batch in loader:
-                result = self.train_step(batch)
-                self.bad_images.update(str(path) for path in batch.bad_images)
-                if self.step % settings.log_every == 0 or self.step == settings.steps:
+                result, stopping = self._shared(self.train_step(batch), should_stop())
+                finished = self.step == self.plan.steps
+                if self.step % settings.log_every == 0 or finished:
+                    self._share_bad_images()
                     rate = (self.step - logged) * settings.batch_size / (time.perf_counter() - began)
-                    began, logged = time.perf_counter(), self.step
                     metrics.write(self.step - 1, self._values(result, rate))
                 on_step(self.step, result)
-                stopping = should_stop()
-                if stopping or self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
-                    self.save_checkpoint()
+                if settings.validate_every and (self.step % settings.validate_every == 0 or finished):
+                    metrics.write(self.step - 1, self._validated())
+                if stopping or self.step % settings.checkpoint_every == 0 or finished:
+                    self._save()
+                if self.step % settings.log_every == 0:
+                    began, logged = time.perf_counter(), self.step
                 if stopping:
                     break
-        return self.step >= settings.steps
+        return self.step >= self.plan.steps
+
+    def _enter(self, plan: StepPlan) -> None:
+        """Begin a phase: sort channels, freeze a teacher, forget the optimiser's moments of the phase before."""
+        phase = plan.phase
+        logger.info("phase %s: %d steps from step %d", phase.name, phase.steps, self.step)
+        if phase.sort_channels != "none" and isinstance(self.model, LitePoseSupernet):
+            kind = phase.sort_channels
+            orders = sort_channels(self.model, hidden=kind == "hidden", width=kind == "width")
+            averaged = self.trained
+            if averaged is not self.model and isinstance(averaged, LitePoseSupernet):
+                permute_channels(averaged, orders)
+        if phase.teacher == "frozen" and self._frozen is None:
+            self._frozen = self._freeze()
+            broadcast_state(self._frozen.model, self.process)  # batch-norm statistics are each rank's own
+        self.optimizer.state.clear()
+
+    def _freeze(self) -> Teacher:
+        """Return the largest subnet as it is now, with the supernet's batch-norm statistics."""
+        if not isinstance(self.model, LitePoseSupernet):
+            raise InputError("teacher is 'frozen', which only a supernet has; known here: none, external")
+        largest = extract_subnet(self.model, self.model.space.largest())
+        return Teacher(largest.to(memory_format=torch.channels_last), image_size=None)  # type: ignore[call-overload]
+
+    def _teacher_of(self, kind: str) -> Teacher | None:
+        if kind == "external" and self._external is None:
+            raise InputError("teacher is 'external', but there is none: give teacher.weights")
+        return {"external": self._external, "frozen": self._frozen}.get(kind)
+
+    def _count(self, result: StepResult, plan: StepPlan, batch: Batch) -> None:
+        """Count skipped updates in a row; stop after too many."""
+        if result.skipped is None:
+            self.skipped_in_a_row = 0
+            return
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row < MOST_SKIPPED:
+            return
+        culprit = not all(map(math.isfinite, result.losses.values()))
+        seen = gather_objects((culprit, batch.image_ids), self.process)
+        guilty = [ids for bad, ids in seen if bad] or [ids for _, ids in seen]
+        images = ", ".join(str(image) for ids in guilty for image in ids)
+        arch = plan.subnets[result.skipped]
+        raise TrainingDivergedError(
+            f"loss or gradient was not finite for {MOST_SKIPPED} steps in a row, last at step {self.step} in subnet "
+            f"{result.skipped} ({arch.digest}, {arch.image_size} px) on images {images}; a lower learning rate helps"
+        )
+
+    def _shared(self, result: StepResult, stop: bool) -> tuple[StepResult, bool]:
+        """Return the mean result of all ranks, and whether any of them is to stop."""
+        values = torch.tensor([*result.losses.values(), *result.parts.values(), float(stop)], dtype=torch.float64)
+        *means, stopping = average(values, self.process).tolist()
+        losses = dict(zip(result.losses, means, strict=False))
+        parts = dict(zip(result.parts, means[len(losses) :], strict=True))
+        return StepResult(losses, parts, result.skipped), stopping > 0
 
     def _values(self, result: StepResult, images_per_second: float) -> dict[str, float]:
-        names = ("largest", "smallest", *(f"random{i}" for i in range(self.settings.num_random)))
+        first = next(iter(result.losses))
         return {
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            **{f"loss/{name}": loss for name, loss in zip(names, result.losses, strict=True)},
-            **{f"largest/{name}": value for name, value in result.parts.items()},
+            **{f"loss/{name}": loss for name, loss in result.losses.items()},
+            **{f"{first}/{name}": value for name, value in result.parts.items()},
             "images_per_second": images_per_second,
+            "skipped_updates": float(self.skipped),
             "bad_images": float(len(self.bad_images)),
         }
+
+    def _validated(self) -> dict[str, float]:
+        """Measure the network; keep its weights if their mean AP is the best so far."""
+        assert self._validate is not None
+        scores = self._validate(self.trained)
+        mean = sum(scores.values()) / len(scores)
+        if mean > self.best_ap:
+            self.best_ap = mean
+            info = {"step": self.step, "ap": scores}
+            skeleton, path = self.images.dataset.skeleton, self.folder / BEST_FILE
+            run_on_main(lambda: save_network(path, self.trained, info, skeleton=skeleton), self.process)
+        return {f"ap/{name}": ap for name, ap in scores.items()}
+
+    def _share_bad_images(self) -> None:
+        self.bad_images.update(*gather_objects(self.bad_images, self.process))
+
+    def _save(self) -> None:
+        self._share_bad_images()
+        run_on_main(lambda: self.store.save(self.step, self.state_dict()), self.process)
+
+    def _check_batch(self) -> None:
+        """Refuse a batch that the dataset, the ranks or the accumulation do not allow."""
+        self._steps_from(0)
+        batch_size, accumulation, world = self.settings.batch_size, self.settings.accumulation, self.process.world
+        if batch_size // world % accumulation:
+            share = f"the {batch_size // world} images of each process"
+            raise InputError(f"accumulation is {accumulation}; it must divide {share}")
 
     def _steps_from(self, step: int) -> StepSampler:
         return StepSampler(
             len(self.images),
             batch_size=self.settings.batch_size,
-            space=self.supernet.space,
+            image_size_at=self.plan.image_size_at,
             seed=self.settings.seed,
             first_step=step,
-            last_step=self.settings.steps,
+            last_step=self.plan.steps,
+            rank=self.process.rank,
+            world=self.process.world,
+            teacher_size=None if self._external is None else self._external.image_size,
         )
+
+
+def _prepare_worker(worker: int) -> None:
+    """Keep a loading process to one thread, and deaf to the signals that a scheduler sends to the whole group."""
+    cv2.setNumThreads(0)
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)

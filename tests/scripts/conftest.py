@@ -24,6 +24,7 @@ QUICK_TRAINING = (
     "training.batch_size=2",
     "training.checkpoint_every=2",
     "training.log_every=1",
+    "training.validate_every=0",
 )
 QUICK_EVALUATION = ("threads=1", "evaluation.bn_images=4", "evaluation.bn_batch_size=2")
 
@@ -73,6 +74,7 @@ def called_as(name: str, arguments: tuple[str, ...]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{name}.py", *arguments])
         patch.setenv("HYDRA_FULL_ERROR", "0")
+        patch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
         yield
     for handler in set(root.handlers) - set(handlers):
         handler.close()

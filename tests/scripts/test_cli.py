@@ -46,8 +46,8 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
         ("workspace=${nowhere}", "nowhere"),
         ("accelerator=gpu", "accelerator is 'gpu'; it must be auto, cpu or cuda"),
         ("threads=0", "threads is 0"),
-        ("training.learning_rate.schedule=linear", "'linear'; known: cosine, steps"),
-        ("training.optimizer=sgd", "training.optimizer is 'sgd'; it must be one of adam, adamw"),
+        ("training.learning_rate.schedule=linear", "'linear'; it must be one of cosine, steps"),
+        ("training.optimizer=lion", "training.optimizer is 'lion'; it must be one of adamw, adam, sgd"),
         ("seed=-1", "seed is -1; it must be an integer of at least 0"),
         ("training.clip_norm=-1", "training.clip_norm is -1; it must be above 0"),
         ("training.augmentation.scale=[1.5,0.75]", "training.augmentation.scale is (1.5, 0.75); it must be above 0"),
@@ -115,7 +115,8 @@ def test_the_first_signal_is_a_question_and_the_handlers_come_back(kind: signal.
         assert not should_stop()
         os.kill(os.getpid(), kind)
         assert should_stop()
-        assert {one: signal.getsignal(one) for one in before} == before, "a second one acts at once"
+        os.kill(os.getpid(), signal.SIGTERM)  # schedulers and launchers may both send it
+        assert should_stop()
     assert {one: signal.getsignal(one) for one in before} == before
 
 
@@ -192,17 +193,10 @@ def test_an_image_that_does_not_decode_is_named_or_skipped_and_counted(
     assert read_json(written)["skipped_images"] == [f"{images}/val/000002.jpg"]
 
 
-@pytest.mark.parametrize("name", ["checkpoint.pt", "supernet.safetensors"])
-def test_a_file_cut_in_half_is_named(
-    run_script: RunScript, quick_training: tuple[str, ...], quick_evaluation: tuple[str, ...], trained: Path, name: str
-) -> None:
+def test_a_file_cut_in_half_is_named(run_script: RunScript, quick_evaluation: tuple[str, ...], trained: Path) -> None:
     path = trained / "supernet" / "supernet.safetensors"
-    path = path.rename(path.with_name(name))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    script, quick = (
-        ("train_supernet", quick_training) if name == "checkpoint.pt" else ("evaluate_subnet", quick_evaluation)
-    )
-    line = complaint(run_script(script, f"workspace={trained}", *quick))
+    line = complaint(run_script("evaluate_subnet", f"workspace={trained}", *quick_evaluation))
     assert f"{path}: is damaged" in line
 
 

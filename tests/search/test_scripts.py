@@ -35,21 +35,30 @@ def workspace(tiny_cost: CostModel, tiny_ap: Accuracies, tmp_path_factory: pytes
     return folder
 
 
-@pytest.fixture
-def run(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    def start(main: Callable[[], None], *overrides: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["script", f"workspace={workspace}", *overrides])
-        main()
+@pytest.fixture(scope="module")
+def run(workspace: Path) -> Iterator[Callable[..., None]]:
+    with pytest.MonkeyPatch.context() as patch:
 
-    yield start
-    GlobalHydra.instance().clear()
+        def start(main: Callable[[], None], *overrides: str) -> None:
+            patch.setattr(sys, "argv", ["script", f"workspace={workspace}", *overrides])
+            try:
+                main()
+            finally:
+                GlobalHydra.instance().clear()
+
+        yield start
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _searched(run: Callable[..., None]) -> None:
+    """One device and tier of the workspace is searched before any test."""
+    run(fit_predictor.main)
+    run(run_search.main, "device=jetson_nano", "tier=l", *SMALL)
 
 
 def test_from_samples_to_a_chosen_subnet(
     run: Callable[..., None], workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(fit_predictor.main)
-    run(run_search.main, "device=jetson_nano", "tier=l", *SMALL)
     folder = workspace / "search" / "jetson_nano" / "l"
     chosen = read_json(folder / "chosen.json")
     arch = Arch.from_dict(chosen["arch"])

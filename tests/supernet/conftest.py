@@ -9,23 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from supernet import published
 from supernet.arch import Arch
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.space import SearchSpace
 
 Model = TypeVar("Model", bound=nn.Module)
 Randomise = Callable[[Model, int], Model]
-
-PUBLISHED = {
-    "search-XS": (256, 16, (16, 32, 48, 80), (16, 24, 24)),
-    "search-S": (448, 16, (16, 32, 48, 120), (32, 24, 32)),
-    "search-M": (448, 16, (24, 48, 72, 120), (64, 40, 32)),
-    "search-L": (512, 24, (24, 64, 96, 160), (64, 40, 32)),
-    "prune-S": (512, 16, (16, 32, 48, 80), (32, 24, 16)),
-    "prune-M": (512, 24, (24, 48, 72, 120), (48, 40, 24)),
-    "prune-L": (512, 24, (32, 64, 96, 160), (64, 48, 32)),
-}
-"""Input size, C0, C1..C4 and D0..D2 of the seven files that mit-han-lab/litepose publishes."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,30 +28,30 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def published_dicts() -> dict[str, dict[str, Any]]:
-    """The seven published architecture files; all have 6, 8, 10, 10 blocks, expansion 6 and kernel 7."""
-    return {
-        name: {
-            "img_size": size,
-            "input_channel": stem,
-            "deconv_setting": list(deconvs),
-            "backbone_setting": [
-                {
-                    "num_blocks": depth,
-                    "stride": stride,
-                    "channel": width,
-                    "block_setting": [[6, 7] for _ in range(depth)],
-                }
-                for width, depth, stride in zip(widths, (6, 8, 10, 10), (2, 2, 2, 1), strict=True)
-            ],
-        }
-        for name, (size, stem, widths, deconvs) in PUBLISHED.items()
-    }
+def published_archs() -> dict[str, Arch]:
+    return published.published_archs()
 
 
 @pytest.fixture(scope="session")
-def published_archs(published_dicts: dict[str, dict[str, Any]]) -> dict[str, Arch]:
-    return {name: Arch.from_dict(published) for name, published in published_dicts.items()}
+def published_dicts(published_archs: dict[str, Arch]) -> dict[str, dict[str, Any]]:
+    """The published architectures in the published form, written out key by key."""
+    return {
+        name: {
+            "img_size": arch.image_size,
+            "input_channel": arch.stem_channels,
+            "deconv_setting": list(arch.deconv_channels),
+            "backbone_setting": [
+                {
+                    "num_blocks": len(stage.blocks),
+                    "stride": stage.stride,
+                    "channel": stage.channels,
+                    "block_setting": [[block.expansion, block.kernel] for block in stage.blocks],
+                }
+                for stage in arch.stages
+            ],
+        }
+        for name, arch in published_archs.items()
+    }
 
 
 @pytest.fixture(scope="session")

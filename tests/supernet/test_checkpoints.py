@@ -19,6 +19,8 @@ from supernet.checkpoints import (
     load_weights,
     read_description,
     read_torch_file,
+    read_weights,
+    save_network,
     save_subnet,
     save_supernet,
     weights_digest,
@@ -68,6 +70,7 @@ def test_supernet_round_trip(tiny_supernet: LitePoseSupernet, tmp_path: Path) ->
         "space": tiny_supernet.space.to_dict(),
         "num_keypoints": 14,
         "info": {"step": 7, "note": "ä\n"},
+        "weights": weights_digest(tiny_supernet),
     }
     assert [file.name for file in path.parent.iterdir()] == ["supernet.safetensors"]
 
@@ -79,6 +82,15 @@ def test_subnet_round_trip(subnet: LitePose, tmp_path: Path) -> None:
     assert_equal(loaded, subnet)
     assert (loaded.arch, loaded.num_keypoints, loaded.training) == (subnet.arch, 14, False)
     assert read_description(path)["info"] == {}
+
+
+def test_a_network_is_saved_as_what_it_is(tiny_supernet: LitePoseSupernet, subnet: LitePose, tmp_path: Path) -> None:
+    save_network(tmp_path / "a.safetensors", tiny_supernet, {"step": 1})
+    save_supernet(tmp_path / "b.safetensors", tiny_supernet, {"step": 1})
+    save_network(tmp_path / "c.safetensors", subnet)
+    save_subnet(tmp_path / "d.safetensors", subnet)
+    content = {path.name[0]: path.read_bytes() for path in tmp_path.iterdir()}
+    assert content["a"] == content["b"] != content["c"] == content["d"]
 
 
 def test_custom_space_keypoints_and_layout_round_trip(tmp_path: Path, tiny: SearchSpace, randomise: Any) -> None:
@@ -206,6 +218,28 @@ def test_what_does_not_fit_is_named_and_changes_nothing(suffix: str, subnet: Lit
         assert weights_digest(other) == before
 
 
+@pytest.mark.parametrize("wrapping", [*WRAPPINGS, "ours"])
+def test_a_trained_full_width_network_is_the_largest_subnet(
+    wrapping: str, tiny_supernet: LitePoseSupernet, tmp_path: Path, randomise: Any
+) -> None:
+    trained = randomise(LitePose(tiny_supernet.space.largest()), 7).eval()
+    if wrapping == "ours":
+        path = tmp_path / "trained.safetensors"
+        save_subnet(path, trained)
+    else:
+        path = saved(tmp_path, WRAPPINGS[wrapping](trained.state_dict()))
+    before = {name: value.clone() for name, value in tiny_supernet.state_dict().items()}
+    load_weights(tiny_supernet, path)
+    assert_equal(extract_subnet(tiny_supernet, trained.arch), trained)
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pairs = list(zip(tiny_supernet(images, trained.arch), trained(images), strict=True))
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    matrices = {name: value for name, value in tiny_supernet.state_dict().items() if ".matrix_" in name}
+    assert len(matrices) == 16
+    assert all(torch.equal(value, before[name]) for name, value in matrices.items())
+
+
 def test_weights_of_another_kind_do_not_fit(tiny_supernet: LitePoseSupernet, subnet: LitePose, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not fit the model"):
         load_weights(subnet, saved(tmp_path, tiny_supernet.state_dict()))
@@ -240,6 +274,47 @@ def test_a_file_cut_short_is_refused(share: float, suffix: str, subnet: LitePose
             read()
         assert "\n" not in str(caught.value)
     assert weights_digest(subnet) == before
+
+
+def flip_byte(path: Path, place: float) -> None:
+    """Flip a bit of one byte of the weights, which lie behind the header; 0 is their first byte, 1 the last."""
+    content = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    content[start + int(place * (len(content) - 1 - start))] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_one_wrong_bit_in_the_weights_is_noticed(
+    place: float, tiny_supernet: LitePoseSupernet, subnet: LitePose, tmp_path: Path
+) -> None:
+    large, small = tmp_path / "supernet.safetensors", tmp_path / "subnet.safetensors"
+    save_supernet(large, tiny_supernet)
+    save_subnet(small, subnet)
+    for path in (large, small):
+        assert read_weights(path).keys()
+        flip_byte(path, place)
+    readers: dict[Path, list[Callable[[], object]]] = {
+        large: [lambda: load_supernet(large), lambda: load_weights(tiny_supernet, large), lambda: read_weights(large)],
+        small: [lambda: load_subnet(small), lambda: load_weights(subnet, small), lambda: read_weights(small)],
+    }
+    before = weights_digest(tiny_supernet), weights_digest(subnet)
+    for path, reads in readers.items():
+        for read in reads:
+            with pytest.raises(InputError) as caught:
+                read()
+            assert str(caught.value) == f"{path}: is damaged: its weights are not those of its digest"
+    assert (weights_digest(tiny_supernet), weights_digest(subnet)) == before
+
+
+def test_files_from_before_there_was_a_digest_load(subnet: LitePose, tmp_path: Path) -> None:
+    path = tmp_path / "subnet.safetensors"
+    save_subnet(path, subnet, {"step": 1})
+    description = read_description(path)
+    del description["weights"]
+    save_file(subnet.state_dict(), path, metadata={"litepose-ofa 1": json.dumps(description)})
+    assert_equal(load_subnet(path), subnet)
+    assert read_description(path)["info"] == {"step": 1}
 
 
 class MakesFolder:

@@ -92,6 +92,26 @@ def test_batch_norm(channels: int, training: bool, generator: torch.Generator) -
         assert torch.equal(state[key], before[key]) is not training
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("channels", [1, 5, 8])
+def test_synchronised_batch_norm_alone(channels: int, training: bool, generator: torch.Generator) -> None:
+    plain, synchronised = ElasticBatchNorm2d(8).train(training), ElasticBatchNorm2d(8).train(training)
+    synchronised.synchronised = True
+    x = normal(generator, 4, channels, 6, 6)
+    tolerance = 1e-5 if training else 0.0
+    torch.testing.assert_close(synchronised(x), plain(x), rtol=tolerance, atol=tolerance)
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(synchronised.state_dict()[key], value, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("synchronised", [False, True])
+def test_batch_norms_refuse_to_cumulate(synchronised: bool) -> None:
+    norm = ElasticBatchNorm2d(2, momentum=None)
+    norm.synchronised = synchronised
+    with pytest.raises(ValueError, match="recalibrate an extracted subnet"):
+        norm(torch.zeros(2, 2, 4, 4))
+
+
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [1, 3, 6])

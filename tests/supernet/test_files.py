@@ -1,5 +1,10 @@
 """Files are replaced whole or not at all, and a file that cannot be read is one clear line."""
 
+import errno
+import os
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supernet.errors import InputError
-from supernet.files import read_json, read_yaml, replacing, replacing_folder, write_json, write_text
+from supernet.files import (
+    locked_folder,
+    naming,
+    read_json,
+    read_yaml,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    write_json,
+    write_text,
+)
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -112,6 +127,119 @@ def test_a_folder_is_found_again_after_a_kill_between_the_two_renames(
         write_half()
     assert (path / "file").read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_durable_replacement_is_on_the_disk_before_and_after_its_new_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(handle: int) -> None:
+        calls.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{handle}')).name}")
+        fsync(handle)
+
+    def note_replace(source: Path, target: Path) -> None:
+        calls.append(f"{source.name} -> {target.name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    with replacing(tmp_path / "file.txt", durable=durable) as temporary:
+        temporary.write_text("content")
+    renamed = f"{temporary.name} -> file.txt"
+    assert calls == ([f"fsync {temporary.name}", renamed, f"fsync {tmp_path.name}"] if durable else [renamed])
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["content"]
+
+
+def test_a_durable_replacement_that_writes_nothing_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(FileNotFoundError), replacing(path, durable=True):
+        pass
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def run_python(source: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", source, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+
+
+LIMITED = """
+import resource, sys
+from supernet.files import write_text
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_text(sys.argv[1], 100000 * "new")
+except OSError as error:
+    print(f"{error.filename}: {error.strerror}")
+"""
+
+
+def test_a_disk_that_takes_no_more_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    process = run_python(LIMITED, str(path))
+    assert process.communicate(timeout=60)[0] == f"{path}: File too large\n"
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(("named", "expected"), [(None, "file.txt"), ("other.txt", "other.txt")])
+def test_a_failed_write_names_a_file(named: str | None, expected: str) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, naming(Path("file.txt")):
+        raise OSError(errno.ENOSPC, "No space left", named)
+    assert caught.value.filename == expected
+
+
+def test_leftovers_are_temporary_files_alone(tmp_path: Path) -> None:
+    names = [".a.pt.12.tmp", ".b.tmp", "a.pt", "c.tmp", ".lock"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "a.pt", "c.tmp"]
+    remove_leftovers(tmp_path / "absent")
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from supernet.files import locked_folder
+with locked_folder(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+print("let go", flush=True)
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_folder_has_one_writer_until_its_process_ends(tmp_path: Path, killed: bool) -> None:
+    folder = tmp_path / "run"
+    with run_python(HOLDER, str(folder)) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(InputError, match="run: another process is writing to this run folder"),
+            locked_folder(folder),
+        ):
+            pytest.fail("the folder is held")
+        if killed:
+            other.kill()
+            other.wait(timeout=60)
+        else:
+            other.stdin.write("go\n")
+            other.stdin.flush()
+            assert other.stdout.readline() == "let go\n"
+        with locked_folder(folder):
+            assert folder.is_dir()
+
+
+def test_a_folder_is_let_go_after_a_failure(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="mine"), locked_folder(tmp_path):
+            raise RuntimeError("mine")
 
 
 @given(value=JSON_VALUES)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
 from supernet.errors import InputError
-from supernet.space import FULL_DEPTHS, PRESETS, SearchSpace, StageSpace, round_width
+from supernet.space import DIMENSIONS, FULL_DEPTHS, PRESETS, Dimension, SearchSpace, StageSpace, round_width
 
 LITEPOSE_WIDTHS = {
     "stem_channels": (8, 16, 24),
@@ -143,6 +143,60 @@ def test_smallest_and_largest(published_archs: dict[str, Arch]) -> None:
         ),
         deconv_channels=(8, 8, 8),
     )
+
+
+dimension_sets = st.sets(st.sampled_from(DIMENSIONS))
+preset_spaces = st.sampled_from(list(PRESETS.values()))
+
+
+def choices_by_dimension(space: SearchSpace) -> dict[Dimension, list[tuple[int, ...]]]:
+    stages = space.stages
+    return {
+        "resolution": [space.image_sizes],
+        "kernel": [stage.kernels for stage in stages],
+        "depth": [stage.depths for stage in stages],
+        "expansion": [stage.expansions for stage in stages],
+        "width": [space.stem_channels, *(stage.channels for stage in stages), *space.deconv_channels],
+    }
+
+
+@given(space=preset_spaces, elastic=dimension_sets)
+@settings(deadline=None, derandomize=True)
+def test_a_restricted_space_cuts_the_other_dimensions_to_their_largest_choice(
+    space: SearchSpace, elastic: set[Dimension]
+) -> None:
+    full, cut = choices_by_dimension(space), choices_by_dimension(space.restricted(elastic))
+    for dimension in DIMENSIONS:
+        wanted = full[dimension] if dimension in elastic else [choices[-1:] for choices in full[dimension]]
+        assert cut[dimension] == wanted
+    assert space.restricted(elastic).name == space.name
+
+
+@given(space=preset_spaces, elastic=dimension_sets, more=dimension_sets, seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None, derandomize=True)
+def test_restricted_spaces_are_nested(
+    space: SearchSpace, elastic: set[Dimension], more: set[Dimension], seed: int
+) -> None:
+    small, large = space.restricted(elastic), space.restricted(elastic | more)
+    arch = small.sample(random.Random(seed))
+    assert large.contains(arch)
+    assert space.contains(arch)
+    assert small.size <= large.size <= space.size
+    assert small.largest() == space.largest()
+    assert large.restricted(elastic) == small
+
+
+def test_the_ends_of_restriction(space: SearchSpace) -> None:
+    assert space.restricted(DIMENSIONS) == space
+    rigid = space.restricted(())
+    assert rigid.size == 1
+    assert rigid.smallest() == rigid.largest() == space.largest()
+
+
+def test_an_unknown_dimension_is_named() -> None:
+    message = "unknown dimension 'channels'; known: resolution, kernel, depth, expansion, width"
+    with pytest.raises(InputError, match=message):
+        SMALL.restricted(["kernel", "channels"])  # type: ignore[list-item]
 
 
 def test_sample_uses_the_whole_unit_interval(space: SearchSpace) -> None:

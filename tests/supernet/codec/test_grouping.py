@@ -1,80 +1,29 @@
-"""Grouping against golden values and against a plain implementation of the same rules."""
+"""Decoding against golden values and, bit for bit, against the plain implementation beside this file."""
 
 import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from scipy.optimize import linear_sum_assignment
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from supernet.codec import decode_people
 from supernet.codec.grouping import joint_order
+from supernet.errors import InputError
 from supernet.files import read_json
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
 Scene = tuple[Array, Array]
 
+plain_decode = runpy.run_path(str(Path(__file__).with_name("plain_grouping.py")))["plain_decode"]
+
 GOLDEN_CASES = ["P5_K14_128x128_refine0", "P5_K14_128x128_refine1", "P8_K17_96x160_refine0", "P8_K17_96x160_refine1"]
-
-
-def plain_decode(heatmaps: Array, tags: Array, *, refine: bool, most: int = 30) -> tuple[Array, Array]:
-    """One image; heatmaps (K, H, W), tags (K, H, W, L); one step after the other, as the rules are written."""
-    people: list[dict[int, tuple[int, int, float]]] = []
-    num_keypoints = len(heatmaps)
-    for k in [k for k in (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16) if k < num_keypoints]:
-        peaks = plain_peaks(heatmaps[k])[:most]
-        before = list(people)
-        means = [np.mean([tags[j, y, x] for j, (x, y, _) in person.items()], axis=0) for person in before]
-        cost = np.zeros((len(peaks), len(before)))
-        for row, (x, y, score) in enumerate(peaks):
-            for column, mean in enumerate(means):
-                cost[row, column] = round(float(np.linalg.norm(tags[k, y, x] - mean))) * 100 - score
-        owner = dict(zip(*(indices.tolist() for indices in linear_sum_assignment(cost)), strict=True))
-        for row, (x, y, score) in enumerate(peaks):
-            column = owner.get(row)
-            if column is not None and np.linalg.norm(tags[k, y, x] - means[column]) < 1:
-                before[column][k] = (x, y, score)
-            else:
-                people.append({k: (x, y, score)})
-    scores = np.array([sum(joint[2] for joint in person.values()) / num_keypoints for person in people])
-    found = np.zeros((len(people), num_keypoints, 3))
-    for i, person in enumerate(people):
-        if refine:
-            plain_refine(person, heatmaps, tags)
-        for k, (x, y, score) in person.items():
-            found[i, k] = (*plain_sub_pixel(heatmaps[k], x, y), score)
-    order = np.argsort(-scores, kind="stable")
-    return found[order], scores[order]
-
-
-def plain_peaks(heatmap: Array) -> list[tuple[int, int, float]]:
-    height, width = heatmap.shape
-    peaks = []
-    for y in range(height):
-        for x in range(width):
-            around = heatmap[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
-            if heatmap[y, x] > 0.1 and heatmap[y, x] == around.max():
-                peaks.append((x, y, float(heatmap[y, x])))
-    return sorted(peaks, key=lambda peak: -peak[2])
-
-
-def plain_refine(person: dict[int, tuple[int, int, float]], heatmaps: Array, tags: Array) -> None:
-    mean = np.mean([tags[j, y, x] for j, (x, y, _) in person.items()], axis=0)
-    for k in set(range(len(heatmaps))) - set(person):
-        fitness = heatmaps[k] - np.round(np.linalg.norm(tags[k] - mean, axis=-1))
-        y, x = (int(i) for i in np.unravel_index(int(fitness.argmax()), fitness.shape))
-        if heatmaps[k, y, x] > 0:
-            person[k] = (x, y, float(heatmaps[k, y, x]))
-
-
-def plain_sub_pixel(heatmap: Array, x: int, y: int) -> tuple[float, float]:
-    height, width = heatmap.shape
-    right = heatmap[y, min(x + 1, width - 1)] > heatmap[y, max(x - 1, 0)]
-    below = heatmap[min(y + 1, height - 1), x] > heatmap[max(y - 1, 0), x]
-    return x + 0.5 + (0.25 if right else -0.25), y + 0.5 + (0.25 if below else -0.25)
 
 
 def golden_scene(name: str) -> Scene:
@@ -97,13 +46,18 @@ def golden_scene(name: str) -> Scene:
 def random_scene(kind: str, seed: int, num_tags: int = 1) -> Scene:
     """Blobs of people at random places, or noise; heatmaps (K, H, W), tags (K, H, W, L)."""
     rng = np.random.default_rng(seed)
-    num_keypoints, height, width = int(rng.choice([5, 14, 17])), int(rng.integers(20, 40)), int(rng.integers(20, 40))
+    num_keypoints, height, width = int(rng.choice([1, 5, 14, 17, 20])), *rng.integers(20, 40, 2).tolist()
+    shape = (num_keypoints, height, width)
     if kind == "noise":
-        return rng.uniform(-0.5, 1, (num_keypoints, height, width)), rng.normal(
-            0, 2, (num_keypoints, height, width, num_tags)
-        )
-    heatmaps = np.zeros((num_keypoints, height, width))
-    tags = rng.normal(0, 0.2, (num_keypoints, height, width, num_tags))
+        return rng.uniform(-0.5, 1, shape), rng.normal(0, 2, (*shape, num_tags))
+    if kind == "steps":
+        return rng.integers(-2, 4, shape) / 4, rng.integers(0, 5, (*shape, num_tags)) / 2
+    if kind == "flat":
+        return np.full(shape, rng.choice([-0.5, 0.0, 0.05, 0.5])), np.full((*shape, num_tags), 1.5)
+    if kind == "nobody":
+        return rng.uniform(-1, 0.1, shape), rng.normal(0, 2, (*shape, num_tags))
+    heatmaps = np.zeros(shape)
+    tags = rng.normal(0, 0.2, (*shape, num_tags))
     rows, columns = np.mgrid[:height, :width] + 0.5
     spacing = {"crossing": 1.2, "equal tags": 0.0, "apart": 3.0}[kind]
     for p in range(int(rng.integers(1, 7))):
@@ -117,6 +71,15 @@ def random_scene(kind: str, seed: int, num_tags: int = 1) -> Scene:
     return heatmaps, tags
 
 
+def assert_as_plain(heatmaps: Array, tags: Array, refine: bool = True, **settings: float) -> int:
+    """Compare every bit with the plain implementation; return the number of people."""
+    expected, expected_scores = plain_decode(heatmaps, tags, refine, **settings)
+    people, scores = decode_people(heatmaps[None], tags[None], refine, **settings)[0]
+    np.testing.assert_array_equal(people, expected)
+    np.testing.assert_array_equal(scores, expected_scores)
+    return len(people)
+
+
 @pytest.mark.parametrize("case", GOLDEN_CASES)
 def test_golden_people(case: str, reference_path: Callable[[str], Path]) -> None:
     golden = read_json(reference_path("golden/grouping_and_losses.json"))[case]
@@ -124,18 +87,52 @@ def test_golden_people(case: str, reference_path: Callable[[str], Path]) -> None
     people, scores = decode_people(heatmaps[None], tags[None], refine=case.endswith("1"))[0]
     np.testing.assert_allclose(people, golden["people"], atol=6e-5)
     np.testing.assert_allclose(scores, golden["scores"], atol=6e-6)
+    plain_people, _ = plain_decode(heatmaps, tags[..., None], refine=case.endswith("1"))
+    np.testing.assert_allclose(plain_people, golden["people"], atol=6e-5)
 
 
-@pytest.mark.parametrize("refine", [False, True])
-@pytest.mark.parametrize("kind", ["apart", "crossing", "equal tags", "noise"])
-@pytest.mark.parametrize("num_tags", [1, 2])
-def test_equals_the_plain_implementation(kind: str, refine: bool, num_tags: int) -> None:
-    for seed in range(4):
-        heatmaps, tags = random_scene(kind, seed, num_tags)
-        expected, expected_scores = plain_decode(heatmaps, tags, refine=refine)
-        people, scores = decode_people(heatmaps[None], tags[None], refine)[0]
-        np.testing.assert_allclose(people, expected, rtol=1e-6)
-        np.testing.assert_allclose(scores, expected_scores, rtol=1e-6)
+@pytest.mark.parametrize("num_tags", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["apart", "crossing", "equal tags", "noise", "steps", "flat", "nobody"])
+def test_equals_the_plain_implementation(kind: str, num_tags: int) -> None:
+    for seed, dtype in enumerate((np.float32, np.float64, np.float32)):
+        heatmaps, tags = random_scene(kind, 5 * num_tags + seed, num_tags)
+        num_people = assert_as_plain(heatmaps.astype(dtype), tags.astype(dtype), refine=seed > 0)
+        assert num_people == 0 or kind != "nobody"
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1), num_tags=st.integers(1, 3), max_people=st.integers(1, 40))
+def test_equals_the_plain_implementation_on_coarse_maps(
+    data: st.DataObject, seed: int, num_tags: int, max_people: int
+) -> None:
+    shape = (data.draw(st.integers(1, 20)), data.draw(st.integers(1, 18)), data.draw(st.integers(1, 18)))
+    broken = data.draw(st.sampled_from([0.0, 0.02, 0.5]))
+    levels, tag_levels = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 6))
+    rng = np.random.default_rng(seed)
+    heatmaps = (rng.integers(-levels, levels + 1, shape) / levels).astype(np.float32)
+    tags = (rng.integers(0, tag_levels, (*shape, num_tags)) * rng.choice([0.25, 0.5, 1.1])).astype(np.float32)
+    for maps in (heatmaps, tags):
+        where = rng.random(maps.shape) < broken / maps.shape[-1]
+        maps[where] = rng.choice([np.nan, np.inf, -np.inf], np.count_nonzero(where))
+    assert_as_plain(
+        heatmaps,
+        tags,
+        data.draw(st.booleans()),
+        max_people=max_people,
+        threshold=data.draw(st.sampled_from([0.0, 0.1, 0.7])),
+        tag_threshold=data.draw(st.sampled_from([0.3, 1.0, 2.0])),
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equals_the_plain_implementation_on_maps_of_many_blocks(dtype: npt.DTypeLike) -> None:
+    rng = np.random.default_rng(7)
+    heatmaps, tags = golden_scene("P9_K6_150x211")
+    heatmaps += rng.normal(0, 0.02, heatmaps.shape)
+    tags = tags[..., None] + rng.normal(0, 0.2, (*tags.shape, 2))
+    heatmaps[2], heatmaps[4] = 0.05, np.maximum(heatmaps[4].round(1), 0)
+    tags[2] = tags[2, :1, :1]
+    assert assert_as_plain(heatmaps.astype(dtype), tags.astype(dtype)) >= 9
 
 
 def test_keeps_the_best_candidates_of_a_joint() -> None:
@@ -145,7 +142,7 @@ def test_keeps_the_best_candidates_of_a_joint() -> None:
     tags = np.repeat(5.0 * np.arange(3600).reshape(1, 60, 60, 1), 2, axis=0)
     people, _ = decode_people(heatmaps[None], tags[None], refine=False)[0]
     assert np.count_nonzero(people[:, :, 2], axis=0).tolist() == [30, 30]
-    np.testing.assert_allclose(people, plain_decode(heatmaps, tags, refine=False)[0], rtol=1e-6)
+    assert_as_plain(heatmaps, tags, refine=False)
     best = np.sort(heatmaps.reshape(2, -1), axis=1)[:, :-4:-1]
     few, _ = decode_people(heatmaps[None], tags[None], refine=False, max_people=3)[0]
     np.testing.assert_allclose(np.sort(few[few[:, 0, 2] > 0, 0, 2])[::-1], best[0], rtol=1e-6)
@@ -187,13 +184,28 @@ def test_what_is_not_finite_is_no_response(value: float) -> None:
     assert len(nobody) == 0
 
 
-def test_tags_of_a_diverged_network() -> None:
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_maps_of_a_diverged_network(dtype: npt.DTypeLike) -> None:
+    rng = np.random.default_rng(0)
     heatmaps, _ = random_scene("apart", 4)
-    tags = np.random.default_rng(0).choice([-3e38, 1e25, 0, 3e38], heatmaps.shape).astype(np.float32)
-    people, scores = decode_people(heatmaps[None].astype(np.float32), tags[None])[0]
-    assert len(people) > 0
+    heatmaps *= rng.choice([1, 1e30, -3e38 if dtype == np.float32 else 1e300], heatmaps.shape)
+    tags = rng.choice([-3e38, 1e25, 0, 3e38 if dtype == np.float32 else 1e300], (*heatmaps.shape, 2))
+    assert assert_as_plain(heatmaps.astype(dtype), tags.astype(dtype)) > 0
+    people, scores = decode_people(heatmaps[None].astype(dtype), tags[None].astype(dtype))[0]
     assert np.isfinite(people).all()
     assert np.isfinite(scores).all()
+
+
+def test_views_and_whole_arrays_agree() -> None:
+    heatmaps, tags = random_scene("crossing", 3, num_tags=2)
+    expected, _ = decode_people(heatmaps[None], tags[None])[0]
+    views = np.moveaxis(np.ascontiguousarray(np.moveaxis(tags, -1, 0)), 0, -1), heatmaps.copy(order="F")
+    assert not any(view.flags.c_contiguous for view in views)
+    np.testing.assert_array_equal(decode_people(views[1][None], views[0][None])[0][0], expected)
+    before = heatmaps.copy(), tags.copy()
+    tensors = torch.from_numpy(heatmaps).movedim(0, -1).clone().movedim(-1, 0), torch.from_numpy(tags)
+    np.testing.assert_array_equal(decode_people(tensors[0][None], tensors[1][None])[0][0], expected)
+    np.testing.assert_array_equal((heatmaps, tags[..., 0]), (before[0], before[1][..., 0]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -246,13 +258,26 @@ def test_order_of_joints() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heatmaps", "tags", "threshold", "named"),
+    ("heatmaps", "tags", "named"),
     [
-        ((1, 3, 8, 8), (1, 3, 8, 9), 0.1, r"\(1, 3, 8, 9\)"),
-        ((3, 8, 8), (3, 8, 8), 0.1, r"\(3, 8, 8\)"),
-        ((1, 3, 8, 8), (1, 3, 8, 8), -0.5, "threshold is -0.5"),
+        ((1, 3, 8, 8), (1, 3, 8, 9), r"\(1, 3, 8, 9\)"),
+        ((3, 8, 8), (3, 8, 8), r"\(3, 8, 8\)"),
+        ((1, 3, 0, 8), (1, 3, 0, 8), "without 0"),
+        ((1, 3, 8, 8), (1, 3, 8, 8, 0), "without 0"),
     ],
 )
-def test_refuses_what_does_not_fit(heatmaps: tuple[int], tags: tuple[int], threshold: float, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        decode_people(np.zeros(heatmaps), np.zeros(tags), threshold=threshold)
+def test_refuses_what_does_not_fit(heatmaps: tuple[int], tags: tuple[int], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        decode_people(np.zeros(heatmaps), np.zeros(tags))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("threshold", -0.5), ("threshold", np.nan), ("max_people", 0), ("best", 0), ("best", -1)]
+)
+def test_refuses_numbers_out_of_range(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value}"):
+        decode_people(np.zeros((1, 3, 8, 8)), np.zeros((1, 3, 8, 8)), **{name: value})
+
+
+def test_a_batch_of_none_gives_none() -> None:
+    assert decode_people(np.zeros((0, 3, 8, 8)), np.zeros((0, 3, 8, 8))) == []

@@ -1,6 +1,6 @@
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle_codec
 
-from supernet.data.annotations import IgnoreRegions, read_records
+from supernet.data.annotation_reader import read_annotations
+from supernet.data.annotations import AnnotatedImages, IgnoreRegions, read_records
+from supernet.data.findings import FindingLog, Kind
 from supernet.data.skeletons import COCO, CROWDPOSE
 from supernet.errors import InputError
 
 
-def read(path: Path, content: object) -> list[Any]:
+def read(path: Path, content: object) -> Sequence[Any]:
     path = path / "people.json"
     path.write_text(json.dumps(content))
     return read_records(path, Path("images"), CROWDPOSE)
@@ -94,12 +96,63 @@ def put(value: object, *keys: Any) -> Callable[[dict[str, Any]], None]:
         (put(0, "images", 1, "width"), "image 3 has the width 0"),
         (put("a", "images", 1, "id"), "has the id 'a'"),
         (put(7, "images", 1, "id"), "two images have the id 7"),
+        (drop("annotations", 2, "keypoints"), r"annotations\[2\] lacks the key 'keypoints'"),
         (drop("annotations", 2, "bbox"), r"annotations\[2\] lacks the key 'bbox'"),
         (put([1, 2], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
         (put([1, 2, 2], "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
         (put(["x"] * 42, "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
         (put([3] * 42, "annotations", 0, "keypoints"), "annotation 1: a visibility"),
         (put(99, "annotations", 0, "image_id"), "annotation 1 is of the unknown image 99"),
+        (put(7, "images", 1, "file_name"), "image 3 has the file_name 7; it must be the name of a file"),
+        (put("", "images", 1, "file_name"), "image 3 has the file_name ''"),
+        (put("a\0b", "images", 1, "file_name"), "it must be the name of a file"),
+        (put("\ud800", "images", 1, "file_name"), "it must be the name of a file"),
+        (put("../3.png", "images", 1, "file_name"), "image 3 has the file_name '../3.png'; it must be in the folder"),
+        (put("a/../../3.png", "images", 1, "file_name"), "it must be in the folder of images"),
+        (put("/etc/passwd", "images", 1, "file_name"), "image 3 has the file_name '/etc/passwd'; it must be in"),
+        (put("..", "images", 1, "file_name"), "it must be in the folder of images"),
+        (put("x/../7.png", "images", 1, "file_name"), r"image 3 has the file of another, 7\.png"),
+        (put(1 << 64, "images", 1, "id"), r"images\[1\] has the id 18446744073709551616; it must be an integer of 64"),
+        (put(True, "images", 1, "id"), "has the id True"),
+        (put(40.0, "images", 1, "width"), "image 3 has the width 40.0"),
+        (put(1 << 21, "images", 1, "width"), "image 3 has the width 2097152"),
+        (put({"id": 3, "file_name": "3.png", "width": 1 << 20, "height": 1 << 20}, "images", 1), "at most 134217728"),
+        (put("high", "images", 1, "crowdIndex"), "image 3 has the crowdIndex 'high'; it must be a number"),
+        (put(float("nan"), "images", 1, "crowdIndex"), "image 3 has the crowdIndex nan"),
+        (put([7], "annotations", 0, "image_id"), r"annotation 1: 'image_id' is \[7\]; it must be an integer"),
+        (put("1", "annotations", 0, "id"), r"annotations\[0\] has the id '1'"),
+        (put(1, "annotations", 1, "id"), "two annotations have the id 1"),
+        (put(["3", 5, 27, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
+        (put("3 5 27 14", "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
+        (put([float("nan"), 5, 27, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
+        (put([3, float("nan"), 27, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
+        (put([3, 5, 10**400, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
+        (put([3, 5, 1e30, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
+        (put([float("nan")] * 42, "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
+        (put([1, 2, True] * 14, "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
+        (put({"0": 1}, "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
+        (put("no", "annotations", 0, "iscrowd"), "annotation 1: 'iscrowd' is 'no'; it must be 0 or 1"),
+        (put(-1.0, "annotations", 0, "area"), "annotation 1: 'area' is -1.0; it must be a number of at least 0"),
+        (put("big", "annotations", 0, "area"), "annotation 1: 'area' is 'big'"),
+        (put(15, "annotations", 0, "num_keypoints"), "annotation 1: 'num_keypoints' is 15; it must be from 0 to 14"),
+        (put("man", "annotations", 0, "category_id"), "annotation 1: 'category_id' is 'man'; it must be an integer"),
+        (
+            put(2, "annotations", 0, "category_id"),
+            "annotation 1 is of the category 2, which 'categories' does not have",
+        ),
+        (put("person", "categories", 0), r"categories\[0\] is not an object"),
+        (put("one", "categories", 0, "id"), r"categories\[0\] must have an integer as its id"),
+        (put(["nose"], "categories", 0, "keypoints"), "'categories' has 1 keypoints; crowdpose has 14"),
+        (put([[0, float("inf")] * 3], "annotations", 2, "segmentation"), "annotation 4: 'segmentation'"),
+        (put("a polygon", "annotations", 2, "segmentation"), "annotation 4: 'segmentation'"),
+        (
+            put({"counts": [1199]}, "annotations", 2, "segmentation"),
+            "annotation 4: 'segmentation' has run lengths of ano",
+        ),
+        (put({"counts": [1201, -1]}, "annotations", 2, "segmentation"), "annotation 4: 'segmentation' is neither"),
+        (put({"counts": [1199.5, 0.5]}, "annotations", 2, "segmentation"), "annotation 4: 'segmentation' is neither"),
+        (put({"counts": "ä"}, "annotations", 2, "segmentation"), "annotation 4: 'segmentation' is neither"),
+        (put({"counts": "o" * 5000}, "annotations", 2, "segmentation"), "annotation 4: 'segmentation' is neither"),
         (put([[1, 2, 3]], "annotations", 2, "segmentation"), "annotation 4: 'segmentation'"),
         (put({"counts": []}, "annotations", 2, "segmentation"), "annotation 4: 'segmentation'"),
     ],
@@ -112,6 +165,132 @@ def test_what_is_wrong_is_named_in_one_line(
         read(tmp_path, content)
     assert str(caught.value).startswith(str(tmp_path / "people.json"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, [], [7, 8, 0] * 14])
+def test_a_person_without_keypoints_masks_the_loss(tmp_path: Path, content: dict[str, Any], value: object) -> None:
+    content["annotations"][0]["keypoints"] = value
+    record = read(tmp_path, content)[0]
+    assert len(record.keypoints) == 0
+    assert record.ignore.draw(40, 30)[10, 20] == 1, "the box of the person"
+
+
+@pytest.mark.parametrize("box", [[3, 5, 0, 14], [3, 5, 27, 0], [3, 5, -27, 14]])
+def test_a_box_without_area_is_used_and_masks_nothing(tmp_path: Path, content: dict[str, Any], box: list[int]) -> None:
+    for annotation in content["annotations"]:
+        annotation["bbox"] = box
+    record = read(tmp_path, content)[0]
+    assert len(record.keypoints) == 1
+    assert not record.ignore.draw(40, 30).any()
+
+
+def test_keypoints_outside_of_the_image_stay_as_they_are(tmp_path: Path, content: dict[str, Any]) -> None:
+    content["annotations"][0]["keypoints"][:3] = [-50, 4000.5, 2]
+    assert read(tmp_path, content)[0].keypoints[0, 0].tolist() == [-50, 4000.5, 2]
+
+
+def test_a_polygon_of_two_points_is_no_polygon(tmp_path: Path, content: dict[str, Any]) -> None:
+    content["annotations"][2]["segmentation"] = [[0, 0, 39, 29]]
+    drawn = read(tmp_path, content)[0].ignore.draw(40, 30)
+    assert drawn[25, 2] == 1, "the box is taken"
+    assert drawn[15, 20] == 0
+
+
+PERSON = {"id": 1, "name": "person", "keypoints": list(CROWDPOSE.keypoints)}
+DOG = {"id": 2, "name": "dog", "keypoints": ["snout", "tail"]}
+CAR = {"id": 3, "name": "car"}
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_annotations_of_other_categories_are_left_out(tmp_path: Path, content: dict[str, Any], last: bool) -> None:
+    dog = {"id": 8, "image_id": 7, "category_id": 2, "keypoints": [1, 2, 2, 3, 4, 2], "bbox": [0, 0, 9, 9]}
+    car = {"id": 9, "image_id": 7, "category_id": 3, "bbox": [10, 20, 9, 9]}
+    for annotation in content["annotations"]:
+        annotation["category_id"] = 1
+    content["annotations"][:0] = [dog, car]
+    content["categories"] = [PERSON, DOG, CAR]
+    if not last:
+        content = {"categories": content.pop("categories"), **content}
+    findings = FindingLog()
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps(content))
+    annotations = read_annotations(path, CROWDPOSE, findings)
+    assert annotations.ids.tolist() == [1, 2, 4]
+    assert findings.entries == {Kind.OTHER_CATEGORY: [8, 9]}
+    first = read(tmp_path, content)[0]
+    assert len(first.keypoints) == 1
+    assert len(first.ignore.polygons) == 2
+    assert first.ignore.draw(40, 30)[25, 15] == 0, "a car is no person that nobody labelled"
+
+
+def test_without_keypoints_among_the_categories_people_are_those_named_so(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    content["categories"] = [{"id": 5, "name": "person"}, CAR]
+    content["annotations"][0]["category_id"] = 5
+    content["annotations"][2]["category_id"] = 3
+    first = read(tmp_path, content)[0]
+    assert len(first.keypoints) == 1
+    assert len(first.ignore.polygons) == 1
+
+
+def test_other_names_of_the_keypoints_are_reported(tmp_path: Path, content: dict[str, Any]) -> None:
+    names = list(CROWDPOSE.keypoints)
+    names[0], names[1] = names[1], names[0]
+    content["categories"] = [{"id": 1, "name": "person", "keypoints": names}]
+    findings = FindingLog()
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps(content))
+    read_annotations(path, CROWDPOSE, findings)
+    message = "'categories' has the keypoint 'right_shoulder' where crowdpose has 'left_shoulder'"
+    assert findings.examples[Kind.OTHER_KEYPOINT_NAMES].endswith(message)
+    assert len(read(tmp_path, content)) == 2
+
+
+def test_the_lists_may_come_in_any_order(tmp_path: Path, content: dict[str, Any]) -> None:
+    expected = read(tmp_path, content)
+    for order in itertools.permutations(content):
+        for one, other in zip(read(tmp_path, {key: content[key] for key in order}), expected, strict=True):
+            assert (one.id, one.path) == (other.id, other.path)
+            np.testing.assert_array_equal(one.keypoints, other.keypoints)
+            np.testing.assert_array_equal(one.ignore.draw(40, 30), other.ignore.draw(40, 30))
+
+
+def test_a_file_that_changes_is_read_again(tmp_path: Path, content: dict[str, Any]) -> None:
+    assert len(read(tmp_path, content)) == 2
+    del content["images"][1]
+    assert len(read(tmp_path, content)) == 1
+
+
+def test_everything_that_is_wrong_is_named_in_one_reading(tmp_path: Path, content: dict[str, Any]) -> None:
+    person = content["annotations"][0]
+    content["images"] += [{"id": 7, "file_name": "x.png", "width": 1, "height": 1}, "no object", {"id": 9}]
+    content["annotations"] += [
+        person,
+        {**person, "id": 5, "image_id": 99},
+        {**person, "id": 6, "bbox": None},
+        {**person, "id": 7, "category_id": 12},
+        {**person, "id": 10, "image_id": 3, "iscrowd": 1, "segmentation": {"counts": [1]}},
+        {**person, "id": 11, "image_id": 3, "iscrowd": 1, "segmentation": {"counts": [0, 1200]}},
+        {**person, "id": 12},
+    ]
+    findings = FindingLog()
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps(content))
+    annotations = read_annotations(path, CROWDPOSE, findings)
+    assert findings.entries == {
+        Kind.DUPLICATE_IMAGE_ID: [7],
+        Kind.BAD_IMAGE_ENTRY: ["images[3]", 9],
+        Kind.DUPLICATE_ANNOTATION_ID: [1],
+        Kind.UNKNOWN_IMAGE: [5],
+        Kind.BAD_ANNOTATION: [6, 10],
+        Kind.UNKNOWN_CATEGORY: [7],
+    }
+    assert annotations.ids.tolist() == [1, 2, 4, 11, 12]
+    records = AnnotatedImages(annotations, Path("images"))
+    assert [len(record.keypoints) for record in records] == [2, 0]
+    assert records[1].ignore.draw(40, 30).all()
+    assert all(message.startswith(str(path)) for message in findings.examples.values())
 
 
 def test_a_missing_file_and_a_file_that_is_no_json(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,33 @@ def test_subsets_keep_order_and_settings(dataset: KeypointDataset) -> None:
     assert ids(dataset.first(99)) == [7, 3]
     assert ids(dataset.with_people()) == [7]
     assert dataset.first(1).on_bad_image == "skip"
+
+
+def test_a_dataset_in_which_nobody_is_labelled_cannot_be_trained_on(
+    content: dict[str, Any], write_folder: Callable[..., tuple[Path, Path]]
+) -> None:
+    content["annotations"] = content["annotations"][1:]
+    annotations, images = write_folder(content)
+    with pytest.raises(InputError, match=r"people\.json: none of 2 images has a labelled person"):
+        KeypointDataset.load(annotations, images, CROWDPOSE).with_people()
+
+
+def test_the_digest_is_of_the_images_alone(dataset: KeypointDataset, content: dict[str, Any], tmp_path: Path) -> None:
+    assert dataset.file_names == ["7.png", "3.png"]
+    assert dataset.subset([0, 1]).digest == dataset.digest != dataset.first(1).digest
+    del content["annotations"][1:]
+    (tmp_path / "fewer.json").write_text(json.dumps(content))
+    assert KeypointDataset.load(tmp_path / "fewer.json", dataset.images_dir, CROWDPOSE).digest == dataset.digest
+    listed = KeypointDataset(dataset.annotations_path, dataset.images_dir, CROWDPOSE, list(dataset.records))
+    assert listed.digest == dataset.digest
+    assert ids(listed.subset([1])) == [3]
+
+
+def test_records_are_a_sequence(dataset: KeypointDataset) -> None:
+    assert [record.id for record in dataset.records[::-1]] == [3, 7]
+    assert dataset.records[-1].id == 3
+    with pytest.raises(IndexError):
+        dataset.records[2]
 
 
 def test_a_holdout_is_a_seeded_partition() -> None:

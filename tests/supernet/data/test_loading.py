@@ -1,3 +1,5 @@
+"""Samples: keypoints, mask and the teacher's rendition follow the image; batches hold what their samples do."""
+
 import dataclasses
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from supernet.data.loading import (
     SampleRequest,
     TrainingImages,
     collate,
+    collate_bytes,
     normalise,
 )
 from supernet.data.skeletons import CROWDPOSE
@@ -60,6 +63,29 @@ def test_keypoints_follow_the_image(dots: KeypointDataset, seed: int) -> None:
     assert (sample.keypoints[0, :, 2] == 2).all()
     for x, y, _ in sample.keypoints[0]:
         assert sample.image[int(y), int(x), 0] > 150, "each keypoint is on its dot"
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_teacher_sees_the_same_geometry(dots: KeypointDataset, seed: int, flip: float) -> None:
+    """Turned, scaled, shifted and mirrored alike: each keypoint is on its dot at the same relative place."""
+    images = TrainingImages(dots, augmentation=Augmentation(flip=flip))
+    alone = images[SampleRequest(seed % 3, SIZE, seed)]
+    assert alone.teacher_image is None
+    for teacher_size in (64, 160):
+        sample = images[SampleRequest(seed % 3, SIZE, seed, teacher_size)]
+        assert equal(sample, alone)
+        assert sample.teacher_image is not None
+        assert sample.teacher_image.shape == (teacher_size, teacher_size, 3)
+        for x, y, _ in sample.keypoints[0] * (teacher_size / SIZE):
+            assert sample.teacher_image[int(y), int(x), 0] > 90
+        rendered = images[SampleRequest(seed % 3, teacher_size, seed)].image
+        assert np.abs(sample.teacher_image.astype(int) - rendered).max() <= 2
+
+
+def test_a_teacher_of_the_same_size_sees_the_same_pixels(dots: KeypointDataset) -> None:
+    sample = TrainingImages(dots, augmentation=Augmentation())[SampleRequest(1, SIZE, 3, SIZE)]
+    np.testing.assert_array_equal(sample.teacher_image, sample.image)
 
 
 def test_a_flip_swaps_left_and_right(dots: KeypointDataset) -> None:
@@ -146,6 +172,71 @@ def test_a_batch_is_filled_up_with_absent_people(dots: KeypointDataset) -> None:
     assert (batch.keypoints[..., 2] > 0).sum(dim=(1, 2)).tolist() == [42, 14, 0]
     assert batch.image_ids == (0, 1, 2)
     assert collate(samples[2:]).keypoints.shape == (1, 1, 14, 3)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("teacher_size", [None, 64])
+def test_the_parts_of_a_batch_are_the_batches_of_its_samples(
+    dots: KeypointDataset, parts: int, teacher_size: int | None
+) -> None:
+    images = TrainingImages(dots, augmentation=Augmentation())
+    samples = [images[SampleRequest(seed % 3, SIZE, seed, teacher_size)] for seed in range(4)]
+    size = 4 // parts
+    split = collate(samples).split(parts)
+    assert len(split) == parts
+    for number, part in enumerate(split):
+        expected = collate(samples[number * size : (number + 1) * size])
+        assert part.image_ids == expected.image_ids
+        assert torch.equal(part.images, expected.images)
+        assert part.images.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(part.keypoints, expected.keypoints)
+        assert torch.equal(part.mask, expected.mask)
+        if teacher_size is None:
+            assert part.teacher_images is None
+        else:
+            assert part.teacher_images is not None
+            assert part.teacher_images.shape == (size, 3, 64, 64)
+            assert expected.teacher_images is not None
+            assert torch.equal(part.teacher_images, expected.teacher_images)
+
+
+def test_a_batch_moves_with_its_teacher_s_images(dots: KeypointDataset) -> None:
+    images = TrainingImages(dots, augmentation=None)
+    moved = collate([images[SampleRequest(0, SIZE, 0, 64)]]).to("meta")
+    assert moved.teacher_images is not None
+    tensors = (moved.images, moved.keypoints, moved.mask, moved.teacher_images)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+@pytest.mark.parametrize("teacher_size", [None, 64])
+def test_bytes_are_normalised_when_the_batch_moves(dots: KeypointDataset, teacher_size: int | None) -> None:
+    images = TrainingImages(dots, augmentation=Augmentation())
+    samples = [images[SampleRequest(seed % 3, SIZE, seed, teacher_size)] for seed in range(4)]
+    stored, expected = collate_bytes(samples), collate(samples)
+    assert stored.images.dtype == torch.uint8
+    assert stored.images.is_contiguous(memory_format=torch.channels_last)
+    for moved in (stored.to("cpu"), stored.to("cpu").to("cpu")):
+        assert torch.equal(moved.images, expected.images)
+        assert torch.equal(moved.keypoints, expected.keypoints)
+        assert torch.equal(moved.mask, expected.mask)
+        assert (moved.teacher_images is None) == (teacher_size is None)
+        if moved.teacher_images is not None and expected.teacher_images is not None:
+            assert torch.equal(moved.teacher_images, expected.teacher_images)
+    for part, part_expected in zip(stored.split(2), expected.split(2), strict=True):
+        assert torch.equal(part.to("cpu").images, part_expected.images)
+    elsewhere = stored.to("meta").images
+    assert (elsewhere.dtype, elsewhere.shape) == (torch.float32, expected.images.shape)
+    assert elsewhere.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_table_of_normalised_bytes_is_the_arithmetic() -> None:
+    """To the bit; on another device than the CPU it is the arithmetic."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 30, 41, 3), np.uint8)
+    mean, std = (255 * torch.tensor(three) for three in (IMAGE_MEAN, IMAGE_STD))
+    expected = ((torch.from_numpy(images).float() - mean) / std).permute(0, 3, 1, 2)
+    assert torch.equal(normalise(images), expected)
+    assert torch.equal(normalise(torch.from_numpy(images)), expected)
+    assert torch.equal(normalise(images[:, ::2, ::-1]), expected[:, :, ::2].flip(-1))
 
 
 def test_normalisation_is_imagenet_s() -> None:

@@ -1,9 +1,14 @@
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -11,7 +16,7 @@ from pycocotools import coco as coco_api
 
 from supernet.data.coco import KeypointDataset
 from supernet.data.skeletons import COCO, CROWDPOSE, Skeleton
-from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
+from supernet.data.synthetic import CHUNK, PeopleSettings, generate_split, split_paths
 from supernet.errors import InputError
 
 SMALL = PeopleSettings(image_size=(96, 64))
@@ -57,22 +62,133 @@ def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
-def test_an_interrupted_split_has_no_json_and_a_finished_one_is_left_alone(tmp_path: Path) -> None:
-    def interrupt_at_three(done: int) -> None:
-        seen.append(done)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
+def interrupt(done: int) -> None:
+    raise KeyboardInterrupt
 
-    seen: list[int] = []
+
+def test_an_interrupted_split_goes_on_and_a_finished_one_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        generate_split(tmp_path / "a", "train", 5, 0, SMALL, CROWDPOSE, on_progress=interrupt_at_three)
+        generate_split(tmp_path / "a", "train", CHUNK + 5, 0, SMALL, CROWDPOSE, on_progress=interrupt)
     assert not split_paths(tmp_path / "a", "train")[0].exists()
-    assert generate_split(tmp_path / "a", "train", 5, 0, SMALL, CROWDPOSE) == 5
-    generate_split(tmp_path / "b", "train", 5, 0, SMALL, CROWDPOSE)
+    done: list[int] = []
+    assert generate_split(tmp_path / "a", "train", CHUNK + 5, 0, SMALL, CROWDPOSE, on_progress=done.append) == 5
+    assert done == [CHUNK, 5]
+    generate_split(tmp_path / "b", "train", CHUNK + 5, 0, SMALL, CROWDPOSE)
     finished = digests(tmp_path / "a")
     assert finished == digests(tmp_path / "b")
-    assert generate_split(tmp_path / "a", "train", 5, 0, SMALL, CROWDPOSE) == 0
+    assert generate_split(tmp_path / "a", "train", CHUNK + 5, 0, SMALL, CROWDPOSE) == 0
     assert digests(tmp_path / "a") == finished
+
+
+@pytest.mark.parametrize("change", ["image", "absent", "chunk", "seed", "settings", "count", "poses"])
+def test_a_chunk_is_believed_only_if_all_of_it_holds(
+    tmp_path: Path, change: str, reference_path: Callable[[str], Path]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        generate_split(tmp_path / "a", "val", 4, 0, SMALL, CROWDPOSE, on_progress=interrupt)
+    image = split_paths(tmp_path / "a", "val")[1] / "000002.jpg"
+    (chunk,) = tmp_path.rglob(".val.chunks/*.json")
+    count, seed, settings, poses = 4, 0, SMALL, None
+    if change == "image":
+        image.write_bytes(image.read_bytes()[:-7])
+    elif change == "absent":
+        image.unlink()
+    elif change == "chunk":
+        chunk.write_text(chunk.read_text()[:100])
+    elif change == "seed":
+        seed = 1
+    elif change == "settings":
+        settings = dataclasses.replace(SMALL, grain=0)
+    elif change == "count":
+        count = 3
+    else:
+        poses = reference_path("data/crowdpose_val.json")
+    assert generate_split(tmp_path / "a", "val", count, seed, settings, CROWDPOSE, poses_from=poses) == count
+    if count < 4:
+        image.with_name("000004.jpg").unlink()
+    generate_split(tmp_path / "b", "val", count, seed, settings, CROWDPOSE, poses_from=poses)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+KILLED = """
+import sys
+from supernet.data.skeletons import CROWDPOSE
+from supernet.data.synthetic import PeopleSettings, generate_split
+
+if __name__ == "__main__":
+    settings = PeopleSettings(image_size=(96, 64))
+    show = lambda done: print(done, flush=True)
+    generate_split(sys.argv[1], "train", 3000, 0, settings, CROWDPOSE, workers=int(sys.argv[2]), on_progress=show)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, workers: int) -> None:
+    script = tmp_path / "render.py"
+    script.write_text(KILLED)
+    with subprocess.Popen([sys.executable, str(script), str(tmp_path / "a"), str(workers)], stdout=PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"%d\n" % CHUNK
+        process.kill()
+        process.communicate(timeout=60)  # ends when the last worker has closed its end of the pipe
+    assert process.returncode == -signal.SIGKILL
+    count = 3 * CHUNK
+    assert generate_split(tmp_path / "a", "train", count, 0, SMALL, CROWDPOSE) < count, "finished chunks are kept"
+    generate_split(tmp_path / "b", "train", count, 0, SMALL, CROWDPOSE)
+    whole, killed = digests(tmp_path / "b"), digests(tmp_path / "a")
+    assert {name: digest for name, digest in killed.items() if name in whole} == whole
+    assert all(name.endswith(".jpg") for name in killed.keys() - whole.keys()), "images of the longer run alone"
+
+
+STREET = dataclasses.replace(
+    SMALL,
+    people=(1, 4),
+    person_height=(0.2, 0.9),
+    crowd_index=((0.0, 0.2), (0.2, 0.8), (0.8, 1.0)),
+    crowd_regions=0.5,
+    truncated=0.2,
+    varied_looks=True,
+    self_occlusion=True,
+    clutter=0.5,
+)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+def test_crowds_are_annotated_as_masks(tmp_path: Path) -> None:
+    generate_split(tmp_path, "val", 24, 0, STREET, CROWDPOSE)
+    annotations, images = split_paths(tmp_path, "val")
+    with contextlib.redirect_stdout(io.StringIO()):
+        api = coco_api.COCO(str(annotations))
+    dataset = KeypointDataset.load(annotations, images, CROWDPOSE)
+    crowds = api.loadAnns(api.getAnnIds(iscrowd=True))
+    assert 4 < len(crowds) < 20
+    assert len(set(api.getAnnIds())) == len(api.getAnnIds())
+    for crowd in crowds:
+        mask = api.annToMask(crowd)
+        assert mask.sum() == crowd["area"] > 0
+        rows, columns = np.nonzero(mask)
+        assert crowd["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+        record = next(record for record in dataset.records if record.id == crowd["image_id"])
+        np.testing.assert_array_equal(record.ignore.draw(96, 64), mask)
+    levels = np.digitize([picture["crowdIndex"] for picture in api.loadImgs(api.getImgIds())], [0.2, 0.8])
+    assert set(levels) == {0, 1, 2}
+
+
+def test_a_street_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
+    for name, workers in (("one", 1), ("two", 2)):
+        generate_split(tmp_path / name, "train", 2 * CHUNK, 0, STREET, CROWDPOSE, workers=workers)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+def test_annotated_placement_names_its_images(tmp_path: Path, reference_path: Callable[[str], Path]) -> None:
+    settings = PeopleSettings(image_size=(96, 64), placement="annotated")
+    with pytest.raises(InputError, match="placement=annotated needs an annotation file in poses_from"):
+        generate_split(tmp_path, "val", 3, 0, settings, CROWDPOSE)
+    real = reference_path("data/crowdpose_val.json")
+    generate_split(tmp_path, "val", 3, 0, settings, CROWDPOSE, poses_from=real)
+    known = {picture["id"] for picture in json.loads(real.read_text())["images"]}
+    pictures = json.loads(split_paths(tmp_path, "val")[0].read_text())["images"]
+    assert {picture["source_id"] for picture in pictures} <= known
 
 
 def test_poses_of_real_people(tmp_path: Path, reference_path: Callable[[str], Path]) -> None:

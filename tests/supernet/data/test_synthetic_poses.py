@@ -1,14 +1,8 @@
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 
 from supernet.data.skeletons import COCO, CROWDPOSE, Skeleton
-from supernet.data.synthetic_poses import BODY_JOINTS, JOINT, AnnotatedPoses, Kinematics, Pose, joint_indices
-from supernet.errors import InputError
+from supernet.data.synthetic_poses import BODY_JOINTS, JOINT, Kinematics, Pose, joint_indices
 
 
 def length(pose: Pose, start: str, end: str) -> float:
@@ -52,50 +46,3 @@ def test_the_face_is_labelled_where_the_camera_sees_it() -> None:
         # who faces the camera has the left hand on its right side
         assert facing.points[shoulders[0], 0] > facing.points[shoulders[1], 0]
         assert turned.points[shoulders[0], 0] < turned.points[shoulders[1], 0]
-
-
-def test_real_poses_of_crowdpose(reference_path: Callable[[str], Path]) -> None:
-    poses = AnnotatedPoses.load(reference_path("data/crowdpose_val.json"), CROWDPOSE)
-    assert len(poses) > 3000
-    rng = np.random.default_rng(0)
-    for _ in range(100):
-        pose = poses.sample(rng)
-        assert_normalised(pose)
-        assert pose.present[joint_indices(CROWDPOSE)].sum() >= 11
-        assert 0 < pose.stature < 10
-
-
-def write_one_person(folder: Path, skeleton: Skeleton, places: dict[str, tuple[float, float]]) -> Path:
-    keypoints = [value for name in skeleton.keypoints for value in (*places.get(name, (0, 0)), 2 * (name in places))]
-    content: dict[str, Any] = {
-        "images": [{"id": 1, "file_name": "1.jpg", "width": 100, "height": 200}],
-        "annotations": [{"id": 1, "image_id": 1, "bbox": [0, 0, 100, 200], "keypoints": keypoints}],
-    }
-    path = folder / "people.json"
-    path.write_text(json.dumps(content))
-    return path
-
-
-def test_a_coco_person_gets_neck_and_head_and_is_mirrored(tmp_path: Path) -> None:
-    height = {"shoulder": 40.0, "elbow": 60.0, "wrist": 80.0, "hip": 100.0, "knee": 130.0, "ankle": 160.0}
-    sides = (("left", 60.0), ("right", 40.0))
-    places = {f"{side}_{part}": (x, y) for part, y in height.items() for side, x in sides}
-    poses = AnnotatedPoses.load(
-        write_one_person(tmp_path, COCO, {**places, "nose": (50.0, 20.0), "left_eye": (52.0, 18.0)}), COCO
-    )
-    rng = np.random.default_rng(0)
-    eyes_seen = set()
-    for _ in range(20):
-        pose = poses.sample(rng)
-        assert_normalised(pose)
-        crown, neck, shoulder = (pose.points[JOINT[name]][1] for name in ("head", "neck", "left_shoulder"))
-        assert crown < neck < shoulder
-        assert pose.points[JOINT["left_hip"], 0] > pose.points[JOINT["right_hip"], 0], "a mirror swaps the names too"
-        eyes_seen.add((bool(pose.present[JOINT["left_eye"]]), bool(pose.present[JOINT["right_eye"]])))
-    assert eyes_seen == {(True, False), (False, True)}
-
-
-def test_a_file_without_a_usable_pose(tmp_path: Path) -> None:
-    path = write_one_person(tmp_path, CROWDPOSE, {"head": (3.0, 4.0)})
-    with pytest.raises(InputError, match="nobody has a torso"):
-        AnnotatedPoses.load(path, CROWDPOSE)

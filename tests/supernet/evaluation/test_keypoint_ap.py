@@ -7,11 +7,11 @@ import io
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -20,9 +20,12 @@ from supernet.data.skeletons import COCO as COCO_SKELETON
 from supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
 from supernet.errors import InputError
 from supernet.evaluation import evaluate_keypoints
+from supernet.evaluation.keypoint_ap import Engine
 from supernet.files import read_json, write_json
 
 Json = dict[str, Any]
+MakeDataset = Callable[..., Json]
+MakePredictions = Callable[..., list[Json]]
 
 
 def golden_predictions(annotations: list[Json], *, phase: float, amplitude: float, drop: int) -> list[Json]:
@@ -48,48 +51,6 @@ def golden_predictions(annotations: list[Json], *, phase: float, amplitude: floa
     return predictions
 
 
-def make_dataset(skeleton: Skeleton, *, crowd_index: bool = True, seed: int = 0) -> Json:
-    """Twelve images of up to 30 people of every size, some crowds, some without keypoints."""
-    rng = np.random.default_rng(seed)
-    images, annotations = [], []
-    for image_id in range(100, 112):
-        images.append({"id": image_id, "file_name": f"{image_id}.jpg", "width": 640, "height": 480})
-        if crowd_index:
-            images[-1]["crowdIndex"] = float(rng.uniform())
-        for _ in range(int(rng.choice([0, 1, 3, 30], p=[0.1, 0.3, 0.5, 0.1]))):
-            width, height = rng.uniform(20, 300, 2)
-            left, top = rng.uniform(0, 300, 2)
-            points = rng.uniform((left, top), (left + width, top + height), (skeleton.num_keypoints, 2))
-            visibility = rng.choice([0, 1, 2], (skeleton.num_keypoints, 1)) * (rng.random() < 0.8)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": 1,
-                    "bbox": [left, top, width, height],
-                    "area": 0.6 * width * height,
-                    "iscrowd": int(rng.random() < 0.1),
-                    "keypoints": np.hstack([points * (visibility > 0), visibility]).flatten().tolist(),
-                    "num_keypoints": int(np.count_nonzero(visibility)),
-                }
-            )
-    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
-
-
-def noisy_predictions(dataset: Json, seed: int = 1) -> list[Json]:
-    """Everyone with noise of their own, some missed, some twice, some who are not there."""
-    rng = np.random.default_rng(seed)
-    predictions = []
-    for annotation in dataset["annotations"]:
-        for _ in range(int(rng.choice([0, 1, 1, 1, 2]))):
-            points = np.array(annotation["keypoints"]).reshape(-1, 3).copy()
-            points[:, :2] += rng.normal(0, rng.uniform(0, 0.1) * math.sqrt(annotation["area"]), points[:, :2].shape)
-            image_id = annotation["image_id"] if rng.random() < 0.9 else 105
-            predictions.append({"image_id": image_id, "category_id": 1, "keypoints": points.flatten().tolist()})
-            predictions[-1]["score"] = float(rng.choice([0.2, rng.uniform()]))
-    return predictions
-
-
 def plain_pycocotools(dataset: Json, predictions: list[Json], image_ids: list[int] | None = None) -> dict[str, float]:
     """COCO's own numbers, by its own functions."""
     with contextlib.redirect_stdout(io.StringIO()):
@@ -107,7 +68,7 @@ def plain_pycocotools(dataset: Json, predictions: list[Json], image_ids: list[in
 
 
 @pytest.fixture
-def coco_file(tmp_path: Path) -> Path:
+def coco_file(tmp_path: Path, make_dataset: MakeDataset) -> Path:
     path = tmp_path / "coco.json"
     write_json(path, make_dataset(COCO_SKELETON))
     return path
@@ -123,7 +84,9 @@ def test_equals_the_official_crowdpose_evaluation(case: int, reference_path: Cal
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_equals_pycocotools_on_coco(seed: int, tmp_path: Path) -> None:
+def test_equals_pycocotools_on_coco(
+    seed: int, tmp_path: Path, make_dataset: MakeDataset, noisy_predictions: MakePredictions
+) -> None:
     dataset = make_dataset(COCO_SKELETON, seed=seed)
     predictions = noisy_predictions(dataset, seed + 10)
     write_json(tmp_path / "coco.json", dataset)
@@ -132,7 +95,56 @@ def test_equals_pycocotools_on_coco(seed: int, tmp_path: Path) -> None:
     assert 0 < metrics["AP"] < 1
 
 
-def test_some_images_alone_equal_pycocotools_on_them(coco_file: Path) -> None:
+@pytest.fixture
+def faster_engine() -> str:
+    pytest.importorskip("faster_coco_eval", reason="the optional package faster-coco-eval is absent")
+    return "faster-coco-eval"
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_engines_agree(
+    skeleton: Skeleton,
+    seed: int,
+    tmp_path: Path,
+    make_dataset: MakeDataset,
+    noisy_predictions: MakePredictions,
+    faster_engine: Engine,
+) -> None:
+    dataset = make_dataset(skeleton, seed=seed)
+    write_json(tmp_path / "people.json", dataset)
+    for predictions in (noisy_predictions(dataset, seed + 10), []):
+        for image_ids in (None, [111, 102, 105, 103]):
+            official, faster = (
+                evaluate_keypoints(tmp_path / "people.json", predictions, skeleton, image_ids=image_ids, engine=engine)
+                for engine in ("pycocotools", faster_engine)
+            )
+            assert faster == pytest.approx(official, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", [0, 1])
+def test_engines_agree_on_crowdpose(case: int, reference_path: Callable[[str], Path], faster_engine: Engine) -> None:
+    path = reference_path("data/crowdpose_val.json")
+    golden = read_json(reference_path("golden/crowdpose_eval.json"))["cases"][case]
+    expected = golden.pop("expected")
+    predictions = golden_predictions(read_json(path)["annotations"], **golden)
+    metrics = evaluate_keypoints(path, predictions, "crowdpose", engine=faster_engine)
+    assert metrics == pytest.approx(expected, abs=5.1e-5)
+    assert metrics == pytest.approx(evaluate_keypoints(path, predictions, "crowdpose"), abs=1e-6)
+
+
+def test_an_engine_that_is_absent_is_named(coco_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(InputError, match=r"pip install 'litepose-ofa\[fast-eval\]'"):
+        evaluate_keypoints(coco_file, [], engine="faster-coco-eval")
+    engine: Any = "matlab"
+    with pytest.raises(InputError, match="engine is 'matlab'; it must be one of pycocotools, faster-coco-eval"):
+        evaluate_keypoints(coco_file, [], engine=engine)
+
+
+def test_some_images_alone_equal_pycocotools_on_them(
+    coco_file: Path, make_dataset: MakeDataset, noisy_predictions: MakePredictions
+) -> None:
     dataset = make_dataset(COCO_SKELETON)
     predictions = noisy_predictions(dataset)
     chosen = [111, 102, 105, 103]
@@ -142,7 +154,7 @@ def test_some_images_alone_equal_pycocotools_on_them(coco_file: Path) -> None:
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
-def test_labels_as_predictions_are_perfect(skeleton: Skeleton, tmp_path: Path) -> None:
+def test_labels_as_predictions_are_perfect(skeleton: Skeleton, tmp_path: Path, make_dataset: MakeDataset) -> None:
     dataset = make_dataset(skeleton)
     dataset["annotations"] = [
         a for a in dataset["annotations"] if a["num_keypoints"] and not a["iscrowd"] and a["image_id"] < 108
@@ -162,7 +174,7 @@ def test_no_predictions_score_zero(coco_file: Path) -> None:
     assert set(metrics.values()) == {0.0}
 
 
-def test_crowding_needs_a_crowd_index(tmp_path: Path) -> None:
+def test_crowding_needs_a_crowd_index(tmp_path: Path, make_dataset: MakeDataset) -> None:
     base = {"AP", "AP50", "AP75", "AR", "AR50", "AR75"}
     for name, crowd_index in (("with", True), ("without", False)):
         write_json(tmp_path / f"{name}.json", make_dataset(CROWDPOSE, crowd_index=crowd_index))
@@ -174,7 +186,9 @@ def test_crowding_needs_a_crowd_index(tmp_path: Path) -> None:
     }
 
 
-def test_crowding_levels_equal_the_evaluation_of_their_images(tmp_path: Path) -> None:
+def test_crowding_levels_equal_the_evaluation_of_their_images(
+    tmp_path: Path, make_dataset: MakeDataset, noisy_predictions: MakePredictions
+) -> None:
     dataset = make_dataset(CROWDPOSE)
     for image, crowd_index in zip(dataset["images"], [0.0, 0.19, 0.2, 0.5, 0.79, 0.8, 1.0] * 2, strict=False):
         image["crowdIndex"] = crowd_index
@@ -188,7 +202,9 @@ def test_crowding_levels_equal_the_evaluation_of_their_images(tmp_path: Path) ->
         assert metrics[f"AP_{level}"] == pytest.approx(alone["AP"], abs=1e-12)
 
 
-def test_sigmas_and_area_are_the_skeletons(coco_file: Path) -> None:
+def test_sigmas_and_area_are_the_skeletons(
+    coco_file: Path, make_dataset: MakeDataset, noisy_predictions: MakePredictions
+) -> None:
     predictions = noisy_predictions(make_dataset(COCO_SKELETON))
     strict = dataclasses.replace(COCO_SKELETON, sigmas=tuple(sigma / 3 for sigma in COCO_SKELETON.sigmas))
     by_box = dataclasses.replace(COCO_SKELETON, area="box")
@@ -198,7 +214,9 @@ def test_sigmas_and_area_are_the_skeletons(coco_file: Path) -> None:
     assert "AP_large" not in smaller
 
 
-def test_is_silent_and_leaves_its_arguments_alone(coco_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_is_silent_and_leaves_its_arguments_alone(
+    coco_file: Path, capsys: pytest.CaptureFixture[str], make_dataset: MakeDataset, noisy_predictions: MakePredictions
+) -> None:
     predictions = noisy_predictions(make_dataset(COCO_SKELETON))
     before = copy.deepcopy(predictions)
     first = evaluate_keypoints(coco_file, predictions)
@@ -208,7 +226,9 @@ def test_is_silent_and_leaves_its_arguments_alone(coco_file: Path, capsys: pytes
     assert (captured.out, captured.err) == ("", "")
 
 
-def test_a_changed_file_is_read_again(coco_file: Path) -> None:
+def test_a_changed_file_is_read_again(
+    coco_file: Path, make_dataset: MakeDataset, noisy_predictions: MakePredictions
+) -> None:
     dataset = make_dataset(COCO_SKELETON)
     predictions = noisy_predictions(dataset)
     before = evaluate_keypoints(coco_file, predictions)
@@ -223,7 +243,9 @@ def test_a_changed_file_is_read_again(coco_file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"image_id": 7}, "prediction 1 is of image 7"),
+        ({"image_id": 7}, "prediction 1 is of image 7, which .*coco.json does not have"),
+        ({"image_id": [100]}, r"prediction 1 is of image \[100\]; it must be an integer"),
+        ({"image_id": None}, "prediction 1 is of image None; it must be an integer"),
         ({"keypoints": [1.0] * 42}, "prediction 1: 'keypoints' must be 51 finite numbers"),
         ({"keypoints": [math.nan] * 51}, "prediction 1: 'keypoints' must be 51 finite numbers"),
         ({"keypoints": "left"}, "prediction 1: 'keypoints' must be 51 finite numbers"),
@@ -237,7 +259,7 @@ def test_bad_predictions_are_named(coco_file: Path, change: Json, named: str) ->
         evaluate_keypoints(coco_file, [good, good | change])
 
 
-def test_bad_files_and_choices_are_named(coco_file: Path, tmp_path: Path) -> None:
+def test_bad_files_and_choices_are_named(coco_file: Path, tmp_path: Path, make_dataset: MakeDataset) -> None:
     with pytest.raises(InputError, match=r"absent\.json"):
         evaluate_keypoints(tmp_path / "absent.json", [])
     with pytest.raises(InputError, match="unknown skeleton 'hands'"):

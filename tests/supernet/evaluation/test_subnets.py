@@ -5,21 +5,24 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from supernet.bn_recalibration import recalibrate_batch_norm
+from supernet.checkpoints import weights_digest
 from supernet.data.coco import KeypointDataset
 from supernet.data.loading import SampleRequest, TrainingImages, collate
 from supernet.data.skeletons import CROWDPOSE
 from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError
-from supernet.evaluation import subnets
-from supernet.evaluation.inference import EvaluationResult, InferenceSettings
-from supernet.evaluation.subnets import Calibration, SubnetEvaluator
+from supernet.evaluation import evaluate_keypoints, subnets
+from supernet.evaluation.inference import InferenceSettings
+from supernet.evaluation.keypoint_ap import official_metrics
+from supernet.evaluation.subnets import Calibration, NetworkEvaluator, SubnetEvaluator
 from supernet.extract import extract_subnet
 from supernet.files import read_json
 
@@ -166,16 +169,16 @@ def test_a_subnet_is_measured_at_its_resolution_by_the_evaluator_s_settings(
 ) -> None:
     calls: list[dict[str, Any]] = []
 
-    def record(model: object, dataset: object, **arguments: Any) -> EvaluationResult:
+    def record(model: object, dataset: object, **arguments: Any) -> SimpleNamespace:
         calls.append({"dataset": dataset, **arguments})
-        return EvaluationResult({"AP": 0.25}, 4, (), 0.0, 0.0)
+        return SimpleNamespace(metrics={"AP": 0.25})
 
     monkeypatch.setattr(subnets, "evaluate_model", record)
     evaluator = make_evaluator(batch_size=3)
     assert evaluator.measure(evaluator.space.smallest().with_image_size(128)) == 0.25
     device = torch.device("cpu")
     expected = {"dataset": val, "image_size": 128, "settings": SETTINGS, "batch_size": 3, "device": device}
-    assert calls == [expected]
+    assert calls == [{**expected, "engine": "pycocotools"}]
 
 
 def test_equal_measurements_have_one_identity(
@@ -228,3 +231,27 @@ def test_whatever_changes_an_accuracy_changes_the_identity(
     ]
     identities = {json.dumps(evaluator.identity) for evaluator in evaluators}
     assert len(identities) == len(evaluators)
+
+
+def test_a_network_of_its_own_is_measured_as_the_subnet_it_was(
+    make_evaluator: MakeEvaluator, val: KeypointDataset
+) -> None:
+    evaluator = make_evaluator()
+    network = evaluator.prepare(evaluator.space.smallest())
+    alone = NetworkEvaluator(val, settings=SETTINGS, batch_size=4)
+    assert alone.evaluate_prepared(network).metrics == evaluator.evaluate_prepared(network).metrics
+    identity = alone.identity_of(network)
+    assert identity["weights"] == weights_digest(network) != evaluator.identity["weights"]
+    shared = {"split", "images", "num_images", "inference", "device"}
+    assert {key: identity[key] for key in shared} == {key: evaluator.identity[key] for key in shared}
+    assert set(identity) == {"weights", *shared}
+
+
+def test_a_result_holds_the_people_beside_those_annotated(make_evaluator: MakeEvaluator, val: KeypointDataset) -> None:
+    evaluator = make_evaluator()
+    result = evaluator.evaluate(evaluator.space.smallest())
+    again = evaluate_keypoints(val.annotations_path, list(result.predictions.results), CROWDPOSE)
+    assert result.metrics == pytest.approx(again, abs=1e-12)
+    assert official_metrics(result.comparison) == result.metrics
+    assert (result.num_images, result.skipped) == (4, ())
+    assert min(result.network_seconds, result.decode_seconds) > 0

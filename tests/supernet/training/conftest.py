@@ -15,8 +15,8 @@ from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.space import SearchSpace
 from supernet.training.objective import LossSettings
-from supernet.training.schedule import WarmupCosine
-from supernet.training.trainer import TrainingSettings
+from supernet.training.recipe import Phase, SupernetPlan, WarmupCosine
+from supernet.training.settings import TrainingSettings
 
 BatchOf = Callable[[int, int], Batch]
 
@@ -61,18 +61,27 @@ def make_supernet(small_space: SearchSpace) -> Callable[[], LitePoseSupernet]:
 
 
 @pytest.fixture
+def make_plan(small_space: SearchSpace) -> Callable[..., SupernetPlan]:
+    """Plans over ``small_space``; keywords change the plan, or else its only phase."""
+
+    def make(**changes: Any) -> SupernetPlan:
+        of_plan = {name: changes.pop(name) for name in ("space", "phases", "seed") if name in changes}
+        of_phase = {"name": "sandwich", "steps": 6, "learning_rate": WarmupCosine(peak=0.004)} | changes
+        return SupernetPlan(**{"space": small_space, "phases": (Phase(**of_phase),), "seed": 0} | of_plan)
+
+    return make
+
+
+@pytest.fixture
 def make_settings() -> Callable[..., TrainingSettings]:
     def make(**changes: Any) -> TrainingSettings:
-        recipe: dict[str, Any] = {
-            "steps": 6,
+        settings: dict[str, Any] = {
             "batch_size": 2,
             "loss": LossSettings(sigmas=(1.5, 2.5), foreground_weight=5.0, tag_weight=0.002, guide_weight=0.02),
             "log_every": 1,
             "checkpoint_every": 100,
         }
-        recipe |= changes
-        recipe.setdefault("learning_rate", WarmupCosine(peak=0.004, steps=recipe["steps"]))
-        return TrainingSettings(**recipe)
+        return TrainingSettings(**settings | changes)
 
     return make
 

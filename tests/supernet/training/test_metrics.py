@@ -1,6 +1,10 @@
+"""A log that a kill cannot spoil, as JSON lines and for TensorBoard."""
+
 import json
+import math
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from supernet.training.metrics import MetricsLog
@@ -37,3 +41,18 @@ def test_tensorboard_shows_the_same(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(s, s / 4) for s in range(4)]
+
+
+def test_a_value_that_is_not_finite_is_null(tmp_path: Path) -> None:
+    """Plain JSON has no NaN."""
+    with MetricsLog(tmp_path, first_step=0) as log:
+        log.write(0, {"loss": math.nan, "norm": math.inf, "rate": 0.5})
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"step": 0, "loss": None, "norm": None, "rate": 0.5}
+
+
+def test_a_rank_without_a_folder_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with MetricsLog(None, first_step=3) as log:
+        log.write(3, {"loss": 1.0})
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,51 @@
+"""Measure what each dimension of a trained supernet is worth: AP and latency as it alone varies."""
+
+import logging
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from latency_tables import LatencyTable
+from scripts.builders import build_subnet_evaluator, find_arch
+from scripts.cli import script, start_run
+from scripts.search_builders import open_accuracy_cache
+from search.evaluators import SupernetEvaluator
+from search.fidelity_plots import plot_sensitivity
+from search.sensitivity import format_sensitivity, measure_sensitivity, sensitivity_archs
+from supernet.arch import Arch
+from supernet.errors import InputError, require
+from supernet.files import replacing, write_json
+
+logger = logging.getLogger(__name__)
+
+
+@script("measure_sensitivity")
+def main(cfg: DictConfig) -> None:
+    """Measure the variations that the cache lacks; write ``sensitivity.csv`` and ``sensitivity.png``."""
+    devices = OmegaConf.to_container(cfg.devices)
+    require(isinstance(devices, list) and bool(devices), "devices", devices, "a list of latency tables")
+    assert isinstance(devices, list)
+    tables = {str(device): LatencyTable.load(str(device)) for device in devices}
+    subnets = build_subnet_evaluator(cfg, cfg.split)
+    base = find_arch(subnets.space, cfg.base)
+    if not subnets.space.contains(base):
+        raise InputError(f"base {cfg.base} is not in the space {subnets.space.name!r}")
+    folder = start_run(cfg)
+    evaluator = SupernetEvaluator(subnets.measure, identity=subnets.identity, cache=open_accuracy_cache(cfg))
+
+    def measure(arch: Arch) -> float:
+        return evaluator.evaluate([arch])[0].ap
+
+    variations = sensitivity_archs(subnets.space, base)
+    with tqdm(total=len({variation.arch for variation in variations}), unit="subnet", disable=None) as bar:
+        frame = measure_sensitivity(variations, measure, tables, subnets.num_keypoints, on_progress=bar.update)
+    with replacing(folder / "sensitivity.csv") as temporary:
+        frame.to_csv(temporary, index=False)
+    write_json(folder / "measured_on.json", {"base": base.to_dict(), **subnets.identity})
+    plot_sensitivity(folder / "sensitivity.png", frame)
+    logger.info("%s", format_sensitivity(frame))
+    logger.info("%s, sensitivity.csv", folder / "sensitivity.png")
+
+
+if __name__ == "__main__":
+    main()

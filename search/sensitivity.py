@@ -1,0 +1,226 @@
+"""Sensitivity: AP and costs as each dimension alone goes from smallest to largest."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from latency_tables.table import LatencyTable
+from supernet.arch import Arch, BlockArch, StageArch
+from supernet.complexity import measure_complexity
+from supernet.errors import InputError
+from supernet.published import KERNEL_ABLATION_AP
+from supernet.space import SearchSpace
+
+MIXED = "mixed"
+"""Value of the base architecture in a dimension where its blocks differ."""
+
+Progress = Callable[[int], object]
+"""Called with the number of architectures measured since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """The base architecture with one dimension changed.
+
+    Attributes:
+        dimension: ``resolution``, ``kernel``, ``expansion`` (of all blocks), ``stem width``, ``depth of stage 1`` to 4,
+            ``width of stage 1`` to 4, or ``deconv width 1`` to 3.
+        value: The dimension's value; ``mixed`` for a base whose blocks differ in it.
+        arch: The architecture.
+        is_base: Whether it is the base itself.
+    """
+
+    dimension: str
+    value: int | str
+    arch: Arch
+    is_base: bool
+
+
+def sensitivity_archs(space: SearchSpace, base: Arch) -> list[Variation]:
+    """Vary each dimension alone over all its choices, the others staying at the base architecture.
+
+    A stage that gets deeper than the base's repeats its last block; one that gets shallower drops its last blocks. A
+    kernel or expansion goes to all blocks; where stages have different choices, to those of the stages that offer it.
+    A dimension without a choice is left out.
+
+    Args:
+        space: The search space.
+        base: An architecture of it, such as ``space.largest()``.
+
+    Returns:
+        The variations of one dimension after another, values ascending, the base once in each dimension.
+
+    Raises:
+        InputError: If the base is not in the space, or the only one in it.
+
+    Example:
+        >>> space = SearchSpace.preset("tiny")
+        >>> [v.value for v in sensitivity_archs(space, space.largest()) if v.dimension == "kernel"]
+        [3, 5, 7]
+    """
+    if not space.contains(base):
+        raise InputError(f"architecture {base.digest} is not in space {space.name!r}")
+    variations = []
+    for dimension, base_value, choices in _dimensions(space, base):
+        values = {arch: value for value, arch in choices.items() if arch != base} | {base: base_value}
+        if len(values) > 1:
+            found = [Variation(dimension, value, arch, arch == base) for arch, value in values.items()]
+            variations += sorted(found, key=lambda v: (isinstance(v.value, str), v.value))
+    if not variations:
+        raise InputError(f"space {space.name!r} has one architecture; nothing in it can vary")
+    return variations
+
+
+def measure_sensitivity(
+    variations: Sequence[Variation],
+    measure: Callable[[Arch], float],
+    tables: Mapping[str, LatencyTable],
+    num_keypoints: int = 14,
+    *,
+    on_progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Measure every distinct architecture once.
+
+    Args:
+        variations: From ``sensitivity_archs``.
+        measure: AP in [0, 1] of one architecture.
+        tables: Latency tables by the name of the device.
+        num_keypoints: K of the networks.
+        on_progress: Called after each measurement.
+
+    Returns:
+        One row a variation: ``dimension``, ``value``, ``is_base``, ``ap``, ``macs``, ``params``,
+        ``latency_ms/<device>`` and ``latency_provenance/<device>`` for every table, ``arch_digest``.
+
+    Raises:
+        InputError: If a table lacks an operator, which shows before anything is measured.
+    """
+    costs = {v.arch: _costs(v.arch, tables, num_keypoints) for v in variations}
+    aps = {}
+    for arch in costs:
+        aps[arch] = measure(arch)
+        if on_progress is not None:
+            on_progress(1)
+    return pd.DataFrame(
+        {
+            "dimension": v.dimension,
+            "value": v.value,
+            "is_base": v.is_base,
+            "ap": aps[v.arch],
+            **costs[v.arch],
+            "arch_digest": v.arch.digest,
+        }
+        for v in variations
+    )
+
+
+def format_sensitivity(frame: pd.DataFrame) -> str:
+    """Return the table for a terminal, the published kernel ablation beside the kernel rows.
+
+    Args:
+        frame: From ``measure_sensitivity``.
+    """
+    devices = sensitivity_devices(frame)
+    base = frame[frame["is_base"]].iloc[0]
+    heads = "".join(f"  {f'ms {device}':>20}" for device in devices)
+    lines = [f"{'dimension':<17}  {'value':>6}  {'AP':>5}  {'change':>6}  {'MMACs':>8}  {'params':>10}{heads}"]
+    for dimension, rows in frame.groupby("dimension", sort=False):
+        for row in rows.to_dict("records"):
+            marks = ["~" if row[f"latency_provenance/{device}"] != "measured" else "" for device in devices]
+            latencies = "".join(
+                f"  {mark + format(row[f'latency_ms/{device}'], '.4g'):>20}"
+                for mark, device in zip(marks, devices, strict=True)
+            )
+            value = f"{row['value']}{'*' if row['is_base'] else ' '}"
+            lines.append(
+                f"{dimension:<17}  {value:>6}  {100 * row['ap']:>5.1f}  {100 * (row['ap'] - base['ap']):>+6.1f}  "
+                f"{row['macs'] / 1e6:>8.1f}  {row['params']:>10,}{latencies}"
+            )
+        if dimension == "kernel":
+            lines += _published_lines(rows.loc[rows["is_base"], "value"].iloc[0])
+    legend = [
+        "* the base architecture: in every other row the named dimension alone is changed. One supernet, its weights",
+        "shared, BN recalibrated for each row; AP in points on this run's evaluation data.",
+    ]
+    if any((frame[f"latency_provenance/{device}"] != "measured").any() for device in devices):
+        legend.append("~ estimated, not measured.")
+    if "kernel" in set(frame["dimension"]):
+        legend.append(
+            "published: LitePose paper, CrowdPose, each kernel's network trained separately: compare the trend, not"
+        )
+        legend.append("the level.")
+    return "\n".join([*lines, "", *legend])
+
+
+def sensitivity_devices(frame: pd.DataFrame) -> list[str]:
+    """Return the devices whose latencies a frame holds, in order."""
+    prefix = "latency_ms/"
+    return [name.removeprefix(prefix) for name in frame.columns if name.startswith(prefix)]
+
+
+def published_kernel_changes(kernel: int | str) -> dict[int, float]:
+    """Return the published AP of every kernel minus that of ``kernel``; nothing if that was not published."""
+    reference = next((ap for published, ap in KERNEL_ABLATION_AP.items() if published == kernel), None)
+    return {} if reference is None else {k: ap - reference for k, ap in KERNEL_ABLATION_AP.items()}
+
+
+def _published_lines(base_kernel: int | str) -> list[str]:
+    changes = published_kernel_changes(base_kernel)
+    return [
+        f"{'  published':<17}  {f'{k} ':>6}  {100 * ap:>5.1f}" + (f"  {100 * changes[k]:>+6.1f}" if changes else "")
+        for k, ap in KERNEL_ABLATION_AP.items()
+    ]
+
+
+def _costs(arch: Arch, tables: Mapping[str, LatencyTable], num_keypoints: int) -> dict[str, float | str]:
+    complexity = measure_complexity(arch, num_keypoints)
+    costs: dict[str, float | str] = {"macs": complexity.macs, "params": complexity.params}
+    for device, table in tables.items():
+        estimate = table.estimate(arch, num_keypoints)
+        costs |= {f"latency_ms/{device}": estimate.ms, f"latency_provenance/{device}": estimate.provenance}
+    return costs
+
+
+Dimension = tuple[str, int | str, dict[int, Arch]]
+"""Name, the base's value, and the architecture of every choice."""
+
+
+def _dimensions(space: SearchSpace, base: Arch) -> Iterator[Dimension]:
+    yield "resolution", base.image_size, {r: replace(base, image_size=r) for r in space.image_sizes}
+    yield "kernel", *_block_dimension(space, base, "kernel", "kernels")
+    yield "expansion", *_block_dimension(space, base, "expansion", "expansions")
+    yield "stem width", base.stem_channels, {c: replace(base, stem_channels=c) for c in space.stem_channels}
+    for s, (stage, choices) in enumerate(zip(base.stages, space.stages, strict=True)):
+        deep = {d: _with_stage(base, s, replace(stage, blocks=_resized(stage.blocks, d))) for d in choices.depths}
+        yield f"depth of stage {s + 1}", len(stage.blocks), deep
+    for s, (stage, choices) in enumerate(zip(base.stages, space.stages, strict=True)):
+        wide = {c: _with_stage(base, s, replace(stage, channels=c)) for c in choices.channels}
+        yield f"width of stage {s + 1}", stage.channels, wide
+    for i, (width, widths) in enumerate(zip(base.deconv_channels, space.deconv_channels, strict=True)):
+        others = base.deconv_channels[:i], base.deconv_channels[i + 1 :]
+        archs = {d: replace(base, deconv_channels=(*others[0], d, *others[1])) for d in widths}
+        yield f"deconv width {i + 1}", width, archs
+
+
+def _block_dimension(space: SearchSpace, base: Arch, field: str, choices: str) -> tuple[int | str, dict[int, Arch]]:
+    """Vary a field of all blocks."""
+    found = {getattr(block, field) for stage in base.stages for block in stage.blocks}
+    archs = {}
+    for value in sorted({value for stage in space.stages for value in getattr(stage, choices)}):
+        stages = tuple(
+            replace(stage, blocks=tuple(replace(block, **{field: value}) for block in stage.blocks))
+            if value in getattr(choice, choices)
+            else stage
+            for stage, choice in zip(base.stages, space.stages, strict=True)
+        )
+        archs[value] = replace(base, stages=stages)
+    return found.pop() if len(found) == 1 else MIXED, archs
+
+
+def _with_stage(base: Arch, s: int, stage: StageArch) -> Arch:
+    return replace(base, stages=(*base.stages[:s], stage, *base.stages[s + 1 :]))
+
+
+def _resized(blocks: tuple[BlockArch, ...], depth: int) -> tuple[BlockArch, ...]:
+    return (blocks + blocks[-1:] * depth)[:depth]

@@ -1,0 +1,168 @@
+"""What an augmented image looks like: colours changed, parts covered. Pixels stay where they are.
+
+Legend: H/W image. Images are RGB bytes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from supernet.data.normalisation import IMAGE_MEAN
+from supernet.errors import require
+
+Image = npt.NDArray[np.uint8]
+
+NOISE_CELLS = 32
+"""Random colours along a side of a noisy rectangle, at every resolution: a teacher sees the same rectangle."""
+
+# W3C, Filter Effects Module Level 1, section 9.6 (feColorMatrix): luma, and the sine's part of hueRotate.
+_LUMA = np.array([0.213, 0.715, 0.072])
+_HUE_SINE = np.array([[-0.213, -0.715, 0.928], [0.143, 0.140, -0.283], [-0.787, 0.715, 0.072]])
+
+
+@dataclass(frozen=True, slots=True)
+class ColourChange:
+    """One change of colours.
+
+    Attributes:
+        brightness: Factor of every value.
+        contrast: Factor of the distance from the image's mean luma.
+        saturation: Factor of the distance from the pixel's own luma.
+        hue_degrees: Turn of the colours about the grey axis.
+    """
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue_degrees: float
+
+    def apply(self, image: Image) -> Image:
+        """Return the image, shape (H, W, 3), changed; values are rounded and clipped once, after all four."""
+        return cv2.transform(image, self.matrix(float(_LUMA @ cv2.mean(image)[:3]))).astype(np.uint8, copy=False)
+
+    def matrix(self, mean_luma: float) -> npt.NDArray[np.float64]:
+        """Return the affine map of RGB, shape (3, 4), for an image of this mean luma in [0, 255]."""
+        angle = math.radians(self.hue_degrees)
+        grey = np.broadcast_to(_LUMA, (3, 3))
+        chroma = math.cos(angle) * (np.eye(3) - grey) + math.sin(angle) * _HUE_SINE
+        linear = self.contrast * self.brightness * (grey + self.saturation * chroma)
+        return np.column_stack([linear, np.full(3, (1 - self.contrast) * self.brightness * mean_luma)])
+
+
+@dataclass(frozen=True, slots=True)
+class ColourJitter:
+    """Random change of colours, each part drawn uniformly; 0 leaves a part as it is.
+
+    Attributes:
+        brightness: Largest distance of the factor from 1; so are contrast and saturation.
+        contrast: About the image's mean luma.
+        saturation: About each pixel's luma.
+        hue_degrees: Largest turn of the hue either way.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue_degrees: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
+        require(0 <= self.hue_degrees <= 180, "hue_degrees", self.hue_degrees, "from 0 to 180")
+
+    def draw(self, rng: np.random.Generator) -> ColourChange | None:
+        """Draw a change; None if every part is 0."""
+        if self == _NO_JITTER:
+            return None
+        return ColourChange(
+            brightness=1 + rng.uniform(-self.brightness, self.brightness),
+            contrast=1 + rng.uniform(-self.contrast, self.contrast),
+            saturation=1 + rng.uniform(-self.saturation, self.saturation),
+            hue_degrees=rng.uniform(-self.hue_degrees, self.hue_degrees),
+        )
+
+
+_NO_JITTER = ColourJitter()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cover:
+    """A rectangle that hides what is there.
+
+    Attributes:
+        corner: Left and top, as fractions of the image's width and height.
+        size: Width and height, likewise.
+        colours: What it shows, shape (rows, columns, 3), stretched over it.
+    """
+
+    corner: tuple[float, float]
+    size: tuple[float, float]
+    colours: Image
+
+    def paint(self, image: Image) -> None:
+        """Cover a part of the image, shape (H, W, 3), in place."""
+        height, width = image.shape[:2]
+        left, top = round(self.corner[0] * width), round(self.corner[1] * height)
+        right = min(width, max(left + 1, round((self.corner[0] + self.size[0]) * width)))
+        bottom = min(height, max(top + 1, round((self.corner[1] + self.size[1]) * height)))
+        if right > left and bottom > top:
+            stretched = cv2.resize(self.colours, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+            image[top:bottom, left:right] = stretched
+
+
+@dataclass(frozen=True, slots=True)
+class RandomErasing:
+    """Random rectangles over the input. Joints under them keep their labels: they are to be inferred from the rest.
+
+    Source: Zhong et al., Random Erasing Data Augmentation (arXiv:1708.04896).
+
+    Attributes:
+        probability: That an image has any.
+        count: How many it has then.
+        area: Least and largest area of one, over the input's; drawn uniformly.
+        aspect: Least and largest width over height; drawn uniformly on a logarithmic scale. Sides end at the input's.
+        fill: ``noise``: ``NOISE_CELLS`` x ``NOISE_CELLS`` random colours; ``mean``: ImageNet's mean, 0 to the network.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    probability: float = 0.0
+    count: int = 1
+    area: tuple[float, float] = (0.02, 0.2)
+    aspect: tuple[float, float] = (0.33, 3.0)
+    fill: Literal["noise", "mean"] = "noise"
+
+    def __post_init__(self) -> None:
+        require(0 <= self.probability <= 1, "probability", self.probability, "from 0 to 1")
+        require(self.count >= 1, "count", self.count, "at least 1")
+        require(0 < self.area[0] <= self.area[1] <= 1, "area", self.area, "above 0, ascending and at most 1")
+        ascending = 0 < self.aspect[0] <= self.aspect[1] < math.inf
+        require(ascending, "aspect", self.aspect, "above 0, finite and ascending")
+        require(self.fill in ("noise", "mean"), "fill", self.fill, "noise or mean")
+
+    def draw(self, rng: np.random.Generator) -> tuple[Cover, ...]:
+        """Draw the rectangles of one image."""
+        if rng.random() >= self.probability:
+            return ()
+        return tuple(self._draw_one(rng) for _ in range(self.count))
+
+    def _draw_one(self, rng: np.random.Generator) -> Cover:
+        area = rng.uniform(*self.area)
+        aspect = math.exp(rng.uniform(math.log(self.aspect[0]), math.log(self.aspect[1])))
+        size = min(1.0, math.sqrt(area * aspect)), min(1.0, math.sqrt(area / aspect))
+        corner = rng.uniform(0, 1 - size[0]), rng.uniform(0, 1 - size[1])
+        return Cover(corner, size, self._colours(rng))
+
+    def _colours(self, rng: np.random.Generator) -> Image:
+        if self.fill == "noise":
+            return rng.integers(0, 256, (NOISE_CELLS, NOISE_CELLS, 3), np.uint8)
+        mean: Image = np.rint(255 * np.array([[IMAGE_MEAN]])).astype(np.uint8)
+        return mean

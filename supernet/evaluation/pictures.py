@@ -1,0 +1,96 @@
+"""Pictures as people keep them: files and folders, any depth and orientation, read one at a time.
+
+Unlike a dataset's images, pictures are turned as their EXIF orientation says: whoever looks at the result expects that.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from supernet.data.image_files import BadImageError, read_bytes, read_header
+from supernet.errors import InputError
+
+Image = npt.NDArray[np.uint8]
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+MAX_ASPECT = 8
+"""The input's short side is fixed, so a longer strip would make an input without end."""
+
+MOST_MEGAPIXELS = 130
+"""With ``MAX_ASPECT``, keeps sides below the 32,768 pixels that OpenCV can warp."""
+
+
+def find_pictures(source: Path) -> Iterator[Path]:
+    """Yield the pictures of a folder, those of its subfolders too, by name; or the one file.
+
+    Files and folders whose names begin with a dot are left out, and links to folders are not followed.
+
+    Raises:
+        InputError: If the source is missing, or a file that is no picture.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    if source.is_file():
+        if not is_picture(source):
+            raise InputError(f"{source}: is no picture; pictures end in {', '.join(PICTURE_SUFFIXES)}")
+        yield source
+        return
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if is_picture(Path(name)):
+                yield Path(folder, name)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file's name is that of a picture."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
+def read_picture(path: Path, *, max_megapixels: float = 100.0) -> Image:
+    """Return a picture as RGB, shape (H, W, 3), the way up that its EXIF orientation says.
+
+    Grey becomes RGB, 16 bits become 8, transparency is dropped. A JPEG or PNG that is too large is refused by its
+    header, before it takes memory.
+
+    Args:
+        path: The file.
+        max_megapixels: Largest picture, at most ``MOST_MEGAPIXELS``.
+
+    Raises:
+        BadImageError: If the file is missing, does not decode, is too large, or is longer than ``MAX_ASPECT`` widths.
+    """
+    encoded = read_bytes(path)
+    header = read_header(encoded)
+    if header is not None:
+        require_picture_size(path, header.width, header.height, max_megapixels)
+    image = _decode(encoded)
+    if image is None:
+        raise BadImageError(f"{path}: does not decode as an image")
+    require_picture_size(path, image.shape[1], image.shape[0], max_megapixels)
+    return image
+
+
+def require_picture_size(path: Path, width: int, height: int, max_megapixels: float) -> None:
+    """Refuse a picture that is too large or too long; both numbers are in ``read_picture``.
+
+    Raises:
+        BadImageError: If it is.
+    """
+    if width * height > max_megapixels * 1e6:
+        raise BadImageError(f"{path}: is {width}x{height}; at most {max_megapixels:g} megapixels are accepted")
+    if max(width, height) > MAX_ASPECT * max(1, min(width, height)):
+        raise BadImageError(f"{path}: is {width}x{height}; a side may be at most {MAX_ASPECT} times the other")
+
+
+def _decode(encoded: bytes) -> Image | None:
+    try:
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB) if encoded else None
+    except cv2.error:  # a header with more pixels than OpenCV takes
+        return None
+    return None if image is None else image.astype(np.uint8, copy=False)

@@ -1,0 +1,160 @@
+"""Predicted people of many images: compact in memory, in COCO's results format on disk.
+
+Legend: N people, K keypoints. Points are in the image frame, in pixels.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from supernet.errors import InputError
+from supernet.files import read_json, replacing
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
+Result = dict[str, Any]
+"""A person in COCO result form: image_id, category_id, keypoints (3K numbers: x, y, score), score."""
+
+CATEGORY_ID = 1
+"""Person, in COCO and CrowdPose."""
+
+DECIMALS = 3
+"""Of coordinates and keypoint scores in a file: a thousandth of a pixel changes no printed digit of an AP."""
+
+SCORE_DECIMALS = 6
+"""Of a person's score, whose order AP depends on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeopleResults(Sequence[Result]):
+    """People as arrays, 12 bytes a keypoint in single precision; as a sequence, in COCO result form.
+
+    Attributes:
+        image_ids: The image of each, shape (N,).
+        keypoints: x, y in image pixels and score, shape (N, K, 3).
+        scores: Score of each, shape (N,).
+    """
+
+    image_ids: IntArray
+    keypoints: FloatArray
+    scores: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> "PeopleResults": ...
+    def __getitem__(self, index: int | slice) -> "Result | PeopleResults":
+        image_ids, keypoints, scores = self.image_ids[index], self.keypoints[index], self.scores[index]
+        if isinstance(index, slice):
+            return PeopleResults(image_ids, keypoints, scores)
+        return {
+            "image_id": int(image_ids),
+            "category_id": CATEGORY_ID,
+            "keypoints": keypoints.ravel().tolist(),
+            "score": float(scores),
+        }
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return self.image_ids.nbytes + self.keypoints.nbytes + self.scores.nbytes
+
+
+def as_people_results(predictions: Sequence[Mapping[str, Any]], num_keypoints: int) -> PeopleResults:
+    """Return predictions as arrays, checked.
+
+    Args:
+        predictions: ``PeopleResults``, or people in COCO result form; a category id is not looked at.
+        num_keypoints: K.
+
+    Raises:
+        InputError: If one has no image id, other than 3K finite numbers or no finite score; the message counts from 0.
+    """
+    if not isinstance(predictions, PeopleResults):
+        return _gathered(predictions, num_keypoints)
+    if predictions.keypoints.shape[1:] != (num_keypoints, 3):
+        found = predictions.keypoints.shape[1]
+        raise InputError(f"the predictions have {found} keypoints; the annotations have {num_keypoints}")
+    finite = np.isfinite(predictions.keypoints).all(axis=(1, 2)) & np.isfinite(predictions.scores)
+    if not finite.all():
+        raise InputError(f"prediction {finite.argmin()}: keypoints and score must be finite numbers")
+    return predictions
+
+
+def _gathered(predictions: Sequence[Mapping[str, Any]], num_keypoints: int) -> PeopleResults:
+    image_ids = np.empty(len(predictions), np.int64)
+    keypoints = np.empty((len(predictions), 3 * num_keypoints))
+    scores = np.empty((len(predictions), 1))
+    for row, person in enumerate(predictions):
+        where = f"prediction {row}"
+        image_id = person.get("image_id") if isinstance(person, Mapping) else None
+        if not isinstance(image_id, int | np.integer) or isinstance(image_id, bool):
+            raise InputError(f"{where} is of image {image_id!r}; it must be an integer")
+        image_ids[row] = image_id
+        keypoints[row] = _finite(f"{where}: 'keypoints'", person.get("keypoints"), 3 * num_keypoints)
+        scores[row] = _finite(f"{where}: 'score'", [person.get("score")], 1)
+    return PeopleResults(image_ids, keypoints.reshape(-1, num_keypoints, 3), scores[:, 0])
+
+
+def _finite(where: str, value: object, count: int) -> FloatArray:
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        numbers = np.full(0, np.nan)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise InputError(f"{where} must be {count} finite number{'s' if count > 1 else ''}")
+    return numbers
+
+
+def write_results(path: Path | str, predictions: Sequence[Mapping[str, Any]]) -> None:
+    """Write people as a COCO keypoint results file, which the evaluation servers and ``evaluate_keypoints`` take.
+
+    Source: the results format of cocodataset.org. Coordinates and keypoint scores are rounded to 3 decimals, people's
+    scores to 6.
+
+    Args:
+        path: The file, replaced at once.
+        predictions: People in COCO result form; one after the other, so that memory does not grow with them.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        separator = "["
+        for person in predictions:
+            file.write(f"{separator}\n{json.dumps(_rounded(person))}")
+            separator = ","
+        file.write("[]\n" if separator == "[" else "\n]\n")
+
+
+def _rounded(person: Mapping[str, Any]) -> Result:
+    return {
+        "image_id": person["image_id"],
+        "category_id": CATEGORY_ID,
+        "keypoints": [round(number, DECIMALS) for number in person["keypoints"]],
+        "score": round(person["score"], SCORE_DECIMALS),
+    }
+
+
+def read_results(path: Path | str) -> list[Result]:
+    """Read a COCO keypoint results file; ``evaluate_keypoints`` checks what is in it.
+
+    Raises:
+        InputError: If the file is missing or is not a JSON list.
+    """
+    people = read_json(path)
+    if not isinstance(people, list):
+        raise InputError(f"{path}: is not a list of people")
+    return people

@@ -1,0 +1,187 @@
+"""One training step: subnets on one batch, and the updates of the shared weights."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from supernet.arch import Arch
+from supernet.data.loading import Batch
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.litepose import Heads, LitePose
+from supernet.training.distributed import Process, average_gradients
+from supernet.training.objective import Targets, make_targets, pose_loss
+from supernet.training.recipe import StepPlan
+from supernet.training.settings import Precision, TrainingSettings
+from supernet.training.teacher import Teacher
+
+PoseNetwork = LitePoseSupernet | LitePose
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step did, as one rank saw it.
+
+    Attributes:
+        losses: Total loss of each subnet that was run, by name.
+        parts: The parts of the first subnet's loss, by name.
+        skipped: The subnet at which an update was left out because loss or gradient was not finite, or None.
+    """
+
+    losses: dict[str, float]
+    parts: dict[str, float]
+    skipped: str | None
+
+
+class WeightUpdate:
+    """One optimiser step from the gradients that backward passes have left: averaged over ranks, clipped, checked.
+
+    Args:
+        model: The network.
+        optimizer: Over its parameters.
+        clip_norm: Largest gradient norm.
+        scaler: Loss scaling; needed in float16, disabled otherwise.
+        process: This rank.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        clip_norm: float,
+        scaler: torch.amp.GradScaler,
+        process: Process,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.clip_norm = clip_norm
+        self.scaler = scaler
+        self.process = process
+
+    def __call__(self) -> bool:
+        """Step and drop the gradients; return False, on every rank, if they were not finite and nothing was changed."""
+        average_gradients(self.model.parameters(), self.process)
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        finite = bool(torch.isfinite(norm))
+        if finite:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return finite
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part of a batch: images, targets, and the heatmaps to learn from beside them."""
+
+    batch: Batch
+    targets: Targets
+    soft: Heads | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One subnet's way through all parts: its detached heads, its mean loss, the mean parts of that."""
+
+    heads: list[Heads]
+    loss: Tensor
+    terms: dict[str, Tensor]
+
+
+def train_on_batch(
+    model: PoseNetwork,
+    batch: Batch,
+    plan: StepPlan,
+    update: WeightUpdate,
+    settings: TrainingSettings,
+    *,
+    teacher: Teacher | None = None,
+) -> StepResult:
+    """Train the plan's subnets on one batch.
+
+    With the teacher kind ``largest`` the first subnet learns from labels and the others from its heatmaps as well
+    (in-place distillation); with ``frozen`` and ``external`` all of them learn from ``teacher``.
+
+    Source: Yu and Huang, Universally Slimmable Networks (arXiv:1903.05134); Yu et al., BigNAS (arXiv:2003.11142).
+
+    Args:
+        model: In training mode.
+        batch: Images and keypoints at the step's resolution, on the model's device.
+        plan: The subnets, and the step's place in the training.
+        update: Steps the optimiser.
+        settings: Loss weights, accumulation, precision, and when to update.
+        teacher: Whose heatmaps are learned from, with ``frozen`` and ``external``.
+
+    Returns:
+        The losses. If a gradient is not finite the rest of the step is left out, and batch-norm statistics go back to
+        where the step found them; with ``per_subnet`` the updates of earlier subnets remain.
+    """
+    parts = [_prepare(part, settings, teacher) for part in batch.split(settings.accumulation)]
+    updates = len(plan.subnets) if settings.update == "per_subnet" else 1
+    share = updates / (len(plan.subnets) * len(parts))
+    statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    passes: dict[str, _Pass] = {}
+    skipped = None
+    for name, arch in plan.subnets.items():
+        passes[name] = _run(model, arch, parts, plan.progress, settings, update.scaler, share)
+        if plan.phase.teacher == "largest" and len(passes) == 1:
+            parts = [_Part(p.batch, p.targets, heads) for p, heads in zip(parts, passes[name].heads, strict=True)]
+        due = settings.update == "per_subnet" or len(passes) == len(plan.subnets)
+        if due and not update():
+            skipped = name
+            for buffer, before in statistics:
+                buffer.copy_(before)
+            break
+    terms = next(iter(passes.values())).terms
+    values = torch.stack([*(one.loss for one in passes.values()), *terms.values()]).tolist()
+    losses = dict(zip(passes, values, strict=False))
+    if skipped is not None:  # with one update a sandwich, the culprit may be an earlier subnet
+        skipped = next((name for name, loss in losses.items() if not math.isfinite(loss)), skipped)
+    return StepResult(losses, dict(zip(terms, values[len(passes) :], strict=True)), skipped)
+
+
+def _prepare(batch: Batch, settings: TrainingSettings, teacher: Teacher | None) -> _Part:
+    soft = None
+    if teacher is not None:
+        with _autocast(batch.images.device, settings.precision):
+            soft = teacher(batch)
+    return _Part(batch, make_targets(batch, settings.loss), soft)
+
+
+def _run(
+    model: PoseNetwork,
+    arch: Arch,
+    parts: Sequence[_Part],
+    progress: float,
+    settings: TrainingSettings,
+    scaler: torch.amp.GradScaler,
+    share: float,
+) -> _Pass:
+    """Run one subnet forward and backward; ``share`` scales each part's loss for the gradient."""
+    made: list[Heads] = []
+    losses: list[Tensor] = []
+    terms: list[dict[str, Tensor]] = []
+    for part in parts:
+        images = part.batch.images
+        with _autocast(images.device, settings.precision):
+            head0, head1 = model(images, arch) if isinstance(model, LitePoseSupernet) else model(images)
+        heads = head0.float(), head1.float()
+        loss, values = pose_loss(heads, part.targets, settings.loss, progress=progress, teacher=part.soft)
+        torch.autograd.backward(scaler.scale(share * loss))
+        made.append((heads[0].detach(), heads[1].detach()))
+        losses.append(loss.detach())
+        terms.append(values)
+    means = {name: torch.stack([values[name] for values in terms]).mean() for name in terms[0]}
+    return _Pass(made, torch.stack(losses).mean(), means)
+
+
+def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, precision))

@@ -1,0 +1,82 @@
+"""Accuracies in the middle of a training: a few subnets, batch norm recalibrated, each measured by one rank."""
+
+from collections.abc import Mapping
+
+import torch
+
+from supernet.arch import Arch
+from supernet.data.coco import KeypointDataset
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.evaluation import InferenceSettings, evaluate_model
+from supernet.evaluation.subnets import Calibration
+from supernet.extract import extract_subnet
+from supernet.litepose import LitePose
+from supernet.published import published_archs
+from supernet.space import SearchSpace
+from supernet.training.distributed import Process, gather_objects
+from supernet.training.step import PoseNetwork
+
+
+def validated_archs(space: SearchSpace) -> dict[str, Arch]:
+    """Return what is worth watching in a space: the smallest, the largest, and the published networks in it."""
+    published = {name: arch for name, arch in published_archs().items() if space.contains(arch)}
+    return {"smallest": space.smallest(), "largest": space.largest(), **published}
+
+
+class Validator:
+    """Measures the AP of subnets of a supernet, or of the one network there is.
+
+    Args:
+        archs: The subnets by name; for a static network it alone.
+        calibration: Where batch-norm statistics come from.
+        dataset: The images to measure on.
+        settings: How people are predicted.
+        batch_size: Images a forward pass.
+        process: This rank; the subnets are shared out among all.
+    """
+
+    def __init__(
+        self,
+        archs: Mapping[str, Arch],
+        calibration: Calibration,
+        dataset: KeypointDataset,
+        *,
+        settings: InferenceSettings,
+        batch_size: int,
+        process: Process,
+    ) -> None:
+        self.archs = dict(archs)
+        self.calibration = calibration
+        self.dataset = dataset
+        self.settings = settings
+        self.batch_size = batch_size
+        self.process = process
+
+    def __call__(self, model: PoseNetwork) -> dict[str, float]:
+        """Return AP in [0, 1] by name, the same on every rank."""
+        mine = list(self.archs.items())[self.process.rank :: self.process.world]
+        measured = {name: self._measure(model, arch) for name, arch in mine}
+        merged = {name: ap for part in gather_objects(measured, self.process) for name, ap in part.items()}
+        return {name: merged[name] for name in self.archs}
+
+    def _measure(self, model: PoseNetwork, arch: Arch) -> float:
+        network = self.calibration.apply(copy_of(model, arch))
+        result = evaluate_model(
+            network,
+            self.dataset,
+            image_size=arch.image_size,
+            settings=self.settings,
+            batch_size=self.batch_size,
+            device=self.process.device,
+        )
+        return result.metrics["AP"]
+
+
+def copy_of(model: PoseNetwork, arch: Arch) -> LitePose:
+    """Return a static network of a subnet's weights, or of the network's own, that shares nothing with it."""
+    if isinstance(model, LitePoseSupernet):
+        return extract_subnet(model, arch)
+    with torch.random.fork_rng(devices=[]):  # the initial weights are replaced: they cost the caller no random numbers
+        network = LitePose(arch, model.num_keypoints).to(next(model.parameters()).device)
+    network.load_state_dict(model.state_dict())
+    return network

@@ -1,0 +1,115 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supernet.data.skeletons import COCO, CROWDPOSE, SKELETONS, Skeleton, get_skeleton
+from supernet.errors import InputError
+
+OWN: dict[str, Any] = {
+    "name": "star",
+    "keypoints": ["crown", "left_hand", "right_hand", "left_foot", "right_foot"],
+    "limbs": [["crown", "left_hand"], ["crown", "right_hand"], [0, 3], [0, 4]],
+    "flip_pairs": [["left_hand", "right_hand"], [3, 4]],
+    "sigmas": [0.08, 0.06, 0.06, 0.09, 1],
+    "area": "box",
+}
+
+
+@pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE])
+def test_a_mirror_swaps_left_and_right_by_name(skeleton: Skeleton) -> None:
+    swapped = {"left": "right", "right": "left"}
+    for name, mirrored in zip(skeleton.keypoints, skeleton.flip_indices, strict=True):
+        side, _, part = name.partition("_")
+        assert skeleton.keypoints[mirrored] == (f"{swapped[side]}_{part}" if side in swapped else name)
+
+
+def test_the_known_skeletons() -> None:
+    assert (COCO.num_keypoints, CROWDPOSE.num_keypoints) == (17, 14)
+    assert {name: get_skeleton(name) for name in SKELETONS} == {"coco": COCO, "crowdpose": CROWDPOSE}
+    for name in ("cat", None, ["coco"]):
+        with pytest.raises(InputError, match=r"unknown skeleton .*; known: coco, crowdpose"):
+            get_skeleton(name)  # type: ignore[arg-type]
+
+
+def test_a_skeleton_of_one_s_own() -> None:
+    skeleton = Skeleton.from_dict(OWN)
+    assert skeleton.num_keypoints == 5
+    assert skeleton.limbs == ((0, 1), (0, 2), (0, 3), (0, 4))
+    assert skeleton.flip_indices == (0, 2, 1, 4, 3)
+    assert skeleton.sigmas == (0.08, 0.06, 0.06, 0.09, 1)
+    assert hash(skeleton) == hash(Skeleton.from_dict(OWN))
+
+
+@st.composite
+def skeletons(draw: st.DrawFn) -> Skeleton:
+    names = draw(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=8, unique=True))
+    order = draw(st.permutations(range(len(names))))
+    pairs = list(zip(order[::2], order[1::2], strict=False))
+    return Skeleton(
+        name=draw(st.text(min_size=1, max_size=5)),
+        keypoints=tuple(names),
+        limbs=tuple(draw(st.lists(st.sampled_from(pairs), max_size=4))) if pairs else (),
+        sigmas=tuple(draw(st.lists(st.floats(0.01, 1), min_size=len(names), max_size=len(names)))),
+        area=draw(st.sampled_from(["annotation", "box"])),
+        flip_pairs=tuple(pairs[: draw(st.integers(0, len(pairs)))]),
+    )
+
+
+@given(skeleton=skeletons())
+def test_plain_values_make_the_same_skeleton_again(skeleton: Skeleton) -> None:
+    again = Skeleton.from_dict(skeleton.to_dict())
+    assert again == skeleton
+    assert [again.flip_indices[index] for index in again.flip_indices] == list(range(again.num_keypoints))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"limb": []}, "a key is 'limb'; it must be one of name, keypoints, limbs"),
+        ({"sigmas": None}, "sigmas is None; it must be a list"),
+        ({"name": ""}, "name is ''"),
+        ({"keypoints": []}, r"keypoints is \[\]; it must be a list of different names"),
+        ({"keypoints": ["a", "a"]}, "a list of different names"),
+        ({"keypoints": [1, 2, 3, 4, 5]}, "a list of different names"),
+        ({"limbs": [["crown", "tail"]]}, "limbs: a keypoint is 'tail'; it must be one of crown, left_hand"),
+        ({"limbs": [[0, 5]]}, r"limbs: a pair is \[0, 5\]; it must be two different keypoints, .* from 0 to 4"),
+        ({"limbs": [[0, -1]]}, r"limbs: a pair is \[0, -1\]"),
+        ({"limbs": [[0, True]]}, r"limbs: a pair is \[0, True\]"),
+        ({"limbs": [[0]]}, r"limbs: a pair is \[0\]; it must be a list of two keypoints"),
+        ({"limbs": ["crown"]}, "limbs: a pair is 'crown'; it must be a list of two keypoints"),
+        ({"limbs": [[0, [1]]]}, r"limbs: a pair is \[0, \[1\]\]"),
+        ({"flip_pairs": [[1, 1]]}, r"flip_pairs: a pair is \[1, 1\]; it must be two different"),
+        ({"flip_pairs": [[1, 2], [2, 3]]}, "flip_pairs: 'right_hand' is in 2 pairs; a keypoint must be in one at most"),
+        ({"flip_pairs": [[1, 2], [2, 1]]}, "'left_hand' is in 2 pairs"),
+        ({"sigmas": [0.1] * 4}, r"sigmas is \[.*\]; it must be 5 numbers above 0"),
+        ({"sigmas": [0.1] * 4 + [0]}, "5 numbers above 0"),
+        ({"sigmas": [0.1] * 4 + [float("nan")]}, "5 numbers above 0"),
+        ({"sigmas": [0.1] * 4 + [True]}, "5 numbers above 0"),
+        ({"area": "bbox"}, "area is 'bbox'; it must be one of annotation, box"),
+        ({"area": []}, "area is "),
+    ],
+)
+def test_what_does_not_fit_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Skeleton.from_dict({**OWN, **changes})
+
+
+@pytest.mark.parametrize("key", list(OWN))
+def test_every_part_is_needed(key: str) -> None:
+    with pytest.raises(InputError, match=f"the key {key!r} is missing"):
+        Skeleton.from_dict({name: value for name, value in OWN.items() if name != key})
+    with pytest.raises(InputError, match="it must be a mapping"):
+        Skeleton.from_dict("coco")
+
+
+def test_skeletons_differ_by_the_names_of_their_keypoints() -> None:
+    own = Skeleton.from_dict(OWN)
+    assert own.difference(Skeleton.from_dict({**OWN, "name": "other", "sigmas": [0.1] * 5})) is None
+    assert own.difference(COCO) == "17 keypoints, not 5"
+    swapped = ["crown", "right_hand", "left_hand", "left_foot", "right_foot"]
+    assert (
+        own.difference(Skeleton.from_dict({**OWN, "keypoints": swapped}))
+        == "'right_hand' as keypoint 1, not 'left_hand'"
+    )

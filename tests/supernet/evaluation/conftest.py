@@ -1,0 +1,64 @@
+"""Random people of a skeleton, annotated and predicted, for whoever compares the two."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supernet.data.skeletons import Skeleton
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def make_dataset() -> Callable[..., Json]:
+    return _make_dataset
+
+
+@pytest.fixture(scope="session")
+def noisy_predictions() -> Callable[..., list[Json]]:
+    return _noisy_predictions
+
+
+def _make_dataset(skeleton: Skeleton, *, crowd_index: bool = True, seed: int = 0) -> Json:
+    """Twelve images of up to 30 people of every size, some crowds, some without keypoints."""
+    rng = np.random.default_rng(seed)
+    images, annotations = [], []
+    for image_id in range(100, 112):
+        images.append({"id": image_id, "file_name": f"{image_id}.jpg", "width": 640, "height": 480})
+        if crowd_index:
+            images[-1]["crowdIndex"] = float(rng.uniform())
+        for _ in range(int(rng.choice([0, 1, 3, 30], p=[0.1, 0.3, 0.5, 0.1]))):
+            width, height = rng.uniform(20, 300, 2)
+            left, top = rng.uniform(0, 300, 2)
+            points = rng.uniform((left, top), (left + width, top + height), (skeleton.num_keypoints, 2))
+            visibility = rng.choice([0, 1, 2], (skeleton.num_keypoints, 1)) * (rng.random() < 0.8)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "bbox": [left, top, width, height],
+                    "area": 0.6 * width * height,
+                    "iscrowd": int(rng.random() < 0.1),
+                    "keypoints": np.hstack([points * (visibility > 0), visibility]).flatten().tolist(),
+                    "num_keypoints": int(np.count_nonzero(visibility)),
+                }
+            )
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+
+
+def _noisy_predictions(dataset: Json, seed: int = 1, *, equal_scores: bool = True) -> list[Json]:
+    """Everyone with noise of their own, some missed, some twice, some who are not there, some of one score."""
+    rng = np.random.default_rng(seed)
+    predictions = []
+    for annotation in dataset["annotations"]:
+        for _ in range(int(rng.choice([0, 1, 1, 1, 2]))):
+            points = np.array(annotation["keypoints"]).reshape(-1, 3).copy()
+            points[:, :2] += rng.normal(0, rng.uniform(0, 0.1) * math.sqrt(annotation["area"]), points[:, :2].shape)
+            image_id = annotation["image_id"] if rng.random() < 0.9 else 105
+            predictions.append({"image_id": image_id, "category_id": 1, "keypoints": points.flatten().tolist()})
+            predictions[-1]["score"] = float(rng.choice([0.2, rng.uniform()] if equal_scores else [rng.uniform()]))
+    return predictions

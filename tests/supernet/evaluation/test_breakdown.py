@@ -1,0 +1,135 @@
+"""The parts of an AP: closed forms of hand-made people, and the official numbers of the same parts."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supernet.data.skeletons import SKELETONS, Skeleton
+from supernet.evaluation import compare_people, evaluate_keypoints, keypoint_breakdown
+from supernet.files import write_json
+
+Json = dict[str, Any]
+
+THREE = Skeleton(
+    name="three", keypoints=("head", "left_hand", "right_hand"), limbs=(), sigmas=(0.1, 0.05, 0.05), area="box"
+)
+AREA = 0.53 * 100 * 100
+POINTS = np.array([[50.0, 10.0], [10.0, 50.0], [90.0, 50.0]])
+
+
+def person(number: int, visibility: tuple[int, ...] = (2, 2, 2), *, left: float = 0.0, scale: float = 1.0) -> Json:
+    keypoints = np.column_stack([POINTS * scale + [left, 0], visibility])
+    keypoints[keypoints[:, 2] == 0] = 0
+    box = [left, 0.0, 100.0 * scale, 100.0 * scale]
+    annotation = {"id": number, "image_id": 1, "category_id": 1, "bbox": box, "iscrowd": 0, "area": box[2] * box[3]}
+    return annotation | {"keypoints": keypoints.ravel().tolist(), "num_keypoints": int(np.count_nonzero(visibility))}
+
+
+def prediction(annotation: Json, moved: dict[int, float], score: float = 0.9) -> Json:
+    """The annotation itself, except that some keypoints are so many pixels to the right."""
+    keypoints = np.array(annotation["keypoints"]).reshape(-1, 3)
+    for keypoint, distance in moved.items():
+        keypoints[keypoint, 0] += distance
+    return {"image_id": 1, "category_id": 1, "keypoints": keypoints.ravel().tolist(), "score": score}
+
+
+def write_people(path: Path, people: list[Json], **image: Any) -> Path:
+    picture = {"id": 1, "file_name": "1.jpg", "width": 640, "height": 480, **image}
+    write_json(path, {"images": [picture], "annotations": people, "categories": [{"id": 1, "name": "person"}]})
+    return path
+
+
+def test_keypoints_of_hand_made_people(tmp_path: Path) -> None:
+    whole, partial, missed = person(1), person(2, (2, 1, 0), left=200), person(3, left=400)
+    path = write_people(tmp_path / "people.json", [whole, partial, missed])
+    near, far = 6.0, 20.0
+    found = [prediction(whole, {1: near}), prediction(partial, {1: far})]
+    keypoints = keypoint_breakdown(compare_people(path, found, THREE)).keypoints
+    similarity = {d: math.exp(-(d**2) / (2 * 0.05) ** 2 / AREA / 2) for d in (near, far)}
+    assert similarity[near] > 0.5 > similarity[far]
+    assert list(keypoints) == list(THREE.keypoints)
+    assert [keypoint.labelled for keypoint in keypoints.values()] == [3, 3, 2]
+    assert [keypoint.similarity for keypoint in keypoints.values()] == pytest.approx(
+        [1, (similarity[near] + similarity[far]) / 2, 1]
+    )
+    assert [keypoint.recall for keypoint in keypoints.values()] == pytest.approx([2 / 3, 1 / 3, 1 / 2])
+
+
+def test_crowds_and_people_without_keypoints_do_not_count(tmp_path: Path) -> None:
+    group, nobody = person(2, left=200) | {"iscrowd": 1}, person(3, (0, 0, 0), left=400)
+    path = write_people(tmp_path / "people.json", [person(1), group, nobody])
+    breakdown = keypoint_breakdown(compare_people(path, [prediction(group, {}), prediction(person(1), {})], THREE))
+    assert [keypoint.labelled for keypoint in breakdown.keypoints.values()] == [1, 1, 1]
+    assert [keypoint.recall for keypoint in breakdown.keypoints.values()] == [1, 1, 1]
+    assert {name: group.people for name, group in breakdown.sizes.items()} == {"medium": 1}
+
+
+def test_what_is_nowhere_labelled_or_found_is_unknown(tmp_path: Path) -> None:
+    path = write_people(tmp_path / "people.json", [person(1, (2, 2, 0))])
+    breakdown = keypoint_breakdown(compare_people(path, [], THREE))
+    rows = list(breakdown.keypoints.values())
+    assert [row.recall for row in rows[:2]] == [0, 0]
+    assert all(math.isnan(row.similarity) for row in rows)
+    assert math.isnan(rows[2].recall)
+    content = breakdown.to_dict()
+    assert content["keypoints"]["right_hand"] == {"labelled": 0, "similarity": None, "recall": None}
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+
+
+def test_people_are_grouped_by_their_area(tmp_path: Path) -> None:
+    small, medium, large = (person(i, left=150.0 * i, scale=s) for i, s in ((1, 0.4), (2, 1.0), (3, 1.4)))
+    path = write_people(tmp_path / "people.json", [small, medium, large])
+    sizes = keypoint_breakdown(compare_people(path, [prediction(medium, {}), prediction(large, {})], THREE)).sizes
+    assert {name: (group.people, round(group.ap, 9), round(group.ar, 9)) for name, group in sizes.items()} == {
+        "small": (1, 0, 0),
+        "medium": (1, 1, 1),
+        "large": (1, 1, 1),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_groups_have_the_official_numbers(
+    skeleton: Skeleton,
+    seed: int,
+    tmp_path: Path,
+    make_dataset: Callable[..., Json],
+    noisy_predictions: Callable[..., list[Json]],
+) -> None:
+    dataset = make_dataset(skeleton, seed=seed)
+    predictions = noisy_predictions(dataset)
+    path = tmp_path / "people.json"
+    write_json(path, dataset)
+    breakdown = keypoint_breakdown(compare_people(path, predictions, skeleton))
+    metrics = evaluate_keypoints(path, predictions, skeleton)
+    groups = breakdown.sizes if skeleton.area == "annotation" else breakdown.crowding
+    official = {name.removeprefix("AP_"): value for name, value in metrics.items() if "_" in name}
+    assert {name: group.ap for name, group in groups.items() if name in official} == pytest.approx(official)
+    counts = {group.people for group in (breakdown.crowding or {}).values()}
+    labelled = [a for a in dataset["annotations"] if a["num_keypoints"] and not a["iscrowd"]]
+    assert sum(group.people for group in breakdown.crowding.values()) == len(labelled)
+    assert sum(group.people for group in breakdown.sizes.values()) == len(labelled)
+    assert counts
+
+
+def test_the_table_has_a_line_for_everything(tmp_path: Path) -> None:
+    path = write_people(tmp_path / "people.json", [person(1, (2, 2, 0))], crowdIndex=0.5)
+    table = keypoint_breakdown(compare_people(path, [prediction(person(1), {})], THREE)).table()
+    lines = [line.split() for line in table.splitlines()]
+    assert lines == [
+        ["keypoint", "labelled", "similarity", "recall"],
+        ["head", "1", "100.0", "100.0"],
+        ["left_hand", "1", "100.0", "100.0"],
+        ["right_hand", "0", "-", "-"],
+        [],
+        ["size", "people", "AP", "AR"],
+        ["medium", "1", "100.0", "100.0"],
+        [],
+        ["crowding", "people", "AP", "AR"],
+        ["medium", "1", "100.0", "100.0"],
+    ]

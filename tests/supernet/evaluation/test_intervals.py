@@ -1,0 +1,131 @@
+"""Bootstrap intervals against datasets that were resampled and evaluated one by one, and against a known population."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supernet.data.skeletons import SKELETONS, Skeleton
+from supernet.errors import InputError
+from supernet.evaluation import ap_interval, compare_people, evaluate_keypoints
+from supernet.evaluation.matching import Matches
+from supernet.files import write_json
+
+Json = dict[str, Any]
+MakeDataset = Callable[..., Json]
+MakePredictions = Callable[..., list[Json]]
+
+
+def resampled(dataset: Json, predictions: list[Json], drawn: list[int]) -> tuple[Json, list[Json]]:
+    """Return the dataset of the images at these places, under ids of their own."""
+    images: list[Json] = []
+    people: list[Json] = []
+    found: list[Json] = []
+    for number, place in enumerate(sorted(drawn), start=1):
+        image = dataset["images"][place]
+        images.append({**image, "id": number, "file_name": f"{number}.jpg"})
+        mine = [person for person in dataset["annotations"] if person["image_id"] == image["id"]]
+        people += [{**person, "id": len(people) + i + 1, "image_id": number} for i, person in enumerate(mine)]
+        found += [{**p, "image_id": number} for p in predictions if p["image_id"] == image["id"]]
+    return {**dataset, "images": images, "annotations": people}, found
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_the_interval_is_that_of_resampled_datasets(
+    skeleton: Skeleton, tmp_path: Path, make_dataset: MakeDataset, noisy_predictions: MakePredictions
+) -> None:
+    dataset = make_dataset(skeleton, seed=4)
+    predictions = noisy_predictions(dataset, equal_scores=False)
+    path = tmp_path / "people.json"
+    write_json(path, dataset)
+    interval = ap_interval(compare_people(path, predictions, skeleton).matches, resamples=9, confidence=0.8, seed=3)
+    assert interval.ap == pytest.approx(evaluate_keypoints(path, predictions, skeleton)["AP"], abs=1e-12)
+    rng = np.random.default_rng(3)
+    aps = []
+    for number in range(9):
+        again, found = resampled(dataset, predictions, rng.integers(12, size=12).tolist())
+        write_json(tmp_path / f"{number}.json", again)
+        aps.append(evaluate_keypoints(tmp_path / f"{number}.json", found, skeleton)["AP"])
+    assert [interval.low, interval.high] == pytest.approx(np.percentile(aps, [10, 90]).tolist(), abs=1e-12)
+    assert interval.low < interval.high
+
+
+def population(num_images: int, seed: int) -> Matches:
+    """Images of one to five people each, some images harder than others, all of one threshold."""
+    rng = np.random.default_rng(seed)
+    people = rng.integers(1, 6, num_images)
+    images = np.repeat(np.arange(num_images), people)
+    correct = rng.random(len(images)) < rng.beta(4, 2, num_images)[images]
+    scores = rng.normal(correct, 1.0)
+    order = np.argsort(-scores)
+    return Matches(
+        scores=scores[order],
+        images=images[order],
+        correct=correct[None, order],
+        wrong=~correct[None, order],
+        labelled=people,
+        pairs=np.zeros((2, 0), np.int64),
+        recall_levels=np.linspace(0, 1, 101),
+    )
+
+
+def first(matches: Matches, start: int, stop: int) -> Matches:
+    """Return some of the images."""
+    inside = (start <= matches.images) & (matches.images < stop)
+    return dataclasses.replace(
+        matches,
+        scores=matches.scores[inside],
+        images=matches.images[inside] - start,
+        correct=matches.correct[:, inside],
+        wrong=matches.wrong[:, inside],
+        labelled=matches.labelled[start:stop],
+    )
+
+
+def test_intervals_hold_the_population_s_ap_about_as_often_as_they_say() -> None:
+    everyone = population(20_000, seed=0)
+    truth = everyone.average_precision()
+    held = 0
+    for number in range(100):
+        sample = first(everyone, 150 * number, 150 * (number + 1))
+        interval = ap_interval(sample, resamples=100, confidence=0.9, seed=number)
+        held += interval.low <= truth <= interval.high
+    assert 80 <= held <= 98
+
+
+def test_more_images_and_less_confidence_make_it_narrower() -> None:
+    everyone = population(2000, seed=1)
+    few, many = (ap_interval(first(everyone, 0, count), resamples=200) for count in (100, 1600))
+    unsure = ap_interval(first(everyone, 0, 100), resamples=200, confidence=0.5)
+    assert 2.5 < (few.high - few.low) / (many.high - many.low) < 6
+    assert unsure.high - unsure.low < few.high - few.low
+
+
+def test_the_seed_draws_the_images() -> None:
+    matches = population(50, seed=2)
+    assert ap_interval(matches, resamples=50, seed=1) == ap_interval(matches, resamples=50, seed=1)
+    assert ap_interval(matches, resamples=50, seed=1) != ap_interval(matches, resamples=50, seed=2)
+
+
+def test_equal_images_have_no_interval_and_empty_draws_are_left_out() -> None:
+    found = Matches(
+        scores=np.array([0.9, 0.8]),
+        images=np.array([0, 1]),
+        correct=np.array([[True, True]]),
+        wrong=np.array([[False, False]]),
+        labelled=np.array([1, 1, 0, 0]),
+        pairs=np.zeros((2, 0), np.int64),
+        recall_levels=np.linspace(0, 1, 101),
+    )
+    interval = ap_interval(found, resamples=200)
+    assert (interval.ap, interval.low, interval.high) == pytest.approx((1, 1, 1), abs=1e-12)
+    assert str(interval) == "100.0 (100.0-100.0)"
+
+
+@pytest.mark.parametrize(("name", "value"), [("resamples", 0), ("confidence", 1.0), ("confidence", 0.0)])
+def test_settings_out_of_range_are_named(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value}"):
+        ap_interval(population(5, seed=3), **{name: value})

@@ -1,0 +1,150 @@
+"""Images pass through in batches: read one batch ahead, in order, and nothing of them is kept but the people."""
+
+import threading
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from supernet.data.coco import BadImageError, ImageRecord, KeypointDataset
+from supernet.data.skeletons import Skeleton
+from supernet.errors import InputError
+from supernet.evaluation import InferenceSettings
+from supernet.evaluation.inference import Predictions, predict_dataset
+
+DOT = Skeleton(name="dot", keypoints=("dot",), limbs=(), sigmas=(0.05,), area="box")
+SIDE = 96
+SETTINGS = InferenceSettings(flip_test=False, refine=False, size_multiple=32)
+Model = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class DotDataset(KeypointDataset):
+    """Images of one bright dot each, made when they are asked for; some cannot be read."""
+
+    def __init__(self, count: int, *, bad: tuple[int, ...] = (), skip: bool = False, turned: bool = False) -> None:
+        sizes = [(SIDE, SIDE) if index % 3 or not turned else (SIDE, 2 * SIDE) for index in range(count)]
+        records = [
+            ImageRecord(1000 + index, Path(f"{index}.jpg"), *size, np.zeros((0, 1, 3), np.float32))
+            for index, size in enumerate(sizes)
+        ]
+        super().__init__(Path("dots.json"), Path("dots"), DOT, records, on_bad_image="skip" if skip else "error")
+        self.bad = bad
+        self.read: list[int] = []
+        self.on_read = threading.Condition()
+
+    def read_image(self, index: int) -> npt.NDArray[np.uint8]:
+        with self.on_read:
+            self.read.append(index)
+            self.on_read.notify_all()
+        record = self.records[index]
+        if index in self.bad:
+            raise BadImageError(f"{record.path}: does not decode as an image")
+        image = np.zeros((record.height, record.width, 3), np.uint8)
+        image[index % SIDE, (7 * index) % SIDE] = 255
+        return image
+
+    def wait_for_reads(self, count: int) -> bool:
+        with self.on_read:
+            return self.on_read.wait_for(lambda: len(self.read) >= count, timeout=20)
+
+
+def dot_model(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Sees brightness."""
+    grey = inputs.mean(dim=1, keepdim=True)
+    grey = (grey - grey.amin()) / (grey.amax() - grey.amin())
+    quarter = torch.nn.functional.max_pool2d(grey, 4)
+    return torch.cat([quarter, torch.zeros_like(quarter)], dim=1), torch.nn.functional.max_pool2d(grey, 2)
+
+
+def predict(dataset: DotDataset, model: Model = dot_model, batch_size: int = 8) -> Predictions:
+    return predict_dataset(model, dataset, image_size=SIDE, settings=SETTINGS, batch_size=batch_size)
+
+
+def test_memory_grows_by_the_people_alone() -> None:
+    def peak(count: int) -> tuple[int, Predictions]:
+        tracemalloc.start()
+        try:
+            predictions = predict(DotDataset(count))
+            return tracemalloc.get_traced_memory()[1], predictions
+        finally:
+            tracemalloc.stop()
+
+    few, many = 64, 512
+    peak(few)  # what is made at the first use
+    (less, _), (more, predictions) = peak(few), peak(many)
+    image_bytes = 3 * SIDE**2
+    assert len(predictions.results) >= many
+    assert more - less < (many - few) * image_bytes / 10
+
+
+def test_the_next_batch_is_read_while_the_network_runs() -> None:
+    dataset = DotDataset(24)
+    reads: list[int] = []
+
+    def model(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        upcoming = min(24, 8 * (len(reads) + 2))
+        assert dataset.wait_for_reads(upcoming)
+        reads.append(len(dataset.read))
+        return dot_model(inputs)
+
+    predict(dataset, model)
+    assert reads == [16, 24, 24]  # and no further ahead than one batch
+    assert sorted(dataset.read) == list(range(24))
+
+
+def test_people_come_in_the_order_of_the_dataset() -> None:
+    dataset = DotDataset(20, turned=True)
+    one, many = predict(dataset, batch_size=1), predict(dataset, batch_size=8)
+    assert one.results == many.results
+    assert one.image_ids == many.image_ids == tuple(range(1000, 1020))
+    assert many.results.image_ids.tolist() == sorted(many.results.image_ids.tolist())
+    for person in many.results:
+        index = person["image_id"] - 1000
+        assert person["keypoints"][:2] == pytest.approx([(7 * index) % SIDE + 0.5, index + 0.5], abs=2)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_bad_images_are_left_out_in_their_order(batch_size: int) -> None:
+    dataset = DotDataset(20, bad=(3, 4, 17), skip=True)
+    predictions = predict(dataset, batch_size=batch_size)
+    assert predictions.skipped == (Path("3.jpg"), Path("4.jpg"), Path("17.jpg"))
+    assert predictions.image_ids == tuple(1000 + index for index in range(20) if index not in (3, 4, 17))
+    with pytest.raises(InputError, match="not one of 3 images can be read"):
+        predict(DotDataset(3, bad=(0, 1, 2), skip=True), batch_size=batch_size)
+
+
+def test_the_first_bad_image_ends_it_and_leaves_no_thread_behind() -> None:
+    dataset = DotDataset(400, bad=(17, 9))
+    seen: list[int] = []
+
+    def model(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(len(inputs))
+        return dot_model(inputs)
+
+    with pytest.raises(BadImageError, match=r"^9\.jpg"):
+        predict(dataset, model)
+    assert seen == [8]
+    assert len(dataset.read) <= 24
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read_image")]
+
+
+def test_an_error_of_the_network_ends_the_reading_too() -> None:
+    def model(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict(DotDataset(400), model)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read_image")]
+
+
+def test_people_are_kept_in_single_precision() -> None:
+    results = predict(DotDataset(8)).results
+    assert results.keypoints.dtype == results.scores.dtype == np.float32
+    assert results.keypoints.shape == (len(results), 1, 3)
+    assert results.nbytes == len(results) * (8 + 12 + 4)
+    assert results.keypoints.base is None

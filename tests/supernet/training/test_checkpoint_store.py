@@ -1,0 +1,263 @@
+"""Whatever happens to a checkpoint, the one before it is there, and nothing that is loaded runs."""
+
+import errno
+import hashlib
+import io
+import logging
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from supernet.errors import InputError
+from supernet.training.checkpoint_store import NAME, CheckpointStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "checkpoints")
+
+
+def state_at(step: int) -> dict[str, Any]:
+    """What a trainer might save: tensors, moments, plain values, minus infinity."""
+    weights = torch.randn(40, 30, generator=torch.Generator().manual_seed(step))
+    return {"step": step, "model": {"weight": weights}, "best_ap": -float("inf"), "average": None, "bad_images": ["a"]}
+
+
+def save(store: CheckpointStore, *steps: int) -> None:
+    for step in steps:
+        store.save(step, state_at(step))
+
+
+def steps_in(store: CheckpointStore) -> list[int]:
+    matches = [NAME.fullmatch(path.name) for path in store.folder.iterdir()]
+    return sorted(int(match[1]) if match else -1 for match in matches)
+
+
+def path_of(store: CheckpointStore, step: int) -> Path:
+    (path,) = store.folder.glob(f"step_{step:08d}_*.pt")
+    return path
+
+
+def last_step(store: CheckpointStore) -> int:
+    state = store.load_last()
+    assert state is not None
+    expected = state_at(state["step"])
+    assert torch.equal(state["model"].pop("weight"), expected["model"].pop("weight"))
+    assert state == expected
+    return int(state["step"])
+
+
+def test_without_a_checkpoint_there_is_nothing_to_go_on_from(store: CheckpointStore) -> None:
+    assert store.load_last() is None
+    store.folder.mkdir()
+    (store.folder / "notes.txt").write_text("none of ours")
+    assert store.load_last() is None
+
+
+def test_the_last_two_are_kept(store: CheckpointStore) -> None:
+    for step in range(1, 6):
+        save(store, step)
+        assert steps_in(store) == [max(1, step - 1), step] if step > 1 else [1]
+        assert last_step(store) == step
+
+
+def test_a_name_is_the_hash_of_its_content(store: CheckpointStore) -> None:
+    save(store, 7)
+    path = path_of(store, 7)
+    assert path.name == f"step_00000007_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.pt"
+
+
+def test_steps_are_ordered_as_numbers_whatever_the_file_times(store: CheckpointStore) -> None:
+    save(store, 99_999_999, 100_000_000)
+    assert len({len(path.name) for path in store.folder.iterdir()}) == 2, "one name is longer"
+    os.utime(path_of(store, 99_999_999), (2e9, 2e9))
+    assert last_step(store) == 100_000_000
+    save(store, 100_000_001)
+    assert steps_in(store) == [100_000_000, 100_000_001]
+
+
+def flip_bit(content: bytes, place: float) -> bytes:
+    index = int(place * (len(content) - 1))
+    return content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "its first byte alone": lambda content: content[:1],
+    "cut in half": lambda content: content[: len(content) // 2],
+    "without its last byte": lambda content: content[:-1],
+    "with a byte too many": lambda content: content + b"\0",
+    "first byte flipped": lambda content: flip_bit(content, 0),
+    "middle byte flipped": lambda content: flip_bit(content, 0.5),
+    "last byte flipped": lambda content: flip_bit(content, 1),
+    "zeros": lambda content: bytes(len(content)),
+}
+
+
+def damage(store: CheckpointStore, step: int, change: Callable[[bytes], bytes]) -> Path:
+    path = path_of(store, step)
+    path.write_bytes(change(path.read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
+    store: CheckpointStore, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    save(store, 4, 6)
+    path = damage(store, 6, DAMAGES[kind])
+    assert last_step(store) == 4
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [f"{path}: is damaged: its content is not that of its name"]
+
+
+@pytest.mark.parametrize("kind", ["empty", "middle byte flipped"])
+def test_without_a_whole_checkpoint_nothing_is_started_over(
+    store: CheckpointStore, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    save(store, 4, 6)
+    for step in (4, 6):
+        damage(store, step, DAMAGES[kind])
+    with pytest.raises(InputError, match="no checkpoint is whole; remove the folder to start again") as caught:
+        store.load_last()
+    assert str(store.folder) in str(caught.value)
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 2
+    assert steps_in(store) == [4, 6]
+
+
+def test_a_damaged_checkpoint_takes_no_place_of_a_whole_one(store: CheckpointStore) -> None:
+    save(store, 4, 8)
+    damage(store, 8, DAMAGES["empty"])
+    assert last_step(store) == 4
+    save(store, 5, 6)
+    assert steps_in(store) == [5, 6]
+    assert last_step(store) == 6
+    save(store, 7, 8)
+    assert steps_in(store) == [7, 8]
+    assert last_step(store) == 8
+
+
+def test_a_step_saved_again_replaces_its_damaged_checkpoint(store: CheckpointStore) -> None:
+    save(store, 4, 6)
+    damage(store, 6, DAMAGES["cut in half"])
+    save(store, 6)
+    assert steps_in(store) == [4, 6]
+    assert last_step(store) == 6
+
+
+def test_leftovers_of_a_killed_process_are_swept(store: CheckpointStore) -> None:
+    save(store, 1)
+    for name in (".step_00000002_0123456789abcdef.pt.4711.tmp", ".step_00000001_00.pt.1.tmp"):
+        (store.folder / name).write_bytes(b"half")
+    assert last_step(store) == 1
+    save(store, 2)
+    assert steps_in(store) == [1, 2]
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoints(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(store, 1, 2)
+    write = Path.write_bytes
+
+    def fail_half_way(path: Path, content: Any) -> int:
+        write(path, bytes(content[: len(content) // 2]))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", fail_half_way)
+    with pytest.raises(OSError, match="No space left on device"):
+        save(store, 3)
+    monkeypatch.undo()
+    assert steps_in(store) == [1, 2]
+    assert last_step(store) == 2
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failure_after_the_content_leaves_the_earlier_checkpoints(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    save(store, 1, 2)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        save(store, 3)
+    monkeypatch.undo()
+    assert steps_in(store) == [1, 2]
+    assert last_step(store) == 2
+
+
+WRITER = """
+import resource, sys
+import torch
+from pathlib import Path
+from supernet.training.checkpoint_store import CheckpointStore
+
+store = CheckpointStore(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    store.save(3, {"step": 3, "model": {"weight": torch.ones(40, 30)}})
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_file_size_limit_leaves_the_earlier_checkpoints(store: CheckpointStore) -> None:
+    save(store, 1, 2)
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    command = [sys.executable, "-c", WRITER, str(store.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "File too large"
+    assert steps_in(store) == [1, 2]
+    assert last_step(store) == 2
+
+
+class MakesFolder:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_nothing_that_would_run_is_loaded(store: CheckpointStore, tmp_path: Path) -> None:
+    save(store, 1)
+    marker, buffer = tmp_path / "marker", io.BytesIO()
+    torch.save({"step": 2, "model": MakesFolder(marker)}, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+    path = store.folder / f"step_00000002_{digest}.pt"
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(InputError, match=f"{path.name}: is damaged or holds more than tensors"):
+        store.load_last()
+    assert not marker.exists()
+
+
+def test_checkpoints_are_on_the_disk_before_older_ones_go(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(store, 1, 2)
+    order: list[str] = []
+
+    def noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            order.append(name)
+            return call(*args, **kwargs)
+
+        return run
+
+    first = path_of(store, 1)
+    monkeypatch.setattr(os, "fsync", noting("fsync", os.fsync))
+    monkeypatch.setattr(os, "replace", noting("replace", os.replace))
+    monkeypatch.setattr(Path, "unlink", noting("unlink", Path.unlink))
+    save(store, 3)
+    assert order == ["fsync", "replace", "fsync", "unlink", "unlink"], "content, name; the temporary file, the oldest"
+    assert not first.exists()

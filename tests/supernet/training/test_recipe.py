@@ -1,0 +1,206 @@
+"""What a step does follows from (seed, step) alone; learning rates against their closed forms."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supernet.errors import InputError
+from supernet.space import DIMENSIONS, PRESETS, Dimension, SearchSpace
+from supernet.training.recipe import Phase, Phases, Rule, StepPlan, SubnetPlan, SupernetPlan, WarmupCosine, WarmupSteps
+
+RATE = WarmupCosine(peak=0.004)
+RULES: dict[Rule, list[str]] = {
+    "sandwich": ["largest", "smallest", "random0", "random1"],
+    "random": ["random0", "random1"],
+    "largest": ["largest"],
+}
+seeds = st.integers(0, 2**31 - 1)
+elastic = st.lists(st.sampled_from(DIMENSIONS), unique=True).map(tuple)
+
+
+def phase(**changes: Any) -> Phase:
+    return Phase(**{"name": "one", "steps": 10, "learning_rate": RATE} | changes)
+
+
+def plan_of(space: SearchSpace, rule: Rule, elastic: tuple[Dimension, ...], seed: int) -> SupernetPlan:
+    one = phase(steps=10**6, rule=rule, num_random=2, elastic=elastic, teacher="none")
+    return SupernetPlan(space, (one,), seed)
+
+
+@given(
+    name=st.sampled_from(sorted(PRESETS)),
+    rule=st.sampled_from(sorted(RULES)),
+    elastic=elastic,
+    seed=seeds,
+    step=st.integers(0, 10**6 - 1),
+)
+@settings(deadline=None)
+def test_a_step_is_a_function_of_seed_and_step_inside_the_phase_s_space(
+    name: str, rule: Rule, elastic: tuple[Dimension, ...], seed: int, step: int
+) -> None:
+    space = SearchSpace.preset(name)
+    plan, again = (plan_of(space, rule, elastic, seed) for _ in range(2))
+    planned, allowed = plan(step), space.restricted(elastic)
+    assert again(step) == planned
+    assert list(planned.subnets) == RULES[rule]
+    assert planned.image_size == plan.image_size_at(step)
+    for arch in planned.subnets.values():
+        assert allowed.contains(arch)
+        assert arch.image_size == planned.image_size
+    for name, extreme in (("largest", allowed.largest()), ("smallest", allowed.smallest())):
+        if name in planned.subnets:
+            assert planned.subnets[name] == extreme.with_image_size(planned.image_size)
+
+
+def test_steps_seeds_and_the_subnets_of_a_step_differ() -> None:
+    space = SearchSpace.preset("litepose")
+    plans = [plan_of(space, "random", DIMENSIONS, seed) for seed in (0, 1)]
+    drawn = [arch for plan in plans for step in range(50) for arch in plan(step).subnets.values()]
+    assert len(set(drawn)) == len(drawn) == 200
+    sizes = [[plan.image_size_at(step) for step in range(50)] for plan in plans]
+    assert sizes[0] != sizes[1]
+    assert set(sizes[0]) == set(sizes[1]) == set(space.image_sizes)
+
+
+def test_training_reaches_every_block_and_every_choice() -> None:
+    """Regression: the public sampler's depths are below the network's, so that a fifth of the weights never trains."""
+    space = SearchSpace.preset("litepose")
+    plan = SupernetPlan(space, (phase(steps=60, num_random=2),), 0)
+    archs = [arch for step in range(60) for arch in plan(step).subnets.values()]
+    assert {arch.stem_channels for arch in archs} == set(space.stem_channels)
+    for i, choices in enumerate(space.deconv_channels):
+        assert {arch.deconv_channels[i] for arch in archs} == set(choices)
+    for s, stage in enumerate(space.stages):
+        drawn = [arch.stages[s] for arch in archs]
+        assert {len(one.blocks) for one in drawn} == set(stage.depths)
+        assert {one.channels for one in drawn} == set(stage.channels)
+        for b in range(stage.depths[-1]):
+            blocks = [one.blocks[b] for one in drawn if b < len(one.blocks)]
+            assert {block.expansion for block in blocks} == set(stage.expansions)
+            assert {block.kernel for block in blocks} == set(stage.kernels)
+
+
+PROGRESSIVE = (
+    phase(name="full", steps=4, elastic=("resolution",), rule="largest", num_random=0, teacher="none"),
+    phase(name="kernel", steps=1, elastic=("resolution", "kernel"), teacher="frozen"),
+    phase(name="depth", steps=5, elastic=("resolution", "kernel", "depth"), learning_rate=WarmupSteps(peak=0.1)),
+)
+
+
+def test_phases_follow_each_other_without_a_gap() -> None:
+    plan = SupernetPlan(SearchSpace.preset("tiny"), PROGRESSIVE, 0)
+    assert plan.steps == 10
+    planned = [plan(step) for step in range(plan.steps)]
+    assert [one.phase.name for one in planned] == ["full"] * 4 + ["kernel"] + ["depth"] * 5
+    assert [step for step, one in enumerate(planned) if one.is_first] == [0, 4, 5]
+    assert [one.progress for one in planned] == pytest.approx([step / 10 for step in range(10)])
+    starts = {"full": 0, "kernel": 4, "depth": 5}
+    for step, one in enumerate(planned):
+        within = step - starts[one.phase.name]
+        assert one.learning_rate == one.phase.learning_rate(within, one.phase.steps)
+    assert [list(planned[step].subnets) for step in (0, 4)] == [["largest"], ["largest", "smallest", "random0"]]
+    depths = [[len(stage.blocks) for stage in planned[step].subnets["smallest"].stages] for step in (4, 5)]
+    assert depths == [[2, 2, 2, 2], [1, 1, 1, 1]]
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_every_step_is_located_where_counting_puts_it(lengths: list[int]) -> None:
+    phases = Phases(tuple(phase(steps=length) for length in lengths))
+    counted = [(index, within) for index, length in enumerate(lengths) for within in range(length)]
+    assert [phases.locate(step) for step in range(phases.steps)] == counted
+
+
+def test_another_phase_before_does_not_change_a_step() -> None:
+    """What a resumed or lengthened training draws depends on the step alone, not on how it was cut into phases."""
+    space = SearchSpace.preset("tiny")
+    whole = SupernetPlan(space, (phase(steps=8),), 3)
+    cut = SupernetPlan(space, (phase(steps=5), phase(steps=3)), 3)
+    assert [whole(step).subnets for step in range(8)] == [cut(step).subnets for step in range(8)]
+
+
+def test_a_training_without_phases_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one phase"):
+        SupernetPlan(SearchSpace.preset("tiny"), (), 0)
+
+
+def test_one_network_is_trained_alone_at_its_own_resolution() -> None:
+    arch = SearchSpace.preset("tiny").smallest().with_image_size(64)
+    one = phase(steps=4, rule="largest", teacher="external")
+    plan = SubnetPlan(arch, one)
+    assert plan.steps == 4
+    assert [plan.image_size_at(step) for step in range(4)] == [64] * 4
+    for step in range(4):
+        assert plan(step) == StepPlan(one, step == 0, 64, {"subnet": arch}, RATE(step, 4), step / 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps is 0; it must be an integer of at least 1"),
+        ({"steps": 2.5}, "steps is 2.5; it must be an integer"),
+        ({"steps": True}, "steps is True; it must be an integer"),
+        ({"rule": "bigger"}, "rule is 'bigger'; it must be one of sandwich, random, largest"),
+        ({"teacher": "me"}, "teacher is 'me'; it must be one of none, largest, frozen, external"),
+        ({"sort_channels": "all"}, "sort_channels is 'all'; it must be one of none, hidden, width"),
+        ({"elastic": ("kernel", "colour")}, "elastic is 'colour'; it must be some of resolution, kernel, depth"),
+        ({"num_random": -1}, "num_random is -1; it must be at least 0 with rule sandwich"),
+        ({"rule": "random", "teacher": "none", "num_random": 0}, "num_random is 0; it must be at least 1 with rule"),
+        ({"rule": "random"}, "teacher is 'largest', which only rule sandwich trains in place; rule is 'random'"),
+        ({"rule": "largest"}, "teacher is 'largest', which only rule sandwich trains in place; rule is 'largest'"),
+    ],
+)
+def test_an_impossible_phase_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        phase(**changes)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("schedule", [WarmupCosine, WarmupSteps])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"peak": -0.1}, "peak is -0.1; it must be at least 0"),
+        ({"peak": math.nan}, "peak is nan"),
+        ({"warmup": 1.1}, "warmup is 1.1; it must be from 0 to 1"),
+    ],
+)
+def test_an_impossible_rate_is_refused_by_name(
+    schedule: type[WarmupCosine | WarmupSteps], changes: dict[str, float], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        schedule(**{"peak": 0.1} | changes)
+    assert str(caught.value).startswith(message)
+
+
+def test_impossible_milestones_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"milestones is \(0.7, 1.2\); it must be from 0 to 1 each"):
+        WarmupSteps(peak=0.1, milestones=(0.7, 1.2))
+    with pytest.raises(InputError, match="factor is 0; it must be above 0"):
+        WarmupSteps(peak=0.1, factor=0)
+
+
+def test_cosine_in_closed_form() -> None:
+    rate = WarmupCosine(peak=0.8, warmup=1 / 6)
+    assert [rate(step, 120) for step in (0, 9, 19)] == pytest.approx([0.04, 0.4, 0.8])
+    assert [rate(step, 120) for step in (20, 70, 120)] == pytest.approx([0.8, 0.4, 0.0])
+    assert rate(45, 120) == pytest.approx(0.4 * (1 + math.sqrt(0.5)))
+
+
+@given(length=st.integers(1, 500), warmup=st.floats(0, 1))
+def test_cosine_rises_then_falls_and_is_never_zero_in_training(length: int, warmup: float) -> None:
+    rate = WarmupCosine(peak=0.01, warmup=warmup)
+    rates = [rate(step, length) for step in range(length)]
+    top = rates.index(max(rates))
+    assert all(0 < value < 0.01 * (1 + 1e-12) for value in rates)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_steps_in_closed_form() -> None:
+    rate = WarmupSteps(peak=0.4, warmup=0.004, milestones=(0.7, 0.96), factor=0.1)
+    expected = {0: 0.1, 1: 0.2, 3: 0.4, 4: 0.4, 699: 0.4, 700: 0.04, 959: 0.04, 960: 0.004, 999: 0.004}
+    assert {step: rate(step, 1000) for step in expected} == pytest.approx(expected)
+    assert WarmupSteps(peak=0.4)(0, 10) == 0.4
