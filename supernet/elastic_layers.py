@@ -5,7 +5,6 @@ A layer works out nothing by itself: the caller passes the sizes, the weights ar
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,27 +14,9 @@ from supernet.depthwise import depthwise_conv2d
 from supernet.synchronised_norm import synchronised_batch_norm
 
 
-class _Leading(torch.autograd.Function):
-    """``weight[:rows, :columns]`` with one step backward where two slices have two."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, rows: int, columns: int) -> Tensor:
-        ctx.weight_shape = weight.shape
-        return weight[:rows, :columns]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = gradients
-        whole = gradient.new_zeros(ctx.weight_shape)
-        whole[: gradient.shape[0], : gradient.shape[1]] = gradient
-        return whole, None, None
-
-
 def _leading(weight: Tensor, rows: int, columns: int) -> Tensor:
-    if weight.shape[:2] == (rows, columns):
-        return weight
-    part: Tensor = _Leading.apply(weight, rows, columns)  # type: ignore[no-untyped-call]
-    return part
+    """Return ``weight[:rows, :columns]`` in one step, which backward is one too."""
+    return weight.as_strided((rows, columns, *weight.shape[2:]), weight.stride())
 
 
 class ElasticConv2d(nn.Conv2d):
@@ -112,8 +93,8 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         if self.training and self.momentum is None:
             raise ValueError("elastic batch norms keep no cumulative statistics; recalibrate an extracted subnet")
         channels = x.shape[1]
-        running = self.running_mean[:channels], self.running_var[:channels]
-        weight, bias = self.weight[:channels], self.bias[:channels]
+        running = self.running_mean.narrow(0, 0, channels), self.running_var.narrow(0, 0, channels)
+        weight, bias = self.weight.narrow(0, 0, channels), self.bias.narrow(0, 0, channels)
         momentum = self.momentum or 0.0
         if self.training and self.synchronised:
             return synchronised_batch_norm(x, *running, weight, bias, momentum=momentum, eps=self.eps)
