@@ -1,6 +1,7 @@
 """A latency table: what each operator takes on one device, and what a network of them takes."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,14 +10,14 @@ from types import MappingProxyType
 from typing import Self, TypeVar
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from latency_tables.metadata import Provenance, TableMetadata
-from latency_tables.rows import OperatorLatency, read_rows, rows_to_csv
+from latency_tables.interpolation import Interpolator
+from latency_tables.metadata import Provenance, TableMetadata, metadata_to_yaml, read_metadata
+from latency_tables.rows import OperatorLatency, describe, parse_rows, read_rows, rows_to_csv
 from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.files import read_yaml, replacing
+from supernet.errors import InputError, require
+from supernet.files import replacing
 from supernet.operators import Operator, operators_of
 
 SHIPPED_DIR = Path(__file__).parent / "tables"
@@ -24,17 +25,30 @@ SHIPPED_DIR = Path(__file__).parent / "tables"
 INTERVAL_SIGMAS = 1.2815515655446004
 """Half-width of the 80 % interval of a normal distribution, in standard deviations."""
 
+LEAST_SPREAD_MS = 1e-9
+"""Stands for no spread at all where a probability divides by it."""
+
 FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyEstimate:
-    """Latency of one network in ms with its 80 % interval, and whether it rests on measurements or on estimates."""
+    """Latency of one network, and what it rests on.
+
+    Attributes:
+        ms: Median milliseconds.
+        low_ms: Low end of the 80 % interval.
+        high_ms: High end of the 80 % interval.
+        provenance: Whether the table is measured or estimated.
+        unmeasured: How many of the network's operators have no measurement of their own: their rows were fitted or
+            estimated, or the operator was interpolated between rows.
+    """
 
     ms: float
     low_ms: float
     high_ms: float
     provenance: Provenance
+    unmeasured: int
 
 
 def shipped_tables() -> list[str]:
@@ -45,8 +59,8 @@ def shipped_tables() -> list[str]:
 class LatencyTable:
     """Latencies of operators on one device; immutable.
 
-    On disk a table is a pair, ``<name>.csv`` (rows) and ``<name>.yaml`` (metadata). Rows are keyed by the operator, not
-    by the space that wanted it, so one table serves every space.
+    On disk a table is a pair, ``<name>.csv`` (rows) and ``<name>.yaml`` (metadata, and a checksum of both). Rows are
+    keyed by the operator, not by the space that wanted it, so one table serves every space.
 
     Args:
         metadata: Device, runtime, provenance, whole-network fit.
@@ -62,29 +76,37 @@ class LatencyTable:
     def __init__(self, metadata: TableMetadata, rows: Mapping[Operator, OperatorLatency]) -> None:
         self.metadata = metadata
         self._rows = dict(rows)
+        self._interpolator = Interpolator(self._rows)
 
     @classmethod
     def load(cls, name_or_path: Path | str) -> Self:
         """Read a shipped table by its name, or any table by the path of its CSV or YAML.
 
         Raises:
-            InputError: If the name is unknown (the shipped ones are listed) or a file is malformed (file, line and
-                field are named).
+            InputError: If the name is unknown (the shipped ones are listed), a file is malformed (file, line and field
+                are named), or the content is not what the checksum was made of.
         """
         csv_path, yaml_path = _pair(_locate(name_or_path))
-        value = read_yaml(yaml_path)
-        try:
-            metadata = TableMetadata.from_dict(value)
-        except InputError as error:
-            raise InputError(f"{yaml_path}: {error}") from None
-        return cls(metadata, read_rows(csv_path))
+        metadata, checksum = read_metadata(yaml_path)
+        table = cls(metadata, read_rows(csv_path))
+        if checksum != table.checksum:
+            raise InputError(
+                f"{yaml_path}: the checksum does not fit this file and {csv_path.name}: they were changed since they "
+                "were written; change a table in Python and write both with LatencyTable(metadata, rows).save(path)"
+            )
+        return table
 
     def save(self, path: Path | str) -> None:
-        """Write the pair of files; ``path`` names either of them or has no suffix."""
+        """Write the pair of files; ``path`` names either of them or has no suffix.
+
+        Raises:
+            InputError: If a row could not be read back; the message names its line and field.
+        """
         csv_path, yaml_path = _pair(Path(path))
+        parse_rows(self._csv, csv_path)
         with replacing(csv_path) as rows_file, replacing(yaml_path) as metadata_file:
             rows_file.write_text(self._csv, encoding="utf-8")
-            metadata_file.write_text(self._yaml, encoding="utf-8")
+            metadata_file.write_text(metadata_to_yaml(self.metadata, self.checksum), encoding="utf-8")
 
     @property
     def rows(self) -> Mapping[Operator, OperatorLatency]:
@@ -92,20 +114,33 @@ class LatencyTable:
         return MappingProxyType(self._rows)
 
     @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of what the table says, whatever its files look like: no number can change behind its back."""
+        content = json.dumps(self.metadata.to_dict(), sort_keys=True) + self._csv
+        return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+
+    @property
     def digest(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of both files' text: a name for caches and records."""
-        return hashlib.sha256(f"{self._yaml}\0{self._csv}".encode()).hexdigest()[:12]
+        """First 12 hexadecimal digits of the checksum: a name for caches and records."""
+        return self.checksum.removeprefix("sha256:")[:12]
 
     def lookup(self, operator: Operator) -> OperatorLatency:
-        """Return the latency of one operator.
+        """Return the latency of one operator: its row, or else an interpolation between the rows around it.
 
         Raises:
-            InputError: If the table has no such row; the message names the operator and how to add it.
+            InputError: If it is outside of what the table knows; the message names the operator and how to add it.
         """
-        row = self._rows.get(operator)
+        row = self._rows.get(operator) or self._interpolator.interpolate(operator)
         if row is None:
-            raise InputError(f"table {self.metadata.device} has no row for {_describe(operator)}; {self._how_to_add()}")
+            raise InputError(
+                f"table {self.metadata.device} has no row for {describe(operator)}, nor rows around it to interpolate "
+                f"between; {self._how_to_add()}"
+            )
         return row
+
+    def is_interpolated(self, operator: Operator) -> bool:
+        """Say whether ``lookup`` answers without a row of the operator's own."""
+        return operator not in self._rows and self._interpolator.interpolate(operator) is not None
 
     def missing(self, operators: Iterable[Operator]) -> list[Operator]:
         """Return those of the operators that the table has no row for, each once, in the given order."""
@@ -120,8 +155,9 @@ class LatencyTable:
 
         Args:
             network_ms: What ``network_ms`` returned.
-            operator_variance: Sum of ``spread_ms ** 2`` over the operators that run, in ms squared: their errors are
-                taken as independent.
+            operator_variance: Sum of ``spread_ms ** 2`` over the operators that run, in ms squared. Their errors are
+                taken as independent, also where one operator runs several times: what operators share is part of the
+                whole-network residual, which is fitted with this sum beside it.
 
         Returns:
             The operators' spread, the error of the network constant and the whole-network residual, added in squares.
@@ -143,29 +179,73 @@ class LatencyTable:
         low = network_ms - half
         return low * (low > 0), network_ms + half
 
+    def network_probability_within(
+        self, network_ms: FloatOrArray, operator_variance: FloatOrArray, budget_ms: float
+    ) -> FloatOrArray:
+        """Return the probability that networks keep a budget; the first arguments are those of the spread.
+
+        The distribution is the normal one of the interval: the budget ``high_ms`` is kept with probability 0.9.
+        """
+        from scipy.special import ndtr  # slow to import, and few programs ask
+
+        spread_ms = np.maximum(self.network_spread_ms(network_ms, operator_variance), LEAST_SPREAD_MS)
+        probability: FloatOrArray = ndtr((budget_ms - network_ms) / spread_ms)
+        return probability
+
     def estimate(self, arch: Arch, num_keypoints: int = 14) -> LatencyEstimate:
         """Estimate the latency of a network at batch 1 and its own square input.
 
         Raises:
-            InputError: If an operator of the network is not in the table.
+            InputError: If the table can say nothing of an operator of the network.
         """
-        rows = [self.lookup(operator) for operator in operators_of(arch, num_keypoints)]
-        ms = self.network_ms(sum(row.ms for row in rows))
-        low_ms, high_ms = self.network_interval(ms, sum(row.spread_ms**2 for row in rows))
-        return LatencyEstimate(ms, low_ms, high_ms, self.metadata.provenance)
+        rows = self._network_rows(arch, num_keypoints)
+        ms, variance = self._network_sums(rows)
+        low_ms, high_ms = self.network_interval(ms, variance)
+        unmeasured = sum(row.samples == 0 for row in rows)
+        return LatencyEstimate(ms, low_ms, high_ms, self.metadata.provenance, unmeasured)
+
+    def probability_within(self, arch: Arch, budget_ms: float, num_keypoints: int = 14) -> float:
+        """Return the probability that a network takes at most ``budget_ms``.
+
+        Raises:
+            InputError: If the budget is not positive, or the table can say nothing of an operator of the network.
+        """
+        require(budget_ms > 0, "budget_ms", budget_ms, "a number above 0")
+        ms, variance = self._network_sums(self._network_rows(arch, num_keypoints))
+        return float(self.network_probability_within(ms, variance, budget_ms))
+
+    def energy_mj(self, arch: Arch, num_keypoints: int = 14) -> float:
+        """Return the energy of a network in millijoules: the sum over its operators.
+
+        Raises:
+            InputError: If an operator's energy is not known; the message names the operator.
+        """
+        total = 0.0
+        for operator in operators_of(arch, num_keypoints):
+            energy_mj = self.lookup(operator).energy_mj
+            if energy_mj is None:
+                raise InputError(f"table {self.metadata.device} has no energy_mj for {describe(operator)}")
+            total += energy_mj
+        return total
+
+    def _network_rows(self, arch: Arch, num_keypoints: int) -> list[OperatorLatency]:
+        return [self.lookup(operator) for operator in operators_of(arch, num_keypoints)]
+
+    def _network_sums(self, rows: Iterable[OperatorLatency]) -> tuple[float, float]:
+        """Return a network's latency in ms and the variance of its operators in ms squared."""
+        operator_ms, variance = 0.0, 0.0
+        for row in rows:
+            operator_ms, variance = operator_ms + row.ms, variance + row.spread_ms**2
+        return self.network_ms(operator_ms), variance
 
     @cached_property
     def _csv(self) -> str:
         return rows_to_csv(self._rows)
 
-    @cached_property
-    def _yaml(self) -> str:
-        return yaml.safe_dump(self.metadata.to_dict(), sort_keys=False, allow_unicode=True, width=120)
-
     def _how_to_add(self) -> str:
         if self.metadata.provenance == "measured":
-            return f"measure it on the {self.metadata.device} and add its row to the table"
-        command = f"python scripts/build_latency_table.py device={self.metadata.device}"
+            return "python scripts/export_profiling_kit.py space=... runtime=... table=... measures what is missing"
+        command = f"python scripts/estimate_latency_tables.py device={self.metadata.device}"
         return f"{command} space=... num_keypoints=[...] adds it"
 
 
@@ -184,10 +264,3 @@ def _locate(name_or_path: Path | str) -> Path:
 def _pair(path: Path) -> tuple[Path, Path]:
     stem = path.with_suffix("") if path.suffix in {".csv", ".yaml"} else path
     return stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.yaml")
-
-
-def _describe(operator: Operator) -> str:
-    o = operator
-    channels = f"{o.in_channels}/{o.mid_channels}/{o.out_channels}"
-    shape = f"resolution {o.resolution}, channels {channels}, kernel {o.kernel}, stride {o.stride}"
-    return f"{o.kind} ({shape}, expansion {o.expansion})"

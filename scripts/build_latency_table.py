@@ -1,16 +1,19 @@
-"""Estimate the latency table of a device that is not at hand, calibrated to published latencies of whole networks."""
+"""Turn what a profiling kit measured on a board into a latency table."""
 
 import logging
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
 from latency_tables import LatencyTable
 from latency_tables.coverage import space_operators
-from latency_tables.estimates import DeviceEstimate, calibration_report, format_report
-from scripts.builders import build_space
+from latency_tables.profiling.building import build_table, extend_table
+from latency_tables.profiling.kit import MEASUREMENTS_FILE
+from latency_tables.profiling.measurements import read_measurements
+from latency_tables.profiling.validation import format_fit
 from scripts.cli import script
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 from supernet.space import SearchSpace
 
 logger = logging.getLogger(__name__)
@@ -18,18 +21,23 @@ logger = logging.getLogger(__name__)
 
 @script("build_latency_table")
 def main(cfg: DictConfig) -> None:
-    """Write ``<output>/<device>.csv`` and ``.yaml``; show the published networks against their estimates."""
-    estimate = DeviceEstimate.of(cfg.device.name)
-    spaces = [*map(SearchSpace.preset, cfg.spaces), build_space(cfg)]
-    for keypoints in cfg.num_keypoints:
-        if type(keypoints) is not int or keypoints < 1:
-            raise InputError(f"num_keypoints has {keypoints!r}; it must be a list of positive integers")
-    path = Path(cfg.output) / f"{estimate.device}.csv"
-    before = set(LatencyTable.load(path).rows) if path.exists() else set()
-    table = estimate.table(before.union(*(space_operators(s, k) for s in spaces for k in cfg.num_keypoints)))
+    """Write ``<output>/<name>.csv`` and ``.yaml``; show how whole networks follow from their operators."""
+    require(isinstance(cfg.name, str) and Path(cfg.name).name == cfg.name, "name", cfg.name, "a file name")
+    kit = Path(cfg.kit)
+    measurements = read_measurements(kit, Path(cfg.measurements or kit / MEASUREMENTS_FILE))
+    path = Path(cfg.output) / f"{cfg.name}.csv"
+    spaces = [SearchSpace.preset(name) for name in cfg.spaces]
+    wanted = {o for space in spaces for k in cfg.num_keypoints for o in space_operators(space, k)}
+    rng = np.random.default_rng(cfg.seed)
+    if cfg.extend:
+        table = extend_table(LatencyTable.load(path), measurements, wanted=wanted, rng=rng)
+    elif path.exists():
+        raise InputError(f"{path}: is there already; extend=true adds what this kit measured, or choose another name")
+    else:
+        table = build_table(measurements, device=cfg.name, wanted=wanted, rng=rng)
     table.save(path)
     logger.info("%s: %d operators, %s", path, len(table.rows), table.metadata.provenance)
-    logger.info("%s", format_report(calibration_report(estimate.device)))
+    logger.info("%s", format_fit(table))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from omegaconf import DictConfig
 
 from scripts.builders import build_device, build_inference, build_subnet_evaluator, find_arch, load_split
 from scripts.cli import script, start_run
+from scripts.network_files import find_weights, load_network
 from supernet.arch import Arch
-from supernet.checkpoints import load_subnet, load_weights, read_skeleton, weights_digest
+from supernet.checkpoints import weights_digest
 from supernet.complexity import measure_complexity
 from supernet.data.skeletons import Skeleton
 from supernet.errors import InputError, require
@@ -24,7 +25,6 @@ from supernet.evaluation.inference import EvaluationResult
 from supernet.evaluation.intervals import ApInterval
 from supernet.evaluation.keypoint_ap import require_engine
 from supernet.evaluation.subnets import NetworkEvaluator
-from supernet.export.bundle import WEIGHTS_FILE
 from supernet.files import write_json
 from supernet.litepose import LitePose
 
@@ -91,7 +91,9 @@ def _of_weights(cfg: DictConfig) -> _Measured:
     """Return the network of ``weights`` as it is; where the file does not describe it, of the architecture ``arch``."""
     device = build_device(cfg)
     dataset = load_split(cfg, cfg.split)
-    network = _load_network(cfg, dataset.skeleton)
+    path = find_weights(Path(cfg.weights))
+    network, skeleton = load_network(path, cfg.arch, dataset.skeleton)
+    _require_skeleton(path, skeleton, dataset.skeleton)
     resized = LitePose(_resized(network.arch, cfg), network.num_keypoints)
     resized.load_state_dict(network.state_dict())
     resized.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -101,22 +103,14 @@ def _of_weights(cfg: DictConfig) -> _Measured:
     return _Measured(resized, evaluator, name, evaluator.identity_of(resized))
 
 
-def _load_network(cfg: DictConfig, skeleton: Skeleton) -> LitePose:
-    path = Path(cfg.weights)
-    if path.is_dir():
-        path /= WEIGHTS_FILE
-    if cfg.arch is not None:
-        network = LitePose(Arch.load(cfg.arch), skeleton.num_keypoints)
-        load_weights(network, path)
-        return network
-    network, known = load_subnet(path), read_skeleton(path)
-    if network.num_keypoints != skeleton.num_keypoints:
-        found = f"{network.num_keypoints} keypoints; dataset.skeleton {skeleton.name} has {skeleton.num_keypoints}"
-        raise InputError(f"{path}: is a subnet of {found}")
-    difference = None if known is None else skeleton.difference(known)
+def _require_skeleton(path: Path, found: Skeleton, wanted: Skeleton) -> None:
+    """Refuse a network of other keypoints than the dataset's."""
+    if found.num_keypoints != wanted.num_keypoints:
+        has = f"{found.num_keypoints} keypoints; dataset.skeleton {wanted.name} has {wanted.num_keypoints}"
+        raise InputError(f"{path}: is a subnet of {has}")
+    difference = wanted.difference(found)
     if difference is not None:
         raise InputError(f"{path}: is a subnet of another skeleton than dataset.skeleton, with {difference}")
-    return network
 
 
 def _resized(arch: Arch, cfg: DictConfig) -> Arch:

@@ -67,6 +67,13 @@ def main(cfg: DictConfig) -> None:
     if finished:
         logger.info("%s: already searched", folder)
         return
+    decoding = problem.latency_sources["decoding"]
+    if decoding is not None and decoding["provenance"] == "assumed":
+        logger.warning(
+            "%s: budgets are a whole frame's, with the decoding cost of %s: an assumption for this device",
+            cfg.device.name,
+            decoding["measured_on"],
+        )
     candidates = front_candidates(problem, study.run(), evaluator.source)
     top = min(verify_top, len(candidates))
     candidates[:top] = tqdm(verify(candidates[:top], truth), total=top, desc="verify", unit="subnet", disable=None)
@@ -79,6 +86,7 @@ def main(cfg: DictConfig) -> None:
         "table": cfg.device.table,
         "tier": cfg.tier,
         "budget_ms": problem.budget_ms,
+        "latency_sources": problem.latency_sources,
         "search": study.identity,
     }
     write_chosen(folder / CHOSEN_FILE, chosen, record)

@@ -6,6 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from latency_tables import LatencyTable
+from latency_tables.decoding import DecodingCost
 from scripts.builders import build_space, build_subnet_evaluator, plain
 from scripts.construct import construct
 from search.cost import CostModel
@@ -62,12 +63,18 @@ def build_problem(cfg: DictConfig, num_keypoints: int) -> SearchProblem:
     """Return the search problem of the config's space, device and budget.
 
     Raises:
-        InputError: If the tier is unknown, the table does not cover the space, or nothing meets the budget.
+        InputError: If the tier is unknown, the table or the decoding cost does not cover the space, or nothing meets
+            the budget.
     """
-    budget = find_budget_ms(cfg)
-    table = LatencyTable.load(cfg.device.table)
-    cost = CostModel(build_space(cfg), tables={cfg.device.name: table}, num_keypoints=num_keypoints)
-    return SearchProblem(cost, cfg.device.name, budget)
+    budget, device = find_budget_ms(cfg), cfg.device.name
+    cost = CostModel(
+        build_space(cfg),
+        tables={device: LatencyTable.load(cfg.device.table)},
+        num_keypoints=num_keypoints,
+        decoding={} if cfg.device.decoding is None else {device: DecodingCost.load(cfg.device.decoding)},
+        people=cfg.people_per_frame,
+    )
+    return SearchProblem(cost, device, budget)
 
 
 def find_budget_ms(cfg: DictConfig) -> float:

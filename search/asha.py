@@ -23,7 +23,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from search.finetuning import FinetuningTrial, HalvingSettings, RungRecord, TrialOutcome, read_outcome
 from supernet.errors import InputError, require
-from supernet.training.trainer import TrainingDivergedError
+from supernet.training.divergence import TrainingDivergedError
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,7 @@
 """What networks cost, for many genomes at once: MACs, parameters, and latency on every device.
 
+A device's latency is its table's, that of the network; with a decoding cost it is that of a whole frame.
+
 Legend: n genomes, G genes.
 """
 
@@ -9,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.table import LatencyTable
+from latency_tables.decoding import DecodingCost, require_people
+from latency_tables.table import INTERVAL_SIGMAS, LatencyTable
 from search.extremes import least_genome
 from search.genome import GenomeCodec, Genomes
 from search.slots import network_slots
 from supernet.arch import Arch
+from supernet.errors import require
 from supernet.operators import Operator
 from supernet.space import SearchSpace
 
@@ -21,6 +25,8 @@ CHUNK = 8192
 """Genomes added up at a time: working arrays stay in the processor's cache, and memory is bounded for any n."""
 
 Quantity = Callable[[Operator], float]
+
+IMAGE_SIZE_GENE = 0
 
 
 class CostModel:
@@ -30,9 +36,12 @@ class CostModel:
         space: The search space.
         tables: A latency table a device, by the name that the costs are to carry.
         num_keypoints: K, 14 for CrowdPose and 17 for COCO.
+        decoding: What a frame costs beyond its network, on those of the devices whose latency is to be a frame's.
+        people: People in such a frame.
 
     Raises:
-        InputError: If a table lacks an operator that a network of the space may run; the message names it.
+        InputError: If a table lacks an operator that a network of the space may run, or a decoding cost an image size
+            of the space; the message names it.
 
     Example:
         >>> cost = CostModel(SearchSpace.preset("tiny"))
@@ -41,11 +50,21 @@ class CostModel:
     """
 
     def __init__(
-        self, space: SearchSpace, *, tables: Mapping[str, LatencyTable] | None = None, num_keypoints: int = 14
+        self,
+        space: SearchSpace,
+        *,
+        tables: Mapping[str, LatencyTable] | None = None,
+        num_keypoints: int = 14,
+        decoding: Mapping[str, DecodingCost] | None = None,
+        people: float = 5,
     ) -> None:
+        require_people(people)
         self.space = space
         self.tables = dict(tables or {})
         self.num_keypoints = num_keypoints
+        self.decoding = dict(decoding or {})
+        self.people = people
+        require(self.decoding.keys() <= self.tables.keys(), "decoding", list(self.decoding), "of devices with a table")
         self.codec = GenomeCodec(space)
         self._slots = network_slots(self.codec, num_keypoints)
         self._gathers = list(self._gather_genes())
@@ -53,6 +72,14 @@ class CostModel:
         self._params = self._compile(lambda operator: operator.params, np.int64)
         self._ms = {device: self._compile(self._operator_ms(device), np.float64) for device in self.tables}
         self._variance = {device: self._compile(self._operator_variance(device), np.float64) for device in self.tables}
+        self._decoding_ms = {
+            device: np.array([cost.ms(size, people) for size in space.image_sizes])
+            for device, cost in self.decoding.items()
+        }
+        self._decoding_spread_ms = {
+            device: np.array([cost.spread_ms(size, people) for size in space.image_sizes])
+            for device, cost in self.decoding.items()
+        }
 
     def evaluate(self, genomes: Genomes) -> dict[str, NDArray[Any]]:
         """Return the costs of genomes, shape (n, G).
@@ -62,21 +89,30 @@ class CostModel:
         """
         macs, params, *sums = self._add_up(genomes, [self._macs, self._params, *self._ms.values()])
         latencies = {
-            f"latency_ms/{device}": table.network_ms(operator_ms)
+            f"latency_ms/{device}": self._with_decoding(table.network_ms(operator_ms), genomes, device)
             for (device, table), operator_ms in zip(self.tables.items(), sums, strict=True)
         }
         return {"macs": macs, "params": params, **latencies}
 
     def latency_ms(self, genomes: Genomes, device: str) -> NDArray[np.float64]:
-        """Return the latency of genomes, shape (n, G), on one device in ms, shape (n,)."""
+        """Return the latency of genomes, shape (n, G), on one device in ms, shape (n,), with its decoding if given."""
         (operator_ms,) = self._add_up(genomes, [self._ms[device]])
-        return self.tables[device].network_ms(operator_ms)
+        return self._with_decoding(self.tables[device].network_ms(operator_ms), genomes, device)
 
     def latency_interval(self, genomes: Genomes, device: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the low and the high end of the 80 % interval of the latencies in ms, each of shape (n,)."""
+        """Return the low and the high end of the 80 % interval of the latencies in ms, each of shape (n,).
+
+        The spreads of network and decoding are taken as independent: they add in squares.
+        """
         operator_ms, variance = self._add_up(genomes, [self._ms[device], self._variance[device]])
         table = self.tables[device]
-        return table.network_interval(table.network_ms(operator_ms), variance)
+        network_ms = table.network_ms(operator_ms)
+        if device not in self.decoding:
+            return table.network_interval(network_ms, variance)
+        decoding_spread = self._decoding_spread_ms[device][genomes[:, IMAGE_SIZE_GENE]]
+        half = INTERVAL_SIGMAS * np.hypot(table.network_spread_ms(network_ms, variance), decoding_spread)
+        ms = self._with_decoding(network_ms, genomes, device)
+        return np.maximum(ms - half, 0), ms + half
 
     def fastest(self, device: str) -> tuple[Arch, float]:
         """Return the architecture with the least latency on a device, and that latency in ms: exact."""
@@ -87,9 +123,27 @@ class CostModel:
         return self._extreme(device, sign=-1)
 
     def _extreme(self, device: str, sign: int) -> tuple[Arch, float]:
-        operator_ms = self._operator_ms(device)
-        genome = least_genome(self.codec, self._slots, lambda slot: sign * slot.tabulate(operator_ms, np.float64))
+        share_ms = self._share_ms(device)
+        genome = least_genome(self.codec, self._slots, lambda slot: sign * slot.tabulate(share_ms, np.float64))
         return self.codec.decode(genome), float(self.latency_ms(genome[None], device)[0])
+
+    def _share_ms(self, device: str) -> Quantity:
+        """Return an operator's share of the latency; the stem has the decoding's, as its input is the image."""
+        scale, decoding = self.tables[device].metadata.network_scale, self.decoding.get(device)
+        operator_ms = self._operator_ms(device)
+
+        def share_ms(operator: Operator) -> float:
+            beyond = decoding.ms(operator.resolution, self.people) if decoding and operator.kind == "stem" else 0.0
+            return scale * operator_ms(operator) + beyond
+
+        return share_ms
+
+    def _with_decoding(self, network_ms: NDArray[np.float64], genomes: Genomes, device: str) -> NDArray[np.float64]:
+        """Add the decoding cost of the device, where it has one, to the latencies of networks, shape (n,)."""
+        if device not in self.decoding:
+            return network_ms
+        frame_ms: NDArray[np.float64] = network_ms + self._decoding_ms[device][genomes[:, IMAGE_SIZE_GENE]]
+        return frame_ms
 
     def _operator_ms(self, device: str) -> Quantity:
         return lambda operator: self.tables[device].lookup(operator).ms

@@ -4,6 +4,7 @@ Legend: n genomes, G genes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ class SearchProblem:
     Attributes:
         cost: Cost model with the device's latency table; its space is the one searched.
         device: Name of the device in the cost model.
-        budget_ms: Greatest latency allowed.
+        budget_ms: Greatest latency allowed; that of a whole frame where the cost model has the device's decoding cost.
 
     Raises:
         InfeasibleBudgetError: If no architecture of the space is that fast; the message names the least latency.
@@ -34,10 +35,35 @@ class SearchProblem:
     def __post_init__(self) -> None:
         _, least_ms = self.cost.fastest(self.device)
         if not self.budget_ms >= least_ms:
+            frame = f" for a frame with {self.cost.people:g} people" if self.device in self.cost.decoding else ""
             raise InfeasibleBudgetError(
                 f"the budget of {self.budget_ms:g} ms is below the fastest subnet of space {self.cost.space.name!r} "
-                f"on {self.device}: the least possible latency is {least_ms:.4g} ms"
+                f"on {self.device}: the least possible latency{frame} is {least_ms:.4g} ms"
             )
+
+    @property
+    def latency_sources(self) -> dict[str, Any]:
+        """What the latencies rest on, as plain values: the table, and the decoding cost or None without one.
+
+        A decoding cost that was measured on another machine than the table's device is an assumption for this one.
+        """
+        table, decoding = self.cost.tables[self.device], self.cost.decoding.get(self.device)
+        sources: dict[str, Any] = {
+            "network": {
+                "table": table.metadata.device,
+                "digest": table.digest,
+                "provenance": table.metadata.provenance,
+            },
+            "decoding": None,
+        }
+        if decoding is not None:
+            sources["decoding"] = {
+                "measured_on": decoding.name,
+                "digest": decoding.digest,
+                "people": self.cost.people,
+                "provenance": "measured" if decoding.name == table.metadata.device else "assumed",
+            }
+        return sources
 
     def latency_ms(self, genomes: Genomes) -> NDArray[np.float64]:
         """Return the latencies of genomes, shape (n, G), on the device, shape (n,)."""

@@ -106,6 +106,8 @@ class SearchStudy:
             "study": asdict(self._settings),
             "seed": self._seed,
         }
+        if problem.latency_sources["decoding"] is not None:
+            identity["decoding"] = problem.latency_sources["decoding"]
         plain: dict[str, Any] = json.loads(json.dumps(identity))
         return plain
 

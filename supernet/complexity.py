@@ -20,7 +20,8 @@ class Complexity:
             much), plus 2 per batch-norm element and 1 per activation element.
         params: Trainable parameters.
         peak_activation_bytes: Largest sum of float32 feature maps alive at once; a map lives from the convolution that
-            writes it to the last that reads it, and batch norm, activation and sums work in place.
+            writes it to the last that reads it, and batch norm, activation and sums work in place. Working memory of
+            kernels comes on top; ``supernet.export.memory`` measures what a runtime plans.
     """
 
     macs: int

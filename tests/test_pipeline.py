@@ -1,5 +1,6 @@
 """The whole job at its smallest: every script after the other, on files, as `make demo` runs them."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -11,10 +12,8 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
-import yaml
 
 from latency_tables import LatencyTable
-from latency_tables.table import SHIPPED_DIR
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet, load_supernet
 from supernet.extract import extract_subnet, is_equal_to_supernet
@@ -89,10 +88,9 @@ def test_a_finished_job_is_not_done_again(workspace: Path) -> None:
 def test_a_changed_table_is_not_reported_with_the_old_latency(workspace: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(workspace, copy)
-    slower = yaml.safe_load((SHIPPED_DIR / "jetson_nano.yaml").read_text())
-    slower["network_scale"] *= 1.5
-    (copy / "slower.yaml").write_text(yaml.safe_dump(slower))
-    shutil.copy(SHIPPED_DIR / "jetson_nano.csv", copy / "slower.csv")
+    shipped = LatencyTable.load("jetson_nano")
+    scale = 1.5 * shipped.metadata.network_scale
+    LatencyTable(dataclasses.replace(shipped.metadata, network_scale=scale), shipped.rows).save(copy / "slower")
     table = f"device.table={copy / 'slower.csv'}"
     cell = ("device=jetson_nano", "tier=l")
     shutil.rmtree(copy / "run" / "search" / "jetson_nano" / "l")

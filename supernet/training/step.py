@@ -13,7 +13,7 @@ from supernet.arch import Arch
 from supernet.data.loading import Batch
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.litepose import Heads, LitePose
-from supernet.training.distributed import Process, average_gradients
+from supernet.training.distributed import Process, average, average_gradients
 from supernet.training.objective import Targets, make_targets, pose_loss
 from supernet.training.recipe import StepPlan
 from supernet.training.settings import Precision, TrainingSettings
@@ -35,6 +35,15 @@ class StepResult:
     losses: dict[str, float]
     parts: dict[str, float]
     skipped: str | None
+
+
+def share_result(result: StepResult, stop: bool, process: Process) -> tuple[StepResult, bool]:
+    """Return the mean result of all ranks, and whether any of them is to stop; a collective."""
+    values = torch.tensor([*result.losses.values(), *result.parts.values(), float(stop)], dtype=torch.float64)
+    *means, stopping = average(values, process).tolist()
+    losses = dict(zip(result.losses, means, strict=False))
+    parts = dict(zip(result.parts, means[len(losses) :], strict=True))
+    return StepResult(losses, parts, result.skipped), stopping > 0
 
 
 class WeightUpdate:

@@ -1,12 +1,18 @@
-"""A frozen network whose heatmaps subnets learn from."""
+"""Frozen networks whose heatmaps subnets learn from, and which of them a phase has."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from supernet.data.loading import Batch
+from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError
+from supernet.extract import extract_subnet
 from supernet.litepose import Heads, LitePose
+from supernet.training.distributed import Process, broadcast_state
+from supernet.training.recipe import TeacherKind
 
 
 class Teacher:
@@ -42,6 +48,56 @@ class Teacher:
         assert images is not None
         head0, head1 = self.model(images)
         return _resized(head0, size // 4), _resized(head1, size // 2)
+
+
+class Teachers:
+    """The teachers of a training: one that is given, and the largest subnet as it was when a phase asked for it.
+
+    Args:
+        external: The network of phases with the teacher ``external``.
+    """
+
+    def __init__(self, external: Teacher | None) -> None:
+        self.external = external
+        self.frozen: Teacher | None = None
+
+    def of(self, kind: TeacherKind) -> Teacher | None:
+        """Return the teacher of a phase; None where there is none, or the sandwich's largest subnet teaches.
+
+        Raises:
+            InputError: If the phase wants a given network, and there is none.
+        """
+        if kind == "external" and self.external is None:
+            raise InputError("teacher is 'external', but there is none: give teacher.weights")
+        return {"external": self.external, "frozen": self.frozen}.get(kind)
+
+    def freeze(self, model: LitePoseSupernet | LitePose, process: Process) -> None:
+        """Keep the largest subnet as it is now, unless one is kept already; batch-norm statistics are rank 0's.
+
+        Raises:
+            InputError: If the model is no supernet.
+        """
+        if self.frozen is None:
+            self.frozen = _largest(model)
+            broadcast_state(self.frozen.model, process)
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the weights of the kept subnet, or None."""
+        return None if self.frozen is None else self.frozen.model.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any] | None, model: LitePoseSupernet | LitePose) -> None:
+        """Go back to what ``state_dict`` returned in a training of this model."""
+        self.frozen = None
+        if state is not None:
+            self.frozen = _largest(model)
+            self.frozen.model.load_state_dict(state)
+
+
+def _largest(model: LitePoseSupernet | LitePose) -> Teacher:
+    if not isinstance(model, LitePoseSupernet):
+        raise InputError("teacher is 'frozen', which only a supernet has; known here: none, external")
+    largest = extract_subnet(model, model.space.largest())
+    return Teacher(largest.to(memory_format=torch.channels_last), image_size=None)  # type: ignore[call-overload]
 
 
 def _resized(maps: Tensor, size: int) -> Tensor:

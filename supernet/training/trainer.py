@@ -2,55 +2,46 @@
 
 import logging
 import math
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from torch.utils.data import DataLoader
 
 from supernet.channel_sorting import permute_channels, sort_channels
 from supernet.checkpoints import save_network
-from supernet.data.loading import Batch, TrainingImages, collate_bytes
+from supernet.data.loading import Batch, Sample, TrainingImages, collate_bytes, prepare_worker
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError
-from supernet.extract import extract_subnet
 from supernet.litepose import LitePose
 from supernet.training.checkpoint_store import CheckpointStore
 from supernet.training.distributed import (
     SINGLE,
     Process,
-    average,
     broadcast_state,
     gather_objects,
     run_on_main,
     synchronise_batch_norms,
 )
+from supernet.training.divergence import MOST_SKIPPED, stop_diverged
 from supernet.training.metrics import MetricsLog
 from supernet.training.optimizers import make_average, make_optimizer
 from supernet.training.recipe import Plan, StepPlan
 from supernet.training.sampler import StepSampler
 from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, WeightUpdate, train_on_batch
-from supernet.training.teacher import Teacher
+from supernet.training.step import PoseNetwork, StepResult, WeightUpdate, share_result, train_on_batch
+from supernet.training.teacher import Teacher, Teachers
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS_FOLDER = "checkpoints"
 BEST_FILE = "best.safetensors"
 STATE_VERSION = 1
-MOST_SKIPPED = 20
-"""Updates in a row that may be left out because their gradients are not finite."""
 
 Validate = Callable[[PoseNetwork], dict[str, float]]
 """Measures a network on every rank; returns AP by name, the same on every rank."""
-
-
-class TrainingDivergedError(InputError):
-    """Gradients have not been finite for too long."""
 
 
 class Trainer:
@@ -94,8 +85,7 @@ class Trainer:
         self.skipped_in_a_row = 0
         self.bad_images: set[str] = set()
         self.best_ap = -math.inf
-        self._external = teacher
-        self._frozen: Teacher | None = None
+        self.teachers = Teachers(teacher)
         self._validate = validate
         self._check_batch()
         self.model: PoseNetwork = model.to(device=process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -127,7 +117,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "frozen_teacher": None if self._frozen is None else self._frozen.model.state_dict(),
+            "frozen_teacher": self.teachers.state_dict(),
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
             "bad_images": sorted(self.bad_images),
@@ -141,9 +131,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        if state["frozen_teacher"] is not None:
-            self._frozen = self._freeze()
-            self._frozen.model.load_state_dict(state["frozen_teacher"])
+        self.teachers.load_state_dict(state["frozen_teacher"], self.model)
         self.step = state["step"]
         self.skipped = state["skipped"]
         self.skipped_in_a_row = state["skipped_in_a_row"]
@@ -177,9 +165,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate
         batch = batch.to(self.process.device)
-        result = train_on_batch(
-            self.model, batch, plan, self._update, self.settings, teacher=self._teacher_of(plan.phase.teacher)
-        )
+        teacher = self.teachers.of(plan.phase.teacher)
+        result = train_on_batch(self.model, batch, plan, self._update, self.settings, teacher=teacher)
         if self.average is not None and result.skipped is None:
             self.average.update_parameters(self.model)
         self.bad_images.update(str(path) for path in batch.bad_images)
@@ -207,34 +194,40 @@ class Trainer:
         """
         settings = self.settings
         self.model.train()
-        loader = DataLoader(
-            self.images,
-            batch_sampler=self._steps_from(self.step),
-            collate_fn=collate_bytes,
-            num_workers=settings.workers,
-            worker_init_fn=_prepare_worker,
-            pin_memory=self.process.device.type == "cuda",
-            generator=torch.Generator(),  # or else it takes a number from the global one
-        )
         began, logged = time.perf_counter(), self.step
         with MetricsLog(self.folder if self.process.is_main else None, first_step=self.step) as metrics:
-            for batch in loader:
-                result, stopping = self._shared(self.train_step(batch), should_stop())
-                finished = self.step == self.plan.steps
-                if self.step % settings.log_every == 0 or finished:
+            for batch in self._batches():
+                result, stopping = share_result(self.train_step(batch), should_stop(), self.process)
+                if self._is_due(settings.log_every):
                     self._share_bad_images()
                     rate = (self.step - logged) * settings.batch_size / (time.perf_counter() - began)
                     metrics.write(self.step - 1, self._values(result, rate))
                 on_step(self.step, result)
-                if settings.validate_every and (self.step % settings.validate_every == 0 or finished):
+                if settings.validate_every and self._is_due(settings.validate_every):
                     metrics.write(self.step - 1, self._validated())
-                if stopping or self.step % settings.checkpoint_every == 0 or finished:
+                if stopping or self._is_due(settings.checkpoint_every):
                     self._save()
-                if self.step % settings.log_every == 0:
+                if self._is_due(settings.log_every):
                     began, logged = time.perf_counter(), self.step
                 if stopping:
                     break
         return self.step >= self.plan.steps
+
+    def _batches(self) -> "DataLoader[Sample]":
+        """Return this rank's parts of the batches of the steps that are left, images as bytes."""
+        return DataLoader(
+            self.images,
+            batch_sampler=self._steps_from(self.step),
+            collate_fn=collate_bytes,
+            num_workers=self.settings.workers,
+            worker_init_fn=prepare_worker,
+            pin_memory=self.process.device.type == "cuda",
+            generator=torch.Generator(),  # or else it takes a number from the global one
+        )
+
+    def _is_due(self, every: int) -> bool:
+        """Say whether what is done every so many steps, and after the last, is to be done now."""
+        return self.step % every == 0 or self.step == self.plan.steps
 
     def _enter(self, plan: StepPlan) -> None:
         """Begin a phase: sort channels, freeze a teacher, forget the optimiser's moments of the phase before."""
@@ -246,22 +239,9 @@ class Trainer:
             averaged = self.trained
             if averaged is not self.model and isinstance(averaged, LitePoseSupernet):
                 permute_channels(averaged, orders)
-        if phase.teacher == "frozen" and self._frozen is None:
-            self._frozen = self._freeze()
-            broadcast_state(self._frozen.model, self.process)  # batch-norm statistics are each rank's own
+        if phase.teacher == "frozen":
+            self.teachers.freeze(self.model, self.process)
         self.optimizer.state.clear()
-
-    def _freeze(self) -> Teacher:
-        """Return the largest subnet as it is now, with the supernet's batch-norm statistics."""
-        if not isinstance(self.model, LitePoseSupernet):
-            raise InputError("teacher is 'frozen', which only a supernet has; known here: none, external")
-        largest = extract_subnet(self.model, self.model.space.largest())
-        return Teacher(largest.to(memory_format=torch.channels_last), image_size=None)  # type: ignore[call-overload]
-
-    def _teacher_of(self, kind: str) -> Teacher | None:
-        if kind == "external" and self._external is None:
-            raise InputError("teacher is 'external', but there is none: give teacher.weights")
-        return {"external": self._external, "frozen": self._frozen}.get(kind)
 
     def _count(self, result: StepResult, plan: StepPlan, batch: Batch) -> None:
         """Count skipped updates in a row; stop after too many."""
@@ -270,25 +250,8 @@ class Trainer:
             return
         self.skipped += 1
         self.skipped_in_a_row += 1
-        if self.skipped_in_a_row < MOST_SKIPPED:
-            return
-        culprit = not all(map(math.isfinite, result.losses.values()))
-        seen = gather_objects((culprit, batch.image_ids), self.process)
-        guilty = [ids for bad, ids in seen if bad] or [ids for _, ids in seen]
-        images = ", ".join(str(image) for ids in guilty for image in ids)
-        arch = plan.subnets[result.skipped]
-        raise TrainingDivergedError(
-            f"loss or gradient was not finite for {MOST_SKIPPED} steps in a row, last at step {self.step} in subnet "
-            f"{result.skipped} ({arch.digest}, {arch.image_size} px) on images {images}; a lower learning rate helps"
-        )
-
-    def _shared(self, result: StepResult, stop: bool) -> tuple[StepResult, bool]:
-        """Return the mean result of all ranks, and whether any of them is to stop."""
-        values = torch.tensor([*result.losses.values(), *result.parts.values(), float(stop)], dtype=torch.float64)
-        *means, stopping = average(values, self.process).tolist()
-        losses = dict(zip(result.losses, means, strict=False))
-        parts = dict(zip(result.parts, means[len(losses) :], strict=True))
-        return StepResult(losses, parts, result.skipped), stopping > 0
+        if self.skipped_in_a_row >= MOST_SKIPPED:
+            stop_diverged(self.step, result, plan, batch, self.process)
 
     def _values(self, result: StepResult, images_per_second: float) -> dict[str, float]:
         first = next(iter(result.losses))
@@ -338,12 +301,5 @@ class Trainer:
             last_step=self.plan.steps,
             rank=self.process.rank,
             world=self.process.world,
-            teacher_size=None if self._external is None else self._external.image_size,
+            teacher_size=None if self.teachers.external is None else self.teachers.external.image_size,
         )
-
-
-def _prepare_worker(worker: int) -> None:
-    """Keep a loading process to one thread, and deaf to the signals that a scheduler sends to the whole group."""
-    cv2.setNumThreads(0)
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)

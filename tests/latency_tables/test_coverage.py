@@ -1,11 +1,13 @@
-"""The operators of a space: every architecture's are among them, and none is there in vain."""
+"""The operators of a space: every architecture's are among them, none is there in vain; what a table has of them."""
 
 import random
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from latency_tables.coverage import space_operators
+from latency_tables import LatencyTable, OperatorLatency
+from latency_tables.coverage import SHOWN, coverage, space_operators
 from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
 from supernet.operators import operators_of
 from supernet.space import PRESETS, SearchSpace
@@ -34,3 +36,32 @@ def test_every_operator_of_tiny_is_used() -> None:
         assert TINY.contains(arch)
         used.update(operators_of(arch))
     assert space_operators(TINY) == used
+
+
+def test_coverage_tells_measured_fitted_interpolated_and_missing_apart() -> None:
+    """Of ``tiny`` a table has 64 and 128 pixels, so that 96 lies between; one stem is fitted, and no head is known."""
+    shipped = LatencyTable.load("raspberry_pi_4b")
+    wanted = space_operators(TINY)
+    at_128 = {o for o in wanted if o not in space_operators(replace(TINY, image_sizes=(96,)))}
+    at_64 = space_operators(replace(TINY, image_sizes=(64,)))
+    rows = {o: OperatorLatency(1.0, 0.1, 0 if o.kind == "stem" else 50) for o in at_128 | at_64 if o.kind != "head"}
+    found = coverage(LatencyTable(shipped.metadata, rows), TINY)
+    heads = [o for o in wanted if o.kind == "head"]
+    assert set(found.missing) == set(heads)
+    assert found.counts["stem"] == {"measured": 0, "fitted": 1, "interpolated": 1, "missing": 0}
+    assert found.counts["head"] == {"measured": 0, "fitted": 0, "interpolated": 0, "missing": len(heads)}
+    assert found.total("measured") == sum(o in rows and o.kind != "stem" for o in wanted)
+    assert sum(found.total(standing) for standing in found.counts["stem"]) == len(wanted)
+    lines = str(found).splitlines()
+    assert lines[0].split() == ["kind", "measured", "fitted", "interpolated", "missing"]
+    assert [line.split()[0] for line in lines[1:6]] == ["stem", "bottleneck", "fusion_deconv", "head", "all"]
+    assert lines[5].split()[1:] == [str(found.total(standing)) for standing in found.counts["stem"]]
+    assert lines[6].startswith("missing: head (resolution 24, channels 8/8/28, kernel 5")
+    assert lines[-1] == f"and {len(heads) - SHOWN} more"
+
+
+def test_a_shipped_table_covers_its_spaces_by_estimates() -> None:
+    found = coverage(LatencyTable.load("jetson_nano"), SearchSpace.preset("litepose_released"), 17)
+    assert found.missing == ()
+    assert found.total("fitted") == len(space_operators(SearchSpace.preset("litepose_released"), 17))
+    assert len(str(found).splitlines()) == 6

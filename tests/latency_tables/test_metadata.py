@@ -1,13 +1,15 @@
 """A table's YAML is read strictly: file and field are named."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from latency_tables import LatencyTable
-from latency_tables.metadata import TableMetadata
+from latency_tables.metadata import TableMetadata, metadata_to_yaml
 from latency_tables.table import SHIPPED_DIR
 from supernet.errors import InputError
 
@@ -15,6 +17,7 @@ from supernet.errors import InputError
 @pytest.fixture
 def value() -> dict[str, Any]:
     read: dict[str, Any] = yaml.safe_load((SHIPPED_DIR / "raspberry_pi_4b.yaml").read_text())
+    del read["checksum"]
     return read
 
 
@@ -25,30 +28,42 @@ def test_round_trip(value: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("field", "bad", "allowed"),
     [
-        ("schema_version", 2, "it must be 1"),
-        ("schema_version", "1", "it must be 1"),
+        ("schema_version", 1, "this program reads version 2"),
+        ("schema_version", "2", "this program reads version 2"),
+        ("schema_version", 2.0, "this program reads version 2"),
+        ("schema_version", None, "this program reads version 2"),
         ("device", "", "a text"),
         ("processor", 3, "a text"),
         ("runtime_provenance", "guessed", "stated or inferred"),
         ("threads", 0, "a positive integer"),
         ("threads", True, "a positive integer"),
+        ("threads", 10**400, "a positive integer up to 1000000"),
         ("batch", None, "a positive integer"),
         ("date", None, "an ISO date in quotes"),
+        ("date", datetime.date(2026, 1, 31), "an ISO date in quotes"),
+        ("date", "31.1.2026", "an ISO date in quotes"),
+        ("date", "20260131", "an ISO date in quotes"),
         ("provenance", "rumour", "measured or calibrated-estimate"),
         ("network_constant_ms", -1, "at least 0"),
         ("network_constant_spread_ms", "1", "at least 0"),
         ("network_scale", 0, "above 0"),
+        ("network_scale", 10**400, "above 0"),
+        ("network_scale", float("inf"), "above 0"),
         ("network_residual", float("nan"), "at least 0"),
         ("fit_errors", [0.1], "a mapping of network names"),
         ("validation_errors", {"LitePose-S": "small"}, "a mapping of network names"),
+        ("fitted_rows_error", -0.1, "a number of at least 0, or null"),
+        ("fitted_rows_error", False, "a number of at least 0, or null"),
+        ("interval_coverage", 1.01, "a number from 0 to 1, or null"),
         ("sources", "one", "a list of texts"),
         ("sources", [1], "a list of texts"),
         ("notes", None, "a text"),
     ],
 )
 def test_an_impossible_value_is_named(value: dict[str, Any], field: str, bad: object, allowed: str) -> None:
-    with pytest.raises(InputError, match=f"^{field} is .*{allowed}"):
+    with pytest.raises(InputError, match=f"^{field} is .*{allowed}") as caught:
         TableMetadata.from_dict({**value, field: bad})
+    assert "\n" not in str(caught.value)
 
 
 def test_unknown_and_missing_keys_are_named(value: dict[str, Any]) -> None:
@@ -61,7 +76,22 @@ def test_unknown_and_missing_keys_are_named(value: dict[str, Any]) -> None:
         TableMetadata.from_dict(["a", "list"])
 
 
+def test_numbers_are_plain_floats_whatever_they_were(value: dict[str, Any]) -> None:
+    metadata = TableMetadata.from_dict({**value, "network_scale": 1, "fit_errors": {"a": np.float64(0.5)}})
+    plain = metadata.to_dict()
+    assert {type(plain["network_scale"]), type(plain["fit_errors"]["a"])} == {float}
+    assert type(plain["batch"]) is int
+    assert yaml.safe_load(metadata_to_yaml(metadata, "sha256:0")) == {**plain, "checksum": "sha256:0"}
+
+
 def test_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("schema_version: 7\n")
-    with pytest.raises(InputError, match=r"t\.yaml: schema_version is 7; it must be 1"):
+    with pytest.raises(InputError, match=r"t\.yaml: schema_version is 7; this program reads version 2"):
+        LatencyTable.load(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("checksum", [None, 5])
+def test_a_missing_checksum_is_named(tmp_path: Path, value: dict[str, Any], checksum: object) -> None:
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump({**value, "checksum": checksum}))
+    with pytest.raises(InputError, match=rf"t\.yaml: checksum is {checksum}; it must be what .*save writes"):
         LatencyTable.load(tmp_path / "t.csv")

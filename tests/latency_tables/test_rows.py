@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from latency_tables.rows import COLUMNS, OperatorLatency, read_rows, rows_to_csv
+from latency_tables.rows import COLUMNS, ENERGY_COLUMN, OperatorLatency, parse_rows, read_rows, rows_to_csv
 from supernet.errors import InputError
 from supernet.operators import Operator
 
@@ -67,11 +67,24 @@ def test_rows_are_sorted_in_the_text() -> None:
         ("expansion", "-1", "an integer from 0"),
         ("stride", "", "an integer from 1"),
         ("samples", "1e3", "an integer from 0"),
+        ("samples", "", "an integer from 0"),
+        ("kernel", "07", "an integer from 1"),
+        ("kernel", "+7", "an integer from 1"),
+        ("kernel", " 7", "an integer from 1"),
+        ("kernel", "1_0", "an integer from 1"),
+        ("kernel", "\u0667", "an integer from 1"),
+        ("resolution", "1000001", "an integer from 1 to 1000000"),
         ("ms", "0", "a finite number above 0"),
         ("ms", "-1", "a finite number above 0"),
         ("ms", "nan", "a finite number above 0"),
         ("ms", "inf", "a finite number above 0"),
         ("ms", "fast", "a finite number above 0"),
+        ("ms", "1e999", "a finite number above 0"),
+        ("ms", "1e-999", "a finite number above 0"),
+        ("ms", "1_0.5", "a finite number above 0"),
+        ("ms", ".5", "a finite number above 0"),
+        ("ms", "0x10", "a finite number above 0"),
+        ("ms", "\u0661.5", "a finite number above 0"),
         ("spread_ms", "-0.1", "a finite number of at least 0"),
         ("spread_ms", "", "a finite number of at least 0"),
     ],
@@ -85,9 +98,10 @@ def test_an_impossible_value_is_named(tmp_path: Path, field: str, value: str, al
     assert "\n" not in message
 
 
-def test_a_short_line_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"line 3: .* it must be"):
-        read_rows(write(tmp_path / "t.csv", STEM, line().rsplit(",", 1)[0]))
+@pytest.mark.parametrize(("bad", "found"), [(line().rsplit(",", 1)[0], 10), (f"{line()},9", 12), ("", 0)])
+def test_a_line_with_too_few_or_too_many_fields_is_named(tmp_path: Path, bad: str, found: int) -> None:
+    with pytest.raises(InputError, match=f"line 3: it has {found} fields; it must have 11"):
+        read_rows(write(tmp_path / "t.csv", STEM, bad))
 
 
 def test_a_row_that_stands_twice_is_named(tmp_path: Path) -> None:
@@ -102,9 +116,32 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
         read_rows(write(tmp_path / "t.csv", header=header))
 
 
-def test_an_unknown_column_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the column 'watts' is unknown"):
+def test_unknown_and_repeated_columns_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 1: the column 'watts' is unknown; the columns are kind, .*energy_mj"):
         read_rows(write(tmp_path / "t.csv", f"{line()},3", header=",".join([*COLUMNS, "watts"])))
+    with pytest.raises(InputError, match="line 1: the column 'ms' stands twice"):
+        read_rows(write(tmp_path / "t.csv", f"{line()},3", header=",".join([*COLUMNS, "ms"])))
+
+
+def test_line_endings_and_a_byte_order_mark_change_nothing(tmp_path: Path) -> None:
+    plain = write(tmp_path / "a.csv", line(), STEM)
+    other = tmp_path / "b.csv"
+    other.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_rows(other) == read_rows(plain)
+
+
+def test_energy_is_a_column_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", f"{line()},12.5", f"{STEM},", header=",".join([*COLUMNS, ENERGY_COLUMN]))
+    rows = read_rows(path)
+    assert [row.energy_mj for row in rows.values()] == [12.5, None]
+    assert parse_rows(rows_to_csv(rows), path) == rows
+    assert ENERGY_COLUMN not in rows_to_csv({operator: OperatorLatency(1.0, 0.0, 0) for operator in rows})
+    for bad in ("0", "-1", "nan", "none"):
+        path.write_text(f"{','.join([*COLUMNS, ENERGY_COLUMN])}\n{line()},{bad}\n")
+        with pytest.raises(
+            InputError, match=f"line 2: energy_mj is '{bad}'; it must be a finite number above 0, or empty"
+        ):
+            read_rows(path)
 
 
 @pytest.mark.parametrize(

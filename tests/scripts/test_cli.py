@@ -121,11 +121,15 @@ def test_the_first_signal_is_a_question_and_the_handlers_come_back(kind: signal.
 
 
 def test_a_second_interrupt_acts_at_once() -> None:
-    with stop_requested() as should_stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert should_stop()
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits SIG_IGN
+    try:
+        with stop_requested() as should_stop:
             os.kill(os.getpid(), signal.SIGINT)
+            assert should_stop()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_dataset_folder_without_the_json(run_script: RunScript, own_data_root: Path, trained: Path) -> None:

@@ -124,8 +124,13 @@ def test_weights_that_do_not_fit_are_named(
     assert "is a subnet of 17 keypoints; dataset.skeleton crowdpose has 14" in told
     swapped = CROWDPOSE.to_dict() | {"keypoints": [*CROWDPOSE.keypoints[:-2], "neck", "head"]}
     save_subnet(tmp_path / "swapped.safetensors", LitePose(arch), skeleton=type(CROWDPOSE).from_dict(swapped))
-    told = complaint(evaluate(f"weights={tmp_path / 'swapped.safetensors'}"))
-    assert "is a subnet of another skeleton than dataset.skeleton" in told
+    arch.save(tmp_path / "arch.json")
+    for more in ((), (f"arch={tmp_path / 'arch.json'}",)):
+        told = complaint(evaluate(f"weights={tmp_path / 'swapped.safetensors'}", *more))
+        assert "is a subnet of another skeleton than dataset.skeleton" in told
+    load_supernet(supernet).space.largest().save(tmp_path / "largest.json")
+    told = complaint(evaluate(f"weights={subnet_file}", f"arch={tmp_path / 'largest.json'}"))
+    assert "it must be null, or a file of the architecture that" in told
     assert not (trained / "evaluations").exists() or not list((trained / "evaluations").glob("*_val.json"))
 
 

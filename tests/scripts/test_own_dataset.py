@@ -71,7 +71,8 @@ def test_five_keypoints_from_training_to_export(
     result = json.loads(next((tmp_path / "run" / "evaluations").glob("*_val.json")).read_text())
     assert 0 <= result["metrics"]["AP"] <= 1
     assert result["measured_on"]["num_images"] == 3
-    table = run_script("build_latency_table", "spaces=[tiny]", "num_keypoints=[5]", *workspace, f"output={tmp_path}")
+    estimated = ("device=raspberry_pi_4b", "spaces=[tiny]", "num_keypoints=[5]", f"output={tmp_path}")
+    table = run_script("estimate_latency_tables", *estimated, *workspace)
     assert table.status == 0, table.stderr
     device = ("device=raspberry_pi_4b", f"device.table={tmp_path / 'raspberry_pi_4b.csv'}", "tier=s")
     exported = run_script("export_subnet", *workspace, *quick_evaluation, *device, "arch=smallest")

@@ -15,7 +15,7 @@ from search.asha import TRIALS_FOLDER, ResumableASHA, run_asha
 from search.finetuning import FinetuningTrial, HalvingSettings, SamplingSettings, TrialOutcome, sample_trials
 from supernet.errors import InputError
 from supernet.space import SearchSpace
-from supernet.training.trainer import TrainingDivergedError
+from supernet.training.divergence import TrainingDivergedError
 
 STEPS = 8
 SETTINGS = HalvingSettings(max_concurrent=1)

@@ -1,16 +1,19 @@
 """The cost model against the sum over operators, and its exact extremes against enumeration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
 
 from latency_tables import LatencyTable
+from latency_tables.decoding import DecodingCost, SizeCost
+from latency_tables.table import INTERVAL_SIGMAS
 from search import cost as cost_module
 from search.cost import CostModel
 from search.genome import GenomeCodec, Genomes
+from search.problem import SearchProblem
 from supernet.complexity import measure_complexity
-from supernet.errors import InputError
+from supernet.errors import InfeasibleBudgetError, InputError
 from supernet.operators import operators_of
 from supernet.space import SearchSpace
 
@@ -104,3 +107,89 @@ def test_a_table_that_lacks_an_operator_is_refused_with_it_named(make_table: Mak
     rows = {operator: row for operator, row in table.rows.items() if operator != stem}
     with pytest.raises(InputError, match=r"stem .*resolution 96"):
         CostModel(space, tables={"board": LatencyTable(table.metadata, rows)})
+
+
+def decoding_cost(base_ms: Mapping[int, float], name: str = "board") -> DecodingCost:
+    """A decoding cost of so many ms at each size, half a millisecond a person, 20 % spread."""
+    sizes = [
+        SizeCost(image_size=size, base_ms=ms, person_ms=0.5, spread=0.2, measured_ms={0: ms, 10: ms + 1})
+        for size, ms in base_ms.items()
+    ]
+    return DecodingCost(
+        name=name,
+        processor="none",
+        software="none",
+        threads=1,
+        clock="none",
+        num_keypoints=14,
+        frame=(640, 480),
+        date="2026-01-01",
+        made_by="a formula",
+        notes="none",
+        sizes=tuple(sizes),
+    )
+
+
+@pytest.mark.parametrize("people", [0, 1, 7.5])
+def test_a_frame_takes_the_network_and_the_decoding(tiny_cost: CostModel, people: float) -> None:
+    table, decoding = tiny_cost.tables["board"], decoding_cost({64: 1.0, 128: 3.0})  # 96 lies between
+    frames = CostModel(
+        tiny_cost.space, tables={"board": table, "other": table}, decoding={"board": decoding}, people=people
+    )
+    genomes = frames.codec.sample(100, np.random.default_rng(8))
+    ms, (low_ms, high_ms) = frames.latency_ms(genomes, "board"), frames.latency_interval(genomes, "board")
+    costs = frames.evaluate(genomes)
+    np.testing.assert_array_equal(costs["latency_ms/board"], ms)
+    np.testing.assert_array_equal(costs["latency_ms/other"], tiny_cost.latency_ms(genomes, "board"))
+    for row, arch in enumerate(frames.codec.decode_many(genomes)):
+        network = table.estimate(arch)
+        expected = network.ms + decoding.ms(arch.image_size, people)
+        network_sigma = (network.high_ms - network.ms) / INTERVAL_SIGMAS
+        half = INTERVAL_SIGMAS * (network_sigma**2 + decoding.spread_ms(arch.image_size, people) ** 2) ** 0.5
+        numbers = (expected, max(expected - half, 0), expected + half)
+        assert (ms[row], low_ms[row], high_ms[row]) == pytest.approx(numbers, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize("base_ms", [{96: 0.5, 128: 40.0}, {96: 40.0, 128: 0.5}], ids=["dear large", "dear small"])
+def test_extremes_of_frames_equal_enumeration(
+    small_cost: CostModel, small_space: SearchSpace, base_ms: dict[int, float]
+) -> None:
+    """Where small inputs are dear to decode, the fastest frame has another image size than the fastest network."""
+    decoding = decoding_cost(dict(zip(small_space.image_sizes, base_ms.values(), strict=True)))
+    frames = CostModel(small_space, tables=small_cost.tables, decoding={"board": decoding})
+    latency_ms = frames.latency_ms(all_genomes(small_space), "board")
+    for (arch, ms), expected in (
+        (frames.fastest("board"), latency_ms.min()),
+        (frames.slowest("board"), latency_ms.max()),
+    ):
+        assert ms == pytest.approx(expected, rel=1e-12)
+        by_hand = small_cost.tables["board"].estimate(arch).ms + decoding.ms(arch.image_size, 5)
+        assert by_hand == pytest.approx(ms, rel=1e-12)
+
+
+def test_decoding_is_asked_for_what_it_can_say(tiny_cost: CostModel) -> None:
+    tables = tiny_cost.tables
+    with pytest.raises(InputError, match="not at 96"):
+        CostModel(tiny_cost.space, tables=tables, decoding={"board": decoding_cost({128: 1.0})})
+    decoding = decoding_cost({96: 1.0, 128: 1.0})
+    with pytest.raises(InputError, match="people is -1"):
+        CostModel(tiny_cost.space, tables=tables, decoding={"board": decoding}, people=-1)
+    with pytest.raises(InputError, match=r"decoding is \['toaster'\]"):
+        CostModel(tiny_cost.space, tables=tables, decoding={"toaster": decoding})
+
+
+def test_a_frame_budget_counts_the_decoding_and_says_so(tiny_cost: CostModel) -> None:
+    decoding = decoding_cost({96: 100.0, 128: 100.0}, name="laptop")
+    frames = CostModel(tiny_cost.space, tables=tiny_cost.tables, decoding={"board": decoding}, people=3)
+    _, network_ms = tiny_cost.fastest("board")
+    with pytest.raises(InfeasibleBudgetError, match="least possible latency for a frame with 3 people"):
+        SearchProblem(frames, "board", network_ms + 100)
+    assert SearchProblem(tiny_cost, "board", network_ms).latency_sources["decoding"] is None
+    sources = SearchProblem(frames, "board", network_ms + 200).latency_sources
+    assert sources["network"]["provenance"] == tiny_cost.tables["board"].metadata.provenance
+    assert sources["decoding"] == {
+        "measured_on": "laptop",
+        "digest": decoding.digest,
+        "people": 3,
+        "provenance": "assumed",
+    }

@@ -9,6 +9,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from numpy.typing import NDArray
 
+from latency_tables import LatencyTable
+from latency_tables.decoding import DecodingCost
 from scripts import fit_predictor, run_search
 from search.cost import CostModel
 from search.genome import Genomes
@@ -93,3 +95,26 @@ def test_bad_input_is_one_line_and_status_2(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_a_frame_budget_is_searched_and_recorded(
+    run: Callable[..., None], workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = ["device.decoding=host_cpu", "people_per_frame=3", "budget_ms=8", "tier=frame"]
+    run(run_search.main, "device=jetson_nano", *frame, *SMALL)
+    assert "the decoding cost of host_cpu: an assumption for this device" in capsys.readouterr().out
+    chosen = read_json(workspace / "search" / "jetson_nano" / "frame" / "chosen.json")
+    arch, table = Arch.from_dict(chosen["arch"]), LatencyTable.load("jetson_nano")
+    decoding = DecodingCost.load("host_cpu")
+    expected = table.estimate(arch).ms + decoding.ms(arch.image_size, 3)
+    assert chosen["latency_ms"] == pytest.approx(expected)
+    assert chosen["latency_ms"] <= 8
+    sources = chosen["latency_sources"]
+    assert sources["network"]["digest"] == table.digest
+    assert sources["decoding"] == {
+        "measured_on": "host_cpu",
+        "digest": decoding.digest,
+        "people": 3,
+        "provenance": "assumed",
+    }
+    assert chosen["search"]["decoding"] == sources["decoding"]

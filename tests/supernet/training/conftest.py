@@ -62,9 +62,11 @@ def make_supernet(small_space: SearchSpace) -> Callable[[], LitePoseSupernet]:
 
 @pytest.fixture
 def make_plan(small_space: SearchSpace) -> Callable[..., SupernetPlan]:
-    """Plans over ``small_space``; keywords change the plan, or else its only phase."""
+    """Plans over ``small_space``; keywords change plan or phase; ``progressive``: progressive phases, each so long."""
 
-    def make(**changes: Any) -> SupernetPlan:
+    def make(*, progressive: int | None = None, **changes: Any) -> SupernetPlan:
+        if progressive is not None:
+            changes["phases"] = _progressive(progressive)
         of_plan = {name: changes.pop(name) for name in ("space", "phases", "seed") if name in changes}
         of_phase = {"name": "sandwich", "steps": 6, "learning_rate": WarmupCosine(peak=0.004)} | changes
         return SupernetPlan(**{"space": small_space, "phases": (Phase(**of_phase),), "seed": 0} | of_plan)
@@ -91,3 +93,20 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "run"
     path.mkdir()
     return path
+
+
+def _progressive(steps: int) -> tuple[Phase, ...]:
+    """The full network, then a dimension more a phase, ``steps`` each; with both kinds of channel sorting."""
+    rate = WarmupCosine(peak=0.004)
+    frozen = Phase("kernel", steps, rate, elastic=("resolution", "kernel"), teacher="frozen")
+    return (
+        Phase("full", steps, rate, elastic=("resolution",), rule="largest", num_random=0, teacher="none"),
+        frozen,
+        dataclasses.replace(frozen, name="depth", elastic=(*frozen.elastic, "depth")),
+        dataclasses.replace(
+            frozen, name="expansion", elastic=(*frozen.elastic, "depth", "expansion"), sort_channels="hidden"
+        ),
+        dataclasses.replace(
+            frozen, name="width", elastic=(*frozen.elastic, "depth", "expansion", "width"), sort_channels="width"
+        ),
+    )

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from supernet.data.coco import KeypointDataset
 from supernet.data.loading import Augmentation, Batch, SampleRequest, TrainingImages, collate
+from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError
+from supernet.extract import extract_subnet
 from supernet.litepose import Heads, LitePose
 from supernet.space import SearchSpace
-from supernet.training.teacher import Teacher
+from supernet.training.distributed import SINGLE
+from supernet.training.teacher import Teacher, Teachers
 
 
 @pytest.fixture
@@ -112,3 +115,32 @@ def test_other_keypoints_are_refused(tiny: SearchSpace) -> None:
     teacher.require_keypoints(17)
     with pytest.raises(InputError, match="the teacher has 17 keypoints; the dataset has 14"):
         teacher.require_keypoints(14)
+
+
+def test_the_largest_subnet_is_kept_as_it_was_and_found_again_in_another_process(
+    tiny_supernet: LitePoseSupernet, randomise: Callable[..., Any]
+) -> None:
+    teachers = Teachers(None)
+    assert (teachers.state_dict(), teachers.of("frozen")) == (None, None)
+    wanted = extract_subnet(tiny_supernet, tiny_supernet.space.largest()).state_dict()
+    teachers.freeze(tiny_supernet, SINGLE)
+    randomise(tiny_supernet, 1)
+    teachers.freeze(tiny_supernet, SINGLE)
+    again = Teachers(None)
+    again.load_state_dict(teachers.state_dict(), tiny_supernet)
+    for kept in (teachers.of("frozen"), again.of("frozen")):
+        assert kept is not None
+        assert all(torch.equal(value, wanted[name]) for name, value in kept.model.state_dict().items())
+    again.load_state_dict(None, tiny_supernet)
+    assert again.of("frozen") is None
+
+
+def test_a_phase_has_the_teacher_that_it_names(network: LitePose) -> None:
+    external = Teacher(network, image_size=96)
+    teachers = Teachers(external)
+    assert [teachers.of(kind) for kind in ("none", "largest", "frozen")] == [None, None, None]
+    assert teachers.of("external") is external
+    with pytest.raises(InputError, match="teacher is 'external', but there is none"):
+        Teachers(None).of("external")
+    with pytest.raises(InputError, match="teacher is 'frozen', which only a supernet has"):
+        teachers.freeze(network, SINGLE)

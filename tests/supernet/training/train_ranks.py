@@ -27,11 +27,12 @@ from supernet.evaluation.subnets import Calibration
 from supernet.space import SearchSpace
 from supernet.training import trainer as trainer_module
 from supernet.training.distributed import SINGLE, Process, joined_process_group, run_on_main
+from supernet.training.divergence import TrainingDivergedError
 from supernet.training.objective import LossSettings
 from supernet.training.recipe import Phase, StepPlan, SupernetPlan, WarmupCosine
 from supernet.training.settings import TrainingSettings
 from supernet.training.step import PoseNetwork, StepResult, train_on_batch
-from supernet.training.trainer import Trainer, TrainingDivergedError
+from supernet.training.trainer import Trainer
 from supernet.training.validation import Validator
 
 BATCH_SIZE = 4

@@ -1,0 +1,182 @@
+"""A measured latency table from what a board sent back."""
+
+import math
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_tables.metadata import TableMetadata
+from latency_tables.profiling.fitting import NetworkFit, fit_networks, measured_rows
+from latency_tables.profiling.measurements import Measurements
+from latency_tables.profiling.regression import fit_rows
+from latency_tables.rows import OperatorLatency
+from latency_tables.table import INTERVAL_SIGMAS, LatencyTable
+from supernet.errors import InputError
+from supernet.operators import Operator, operators_of
+
+INTERVAL_SHARE = 0.8
+FEWEST_NETWORKS = 3
+MADE_BY = "scripts/build_latency_table.py"
+SAME_IN_ONE_TABLE = ("runtime", "threads", "precision", "processor")
+
+Floats = NDArray[np.float64]
+
+
+def build_table(
+    measurements: Measurements, *, device: str, wanted: Collection[Operator] = (), rng: np.random.Generator
+) -> LatencyTable:
+    """Return the table of a measured device.
+
+    Args:
+        measurements: What a run of a kit brought back, whole networks among it.
+        device: Name of the table.
+        wanted: Operators that the table is to have even if the kit timed only a sample of them; their rows are fitted.
+        rng: Divides the timed operators into folds for the error of fitted rows.
+
+    Raises:
+        InputError: If too few whole networks were timed, one of them has an operator that was neither timed nor is
+            wanted, or too few operators of a kind were timed to fit the others.
+    """
+    if len(measurements.networks) < FEWEST_NETWORKS:
+        raise InputError(
+            f"the kit timed {len(measurements.networks)} whole networks; a table needs at least {FEWEST_NETWORKS}"
+        )
+    timed = measured_rows(measurements)
+    fitted = fit_rows(timed, wanted, rng)
+    rows = {**timed, **fitted.rows}
+    sums, variances = _sums(measurements, rows)
+    known = np.array([timing.ms for timing in measurements.networks.values()])
+    fit = fit_networks(sums, known)
+    names = [arch.digest for arch in measurements.networks]
+    metadata = TableMetadata(
+        **_description(measurements),
+        device=device,
+        made_by=MADE_BY,
+        provenance="measured",
+        network_constant_ms=round(fit.constant_ms, 4),
+        network_constant_spread_ms=round(fit.constant_spread_ms, 4),
+        network_scale=round(fit.scale, 4),
+        network_residual=round(_residual(fit, known, variances), 4),
+        fit_errors=_by_name(names, fit.errors),
+        validation_errors=_by_name(names, fit.left_out_errors),
+        fitted_rows_error=round(fitted.error, 4) if fitted.rows else None,
+        sources=(f"profiling kit {measurements.manifest.kit}, {len(timed)} operators timed",),
+        notes=(
+            f"Constant, scale and residual were fitted on {len(known)} whole networks timed in the same run, named by "
+            "the digest of their architecture; validation_errors are of fits that did not see the network."
+        ),
+    )
+    return LatencyTable(metadata, rows)
+
+
+def extend_table(
+    table: LatencyTable, measurements: Measurements, *, wanted: Collection[Operator] = (), rng: np.random.Generator
+) -> LatencyTable:
+    """Return a measured table with the operators that another run timed; its network fit stays.
+
+    Rows that are fitted, because neither run timed them, err in common, and a table adds spreads in squares. So their
+    spread is made so much larger that enough of the run's networks, none of which the table was fitted on, are inside
+    their 80 % interval.
+
+    Args:
+        table: The table; its timed rows stay, and its fitted ones give way to timed ones.
+        measurements: What the other run brought back.
+        wanted: Operators that the table is to have though neither run timed them; their rows are fitted.
+        rng: Divides the timed operators into folds for the error of fitted rows.
+
+    Raises:
+        InputError: If the table is an estimate, the run had another runtime, precision, processor or number of threads,
+            or too few operators of a kind were timed to fit the others.
+    """
+    if table.metadata.provenance != "measured":
+        raise InputError(f"table {table.metadata.device} is an estimate; measured rows do not belong into it")
+    described = _description(measurements)
+    for field in SAME_IN_ONE_TABLE:
+        before, now = getattr(table.metadata, field), described[field]
+        if before != now:
+            raise InputError(
+                f"table {table.metadata.device} was measured with {field} {before!r}, this run with {now!r}"
+            )
+    timed = {operator: row for operator, row in table.rows.items() if row.samples > 0} | measured_rows(measurements)
+    fitted = fit_rows(timed, {*wanted, *table.rows}, rng)
+    source = f"profiling kit {measurements.manifest.kit}, {len(measurements.singles)} operators timed"
+    metadata = replace(
+        table.metadata,
+        sources=(*table.metadata.sources, source),
+        fitted_rows_error=round(fitted.error, 4) if fitted.rows else None,
+    )
+    extended = LatencyTable(metadata, {**timed, **fitted.rows})
+    factor = _shared_error(extended, measurements)
+    wider = {o: replace(row, spread_ms=float(f"{factor * row.spread_ms:.4g}")) for o, row in fitted.rows.items()}
+    return LatencyTable(metadata, {**timed, **wider})
+
+
+def _shared_error(table: LatencyTable, measurements: Measurements) -> float:
+    """Return the factor, at least 1, on the spread of fitted rows that a run's networks ask for."""
+    meta, needed = table.metadata, []
+    for arch, timing in measurements.networks.items():
+        rows = [table.lookup(operator) for operator in operators_of(arch, measurements.network_keypoints)]
+        shared = meta.network_scale**2 * sum(row.spread_ms**2 for row in rows if row.samples == 0)
+        if arch.digest in meta.fit_errors or shared == 0:
+            continue
+        ms = table.network_ms(sum(row.ms for row in rows))
+        variance = table.network_spread_ms(ms, sum(row.spread_ms**2 for row in rows)) ** 2
+        wanted = ((ms - timing.ms) / INTERVAL_SIGMAS) ** 2
+        needed.append(max(1 + (wanted - variance) / shared, 1.0))
+    return math.sqrt(_conformal(np.array(needed))) if len(needed) >= FEWEST_NETWORKS else 1.0
+
+
+def _sums(measurements: Measurements, rows: dict[Operator, OperatorLatency]) -> tuple[Floats, Floats]:
+    """Return the sum of every network's operators in ms and of their variances in ms squared, each of shape (N,)."""
+    sums, variances = [], []
+    for arch in measurements.networks:
+        operators = operators_of(arch, measurements.network_keypoints)
+        absent = [operator for operator in operators if operator not in rows]
+        if absent:
+            raise InputError(
+                f"network {arch.digest} of the kit runs {absent[0]}, which was not timed; "
+                "name its space in spaces=[...] to have such rows fitted"
+            )
+        sums.append(sum(rows[operator].ms for operator in operators))
+        variances.append(sum(rows[operator].spread_ms ** 2 for operator in operators))
+    return np.array(sums), np.array(variances)
+
+
+def _residual(fit: NetworkFit, known_ms: Floats, variances: Floats) -> float:
+    """Return the least residual with which enough left-out networks are inside their 80 % interval."""
+    estimated = known_ms * (1 + fit.left_out_errors)
+    needed = ((estimated - known_ms) / INTERVAL_SIGMAS) ** 2
+    explained = fit.scale**2 * variances + fit.constant_spread_ms**2
+    return _conformal(np.sqrt(np.maximum(needed - explained, 0)) / estimated)
+
+
+def _conformal(needed: Floats) -> float:
+    """Return what makes an interval hold a network that nobody has seen with 80 %.
+
+    Source: Vovk et al., Algorithmic Learning in a Random World (2005).
+
+    Args:
+        needed: What each of N networks alone would need, shape (N,); the answer is the ceil(0.8 (N + 1))-th of these.
+    """
+    rank = min(math.ceil(INTERVAL_SHARE * (len(needed) + 1)), len(needed))
+    return float(np.sort(needed)[rank - 1])
+
+
+def _description(measurements: Measurements) -> dict[str, Any]:
+    facts = measurements.facts
+    return {
+        "processor": str(facts["processor"]),
+        "runtime": f"{facts['runtime']} {facts['runtime_version']}",
+        "runtime_provenance": "stated",
+        "threads": facts["threads"],
+        "precision": str(facts["precision"]),
+        "clocks": str(facts["clocks"]),
+        "date": str(facts["started"])[:10],
+    }
+
+
+def _by_name(names: list[str], errors: Floats) -> dict[str, float]:
+    return {name: round(error, 4) for name, error in zip(names, errors.tolist(), strict=True)}

@@ -1,0 +1,115 @@
+"""The manifest of a profiling kit: which models it holds, and what each of them is."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from latency_tables.profiling.subjects import Subject, subject_from_dict
+from supernet.errors import InputError
+from supernet.files import read_json
+
+MANIFEST_FILE = "kit.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """One model of a kit and its files, paths from the kit's folder."""
+
+    subject: Subject
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a kit's ``kit.json`` holds.
+
+    Attributes:
+        runtime: Name of the runtime.
+        backend: Module on the board that calls it.
+        spaces: Names of the spaces whose operators are timed.
+        num_keypoints: The K of the operators; the whole networks have the first.
+        operators: Number of operators that the spaces need; more than are timed if the kit samples.
+        probe: Id of the model that is timed again and again.
+        models: All models.
+    """
+
+    runtime: str
+    backend: str
+    spaces: tuple[str, ...]
+    num_keypoints: tuple[int, ...]
+    operators: int
+    probe: str
+    models: tuple[ModelFiles, ...]
+
+    @cached_property
+    def kit(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of the rest: what ties measurements to their kit."""
+        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()[:12]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a manifest from its file, or from the kit's folder.
+
+        Raises:
+            InputError: If it is missing, or is not what the kit's writer wrote; the message names the file.
+        """
+        path = path / MANIFEST_FILE if path.is_dir() else path
+        value = read_json(path)
+        try:
+            manifest = cls._from_dict(value)
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise InputError(f"{path}: is no kit's manifest ({what})") from None
+        if manifest.to_dict() != value:
+            raise InputError(f"{path}: was changed after the kit was written; write the kit again")
+        return manifest
+
+    def find(self, model: str) -> Subject | None:
+        """Return the subject of a model's id, or None."""
+        return self._subjects.get(model)
+
+    @cached_property
+    def _subjects(self) -> dict[str, Subject]:
+        return {model.subject.id: model.subject for model in self.models}
+
+    @classmethod
+    def _from_dict(cls, value: Any) -> Self:
+        if value["format"] != FORMAT:
+            raise InputError(f"format is {value['format']!r}; this program reads {FORMAT}")
+        return cls(
+            runtime=value["runtime"],
+            backend=value["backend"],
+            spaces=tuple(value["spaces"]),
+            num_keypoints=tuple(value["num_keypoints"]),
+            operators=value["operators"],
+            probe=value["probe"],
+            models=tuple(ModelFiles(subject_from_dict(model), tuple(model["files"])) for model in value["models"]),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the file's content."""
+        return {"kit": self.kit, **self._content()}
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "runtime": self.runtime,
+            "backend": self.backend,
+            "spaces": list(self.spaces),
+            "num_keypoints": list(self.num_keypoints),
+            "operators": self.operators,
+            "probe": self.probe,
+            "models": [
+                {
+                    "id": model.subject.id,
+                    "files": list(model.files),
+                    "input_shapes": [list(shape) for shape in model.subject.input_shapes],
+                    **model.subject.to_dict(),
+                }
+                for model in self.models
+            ],
+        }

@@ -1,0 +1,262 @@
+"""Reading what came back from a board: one CSV of timings, against the manifest of the kit that made it."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from latency_tables.profiling.manifest import Manifest
+from latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
+from supernet.arch import Arch
+from supernet.errors import InputError
+from supernet.operators import Operator
+
+COLUMNS = (
+    *("round", "model", "purpose", "runs", "median_ms", "p10_ms", "mean_ms", "std_ms"),
+    *("start_s", "clock_mhz", "temperature_c", "throttled"),
+)
+PURPOSES = ("round", "again", "probe")
+TEXT_FACTS = ("kit", "started", "machine", "processor", "clocks", "runtime", "runtime_version", "precision")
+QUARTILE_RANGE_SIGMAS = 1.3489795003921634
+"""Interquartile range of a normal distribution in standard deviations."""
+
+_FIRST_LINE = 3  # after the facts and the header
+_SMALLEST = np.nextafter(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One model's time.
+
+    Attributes:
+        ms: Lower quartile over the rounds of the rounds' medians: what disturbs a run only ever adds to it.
+        spread_ms: Standard deviation of a round's median, from the rounds' interquartile range.
+        runs: Number of timed runs.
+        round_ms: The medians in the order of the rounds; of the faster timing where a round has two.
+        round_p10_ms: The tenth percentiles of the same timings.
+        throttled: Rounds in which the machine slowed itself down, or showed that it had.
+    """
+
+    ms: float
+    spread_ms: float
+    runs: int
+    round_ms: tuple[float, ...]
+    round_p10_ms: tuple[float, ...]
+    throttled: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTiming:
+    """One operator alone and in a chain: the chain minus the one, over ``copies - 1``, is free of call and transfer."""
+
+    single: Timing
+    chain: Timing
+    copies: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReading:
+    """The probe once: round, seconds since the epoch, median ms."""
+
+    round: int
+    start_s: float
+    ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """All that a board measured with one kit.
+
+    Attributes:
+        manifest: The kit's.
+        facts: What the board said of itself: machine, processor, cores, system, python, clocks, threads, options,
+            started, runtime, runtime_version, precision, provider, and what else the backend describes.
+        singles: Every operator as a model of one copy.
+        chains: The operators that were timed as a chain too.
+        networks: Whole networks, all with ``network_keypoints``.
+        null: The model that does next to nothing.
+        probe: The probe's readings in the order of time.
+    """
+
+    manifest: Manifest
+    facts: Mapping[str, Any]
+    singles: Mapping[Operator, Timing]
+    chains: Mapping[Operator, ChainTiming]
+    networks: Mapping[Arch, Timing]
+    null: Timing
+    probe: tuple[ProbeReading, ...]
+
+    @property
+    def network_keypoints(self) -> int:
+        """K of the whole networks."""
+        return self.manifest.num_keypoints[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line of the file, checked."""
+
+    round: int
+    model: str
+    purpose: str
+    runs: int
+    median_ms: float
+    p10_ms: float
+    start_s: float
+    throttled: bool
+
+
+def read_measurements(kit: Path, path: Path) -> Measurements:
+    """Read a board's measurements.
+
+    Args:
+        kit: The kit's folder, or its manifest.
+        path: The ``measurements.csv`` that the kit wrote.
+
+    Raises:
+        InputError: If a file is missing or damaged (file, line and field are named), the measurements are of another
+            kit, or a model was not timed in every round.
+    """
+    manifest = Manifest.load(kit)
+    facts, lines = _read_file(path)
+    if facts.get("kit") != manifest.kit:
+        raise InputError(f"{path}: has measurements of the kit {facts.get('kit')!r}; {kit} is {manifest.kit!r}")
+    by_model = _by_model(path, lines, manifest)
+    timings = {model: _timing(model_lines) for model, model_lines in by_model.items()}
+    subjects = {model.subject.id: model.subject for model in manifest.models}
+    chains = [subject for subject in subjects.values() if isinstance(subject, OperatorChain)]
+    singles = {chain.operator: timings[chain.id] for chain in chains if chain.copies == 1}
+    return Measurements(
+        manifest=manifest,
+        facts=facts,
+        singles=singles,
+        chains={
+            chain.operator: ChainTiming(singles[chain.operator], timings[chain.id], chain.copies)
+            for chain in chains
+            if chain.copies > 1
+        },
+        networks={
+            subject.arch: timings[subject.id] for subject in subjects.values() if isinstance(subject, WholeNetwork)
+        },
+        null=timings[NullModel().id],
+        probe=tuple(
+            ProbeReading(line.round, line.start_s, line.median_ms) for line in lines if line.purpose == "probe"
+        ),
+    )
+
+
+def _read_file(path: Path) -> tuple[Mapping[str, Any], list[_Line]]:
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    first, header, *rows = [*content.split("\n"), ""][:-1] if content.count("\n") > 1 else ("", "", "")
+    try:
+        facts = json.loads(first.removeprefix("# "))
+    except ValueError:
+        facts = None
+    if not first.startswith("# ") or not isinstance(facts, dict):
+        raise InputError(f"{path}, line 1: is not '# ' and the facts in JSON that a kit writes")
+    for name in TEXT_FACTS:
+        if not isinstance(facts.get(name), str):
+            raise InputError(f"{path}, line 1: {name} is {facts.get(name)!r}; it must be a text")
+    if header != ",".join(COLUMNS):
+        raise InputError(f"{path}, line 2: is {header!r}; it must be {','.join(COLUMNS)!r}")
+    if rows and rows[-1]:
+        raise InputError(f"{path}, line {len(rows) + 2}: is torn; start profile_board.py again to complete the file")
+    return facts, [_parse(path, number, row) for number, row in enumerate(rows[:-1], start=_FIRST_LINE)]
+
+
+def _parse(path: Path, number: int, row: str) -> _Line:
+    fields = row.split(",")
+    if len(fields) != len(COLUMNS):
+        raise InputError(f"{path}, line {number}: has {len(fields)} fields; it must have {len(COLUMNS)}")
+    texts = dict(zip(COLUMNS, fields, strict=True))
+    if texts["purpose"] not in PURPOSES:
+        _refuse(path, number, "purpose", texts["purpose"], f"one of {', '.join(PURPOSES)}")
+    if texts["throttled"] not in ("0", "1"):
+        _refuse(path, number, "throttled", texts["throttled"], "0 or 1")
+    for field in ("mean_ms", "std_ms"):
+        _number(path, number, field, texts, least=0)
+    for field in ("clock_mhz", "temperature_c"):
+        if texts[field]:
+            _number(path, number, field, texts, least=-math.inf)
+    return _Line(
+        round=_integer(path, number, "round", texts),
+        model=texts["model"],
+        purpose=texts["purpose"],
+        runs=_integer(path, number, "runs", texts),
+        median_ms=_number(path, number, "median_ms", texts, least=_SMALLEST),
+        p10_ms=_number(path, number, "p10_ms", texts, least=_SMALLEST),
+        start_s=_number(path, number, "start_s", texts, least=0),
+        throttled=texts["throttled"] == "1",
+    )
+
+
+def _by_model(path: Path, lines: Sequence[_Line], manifest: Manifest) -> dict[str, list[_Line]]:
+    """Sort the lines, but the probe's, by model; refuse unknown and repeated ones, and models that lack a round."""
+    by_model: dict[str, list[_Line]] = {model.subject.id: [] for model in manifest.models}
+    seen: dict[tuple[int, str, str], int] = {}
+    for number, line in enumerate(lines, start=_FIRST_LINE):
+        if line.model not in by_model:
+            _refuse(path, number, "model", line.model, "one of the kit's")
+        if line.purpose == "probe":
+            continue
+        key = (line.round, line.model, line.purpose)
+        if key in seen:
+            raise InputError(f"{path}, line {number}: the model and round of line {seen[key]} again")
+        seen[key] = number
+        by_model[line.model].append(line)
+    rounds = max((line.round for line in lines), default=1)
+    for model, model_lines in by_model.items():
+        missing = set(range(1, rounds + 1)) - {line.round for line in model_lines}
+        if missing:
+            what = f"the model {model} lacks round {min(missing)}"
+            raise InputError(f"{path}: is incomplete: {what}; start profile_board.py again to complete the file")
+    return by_model
+
+
+def _timing(lines: Sequence[_Line]) -> Timing:
+    rounds = defaultdict[int, list[_Line]](list)
+    for line in lines:
+        rounds[line.round].append(line)
+    best = [min(rounds[number], key=lambda line: line.median_ms) for number in sorted(rounds)]
+    medians = tuple(line.median_ms for line in best)
+    low, high = np.percentile(medians, [25, 75])
+    return Timing(
+        ms=float(low),
+        spread_ms=float(high - low) / QUARTILE_RANGE_SIGMAS,
+        runs=sum(line.runs for line in lines),
+        round_ms=medians,
+        round_p10_ms=tuple(line.p10_ms for line in best),
+        throttled=sum(line.throttled for line in best),
+    )
+
+
+def _integer(path: Path, number: int, field: str, texts: Mapping[str, str]) -> int:
+    text = texts[field]
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        _refuse(path, number, field, text, "a positive integer")
+    return int(text)
+
+
+def _number(path: Path, number: int, field: str, texts: Mapping[str, str], *, least: float) -> float:
+    try:
+        value = float(texts[field])
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= least):
+        allowed = "a number above 0" if least == _SMALLEST else f"a number of at least {least:g}"
+        _refuse(path, number, field, texts[field], "a number" if least == -math.inf else allowed)
+    return value
+
+
+def _refuse(path: Path, number: int, field: str, value: object, allowed: str) -> NoReturn:
+    raise InputError(f"{path}, line {number}: {field} is {value!r}; it must be {allowed}")

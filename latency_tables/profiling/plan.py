@@ -1,0 +1,109 @@
+"""What one profiling run times: operators alone and in chains, whole networks, the empty call, the probe."""
+
+import math
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, dataclass
+
+from latency_tables.coverage import space_operators
+from latency_tables.profiling.sampling import spread_out_sample
+from latency_tables.profiling.subjects import NullModel, OperatorChain, Subject, WholeNetwork
+from supernet.arch import Arch
+from supernet.errors import InputError, require
+from supernet.operators import Operator
+from supernet.space import SearchSpace
+
+CHAIN_MACS = 100_000_000
+CHAIN_COPIES = (4, 8)
+"""A chain has as many copies as make ``CHAIN_MACS``, within these bounds: long enough that their time stands out from
+what is the same in the chain of one, short enough that the largest operators do not hold up the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfilingPlan:
+    """What a kit holds.
+
+    Attributes:
+        spaces: Names of the spaces.
+        num_keypoints: The K of the operators; the whole networks have the first.
+        operators: Number of operators that the spaces need; more than are timed if the plan samples.
+        probe: The operator of median work, timed again and again through a run to see the machine's own changes.
+        subjects: All models, the probe among them.
+    """
+
+    spaces: tuple[str, ...]
+    num_keypoints: tuple[int, ...]
+    operators: int
+    probe: OperatorChain
+    subjects: tuple[Subject, ...]
+
+    @property
+    def timed(self) -> list[Operator]:
+        """The operators that are timed."""
+        chains = [subject for subject in self.subjects if isinstance(subject, OperatorChain)]
+        return [chain.operator for chain in chains if chain.copies == 1]
+
+
+def make_plan(
+    spaces: Sequence[SearchSpace],
+    *,
+    num_keypoints: Sequence[int] = (14,),
+    networks: int = 10,
+    sample: float | None = None,
+    known: Collection[Operator] = (),
+    seed: int = 0,
+) -> ProfilingPlan:
+    """Plan a profiling run.
+
+    Args:
+        spaces: Search spaces whose operators to time.
+        num_keypoints: Numbers of keypoints to time the heads for; the whole networks have the first.
+        networks: Random whole networks of each space, beside its smallest and its largest.
+        sample: Time only this share of the operators, in [0, 1], a spread-out choice; None for all. With 0 the networks
+            alone are timed, as for a validation; the probe is then the only operator.
+        known: Operators that are not to be timed, for a table has them.
+        seed: Of the random networks.
+
+    Raises:
+        InputError: If an argument is out of its range, or no operator is left to time.
+    """
+    for keypoints in num_keypoints:
+        require(type(keypoints) is int and keypoints >= 1, "num_keypoints", keypoints, "a list of positive integers")
+    require(len(num_keypoints) > 0, "num_keypoints", list(num_keypoints), "a list of positive integers")
+    require(type(networks) is int and networks >= 0, "networks", networks, "an integer of at least 0")
+    require(sample is None or 0 <= sample <= 1, "sample", sample, "a number from 0 to 1, or null")
+    needed = set[Operator]().union(*(space_operators(space, k) for space in spaces for k in num_keypoints))
+    wanted = needed.difference(known)
+    if not wanted:
+        raise InputError("the table has every operator already; there is nothing to measure")
+    chosen = sorted(wanted, key=astuple) if sample is None else spread_out_sample(wanted, sample)
+    chosen = chosen or sorted(wanted, key=lambda operator: operator.macs)[len(wanted) // 2 :][:1]
+    archs = dict.fromkeys(arch for space in spaces for arch in network_archs(space, networks, seed))
+    return ProfilingPlan(
+        spaces=tuple(space.name for space in spaces),
+        num_keypoints=tuple(num_keypoints),
+        operators=len(needed),
+        probe=OperatorChain(sorted(chosen, key=lambda operator: operator.macs)[len(chosen) // 2]),
+        subjects=(
+            NullModel(),
+            *(chain for operator in chosen for chain in chains_of(operator)),
+            *(WholeNetwork(arch, num_keypoints[0]) for arch in archs),
+        ),
+    )
+
+
+def chains_of(operator: Operator) -> list[OperatorChain]:
+    """Return the models that time one operator: itself and, where its output has its input's shape, a chain."""
+    single = OperatorChain(operator)
+    if not operator.residual:
+        return [single]
+    least, most = CHAIN_COPIES
+    return [single, OperatorChain(operator, min(most, max(least, math.ceil(CHAIN_MACS / operator.macs))))]
+
+
+def network_archs(space: SearchSpace, count: int, seed: int) -> list[Arch]:
+    """Return a space's smallest, its largest and random architectures, these taking turns over its image sizes."""
+    rng = random.Random(f"{seed}/{space.name}")
+    sizes = space.image_sizes
+    drawn = [space.sample(rng).with_image_size(sizes[i % len(sizes)]) for i in range(count)]
+    return list(dict.fromkeys([space.smallest(), space.largest(), *drawn]))

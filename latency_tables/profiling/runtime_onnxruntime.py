@@ -1,0 +1,25 @@
+"""Exports a kit's models for ONNX Runtime."""
+
+from pathlib import Path
+
+import onnx
+
+from latency_tables.profiling.graphs import build_graph
+from latency_tables.profiling.subjects import Subject
+
+
+class OnnxRuntimeExporter:
+    """Writes one ``.onnx`` file a model, weights inside."""
+
+    backend = "backend_onnxruntime.py"
+
+    def export(self, subject: Subject, stem: Path) -> list[Path]:
+        """Write the ONNX graph of a model."""
+        path = stem.with_name(f"{stem.name}.onnx")
+        onnx.save(build_graph(subject), path)
+        return [path]
+
+
+def build_exporter() -> OnnxRuntimeExporter:
+    """Return the exporter."""
+    return OnnxRuntimeExporter()

@@ -1,0 +1,207 @@
+"""A table against whole networks that were timed: errors, ranking, and how many fall inside its intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from latency_tables.profiling.measurements import Timing
+from latency_tables.table import LatencyEstimate, LatencyTable
+from supernet.arch import Arch
+from supernet.errors import InputError
+
+FEWEST_NETWORKS = 3
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCheck:
+    """One network: what the table says and what was measured.
+
+    Attributes:
+        arch: The network.
+        estimate: By the table.
+        measured_ms: Lower quartile over the rounds of one run of the kit.
+        rounds_ms: The medians of its rounds.
+    """
+
+    arch: Arch
+    estimate: LatencyEstimate
+    measured_ms: float
+    rounds_ms: tuple[float, ...]
+
+    @property
+    def error(self) -> float:
+        """Relative error of the estimate, estimated / measured - 1."""
+        return self.estimate.ms / self.measured_ms - 1
+
+    @property
+    def inside(self) -> bool:
+        """Whether the measurement is inside the 80 % interval."""
+        return self.estimate.low_ms <= self.measured_ms <= self.estimate.high_ms
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """A table against one run of a kit.
+
+    Attributes:
+        name: What the run is called in a report.
+        checks: Every network that was not used to fit the table.
+        fitted: Number of networks left out because the table was fitted on them.
+    """
+
+    name: str
+    checks: tuple[NetworkCheck, ...]
+    fitted: int = 0
+
+    @property
+    def mape(self) -> float:
+        """Mean absolute relative error."""
+        return float(np.mean(np.abs([check.error for check in self.checks])))
+
+    @property
+    def bias(self) -> float:
+        """Mean relative error: above 0 where the table says too much."""
+        return float(np.mean([check.error for check in self.checks]))
+
+    @property
+    def spearman(self) -> float:
+        """Rank correlation of estimated and measured latencies."""
+        estimated, measured = zip(*((check.estimate.ms, check.measured_ms) for check in self.checks), strict=True)
+        return float(spearmanr(estimated, measured).statistic)
+
+    @property
+    def inside(self) -> float:
+        """Share of the networks inside their 80 % interval."""
+        return float(np.mean([check.inside for check in self.checks]))
+
+    @property
+    def worst(self) -> list[NetworkCheck]:
+        """The networks by error, the largest first."""
+        return sorted(self.checks, key=lambda check: -abs(check.error))
+
+    def by_resolution(self) -> dict[int, "ValidationReport"]:
+        """Return the report of each input size."""
+        sizes = sorted({check.arch.image_size for check in self.checks})
+        return {
+            size: ValidationReport(f"{size} px", tuple(c for c in self.checks if c.arch.image_size == size))
+            for size in sizes
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON values."""
+        return {
+            "run": self.name,
+            "networks": len(self.checks),
+            "fitted_networks_left_out": self.fitted,
+            "mape": self.mape,
+            "bias": self.bias,
+            "spearman": self.spearman,
+            "inside_80_percent_interval": self.inside,
+            "checks": [
+                {
+                    "arch": check.arch.digest,
+                    "image_size": check.arch.image_size,
+                    "measured_ms": check.measured_ms,
+                    "rounds_ms": list(check.rounds_ms),
+                    "estimate": asdict(check.estimate),
+                    "error": check.error,
+                }
+                for check in self.checks
+            ],
+        }
+
+
+def validate(
+    table: LatencyTable, networks: Mapping[Arch, Timing], *, num_keypoints: int, name: str = "measured"
+) -> ValidationReport:
+    """Compare a table with whole networks that it was not fitted on.
+
+    Args:
+        table: The table.
+        networks: The networks and what they took on the device.
+        num_keypoints: K of the networks.
+        name: What to call the run.
+
+    Raises:
+        InputError: If fewer than three networks are left, or the table does not cover one of them.
+    """
+    held_out = {arch: timing for arch, timing in networks.items() if arch.digest not in table.metadata.fit_errors}
+    if len(held_out) < FEWEST_NETWORKS:
+        raise InputError(
+            f"{name}: has {len(held_out)} networks that the table of {table.metadata.device} was not fitted on; "
+            f"a validation needs at least {FEWEST_NETWORKS}"
+        )
+    checks = tuple(
+        NetworkCheck(arch, table.estimate(arch, num_keypoints), timing.ms, timing.round_ms)
+        for arch, timing in held_out.items()
+    )
+    return ValidationReport(name, checks, len(networks) - len(held_out))
+
+
+def format_validation(reports: Sequence[ValidationReport], *, worst: int = 5) -> str:
+    """Lay reports out as text: a line a run, then a line a resolution and the worst cases of the last run."""
+    lines = [f"{'':24} {'networks':>8} {'MAPE':>6} {'bias':>7} {'Spearman':>8} {'inside 80 %':>11}"]
+    lines += [_line(report) for report in reports]
+    last = reports[-1]
+    lines += [_line(report) for report in last.by_resolution().values()]
+    lines.append(f"worst of {last.name}:")
+    lines += [
+        f"  {check.arch.digest} at {check.arch.image_size} px: {check.measured_ms:.4g} ms measured, "
+        f"{check.estimate.ms:.4g} ({check.estimate.low_ms:.4g} to {check.estimate.high_ms:.4g}) by the table, "
+        f"{check.error:+.1%}"
+        for check in last.worst[:worst]
+    ]
+    return "\n".join(lines)
+
+
+def format_fit(table: LatencyTable) -> str:
+    """Say in a few lines how a table's whole networks follow from its operators, and how well."""
+    meta = table.metadata
+    lines = [
+        f"network = {meta.network_constant_ms:g} ms + {meta.network_scale:g} x the sum of its operators; residual "
+        f"{meta.network_residual:.1%} (one sigma)"
+    ]
+    for name, errors in (("fitted", meta.fit_errors), ("left out", meta.validation_errors)):
+        if errors:
+            sizes = np.abs(list(errors.values()))
+            lines.append(f"{name} networks: {len(sizes)}, MAPE {sizes.mean():.1%}, worst {sizes.max():.1%}")
+    if meta.fitted_rows_error is not None:
+        lines.append(f"rows fitted, not measured: MAPE {meta.fitted_rows_error:.1%}, cross-validated")
+    return "\n".join(lines)
+
+
+def draw_validation(reports: Sequence[ValidationReport], title: str, path: Path) -> None:
+    """Draw estimated latency and its relative error, with the intervals, over measured latency, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 6.4), layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
+    for report in reports:
+        measured = np.array([check.measured_ms for check in report.checks])
+        estimates = np.array([(c.estimate.ms, c.estimate.low_ms, c.estimate.high_ms) for c in report.checks]).T
+        label = f"{report.name}: MAPE {report.mape:.1%}, Spearman {report.spearman:.3f}, {report.inside:.0%} inside"
+        for axes, (middle, low, high) in ((above, estimates), (below, 100 * (estimates / measured - 1))):
+            axes.errorbar(
+                measured, middle, [middle - low, high - middle], fmt="o", ms=3, lw=0.8, alpha=0.7, label=label
+            )
+    limits = above.get_xlim()
+    above.plot(limits, limits, color="0.6", lw=0.8, zorder=0)
+    below.axhline(0, color="0.6", lw=0.8, zorder=0)
+    above.set(xscale="log", yscale="log", ylabel="by the table, ms", title=title)
+    below.set(xscale="log", xlabel="measured, ms", ylabel="error of the table, %, 80 % interval")
+    above.legend(fontsize=7, loc="upper left", frameon=False)
+    figure.savefig(path, dpi=150, format="png")
+
+
+def _line(report: ValidationReport) -> str:
+    spearman = f"{report.spearman:8.3f}" if len(report.checks) >= FEWEST_NETWORKS else " " * 8
+    return (
+        f"{report.name[:24]:24} {len(report.checks):8} {report.mape:6.1%} {report.bias:+7.1%} {spearman} "
+        f"{report.inside:11.0%}"
+    )

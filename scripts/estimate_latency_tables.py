@@ -1,0 +1,59 @@
+"""Estimate the latency tables of devices that are not at hand, and compare the estimates with published latencies."""
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from latency_tables import LatencyTable
+from latency_tables.coverage import space_operators
+from latency_tables.estimation.estimates import ClassModels, DeviceEstimate, estimated_devices
+from latency_tables.estimation.refit import refit_class_models, save_class_models
+from latency_tables.estimation.report import format_block_checks, format_class_models, format_report
+from scripts.builders import build_space
+from scripts.cli import script
+from supernet.errors import InputError
+from supernet.files import read_yaml
+from supernet.operators import Operator
+from supernet.space import SearchSpace
+
+logger = logging.getLogger(__name__)
+
+
+@script("estimate_latency_tables")
+def main(cfg: DictConfig) -> None:
+    """Write ``<output>/<device>.csv`` and ``.yaml`` for each device; refit the class models if there is data."""
+    class_models = _class_models(cfg)
+    operators = _operators(cfg)
+    for device in estimated_devices() if cfg.get("device") is None else [cfg.device.name]:
+        estimate = DeviceEstimate.of(device, class_models)
+        path = Path(cfg.output) / f"{device}.csv"
+        before = set(LatencyTable.load(path).rows) if path.exists() else set()
+        table = estimate.table(before | operators)
+        table.save(path)
+        logger.info("\n%s: %d operators, %s", path, len(table.rows), table.metadata.provenance)
+        logger.info("%s", format_report(estimate))
+
+
+def _class_models(cfg: DictConfig) -> ClassModels:
+    path = Path(cfg.class_models)
+    if cfg.data is None:
+        class_models: ClassModels = read_yaml(path)
+        return class_models
+    class_models = refit_class_models(Path(cfg.data))
+    save_class_models(path, class_models)
+    logger.info("%s", format_class_models(class_models))
+    logger.info("%s", format_block_checks(Path(cfg.data), class_models))
+    return class_models
+
+
+def _operators(cfg: DictConfig) -> set[Operator]:
+    for keypoints in cfg.num_keypoints:
+        if type(keypoints) is not int or keypoints < 1:
+            raise InputError(f"num_keypoints has {keypoints!r}; it must be a list of positive integers")
+    spaces = [*map(SearchSpace.preset, cfg.spaces), build_space(cfg)]
+    return set[Operator]().union(*(space_operators(s, k) for s in spaces for k in cfg.num_keypoints))
+
+
+if __name__ == "__main__":
+    main()

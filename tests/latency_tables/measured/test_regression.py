@@ -1,0 +1,57 @@
+"""Rows of operators that were not timed."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latency_tables.coverage import space_operators
+from latency_tables.profiling.fitting import measured_rows
+from latency_tables.profiling.regression import OperatorRegression, fit_rows
+from latency_tables.profiling.sampling import LEAST_OF_A_KIND, spread_out_sample
+from latency_tables.rows import OperatorLatency
+from supernet.errors import InputError
+from supernet.space import SearchSpace
+
+RELEASED = SearchSpace.preset("litepose_released")
+
+
+def test_what_was_not_timed_is_fitted_as_well_as_it_says(board: Any) -> None:
+    wanted = space_operators(RELEASED)
+    sample = spread_out_sample(wanted, 0.2)
+    rows = {o: OperatorLatency(board.true_ms(o), 0.0, 50) for o in sample}
+    fitted = fit_rows(rows, wanted, np.random.default_rng(0))
+    assert fitted.rows.keys() == wanted - rows.keys()
+    assert all(row.samples == 0 and row.spread_ms > 0 for row in fitted.rows.values())
+    errors = np.array([row.ms / board.true_ms(operator) - 1 for operator, row in fitted.rows.items()])
+    assert np.abs(errors).mean() < 2 * fitted.error
+    assert fitted.error < 0.08
+
+
+def test_timed_operators_are_followed_closely(board: Any) -> None:
+    operators = sorted((o for o in space_operators(RELEASED) if o.kind == "bottleneck"), key=str)
+    ms = np.array([board.true_ms(o) for o in operators])
+    predicted = OperatorRegression(operators[::2], ms[::2]).predict(operators[1::2])
+    assert np.abs(predicted / ms[1::2] - 1).mean() < 0.03
+
+
+def test_nothing_wanted_nothing_fitted(board: Any) -> None:
+    rows = measured_rows(board.measure(RELEASED, chosen=lambda o: o.resolution == 64))
+    fitted = fit_rows(rows, list(rows), np.random.default_rng(0))
+    assert (dict(fitted.rows), fitted.error) == ({}, 0.0)
+
+
+def test_too_few_timed_operators_are_refused_by_kind(board: Any) -> None:
+    operators = sorted((o for o in space_operators(RELEASED) if o.kind == "head"), key=str)
+    rows = {o: OperatorLatency(1.0, 0.0, 50) for o in operators[: LEAST_OF_A_KIND - 1]}
+    with pytest.raises(
+        InputError, match=f"{LEAST_OF_A_KIND - 1} operators of kind head were timed; at least {LEAST_OF_A_KIND}"
+    ):
+        fit_rows(rows, operators, np.random.default_rng(0))
+
+
+def test_a_kernel_that_nobody_timed_is_refused(board: Any) -> None:
+    tiny = SearchSpace.preset("tiny")
+    rows = {o: OperatorLatency(1.0, 0.0, 50) for o in space_operators(tiny) if o.kind == "bottleneck" and o.kernel != 7}
+    with pytest.raises(InputError, match="no timed bottleneck has a depthwise convolution of kernel 7"):
+        fit_rows(rows, [o for o in space_operators(tiny) if o.kind == "bottleneck"], np.random.default_rng(0))

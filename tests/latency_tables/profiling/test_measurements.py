@@ -1,0 +1,185 @@
+"""Reading a board's measurements: what they say, and what is refused."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latency_tables.profiling import measurements as reading
+from latency_tables.profiling.manifest import Manifest
+from latency_tables.profiling.measurements import Measurements, read_measurements
+from latency_tables.profiling.plan import ProfilingPlan
+from latency_tables.profiling.subjects import OperatorChain, WholeNetwork
+from supernet.errors import InputError
+
+NewMachine = Callable[..., Any]
+
+
+@pytest.fixture
+def measured(
+    kit: Path, plan: ProfilingPlan, board: ModuleType, new_machine: NewMachine, facts: Mapping[str, Any], tmp_path: Path
+) -> tuple[Path, dict[str, float]]:
+    """What a machine of known times measured with the kit, and those times in ms by model."""
+    names = [subject.id for subject in plan.subjects]
+    known = {name: 0.5 + 0.25 * place for place, name in enumerate(sorted(names))}
+    machine = new_machine(duration_ms=known.__getitem__)
+    path = tmp_path / "measurements.csv"
+    file = board.MeasurementFile(path, {**facts, "kit": Manifest.load(kit).kit})
+    profiler = board.Profiler(kit, machine, file, threads=1, rounds=4, runs=20, seconds=1.0)
+    profiler.clock = machine.clock
+    profiler.run()
+    file.close()
+    return path, known
+
+
+def test_every_model_has_the_time_that_it_took(
+    kit: Path, plan: ProfilingPlan, measured: tuple[Path, dict[str, float]]
+) -> None:
+    path, known = measured
+    read = read_measurements(kit, path)
+    assert set(read.singles) == set(plan.timed)
+    for subject in plan.subjects:
+        timing = find(read, subject)
+        assert timing.ms == pytest.approx(known[subject.id])
+        assert timing.spread_ms == pytest.approx(0, abs=1e-6)
+        assert timing.runs == 20
+        assert timing.round_ms == timing.round_p10_ms == pytest.approx([known[subject.id]] * 4)
+        assert timing.throttled == 0
+    assert read.facts["processor"] == "core"
+    assert read.network_keypoints == 14
+    assert {reading.round for reading in read.probe} == {1, 2, 3, 4}
+    assert {reading.ms for reading in read.probe} == {known[plan.probe.id]}
+
+
+def find(read: Measurements, subject: object) -> reading.Timing:
+    if isinstance(subject, WholeNetwork):
+        return read.networks[subject.arch]
+    if isinstance(subject, OperatorChain):
+        if subject.copies == 1:
+            return read.singles[subject.operator]
+        chain = read.chains[subject.operator]
+        assert chain.copies == subject.copies
+        assert chain.single == read.singles[subject.operator]
+        return chain.chain
+    return read.null
+
+
+def rewrite(path: Path, change: Callable[[list[str]], None]) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    change(lines)
+    path.write_text("".join(lines))
+
+
+def set_field(field: str, value: str) -> Callable[[list[str]], None]:
+    """Return a change of one field in the file's fourth line, its first that is no probe's."""
+
+    def change(lines: list[str]) -> None:
+        fields = lines[3].rstrip("\n").split(",")
+        fields[reading.COLUMNS.index(field)] = value
+        lines[3] = ",".join(fields) + "\n"
+
+    return change
+
+
+def test_the_lower_quartile_of_the_rounds_counts_and_the_faster_of_two_timings(
+    kit: Path, plan: ProfilingPlan, measured: tuple[Path, dict[str, float]]
+) -> None:
+    path, _ = measured
+    name = plan.subjects[-1].id
+    medians = dict(zip("1234", [7.0, 5.0, 9.0, 6.0], strict=True))
+
+    def change(lines: list[str]) -> None:
+        for place, line in enumerate(lines):
+            fields = line.rstrip("\n").split(",")
+            if fields[1:3] == [name, "round"]:
+                fields[4] = str(medians[fields[0]])
+                lines[place] = ",".join(fields) + "\n"
+        lines.append(f"3,{name},again,5,4.0,3.5,4.1,0.1,1e9,,,1\n")
+
+    rewrite(path, change)
+    timing = find(read_measurements(kit, path), plan.subjects[-1])
+    assert timing.round_ms == (7.0, 5.0, 4.0, 6.0)
+    assert timing.ms == np.percentile([7, 5, 4, 6], 25)
+    assert timing.spread_ms == pytest.approx((6.25 - 4.75) / 1.34898, rel=1e-5)
+    assert (timing.runs, timing.throttled) == (25, 1)
+    assert timing.round_p10_ms[2] == 3.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_field("median_ms", "-1"), "line 4: median_ms is '-1'; it must be a number above 0"),
+        (set_field("median_ms", "nan"), "line 4: median_ms is 'nan'; it must be a number above 0"),
+        (set_field("std_ms", ""), "line 4: std_ms is ''; it must be a number of at least 0"),
+        (set_field("runs", "0"), "line 4: runs is '0'; it must be a positive integer"),
+        (set_field("runs", "٣"), "line 4: runs is '٣'; it must be a positive integer"),
+        (set_field("round", "1.0"), "line 4: round is '1.0'; it must be a positive integer"),
+        (set_field("purpose", "other"), "line 4: purpose is 'other'; it must be one of round, again, probe"),
+        (set_field("throttled", "yes"), "line 4: throttled is 'yes'; it must be 0 or 1"),
+        (set_field("clock_mhz", "fast"), "line 4: clock_mhz is 'fast'; it must be a number"),
+        (set_field("model", "x"), "line 4: model is 'x'; it must be one of the kit's"),
+        (set_field("model", "x,y"), "line 4: has 13 fields; it must have 12"),
+        (lambda lines: lines.append(lines[3]), "the model and round of line 4 again"),
+        (lambda lines: lines.pop(3), "is incomplete: the model"),
+        (lambda lines: lines.append("5,null"), "is torn; start profile_board.py again to complete the file"),
+        (lambda lines: lines.pop(0), "line 1: is not '# ' and the facts in JSON that a kit writes"),
+        (lambda lines: lines.pop(1), "line 2: is '1,"),
+        (lambda lines: lines.clear(), "line 1: is not '# ' and the facts"),
+        (
+            lambda lines: lines.__setitem__(0, lines[0].replace('"processor": "core"', '"processor": 3')),
+            "line 1: processor is 3; it must be a text",
+        ),
+    ],
+)
+def test_a_damaged_file_is_refused_by_file_line_and_field(
+    change: Callable[[list[str]], None], message: str, kit: Path, measured: tuple[Path, dict[str, float]]
+) -> None:
+    path, _ = measured
+    rewrite(path, change)
+    with pytest.raises(InputError) as error:
+        read_measurements(kit, path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_measurements_of_another_kit_are_refused(kit: Path, measured: tuple[Path, dict[str, float]]) -> None:
+    path, _ = measured
+    rewrite(path, lambda lines: lines.__setitem__(0, lines[0].replace(Manifest.load(kit).kit, "f" * 12)))
+    with pytest.raises(InputError, match="has measurements of the kit 'ffffffffffff'"):
+        read_measurements(kit, path)
+
+
+def test_a_missing_file_is_named(kit: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        read_measurements(kit, tmp_path / "none.csv")
+
+
+@pytest.mark.usefixtures("board")
+def test_board_and_reader_agree_on_the_columns() -> None:
+    assert tuple(importlib.import_module("measurement_file").COLUMNS) == reading.COLUMNS
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=12), st.floats(1.01, 10), st.data())
+def test_disturbed_rounds_do_not_move_the_time_above_the_undisturbed_ones(
+    medians: list[float], factor: float, data: st.DataObject
+) -> None:
+    quiet = max(medians)
+    disturbed = data.draw(st.integers(0, len(medians) // 4))
+    noisy = [*medians[disturbed:], *(quiet * factor for _ in range(disturbed))]
+    assert time_of(medians) <= time_of(noisy) <= quiet
+
+
+def time_of(medians: list[float]) -> float:
+    lines = [reading._Line(n, "m", "round", 1, ms, ms, 0.0, False) for n, ms in enumerate(medians, start=1)]
+    return reading._timing(lines).ms
+
+
+def test_the_plan_of_these_tests_has_all_sorts_of_models(plan: ProfilingPlan) -> None:
+    assert {type(subject).__name__ for subject in plan.subjects} == {"NullModel", "OperatorChain", "WholeNetwork"}
+    assert any(isinstance(subject, OperatorChain) and subject.copies > 1 for subject in plan.subjects)

@@ -1,0 +1,88 @@
+"""What a kit times: every operator, chains where they can be, networks of every size."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from latency_tables.coverage import space_operators
+from latency_tables.profiling.plan import CHAIN_COPIES, CHAIN_MACS, ProfilingPlan, chains_of, make_plan
+from latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
+from supernet.errors import InputError
+from supernet.operators import Operator
+from supernet.space import SearchSpace
+
+TINY, RELEASED = SearchSpace.preset("tiny"), SearchSpace.preset("litepose_released")
+
+
+def networks(plan: ProfilingPlan) -> list[WholeNetwork]:
+    return [subject for subject in plan.subjects if isinstance(subject, WholeNetwork)]
+
+
+def test_every_operator_is_timed_alone_and_in_a_chain_where_its_shape_stays() -> None:
+    operators = space_operators(TINY, 14) | space_operators(TINY, 17)
+    plan = make_plan([TINY], num_keypoints=[14, 17])
+    chains = [subject for subject in plan.subjects if isinstance(subject, OperatorChain)]
+    assert Counter(plan.timed) == Counter(operators)
+    assert {chain.operator for chain in chains if chain.copies > 1} == {o for o in operators if o.residual}
+    assert plan.operators == len(operators)
+    assert plan.subjects.count(NullModel()) == 1
+    assert plan.probe in plan.subjects
+    assert len({subject.id for subject in plan.subjects}) == len(plan.subjects)
+
+
+@pytest.mark.parametrize(("resolution", "copies"), [(8, 8), (52, 5), (64, 4), (256, 4)])
+def test_a_chain_is_neither_tiny_nor_slow(resolution: int, copies: int) -> None:
+    operator = Operator("bottleneck", resolution, 24, 144, 24, kernel=3, stride=1, expansion=6)
+    chain = chains_of(operator)[-1]
+    assert chain.copies == copies
+    least, most = CHAIN_COPIES
+    assert chain.copies in (least, most) or CHAIN_MACS <= chain.copies * operator.macs < CHAIN_MACS + operator.macs
+
+
+def test_an_operator_that_changes_width_or_size_has_no_chain() -> None:
+    for changed in ({"stride": 2}, {"out_channels": 32}):
+        shape = {"resolution": 32, "in_channels": 24, "mid_channels": 144, "out_channels": 24, "kernel": 3, "stride": 1}
+        operator = Operator("bottleneck", **{**shape, **changed}, expansion=6)
+        assert chains_of(operator) == [OperatorChain(operator)]
+
+
+def test_networks_are_the_extremes_and_random_ones_of_every_resolution() -> None:
+    plan = make_plan([RELEASED], networks=10, num_keypoints=[17, 14])
+    archs = [network.arch for network in networks(plan)]
+    assert archs[:2] == [RELEASED.smallest(), RELEASED.largest()]
+    assert all(RELEASED.contains(arch) for arch in archs)
+    assert Counter(arch.image_size for arch in archs[2:]) == dict.fromkeys(RELEASED.image_sizes, 2)
+    assert {network.num_keypoints for network in networks(plan)} == {17}
+    assert make_plan([RELEASED], num_keypoints=[17, 14]) == plan
+    assert make_plan([RELEASED], num_keypoints=[17, 14], seed=1) != plan
+
+
+def test_several_spaces_are_timed_in_one_run() -> None:
+    plan = make_plan([TINY, RELEASED], networks=3)
+    assert set(plan.timed) == space_operators(TINY, 14) | space_operators(RELEASED, 14)
+    assert len(networks(plan)) == 10
+    assert plan.spaces == ("tiny", "litepose_released")
+
+
+def test_what_a_table_has_is_left_out() -> None:
+    known = space_operators(TINY, 14)
+    plan = make_plan([TINY], num_keypoints=[14, 17], known=known)
+    assert set(plan.timed) == space_operators(TINY, 17) - known
+    assert len(networks(plan)) == 12
+    with pytest.raises(InputError, match="the table has every operator already"):
+        make_plan([TINY], known=known)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: make_plan([TINY], num_keypoints=[0]), "num_keypoints is 0; it must be a list of positive integers"),
+        (lambda: make_plan([TINY], num_keypoints=[]), r"num_keypoints is \[\]; it must be a list of positive"),
+        (lambda: make_plan([TINY], networks=-1), "networks is -1; it must be an integer of at least 0"),
+        (lambda: make_plan([TINY], sample=1.5), "sample is 1.5; it must be a number from 0 to 1, or null"),
+    ],
+)
+def test_impossible_arguments_are_named(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()

@@ -1,0 +1,182 @@
+"""Interpolation between rows: Delaunay simplices, closed forms, and what measured blocks say of its error."""
+
+import csv
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial import Delaunay
+
+from latency_tables import LatencyTable, OperatorLatency
+from latency_tables.interpolation import DIAGONAL, HALF_CURVATURE, ROUGHNESS, Interpolator, convex_weights
+from supernet.operators import Operator
+
+Floats = NDArray[np.float64]
+
+BLOCK = Operator("bottleneck", 32, 16, 96, 24, 7, 1, 6)
+
+
+def power_law(operator: Operator) -> float:
+    return 1e-6 * operator.resolution**1.7 * operator.in_channels**0.6 * operator.out_channels**0.8
+
+
+def grid(*, sides: tuple[int, ...] = (16, 64), widths: tuple[int, ...] = (8, 32)) -> list[Operator]:
+    return [
+        replace(BLOCK, resolution=side, in_channels=c_in, mid_channels=6 * c_in, out_channels=c_out)
+        for side, c_in, c_out in itertools.product(sides, widths, widths)
+    ]
+
+
+def sizes(operator: Operator) -> Floats:
+    o = operator
+    return np.log([o.resolution, o.in_channels, o.mid_channels, o.out_channels])
+
+
+@pytest.mark.parametrize("dimensions", [2, 3, 4])
+def test_weights_are_coordinates_in_the_delaunay_simplex(dimensions: int) -> None:
+    """Qhull triangulates the points after the linear map under which our form is the squared distance."""
+    rng = np.random.default_rng(dimensions)
+    points = rng.normal(size=(40, dimensions))
+    form = np.eye(dimensions) - DIAGONAL * np.ones((dimensions, dimensions))
+    stretch = np.linalg.cholesky(form)
+    triangulation = Delaunay(points @ stretch)
+    inside = 0
+    for query in rng.normal(size=(60, dimensions)):
+        simplex = int(triangulation.find_simplex(query @ stretch))
+        weights = convex_weights(points, query)
+        assert (weights is None) == (simplex == -1)
+        if weights is not None:
+            inside += 1
+            corners = triangulation.simplices[simplex]
+            system = np.vstack([points[corners].T, np.ones(dimensions + 1)])
+            np.testing.assert_allclose(weights[corners], np.linalg.solve(system, [*query, 1.0]), atol=1e-7)
+            assert np.delete(weights, corners).max() < 1e-9
+    assert 10 < inside < 60
+
+
+def test_a_cell_of_a_grid_is_cut_along_its_diagonal() -> None:
+    corners = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
+    weights = convex_weights(corners, np.full(3, 0.5))
+    assert weights is not None
+    np.testing.assert_allclose(weights, [0.5, 0, 0, 0, 0, 0, 0, 0.5], atol=1e-9)
+    weights = convex_weights(corners, np.array([0.7, 0.2, 0.4]))
+    assert weights is not None
+    expected = {(0, 0, 0): 0.3, (1, 0, 0): 0.3, (1, 0, 1): 0.2, (1, 1, 1): 0.2}
+    np.testing.assert_allclose(weights, [expected.get(tuple(map(int, c)), 0.0) for c in corners], atol=1e-9)
+
+
+def test_flat_repeated_and_single_points() -> None:
+    flat = np.array([[0.0, 2.0], [4.0, 2.0], [4.0, 2.0], [1.0, 2.0]])
+    weights = convex_weights(flat, np.array([2.0, 2.0]))
+    assert weights is not None
+    assert weights @ flat == pytest.approx([2.0, 2.0])
+    assert (weights[0], weights[3]) == pytest.approx((0.0, 2 / 3))
+    assert convex_weights(flat, np.array([2.0, 2.1])) is None
+    assert convex_weights(flat[:1], flat[0]) == pytest.approx([1.0])
+    assert convex_weights(flat[:1], flat[0] + 1e-3) is None
+
+
+def test_power_laws_are_exact() -> None:
+    rows = {o: OperatorLatency(power_law(o), 0.0, 50, energy_mj=3 * power_law(o)) for o in grid()}
+    interpolator = Interpolator(rows)
+    for wanted in grid(sides=(16, 24, 40), widths=(8, 12, 24)):
+        answer = interpolator.interpolate(wanted)
+        assert answer is not None
+        assert answer.ms == pytest.approx(power_law(wanted))
+        assert answer.energy_mj == pytest.approx(3 * power_law(wanted))
+        assert answer.samples == 0
+    assert interpolator.interpolate(replace(BLOCK, resolution=65)) is None
+
+
+def test_error_of_a_constant_curvature_is_half_of_it_times_the_squared_distance() -> None:
+    """What the stated error rests on: with log ms = c / 2 |x|^2 the two are equal."""
+    curvature = 2 * HALF_CURVATURE
+
+    def ms(operator: Operator) -> float:
+        return math.exp(curvature / 2 * float(sizes(operator) @ sizes(operator)) - 5)
+
+    interpolator = Interpolator({o: OperatorLatency(ms(o), 0.0, 50) for o in grid()})
+    for wanted in grid(sides=(24, 32), widths=(12, 20)):
+        answer = interpolator.interpolate(wanted)
+        assert answer is not None
+        error = math.log(answer.ms / ms(wanted))
+        assert answer.spread_ms / answer.ms == pytest.approx(math.hypot(ROUGHNESS, error))
+
+
+def test_spread_in_closed_form() -> None:
+    low, high = replace(BLOCK, resolution=16), replace(BLOCK, resolution=64)
+    rows = {low: OperatorLatency(1.0, 0.1, 50), high: OperatorLatency(4.0, 0.2, 50, energy_mj=2.0)}
+    answer = Interpolator(rows).interpolate(BLOCK)
+    assert answer is not None
+    assert answer.ms == pytest.approx(2.0)
+    rows_spread, squared_distance = (0.1 + 0.05) / 2, math.log(2) ** 2
+    assert answer.spread_ms == pytest.approx(2 * math.hypot(rows_spread, ROUGHNESS, HALF_CURVATURE * squared_distance))
+    assert answer.energy_mj is None
+
+
+@pytest.mark.parametrize("field", ["kernel", "stride", "expansion", "kind"])
+def test_rows_of_another_family_are_not_used(field: str) -> None:
+    other = {"kernel": 5, "stride": 2, "expansion": 4, "kind": "head"}[field]
+    rows = {o: OperatorLatency(power_law(o), 0.0, 50) for o in grid()}
+    assert Interpolator(rows).interpolate(BLOCK) is not None
+    moved = {replace(o, **{field: other}): row for o, row in rows.items()}
+    assert Interpolator(moved).interpolate(BLOCK) is None
+
+
+def test_the_order_of_the_rows_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (o, OperatorLatency(float(rng.uniform(1, 2)), 0.1, 50)) for o in grid(sides=(16, 32, 64), widths=(8, 16, 32))
+    ]
+    wanted = replace(BLOCK, resolution=24, in_channels=12, mid_channels=72, out_channels=12)
+    answers = {Interpolator(dict(order)).interpolate(wanted) for order in (rows, rows[::-1], rows[5:] + rows[:5])}
+    assert len(answers) == 1
+
+
+def left_out_errors(points: Floats, log_ms: Floats, chosen: range) -> list[tuple[float, float]]:
+    """Interpolate points from the others: relative error and mean squared distance of those inside the hull."""
+    errors = []
+    for i in chosen:
+        others = np.arange(len(points)) != i
+        weights = convex_weights(points[others], points[i])
+        if weights is not None:
+            squared_distance = float(weights @ ((points[others] - points[i]) ** 2).sum(axis=1))
+            errors.append((float(weights @ log_ms[others] - log_ms[i]), squared_distance))
+    return errors
+
+
+def root_mean_square(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def test_roughness_is_that_of_measured_blocks(reference_path: Callable[[str], Path]) -> None:
+    groups: defaultdict[tuple[str, ...], dict[tuple[float, ...], float]] = defaultdict(dict)
+    with reference_path("data/latency/sd855_note10_ofa_blocks.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["model_or_op"] == "mbconv":
+                extras = tuple(part for part in row["note"].split(";") if part.startswith(("skip=", "se=", "hswish=")))
+                family = (row["kernel"], row["stride"], row["expand"], *extras)
+                shape = tuple(math.log(int(row[key])) for key in ("resolution", "in_ch", "out_ch"))
+                groups[family][shape] = math.log(float(row["latency_ms"]))
+    errors = []
+    for blocks in groups.values():
+        points, log_ms = np.array(list(blocks)), np.array(list(blocks.values()))
+        errors += [error for error, _ in left_out_errors(points, log_ms, range(0, len(points), 3))]
+    assert len(errors) > 100
+    assert root_mean_square(errors) == pytest.approx(ROUGHNESS, abs=0.005)
+
+
+@pytest.mark.parametrize("device", ["raspberry_pi_4b", "snapdragon_855"])
+def test_curvature_covers_shipped_tables(device: str) -> None:
+    rows = LatencyTable.load(device).rows
+    family = [o for o in rows if (o.kind, o.kernel, o.stride, o.expansion) == ("bottleneck", 7, 1, 6)]
+    points, log_ms = np.array([sizes(o) for o in family]), np.log([rows[o].ms for o in family])
+    errors = left_out_errors(points, log_ms, range(0, len(family), 4))
+    assert len(errors) > 20
+    assert root_mean_square([error / distance for error, distance in errors]) < 1.2 * HALF_CURVATURE

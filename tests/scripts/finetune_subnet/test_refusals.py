@@ -1,0 +1,71 @@
+"""What a finetuning refuses: impossible settings, torchrun with ASHA, another supernet than before."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from supernet.checkpoints import save_supernet
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.space import SearchSpace
+
+RunScript = Callable[..., Any]
+Complaint = Callable[[Any], str]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("tier=xl",), "chosen.json: no such file; search first (run_search.py device=... tier=xl)"),
+        (("rate=0",), "rate is 0; it must be a number above 0"),
+        (("share=much",), "share is 'much'; it must be a number above 0"),
+        (("start=null",), "start is None; it must be supernet, scratch or a file of weights"),
+        (("start=missing.safetensors",), "missing.safetensors: no such file"),
+        (("arch=medium",), "arch is 'medium'; it must be smallest, largest or a .json or .yaml file"),
+        (("arch=other.json", "start=supernet"), "other.json: no such file"),
+        (("teacher.weights=supernet", "teacher.arch=a.json"), "teacher.arch is 'a.json'; it must be null"),
+        (("teacher.arch=a.json",), "teacher.arch is 'a.json'; it must be null without teacher.weights"),
+        (("training.batch_size=13",), "batch_size is 13; the training split has only 12 images"),
+        (("tune=grid",), "asha none"),
+        (("tune.name=grid",), "tune.name is 'grid'; it must be one of none, asha"),
+        (("tune=asha", "tune.candidates=0"), "tune.candidates is 0; it must be at least 1"),
+        (("tune=asha", "tune.num_samples=many"), "tune.num_samples is 'many'; it must be an integer"),
+        (("tune=asha", "tune.rates=[1,0.1]"), "tune.rates is (1, 0.1); it must be above 0 and ascending"),
+        (("tune=asha", "tune.reduction_factor=1"), "tune.reduction_factor is 1; it must be above 1"),
+        (("tune=asha", "+tune.brackets=2"), "unknown setting tune.brackets"),
+    ],
+)
+def test_a_bad_setting_is_named(
+    run_script: RunScript,
+    quick: tuple[str, ...],
+    searched: Path,
+    overrides: Sequence[str],
+    told: str,
+    complaint: Complaint,
+) -> None:
+    assert told in complaint(run_script("finetune_subnet", f"workspace={searched}", *quick, *overrides))
+    assert not list((searched / "finetune").rglob("run.json")), "a corrected command may use the same folder"
+
+
+def test_asha_is_no_job_for_torchrun(
+    run_script: RunScript, quick: tuple[str, ...], searched: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
+) -> None:
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    outcome = run_script("finetune_subnet", f"workspace={searched}", *quick, "tune=asha")
+    assert "run it without torchrun" in complaint(outcome)
+
+
+def test_another_supernet_is_not_gone_on_with(
+    run_script: RunScript, quick: tuple[str, ...], searched: Path, complaint: Complaint
+) -> None:
+    command = ("finetune_subnet", f"workspace={searched}", *quick, "training.steps=2")
+    assert run_script(*command, "arch=smallest").status == 0
+    torch.manual_seed(9)
+    save_supernet(searched / "supernet" / "supernet.safetensors", LitePoseSupernet(SearchSpace.preset("tiny"), 14))
+    assert "source.supernet was" in complaint(run_script(*command, "arch=smallest"))
+    assert "was searched on other weights" in complaint(run_script(*command))
+    line = complaint(run_script("export_subnet", f"workspace={searched}", "arch=smallest", "finetuned=true"))
+    assert "was finetuned from other weights than the workspace's supernet has" in line

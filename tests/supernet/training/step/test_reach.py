@@ -1,0 +1,119 @@
+"""What a step reaches and what it leaves alone: parameters, teachers, memory."""
+
+import copy
+import math
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from supernet.data.loading import Batch
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.training.recipe import StepPlan, TeacherKind
+from supernet.training.settings import Update
+from supernet.training.step import StepResult
+from supernet.training.teacher import Teacher
+
+TEACHERS: list[TeacherKind] = ["none", "largest", "external"]
+RunStep = Callable[..., StepResult]
+
+
+@pytest.mark.parametrize("kind", [*TEACHERS, "frozen"])
+def test_the_first_subnet_s_parts_tell_whether_it_has_a_teacher(
+    supernet: LitePoseSupernet,
+    teacher: Teacher,
+    batch: Batch,
+    make_step_plan: Callable[..., StepPlan],
+    kind: TeacherKind,
+    run_step: RunStep,
+) -> None:
+    given = teacher if kind in ("frozen", "external") else None
+    result = run_step(supernet, batch, make_step_plan(teacher=kind, num_random=0), teacher=given)
+    distilled = {"distillation"} if given else set()
+    assert result.parts.keys() == {"heatmap", "push", "pull", "guide"} | distilled
+    assert all(math.isfinite(value) for value in (*result.losses.values(), *result.parts.values()))
+
+
+def test_a_step_leaves_no_gradient_and_its_teacher_as_it_was(
+    supernet: LitePoseSupernet,
+    teacher: Teacher,
+    batch: Batch,
+    make_step_plan: Callable[..., StepPlan],
+    run_step: RunStep,
+) -> None:
+    before = copy.deepcopy(teacher.model.state_dict())
+    run_step(supernet, batch, make_step_plan(teacher="external"), teacher=teacher)
+    assert all(parameter.grad is None for parameter in supernet.parameters())
+    assert all(parameter.grad is None for parameter in teacher.model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in teacher.model.state_dict().items())
+
+
+def test_students_do_not_train_their_teacher(
+    supernet: LitePoseSupernet, batch: Batch, make_step_plan: Callable[..., StepPlan], run_step: RunStep
+) -> None:
+    """Blocks that the student drops move by the teacher's own gradient, halved because there are two subnets."""
+    alone = copy.deepcopy(supernet)
+    before = copy.deepcopy(supernet.state_dict())
+    run_step(alone, batch, make_step_plan(rule="largest", teacher="none"), update="per_sandwich")
+    run_step(supernet, batch, make_step_plan(num_random=0), update="per_sandwich")
+    dropped = [
+        name for name, _ in supernet.named_parameters() if name.startswith("stage.") and name.split(".")[2] == "1"
+    ]
+    moved = 0
+    for name in dropped:
+        ours = supernet.get_parameter(name) - before[name]
+        theirs = alone.get_parameter(name) - before[name]
+        torch.testing.assert_close(2 * ours, theirs, rtol=1e-9, atol=1e-13)
+        moved += int(theirs.count_nonzero())
+    assert moved > 0
+
+
+@pytest.mark.parametrize("update", ["per_subnet", "per_sandwich"])
+def test_every_parameter_is_trained(
+    supernet: LitePoseSupernet, batch: Batch, make_step_plan: Callable[..., StepPlan], update: Update, run_step: RunStep
+) -> None:
+    """Regression: the public sampler never reaches the last blocks, and its kernel matrices are never used."""
+    trained: set[str] = set()
+    for name, parameter in supernet.named_parameters():
+
+        def note(tensor: Tensor, name: str = name) -> None:
+            if tensor.grad is not None and tensor.grad.count_nonzero():
+                trained.add(name)
+
+        parameter.register_post_accumulate_grad_hook(note)
+    for number in range(40):
+        run_step(supernet, batch, make_step_plan(number), update=update)
+        if len(trained) == len(list(supernet.parameters())):
+            break
+    assert {name for name, _ in supernet.named_parameters()} - trained == set()
+
+
+class Saved:
+    """A tensor that a backward pass waits for."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("update", ["per_subnet", "per_sandwich"])
+def test_a_subnet_runs_when_nothing_is_left_of_the_graph_before(
+    supernet: LitePoseSupernet, batch: Batch, plan: StepPlan, accumulation: int, update: Update, run_step: RunStep
+) -> None:
+    alive: weakref.WeakSet[Saved] = weakref.WeakSet()
+    most, at_start = [], []
+
+    def pack(tensor: Tensor) -> Saved:
+        saved = Saved(tensor)
+        alive.add(saved)
+        return saved
+
+    supernet.register_forward_pre_hook(lambda *_: at_start.append(len(alive)))
+    supernet.register_forward_hook(lambda *_: most.append(len(alive)))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
+        run_step(supernet, batch, plan, accumulation=accumulation, update=update)
+    assert at_start == [0] * 4 * accumulation
+    assert min(most) > 50
+    assert not alive

@@ -1,0 +1,136 @@
+"""Steps that are not finite: one changes nothing, twenty in a row stop the training."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supernet.data.coco import KeypointDataset
+from supernet.data.loading import Sample, SampleRequest, TrainingImages
+from supernet.space import SearchSpace
+from supernet.training.divergence import MOST_SKIPPED, TrainingDivergedError
+from supernet.training.recipe import SupernetPlan
+from supernet.training.sampler import StepSampler
+from supernet.training.step import StepResult
+from supernet.training.trainer import Trainer
+
+State = dict[str, Any]
+MakeTrainer = Callable[..., Trainer]
+MakePlan = Callable[..., SupernetPlan]
+AfterSteps = Callable[[int], Callable[[], bool]]
+AssertEqual = Callable[[object, object], None]
+IsEqual = Callable[[State, State], bool]
+ReadMetrics = Callable[[Path], list[dict[str, float]]]
+
+
+class SpoiledImages(TrainingImages):
+    """Training images that are masked with NaN at chosen steps of one sampler."""
+
+    def __init__(self, images: TrainingImages, sampler: StepSampler, steps: set[int]) -> None:
+        super().__init__(images.dataset, augmentation=images.augmentation)
+        self.seeds = {request.seed for step in steps for request in sampler.requests(step)}
+
+    def __getitem__(self, request: SampleRequest) -> Sample:
+        sample = super().__getitem__(request)
+        if request.seed not in self.seeds:
+            return sample
+        return dataclasses.replace(sample, mask=np.full_like(sample.mask, np.nan))
+
+
+@pytest.fixture
+def make_spoiled(
+    images: TrainingImages, make_trainer: MakeTrainer, make_plan: MakePlan, smallest_images: SearchSpace
+) -> MakeTrainer:
+    """Make trainers for 24 steps, with images that are not finite at some of them."""
+
+    def make(folder: Path, *, steps: set[int], **changes: Any) -> Trainer:
+        plan = make_plan(space=smallest_images, steps=24, num_random=0)
+        sampler = StepSampler(
+            len(images), batch_size=2, image_size_at=plan.image_size_at, seed=0, first_step=0, last_step=24
+        )
+        return make_trainer(folder, images=SpoiledImages(images, sampler, steps), plan=plan, **changes)
+
+    return make
+
+
+@pytest.mark.parametrize("update", ["per_subnet", "per_sandwich"])
+def test_a_loss_that_is_not_finite_costs_its_step_alone(
+    make_spoiled: MakeTrainer,
+    folder: Path,
+    update: str,
+    after_steps: AfterSteps,
+    read_metrics: ReadMetrics,
+    assert_equal_states: AssertEqual,
+    is_equal: IsEqual,
+) -> None:
+    trainer = make_spoiled(folder, steps={2}, update=update, ema_decay=0.5)
+    states: list[State] = []
+    skipped: list[str | None] = []
+
+    def keep(step: int, result: StepResult) -> None:
+        states.append(copy.deepcopy(trainer.state_dict()))
+        skipped.append(result.skipped)
+
+    trainer.train(on_step=keep, should_stop=after_steps(5))
+    assert skipped == [None, None, "largest", None, None]
+    for part in ("model", "optimizer", "average"):
+        before, after = (dict(state[part]["state"]) if part == "optimizer" else state[part] for state in states[1:3])
+        assert_equal_states(before, after)
+    assert not is_equal(states[2]["model"], states[3]["model"])
+    lines = read_metrics(folder)
+    assert [line["skipped_updates"] for line in lines] == [0, 0, 1, 1, 1]
+    assert [line["loss/largest"] is None for line in lines] == [False, False, True, False, False]
+    assert trainer.skipped == 1
+
+
+def test_nineteen_in_a_row_are_borne(make_spoiled: MakeTrainer, folder: Path) -> None:
+    bad = {*range(1, MOST_SKIPPED), *range(MOST_SKIPPED + 1, 24)}
+    trainer = make_spoiled(folder, steps=bad)
+    assert trainer.train()
+    assert (trainer.skipped, trainer.skipped_in_a_row) == (len(bad), 24 - MOST_SKIPPED - 1)
+
+
+@pytest.mark.parametrize("cut", [None, 12])
+def test_after_twenty_in_a_row_it_stops_with_step_architecture_and_images(
+    make_spoiled: MakeTrainer,
+    folder: Path,
+    people: KeypointDataset,
+    cut: int | None,
+    after_steps: AfterSteps,
+    read_metrics: ReadMetrics,
+    is_equal: IsEqual,
+) -> None:
+    bad = set(range(2, 2 + MOST_SKIPPED))
+    last = max(bad)
+    trainer = make_spoiled(folder, steps=bad, checkpoint_every=1)
+    if cut is not None:
+        assert not trainer.train(should_stop=after_steps(cut))
+        trainer = make_spoiled(folder, steps=bad, checkpoint_every=1)
+        assert trainer.skipped_in_a_row == cut - 2
+    kept = copy.deepcopy(trainer.state_dict()["model"]) if cut else None
+    with pytest.raises(TrainingDivergedError) as raised:
+        trainer.train()
+
+    of_step = trainer.plan(last)
+    requests = StepSampler(
+        len(people), batch_size=2, image_size_at=trainer.plan.image_size_at, seed=0, first_step=0, last_step=24
+    ).requests(last)
+    ids = ", ".join(str(people.records[request.index].id) for request in requests)
+    arch = of_step.subnets["largest"]
+    told = (
+        f"loss or gradient was not finite for 20 steps in a row, last at step {last} in subnet largest "
+        f"({arch.digest}, {arch.image_size} px) on images {ids};"
+    )
+    assert str(raised.value).startswith(told)
+    assert "\n" not in str(raised.value)
+    assert [line["step"] for line in read_metrics(folder)] == list(range(last))
+
+    again = make_spoiled(folder, steps=bad, checkpoint_every=1)
+    assert (again.step, again.skipped_in_a_row) == (last, MOST_SKIPPED - 1)
+    assert all(tensor.isfinite().all() for tensor in again.model.state_dict().values())
+    if kept is not None:
+        assert is_equal(again.model.state_dict(), kept)
