@@ -1,41 +1,95 @@
 """Fit the accuracy predictor to the measured subnets, and say how well it ranks subnets it has not seen."""
 
 import logging
+from typing import get_args
 
 import numpy as np
 from omegaconf import DictConfig
 
 from scripts.builders import build_space
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
 from scripts.search_builders import predictor_path, samples_path
-from search.predictor import AccuracyPredictor
+from search.predictor import AccuracyPredictor, training_set
+from search.predictor_plots import plot_predictor
+from search.predictor_quality import PredictorComparison, compare_regressors, hold_out, require_samples
+from search.rank_agreement import CONFIDENCE, Estimate
+from search.regressors import Kind
 from search.sampling import AccuracySamples
-from supernet.errors import InputError
+from supernet.errors import InputError, require
+from supernet.files import write_json
 
 logger = logging.getLogger(__name__)
+
+QUALITY_FILE = "quality.json"
+PLOT_FILE = "predictor.png"
 
 
 @script("fit_predictor")
 def main(cfg: DictConfig) -> None:
-    """Read ``samples.json``, fit, write ``predictor.safetensors``."""
-    start_run(cfg)
+    """Read ``samples.json``, compare, fit; write ``predictor.safetensors``, ``quality.json``, ``predictor.png``."""
+    kinds = get_args(Kind)
+    require(cfg.predictor in ("auto", *kinds), "predictor", cfg.predictor, f"one of auto, {', '.join(kinds)}")
+    for name, least in (("folds", 2), ("repeats", 1), ("top_k", 1)):
+        require(type(cfg[name]) is int and cfg[name] >= least, name, cfg[name], f"an integer of at least {least}")
+    folder = start_run(cfg)
     samples = AccuracySamples.load(samples_path(cfg))
     if samples.space != build_space(cfg):
         raise InputError(f"{samples_path(cfg)}: is of the space {samples.space.name!r}, not {cfg.space.name!r}")
+    require_samples(samples.ap)
+    rng = np.random.default_rng(cfg.seed)
+    held_out = hold_out(samples.is_drawn, cfg.held_out, rng)
+    known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)
+    comparison = compare_regressors(
+        known,
+        held_out,
+        kinds=kinds if cfg.predictor == "auto" else (cfg.predictor,),
+        top_k=min(cfg.top_k, len(held_out)),
+        folds=cfg.folds,
+        repeats=cfg.repeats,
+        rng=rng,
+    )
     predictor = AccuracyPredictor.fit(
         samples.space,
         samples.genomes,
         samples.ap,
         identity=samples.identity,
+        kind=comparison.chosen,
         num_keypoints=samples.num_keypoints,
-        rng=np.random.default_rng(cfg.seed),
+        rng=rng,
     )
+    write_json(folder / QUALITY_FILE, comparison.to_dict())
+    plot_predictor(folder / PLOT_FILE, comparison, samples.ap)
     predictor.save(predictor_path(cfg))
-    quality = predictor.quality
+    logger.info("%s", _table(comparison))
     logger.info(
-        "%s: fitted to %d subnets; cross-validated Kendall tau %.2f, mean absolute error %.1f AP",
-        predictor_path(cfg), quality.num_samples, quality.kendall_tau, 100 * quality.mae,
+        "%s: %s, fitted to %d subnets; %s, %s",
+        predictor_path(cfg), comparison.chosen, len(samples.ap), QUALITY_FILE, run_folder() / PLOT_FILE,
     )  # fmt: skip
+
+
+def _table(comparison: PredictorComparison) -> str:
+    """Return one line a kind, best first."""
+    num_held_out, top_k = len(comparison.measured), next(iter(comparison.held_out.values())).agreement.top_k
+    regret = f"top-{top_k} regret"
+    intervals = f"in brackets {100 * CONFIDENCE:g} % bootstrap intervals"
+    lines = [
+        f"{len(comparison.rows)} subnets to choose on, {num_held_out} held out; {intervals}",
+        f"{'':20}{'tau, cross-val.':17}{'tau, held out':19}{'MAE, AP':17}{regret + ', AP'}",
+    ]
+    ranked = sorted(comparison.held_out, key=lambda kind: -comparison.cross_validation[kind].kendall_tau)
+    for kind in ranked:
+        quality = comparison.held_out[kind]
+        tau = _format(quality.agreement.kendall_tau, 1, ".2f")
+        errors = _format(quality.mae, 100, ".1f"), _format(quality.agreement.regret, 100, ".1f")
+        mark = " *" if kind == comparison.chosen else ""
+        validated = f"{comparison.cross_validation[kind].kendall_tau:.2f}"
+        lines.append(f"{kind + mark:20}{validated:17}{tau:19}{errors[0]:17}{errors[1]}")
+    return "\n".join(lines)
+
+
+def _format(estimate: Estimate, scale: float, form: str) -> str:
+    value, low, high = (f"{scale * number:{form}}" for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low}, {high})"
 
 
 if __name__ == "__main__":

@@ -1,100 +1,163 @@
-"""Search the best subnet for one device and tier (with -m for several); started again, it goes on from where it was."""
+"""Search the best subnet for a device and tier (with -m for several); started again, it goes on from where it was."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from scripts.cli import run_folder, script, start_run
+from scripts.cli import RECORD_NAME, run_folder, script, start_run
+from scripts.evaluation_pools import BACKEND_KEYS
 from scripts.search_builders import (
-    WorkspaceMeasure,
-    build_evolution_settings,
-    build_problem,
+    SearchAccuracy,
+    build_accuracy,
+    build_stop_rule,
+    build_strategy,
     build_study_settings,
-    load_predictor,
+    find_warm_start,
     load_samples,
-    open_accuracy_cache,
 )
-from search.evaluators import Evaluator, PredictorEvaluator, SupernetEvaluator
-from search.evolution import SurrogateEvolution
+from scripts.search_devices import SearchedDevice, build_problem, find_devices, search_folder, tier_folder
+from search.generations import Generations
+from search.problem import SearchProblem
 from search.results import (
     CHOSEN_FILE,
     FRONT_FILE,
+    PROGRESS_FILE,
     Candidate,
+    candidates_of,
     choose,
-    front_candidates,
     sampled_candidates,
     verify,
     write_chosen,
     write_front,
+    write_progress,
 )
-from search.study import JOURNAL_FILE, SearchStudy
+from search.shared_goal import regrets, shared_front
+from search.storages import JOURNAL_FILE
+from search.study import SearchRun, SearchStudy
 from supernet.errors import InputError, require
 from supernet.files import read_json
 
 logger = logging.getLogger(__name__)
 
+OmegaConf.register_new_resolver("search_folder", search_folder, replace=True)
+
 
 @script("run_search")
 def main(cfg: DictConfig) -> None:
-    """Search, verify the best, write ``front.csv`` and ``chosen.json``."""
+    """Search, verify the best, write ``front.csv`` and ``chosen.json`` for each device, ``progress.csv`` for all."""
     verify_top = cfg.search.verify_top
     require(type(verify_top) is int and verify_top >= 0, "search.verify_top", verify_top, "an integer of at least 0")
-    predictor = load_predictor(cfg)
-    problem = build_problem(cfg, predictor.num_keypoints)
-    measure = WorkspaceMeasure(cfg, predictor)
-    truth = SupernetEvaluator(measure, identity=predictor.identity, cache=open_accuracy_cache(cfg))
-    evaluators: dict[str, Evaluator] = {"predictor": PredictorEvaluator(predictor), "supernet": truth}
-    if cfg.search.evaluator not in evaluators:
-        raise InputError(f"search.evaluator is {cfg.search.evaluator!r}; known: {', '.join(evaluators)}")
-    evaluator = evaluators[cfg.search.evaluator]
-    folder = run_folder()
-    study = SearchStudy(
-        problem,
-        evaluator,
-        SurrogateEvolution(problem, predictor, build_evolution_settings(cfg)),
-        path=folder / JOURNAL_FILE,
-        name=f"{cfg.device.name}-{cfg.tier}",
-        seed=cfg.seed,
-        settings=build_study_settings(cfg),
-    )
-    finished = _is_finished(folder / CHOSEN_FILE, study.identity)
-    if not finished and (cfg.search.verify_top or evaluator is truth):
-        measure.load()
-    start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=("threads",))
-    if finished:
-        logger.info("%s: already searched", folder)
-        return
-    decoding = problem.latency_sources["decoding"]
-    if decoding is not None and decoding["provenance"] == "assumed":
-        logger.warning(
-            "%s: budgets are a whole frame's, with the decoding cost of %s: an assumption for this device",
-            cfg.device.name,
-            decoding["measured_on"],
+    devices = find_devices(cfg)
+    with ExitStack() as stack:
+        accuracy = build_accuracy(cfg, stack)
+        problem = build_problem(cfg, devices, accuracy.num_keypoints)
+        strategy = build_strategy(cfg, problem, accuracy.surrogate)
+        course: dict[str, Any] = {
+            "seed": cfg.seed,
+            "settings": build_study_settings(cfg),
+            "stop": build_stop_rule(cfg),
+            "warm": find_warm_start(cfg),
+        }
+        study = SearchStudy(
+            problem,
+            accuracy.evaluator,
+            strategy,
+            storage=cfg.storage or run_folder() / JOURNAL_FILE,
+            name=f"{Path(cfg.workspace).name}/{cfg.run_folder}",
+            **course,
         )
-    candidates = front_candidates(problem, study.run(), evaluator.source)
-    top = min(verify_top, len(candidates))
-    candidates[:top] = tqdm(verify(candidates[:top], truth), total=top, desc="verify", unit="subnet", disable=None)
-    sampled = sampled_candidates(problem, load_samples(cfg, predictor), evaluator) if top else []
-    chosen = choose([*candidates, *sampled])
-    on_front = any(candidate.arch == chosen.arch for candidate in candidates)
-    write_front(folder / FRONT_FILE, candidates if on_front else [chosen, *candidates])
-    record = {
-        "device": cfg.device.name,
-        "table": cfg.device.table,
-        "tier": cfg.tier,
-        "budget_ms": problem.budget_ms,
-        "latency_sources": problem.latency_sources,
-        "search": study.identity,
-    }
-    write_chosen(folder / CHOSEN_FILE, chosen, record)
-    logger.info("%s %s: %s", cfg.device.name, cfg.tier, _summary(chosen, problem.budget_ms, len(candidates)))
+        outputs = [_Output(cfg, device, study) for device in devices]
+        finished = all(output.is_finished for output in outputs)
+        if not finished and accuracy.pool is not None and (verify_top or accuracy.evaluator is accuracy.truth):
+            accuracy.pool.load()
+        start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=("threads", "search.seconds", *BACKEND_KEYS))
+        if finished:
+            logger.info("%s: already searched", run_folder())
+            return
+        if accuracy.pool is not None and accuracy.evaluator is accuracy.truth:
+            accuracy.pool.search(Generations(problem, strategy, **course), run_folder())
+        run = study.run()
+        write_progress(run_folder() / PROGRESS_FILE, run.progress, accuracy.evaluator.source)
+        for output, front in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
+            output.write(front, run)
 
 
-def _is_finished(path: Path, identity: dict[str, Any]) -> bool:
-    return path.exists() and read_json(path).get("search") == identity
+def _fronts(
+    cfg: DictConfig, problem: SearchProblem, run: SearchRun, accuracy: SearchAccuracy
+) -> Iterator[tuple[list[Candidate], Candidate]]:
+    """Yield each device's front, the best of it verified, and what is chosen from it or from the measured samples."""
+    shared: Candidate | None = None
+    for device in problem.devices:
+        rows = shared_front(problem, run.history) if problem.goal == "shared" else problem.front(run.history, device)
+        if not len(rows):
+            raise InputError(
+                f"none of the {len(run.history)} subnets evaluated keeps the constraints on {device}; "
+                f"search longer (search.generations, search.first) or allow more"
+            )
+        front = candidates_of(problem, run.history, rows, accuracy.evaluator.source, device=device)
+        sampled: list[Candidate] = []
+        if accuracy.truth is not None and cfg.search.verify_top:
+            top = min(cfg.search.verify_top, len(front))
+            verified = verify(front[:top], accuracy.truth)
+            front[:top] = tqdm(verified, total=top, desc=f"verify {device}", unit="subnet", disable=None)
+            if accuracy.predictor is not None:
+                samples = load_samples(cfg, accuracy.predictor)
+                sampled = sampled_candidates(problem, samples, accuracy.evaluator, device=device)
+        choices = [*front, *sampled]
+        chosen = choose(choices) if shared is None else next(c for c in choices if c.arch == shared.arch)
+        if problem.goal == "shared":
+            shared = chosen
+        yield front, chosen
+
+
+class _Output:
+    """What a search leaves for one of its devices: beside the other devices' searches of the workspace."""
+
+    def __init__(self, cfg: DictConfig, device: SearchedDevice, study: SearchStudy) -> None:
+        self._cfg = cfg
+        self._device = device
+        self._problem = study.problem
+        self._search = {**study.identity, "table": study.problem.cost.tables[device.name].digest}
+        self.folder = Path(cfg.workspace) / "search" / device.name / tier_folder(cfg.tier, cfg.goal)
+        if len(study.problem.devices) == 1:
+            self.folder = run_folder()
+        elif (self.folder / RECORD_NAME).exists():
+            raise InputError(f"{self.folder}: has a search of its own; remove it, or give this one another tier's name")
+
+    @property
+    def is_finished(self) -> bool:
+        path = self.folder / CHOSEN_FILE
+        if not path.exists():
+            return False
+        record = read_json(path)
+        return bool(record.get("search") == self._search and record.get("stopped_by") != "seconds")
+
+    def write(self, result: tuple[list[Candidate], Candidate], run: SearchRun) -> None:
+        front, chosen = result
+        on_front = any(candidate.arch == chosen.arch for candidate in front)
+        write_front(self.folder / FRONT_FILE, front if on_front else [chosen, *front])
+        name, problem = self._device.name, self._problem
+        record: dict[str, Any] = {
+            "device": name,
+            "table": self._device.table,
+            "tier": self._cfg.tier,
+            "budget_ms": problem.budgets_ms[name],
+            "goal": problem.goal,
+            "evaluations": len(run.history),
+            "stopped_by": run.stopped_by,
+            "search": self._search,
+        }
+        if problem.goal == "shared":
+            given_up = regrets(problem, run.history, chosen.accuracy.ap)
+            record["regrets"] = {device: asdict(regret) for device, regret in given_up.items()}
+        write_chosen(self.folder / CHOSEN_FILE, chosen, record)
+        logger.info("%s %s: %s", name, self.folder.name, _summary(chosen, problem.budgets_ms[name], len(front)))
 
 
 def _summary(chosen: Candidate, budget_ms: float, front_size: int) -> str:
@@ -104,7 +167,7 @@ def _summary(chosen: Candidate, budget_ms: float, front_size: int) -> str:
         known.append(f"{chosen.verified.source} AP {100 * chosen.verified.ap:.1f}")
     return (
         f"{chosen.arch.digest}, {', '.join(known)}, {kind} {chosen.latency_ms:.4g} ms "
-        f"({chosen.latency_low_ms:.4g} to {chosen.latency_high_ms:.4g}) of {budget_ms:g} ms, "
+        f"({chosen.latency_low_ms:.4g} to {chosen.latency_high_ms:.4g}) of {budget_ms:.4g} ms, "
         f"{chosen.macs / 1e6:.1f} MMACs, {chosen.params:,} parameters, front of {front_size}"
     )
 

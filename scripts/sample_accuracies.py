@@ -3,37 +3,79 @@
 import logging
 
 import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from scripts.builders import build_subnet_evaluator
+from latency_tables import LatencyTable
+from scripts.builders import build_subnet_evaluator, plain
 from scripts.cli import script, start_run
+from scripts.construct import construct
+from scripts.evaluation_pools import BACKEND_KEYS, open_subnet_pool
 from scripts.search_builders import open_accuracy_cache, samples_path
+from search.active_sampling import RefinementSettings, refine_samples
 from search.cost import CostModel
 from search.evaluators import SupernetEvaluator
+from search.genome import Genomes
+from search.rank_agreement import Estimate
 from search.sampling import AccuracySamples, stratified_genomes
-from supernet.errors import InputError
+from supernet.errors import require
+from supernet.evaluation.subnets import SubnetEvaluator
 
 logger = logging.getLogger(__name__)
+
+REFINE_KEYS = tuple(f"refine.{key}" for key in ("budget", "batch", "tau_width", "held_out"))
 
 
 @script("sample_accuracies")
 def main(cfg: DictConfig) -> None:
     """Choose subnets, measure those that the cache lacks, write ``samples.json``."""
-    start_run(cfg, artefacts=(samples_path(cfg).name,), ignore=("num_subnets", "threads"))
-    if type(cfg.num_subnets) is not int or cfg.num_subnets < 2:
-        raise InputError(f"num_subnets is {cfg.num_subnets!r}; it must be an integer of at least 2")
+    start_run(cfg, artefacts=(samples_path(cfg).name,), ignore=("num_subnets", "threads", *REFINE_KEYS, *BACKEND_KEYS))
+    require(type(cfg.num_subnets) is int and cfg.num_subnets >= 2, "num_subnets", cfg.num_subnets, "an integer above 1")
+    refinement = construct(RefinementSettings, plain(cfg.refine), "refine")
     subnets = build_subnet_evaluator(cfg, "search")
-    cost = CostModel(subnets.space, num_keypoints=subnets.num_keypoints)
-    genomes = stratified_genomes(cost, cfg.num_subnets, np.random.default_rng(cfg.seed))
-    evaluator = SupernetEvaluator(subnets.measure, identity=subnets.identity, cache=open_accuracy_cache(cfg))
-    archs = cost.codec.decode_many(genomes)
-    ap = np.array([evaluator.evaluate([arch])[0].ap for arch in tqdm(archs, unit="subnet", disable=None)])
-    path = samples_path(cfg)
-    AccuracySamples(subnets.space, subnets.num_keypoints, subnets.identity, genomes, ap).save(path)
+    cost, spread_over = _build_cost(cfg, subnets)
+    genomes = stratified_genomes(cost, cfg.num_subnets, np.random.default_rng(cfg.seed), spread_over=spread_over)
+    with open_subnet_pool(cfg, subnets) as (pool, identity):
+        evaluator = SupernetEvaluator(pool, identity=identity, cache=open_accuracy_cache(cfg))
+
+        def measure(genomes: Genomes) -> NDArray[np.float64]:
+            archs = cost.codec.decode_many(genomes)
+            progress = tqdm(evaluator.stream(archs), total=len(archs), unit="subnet", disable=None)
+            return np.array([accuracy.ap for accuracy in progress])
+
+        samples = AccuracySamples(subnets.space, subnets.num_keypoints, identity, genomes, measure(genomes))
+        samples.save(samples_path(cfg))
+        if refinement.budget:
+            samples = refine_samples(
+                samples, cost, measure, refinement, seed=cfg.seed, spread_over=spread_over, on_round=_log_round
+            )
+            samples.save(samples_path(cfg))
+    ap = 100 * samples.ap
     logger.info(
-        "%s: AP of %d subnets measured on the search split, %.1f to %.1f", path, len(ap), 100 * ap.min(), 100 * ap.max()
+        "%s: AP of %d subnets measured on the search split, %.1f to %.1f",
+        samples_path(cfg),
+        len(ap),
+        ap.min(),
+        ap.max(),
     )
+
+
+def _build_cost(cfg: DictConfig, subnets: SubnetEvaluator) -> tuple[CostModel, str]:
+    """Return the cost model, and the name of the cost that subnets are spread over."""
+    require(isinstance(cfg.spread_over, str), "spread_over", cfg.spread_over, "macs or a latency table")
+    if cfg.spread_over == "macs":
+        return CostModel(subnets.space, num_keypoints=subnets.num_keypoints), "macs"
+    tables = {cfg.spread_over: LatencyTable.load(cfg.spread_over)}
+    cost = CostModel(subnets.space, tables=tables, num_keypoints=subnets.num_keypoints)
+    return cost, f"latency_ms/{cfg.spread_over}"
+
+
+def _log_round(samples: AccuracySamples, tau: Estimate) -> None:
+    logger.info(
+        "%d subnets, %d of them where regressors disagreed: held-out Kendall tau %.2f (%.2f, %.2f)",
+        len(samples.ap), samples.num_proposed, tau.value, tau.low, tau.high,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,25 +1,37 @@
 """From the composed config to the objects of a search, and where a workspace keeps what they need."""
 
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from latency_tables import LatencyTable
-from latency_tables.decoding import DecodingCost
 from scripts.builders import build_space, build_subnet_evaluator, plain
 from scripts.construct import construct
-from search.cost import CostModel
-from search.evaluators import AccuracyCache
-from search.evolution import EvolutionSettings
-from search.predictor import AccuracyPredictor
+from scripts.evaluation_pools import TunePool, open_subnet_pool
+from search.batches import BatchSettings
+from search.evaluators import AccuracyCache, Evaluator, PredictorEvaluator, SupernetEvaluator
+from search.evolution import EvolutionSettings, EvolutionStrategy
+from search.generations import Generations
+from search.optuna_strategies import OptunaStrategy
+from search.outcome import SearchOutcome
+from search.parallel_evaluation import EvaluationPool
+from search.predictor import AccuracyPredictor, Identity
 from search.problem import SearchProblem
+from search.published_surrogate import PublishedSurrogate
 from search.sampling import AccuracySamples
+from search.stopping import StopRule
+from search.strategies import RandomStrategy, Strategy, SurrogateEvolution
 from search.study import StudySettings
-from search.tiers import budget_ms
+from search.surrogates import FixedSurrogate, LearnedSurrogate, RefittedSurrogate, Surrogate
 from supernet.arch import Arch
 from supernet.errors import InputError
-from supernet.evaluation.subnets import SubnetEvaluator
+
+EVALUATORS = ("predictor", "supernet", "published")
+STRATEGIES = ("surrogate", "evolution", "random", "optuna_nsga2", "optuna_tpe")
+STOP_KEYS = ("generations", "evaluations", "plateau_gain", "plateau_generations", "seconds")
 
 
 def open_accuracy_cache(cfg: DictConfig) -> AccuracyCache:
@@ -59,70 +71,150 @@ def load_samples(cfg: DictConfig, predictor: AccuracyPredictor) -> AccuracySampl
     return samples
 
 
-def build_problem(cfg: DictConfig, num_keypoints: int) -> SearchProblem:
-    """Return the search problem of the config's space, device and budget.
+@dataclass(frozen=True)
+class SearchAccuracy:
+    """Where a search has its accuracies from.
+
+    Attributes:
+        evaluator: Gives those of the study's trials.
+        surrogate: Predicts those of the inner evolution.
+        num_keypoints: K of the networks.
+        truth: Measures subnets; None where there is no supernet to measure.
+        predictor: The workspace's predictor, where the search uses it.
+        pool: What ``truth`` measures with.
+    """
+
+    evaluator: Evaluator
+    surrogate: Surrogate
+    num_keypoints: int
+    truth: SupernetEvaluator | None = None
+    predictor: AccuracyPredictor | None = None
+    pool: "WorkspacePool | None" = None
+
+
+def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
+    """Return where accuracies come from by ``evaluator``.
+
+    A search with ``evaluator=supernet`` starts from the workspace's predictor if there is one, else its inner loop
+    learns from its own evaluations alone.
+
+    Args:
+        cfg: The composed config.
+        stack: Closes what is opened to measure subnets.
 
     Raises:
-        InputError: If the tier is unknown, the table or the decoding cost does not cover the space, or nothing meets
-            the budget.
+        InputError: If the evaluator is unknown, or what it needs is missing or of another space.
     """
-    budget, device = find_budget_ms(cfg), cfg.device.name
-    cost = CostModel(
-        build_space(cfg),
-        tables={device: LatencyTable.load(cfg.device.table)},
-        num_keypoints=num_keypoints,
-        decoding={} if cfg.device.decoding is None else {device: DecodingCost.load(cfg.device.decoding)},
-        people=cfg.people_per_frame,
-    )
-    return SearchProblem(cost, device, budget)
+    space = build_space(cfg)
+    if cfg.evaluator == "published":
+        model = PublishedSurrogate(space, dataset=cfg.published)
+        return SearchAccuracy(PredictorEvaluator(model), FixedSurrogate(model), model.num_keypoints)
+    if cfg.evaluator not in EVALUATORS:
+        raise InputError(f"evaluator is {cfg.evaluator!r}; known: {', '.join(EVALUATORS)}")
+    is_fitted = cfg.evaluator == "predictor" or predictor_path(cfg).exists()
+    predictor = load_predictor(cfg) if is_fitted else None
+    pool = WorkspacePool(cfg, predictor, stack)
+    identity = predictor.identity if predictor is not None else pool.load()
+    num_keypoints = predictor.num_keypoints if predictor is not None else pool.num_keypoints
+    truth = SupernetEvaluator(pool, identity=identity, cache=pool.cache)
+    if predictor is None:
+        return SearchAccuracy(
+            truth, LearnedSurrogate(space, num_keypoints=num_keypoints), num_keypoints, truth, pool=pool
+        )
+    if cfg.evaluator == "supernet":
+        return SearchAccuracy(truth, RefittedSurrogate(predictor), num_keypoints, truth, predictor, pool)
+    evaluator, surrogate = PredictorEvaluator(predictor), FixedSurrogate(predictor)
+    return SearchAccuracy(evaluator, surrogate, num_keypoints, truth, predictor, pool)
 
 
-def find_budget_ms(cfg: DictConfig) -> float:
-    """Return ``budget_ms``, or the budget of the tier; a renamed device has no tiers, for they are another device's."""
-    budgets = {cfg.space.name: {cfg.tier: cfg.budget_ms}}
-    if cfg.budget_ms is None:
-        if cfg.device.name != HydraConfig.get().runtime.choices["device"]:
-            raise InputError(f"device {cfg.device.name} has no budgets of its own; give budget_ms=<milliseconds>")
-        budgets = plain(cfg.device.budgets_ms)
-    return budget_ms(budgets, device=cfg.device.name, space=cfg.space.name, tier=cfg.tier)
+def build_strategy(cfg: DictConfig, problem: SearchProblem, surrogate: Surrogate) -> Strategy:
+    """Return what proposes trials, by ``search.strategy``.
+
+    Raises:
+        InputError: If it is unknown, or a setting is impossible.
+    """
+    name = cfg.search.strategy
+    evolution = construct(EvolutionSettings, plain(cfg.search.evolution), "search.evolution")
+    batches = construct(BatchSettings, plain(cfg.search.batches), "search.batches")
+    if name == "surrogate":
+        return SurrogateEvolution(problem, surrogate, evolution, batches)
+    if name == "evolution":
+        return EvolutionStrategy(problem, evolution)
+    if name == "random":
+        return RandomStrategy(problem)
+    if name in STRATEGIES:
+        return OptunaStrategy(problem, name.removeprefix("optuna_"))
+    raise InputError(f"search.strategy is {name!r}; known: {', '.join(STRATEGIES)}")
 
 
 def build_study_settings(cfg: DictConfig) -> StudySettings:
     """Return the sizes of the outer loop."""
-    sizes = {name: cfg.search[name] for name in ("first", "batch", "generations")}
-    return construct(StudySettings, sizes, "search")
+    return construct(StudySettings, {name: cfg.search[name] for name in ("first", "batch")}, "search")
 
 
-def build_evolution_settings(cfg: DictConfig) -> EvolutionSettings:
-    """Return the settings of the inner loop."""
-    return construct(EvolutionSettings, plain(cfg.search.evolution), "search.evolution")
+def build_stop_rule(cfg: DictConfig) -> StopRule:
+    """Return when the outer loop ends."""
+    return construct(StopRule, {name: cfg.search[name] for name in STOP_KEYS}, "search")
 
 
-class WorkspaceMeasure:
-    """Measures subnets of the workspace's supernet on the search split; loads it when first needed.
+def find_warm_start(cfg: DictConfig) -> list[Arch]:
+    """Return the front of the earlier search that ``warm_start`` names the folder of, or nothing.
+
+    Raises:
+        InputError: If nothing was searched there.
+    """
+    if cfg.warm_start is None:
+        return []
+    outcome = SearchOutcome.load(Path(cfg.warm_start))
+    return list(dict.fromkeys([outcome.arch, *outcome.best(sys.maxsize)]))
+
+
+class WorkspacePool:
+    """Measures subnets of the workspace's supernet on the search split, by the ``backend``; loads it when first needed.
 
     Args:
         cfg: The composed config.
-        predictor: The predictor that must have been fitted on the same supernet and split.
+        predictor: The predictor that must have been fitted on the same supernet and split, if one is used.
+        stack: Closes the workers.
     """
 
-    def __init__(self, cfg: DictConfig, predictor: AccuracyPredictor) -> None:
+    def __init__(self, cfg: DictConfig, predictor: AccuracyPredictor | None, stack: ExitStack) -> None:
         self._cfg = cfg
         self._predictor = predictor
-        self._subnets: SubnetEvaluator | None = None
+        self._stack = stack
+        self._opened: tuple[EvaluationPool, Identity] | None = None
+        self.num_keypoints = 0
+        self.cache = open_accuracy_cache(cfg)
 
-    def load(self) -> SubnetEvaluator:
-        """Return what measures.
+    def load(self) -> Identity:
+        """Load the supernet and start the workers, once; return what they measure on.
 
         Raises:
             InputError: If there is no supernet, or the predictor was fitted on another one.
         """
-        if self._subnets is None:
+        if self._opened is None:
             subnets = build_subnet_evaluator(self._cfg, "search")
-            self._predictor.require(space=subnets.space, identity=subnets.identity)
-            self._subnets = subnets
-        return self._subnets
+            opened = self._stack.enter_context(open_subnet_pool(self._cfg, subnets))
+            if self._predictor is not None:
+                self._predictor.require(space=subnets.space, identity=opened[1])
+            elif subnets.space != build_space(self._cfg):
+                raise InputError(f"the supernet is of space {subnets.space.name!r}, not of {self._cfg.space.name!r}")
+            self._opened, self.num_keypoints = opened, subnets.num_keypoints
+        return self._opened[1]
 
-    def __call__(self, arch: Arch) -> float:
-        """Return the AP of a subnet, in [0, 1]."""
-        return self.load().measure(arch)
+    def map(self, archs: Sequence[Arch]) -> Iterator[float]:
+        """Yield the AP of each subnet, in [0, 1], in order."""
+        if archs:
+            self.load()
+            assert self._opened is not None
+            yield from self._opened[0].map(archs)
+
+    def search(self, generations: Generations, folder: Path) -> None:
+        """Measure all that a search asks for, as an experiment of Ray Tune in a folder, where ``backend=ray_tune``."""
+        measured_on = self.load()
+        assert self._opened is not None
+        if isinstance(self._opened[0], TunePool):
+            self._opened[0].search(generations, cache=self.cache, measured_on=measured_on, folder=folder)
+
+    def close(self) -> None:
+        """Nothing: the stack closes the workers."""

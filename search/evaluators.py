@@ -1,20 +1,24 @@
-"""Where the accuracy of an architecture comes from: the supernet, or a predictor of it."""
+"""Where the accuracy of an architecture comes from: the supernet, a predictor of it, or the published figures."""
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from search.append_only import append_json_line, read_json_lines
-from search.genome import GenomeCodec
-from search.predictor import AccuracyPredictor
+from search.genome import GenomeCodec, Genomes
+from search.parallel_evaluation import EvaluationPool, Measure, SerialPool
 from supernet.arch import Arch
 from supernet.errors import InputError
+from supernet.space import SearchSpace
 
-Source = Literal["supernet", "predictor"]
+Source = Literal["supernet", "predictor", "published-surrogate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,34 @@ class Evaluator(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """Return the identity of what accuracies are measured on; equal identities give equal accuracies."""
+
+
+class AccuracyModel(Protocol):
+    """Accuracies of whole batches of genomes, without measuring: a fitted predictor or a surrogate."""
+
+    source: Source
+    space: SearchSpace
+    num_keypoints: int
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What its accuracies stand for, such as the supernet's weights and the split."""
+
+    @property
+    def digest(self) -> str:
+        """Short hash of everything that its predictions depend on."""
+
+    def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return AP in [0, 1] of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
+
+    def predict_ap(self, genomes: Genomes) -> NDArray[np.float64]:
+        """Return only the AP, shape (n,)."""
+
+    def require(self, *, space: SearchSpace, identity: Mapping[str, Any] | None = None) -> None:
+        """Refuse to serve another space, or to stand for something else, with an ``InputError``."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the digest and the identity as plain values."""
 
 
 class AccuracyCache:
@@ -85,15 +117,15 @@ class SupernetEvaluator:
     """Measure architectures as subnets of a trained supernet, each once.
 
     Args:
-        measure: Measures one architecture's AP in [0, 1].
+        measure: Measures one architecture's AP in [0, 1]; or a pool that measures many at a time.
         identity: What it measures on: the weights' hash, the split, the BN recipe.
         cache: Where measurements are kept.
     """
 
     source: Source = "supernet"
 
-    def __init__(self, measure: Callable[[Arch], float], *, identity: Mapping[str, Any], cache: AccuracyCache) -> None:
-        self._measure = measure
+    def __init__(self, measure: Measure | EvaluationPool, *, identity: Mapping[str, Any], cache: AccuracyCache) -> None:
+        self._pool = SerialPool(measure) if callable(measure) else measure
         self._identity = dict(identity)
         self._cache = cache
 
@@ -103,30 +135,33 @@ class SupernetEvaluator:
         Raises:
             InputError: If a measured AP is not a number in [0, 1]; earlier ones are kept.
         """
-        return [Accuracy(self._ap(arch), self.source) for arch in archs]
+        return list(self.stream(archs))
+
+    def stream(self, archs: Sequence[Arch]) -> Iterator[Accuracy]:
+        """Yield the accuracies in order, each once it is known and kept; see ``evaluate``."""
+        waiting = dict.fromkeys(arch for arch in archs if self._cache.get(arch, self._identity) is None)
+        measured = self._pool.map(list(waiting))
+        for arch in archs:
+            ap = self._cache.get(arch, self._identity)
+            if ap is None:
+                ap = float(next(measured))
+                self._cache.put(arch, self._identity, ap)
+            yield Accuracy(ap, self.source)
 
     def describe(self) -> Mapping[str, Any]:
         """Return what the accuracies are measured on."""
         return {"evaluator": self.source, **self._identity}
-
-    def _ap(self, arch: Arch) -> float:
-        ap = self._cache.get(arch, self._identity)
-        if ap is None:
-            ap = float(self._measure(arch))
-            self._cache.put(arch, self._identity, ap)
-        return ap
 
 
 class PredictorEvaluator:
     """Predict accuracies.
 
     Args:
-        predictor: The fitted predictor.
+        predictor: The fitted predictor, or the surrogate of the published figures.
     """
 
-    source: Source = "predictor"
-
-    def __init__(self, predictor: AccuracyPredictor) -> None:
+    def __init__(self, predictor: AccuracyModel) -> None:
+        self.source: Source = predictor.source
         self._predictor = predictor
         self._codec = GenomeCodec(predictor.space)
 
@@ -141,7 +176,7 @@ class PredictorEvaluator:
 
     def describe(self) -> Mapping[str, Any]:
         """Return the predictor's digest and what it was fitted on."""
-        return {"evaluator": self.source, "predictor": self._predictor.digest, **self._predictor.identity}
+        return {"evaluator": self.source, **self._predictor.describe()}
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:

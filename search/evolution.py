@@ -1,43 +1,31 @@
-"""Evolution of genomes in batches: variation that knows the network's parts, constrained selection, no duplicates.
+"""Evolution of genomes: constrained selection, and the strategy that breeds from true evaluations alone.
 
 Source: Deb et al., NSGA-II (2002), with its constrained domination.
 Legend: n genomes, G genes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.genome import GenomeCodec, Genomes, distinct
-from search.pareto import crowding_distances, non_dominated_ranks
-from search.predictor import AccuracyPredictor
-from search.problem import History, SearchProblem
+from search.genome import Genomes, distinct
+from search.history import History
+from search.pareto import Points, crowding_distances, non_dominated_ranks
+from search.problem import SearchProblem
+from search.variation import vary
 from supernet.errors import require
-
-
-class Strategy(Protocol):
-    """Proposes what to evaluate next."""
-
-    def propose(self, history: History, n: int, rng: np.random.Generator) -> Genomes:
-        """Return up to n canonical genomes that are new to the history and distinct; none if there are no more.
-
-        The same history and the same state of ``rng`` give the same proposal.
-        """
-
-    def describe(self) -> Mapping[str, Any]:
-        """Return what proposals depend on beside history and randomness, as plain JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvolutionSettings:
-    """Settings of the inner evolution.
+    """Settings of an evolution.
 
     Attributes:
         population: Genomes that survive a generation.
-        generations: Generations a proposal.
+        generations: Generations a proposal, of an evolution inside a strategy.
         crossover: Probability that a child has two parents.
         mutations: Expected number of mutated genes a child.
         random_fraction: Share of the first population that is drawn from the whole space.
@@ -60,116 +48,76 @@ class EvolutionSettings:
         require(0 <= self.random_fraction <= 1, "random_fraction", self.random_fraction, "from 0 to 1")
 
 
-class SurrogateEvolution:
-    """Propose what an evolution on the predicted AP and the cost model finds: no accuracy is measured inside.
+class EvolutionStrategy:
+    """Breed from the best that was evaluated; no accuracy is predicted.
 
     Args:
         problem: What is searched.
-        predictor: Predicts AP.
-        settings: Sizes and rates of the evolution.
+        settings: Sizes and rates; a generation of the study is a generation of the evolution.
     """
 
-    def __init__(
-        self, problem: SearchProblem, predictor: AccuracyPredictor, settings: EvolutionSettings | None = None
-    ) -> None:
+    TRIES = 20
+    """Litters bred for one proposal, as children that were evaluated before do not count."""
+
+    def __init__(self, problem: SearchProblem, settings: EvolutionSettings | None = None) -> None:
         self._problem = problem
-        self._predictor = predictor
         self._settings = settings or EvolutionSettings()
-        self._codec = problem.cost.codec
 
     def propose(self, history: History, n: int, rng: np.random.Generator) -> Genomes:
-        """Return the best n genomes of the evolution's last population that the history lacks."""
-        best = self._select(self._score(self._first_population(history, rng)))
-        for _ in range(self._settings.generations):
-            children = vary(self._codec, best.genomes, self._settings, rng)
-            best = self._select(best, self._score(distinct(children, seen=best.genomes)))
-        return distinct(best.genomes, seen=history.genomes)[:n]
+        """Return up to n children of the best evaluations that are new to the history and keep the constraints."""
+        codec, settings = self._problem.cost.codec, self._settings
+        parents = history.genomes[survivors(self._problem, history, settings.population)]
+        found = history.genomes[:0]
+        for _ in range(self.TRIES):
+            litter = np.concatenate(
+                [
+                    vary(codec, parents, rng, crossover=settings.crossover, mutations=settings.mutations)
+                    for _ in range(-(-n // len(parents)))
+                ]
+            )
+            new = distinct(litter, seen=history.genomes)
+            new = new[self._problem.violation(new) == 0] if len(new) else new
+            found = distinct(np.concatenate([found, new]))
+            if len(found) >= n:
+                break
+        return found[:n]
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the predictor's digest and the settings."""
-        return {"strategy": "surrogate_evolution", "predictor": self._predictor.digest, **asdict(self._settings)}
-
-    def _first_population(self, history: History, rng: np.random.Generator) -> Genomes:
-        size = self._settings.population
-        known = self._select(history).genomes[: size - round(size * self._settings.random_fraction)]
-        return distinct(np.concatenate([known, self._codec.sample(size - len(known), rng)]))
-
-    def _score(self, genomes: Genomes) -> History:
-        ap = self._predictor.predict_ap(genomes)
-        return History(genomes, ap, np.zeros(len(ap)), self._problem.latency_ms(genomes))
-
-    def _select(self, *scored: History) -> History:
-        """Return the survivors, the best first."""
-        merged = scored[0] if len(scored) == 1 else scored[0].extended(scored[1])
-        order = selection_order(merged.ap, merged.latency_ms, self._problem.budget_ms)[: self._settings.population]
-        return merged.rows(order)
+        """Return the settings that count here."""
+        settings = asdict(self._settings)
+        return {"strategy": "evolution", **{key: settings[key] for key in ("population", "crossover", "mutations")}}
 
 
-def selection_order(ap: NDArray[np.float64], latency_ms: NDArray[np.float64], budget_ms: float) -> NDArray[np.intp]:
+def survivors(problem: SearchProblem, history: History, size: int) -> NDArray[np.intp]:
+    """Return the indices of the best evaluations, ``size`` at most, the best first.
+
+    Where the search is after several fronts, these choose in turn.
+    """
+    orders = [selection_order(view.points, view.excess) for view in problem.views(history)]
+    return _in_turn(orders)[:size]
+
+
+def selection_order(points: Points, excess: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return the indices from the best genome to the worst, shape (n,).
 
-    Within the budget: by front of (AP, latency), then by room on the front. Then those over it, the nearest first.
+    Feasible ones come by front, on a front by room; then the others, the least excess first.
+
+    Args:
+        points: Objectives, minimised, shape (n, M).
+        excess: 0 where feasible, shape (n,).
     """
-    excess = np.maximum(latency_ms - budget_ms, 0)
-    ranks = np.full(len(ap), len(ap))
-    room = np.zeros(len(ap))
+    ranks = np.full(len(points), len(points))
+    room = np.zeros(len(points))
     feasible = excess == 0
-    points = np.stack([-ap[feasible], latency_ms[feasible]], axis=1)
-    ranks[feasible] = non_dominated_ranks(points)
-    room[feasible] = crowding_distances(points, ranks[feasible])
-    return np.lexsort((-ap, -room, ranks, excess))
+    ranks[feasible] = non_dominated_ranks(points[feasible])
+    room[feasible] = crowding_distances(points[feasible], ranks[feasible])
+    return np.lexsort((points[:, 0], -room, ranks, excess))
 
 
-def vary(codec: GenomeCodec, ranked: Genomes, settings: EvolutionSettings, rng: np.random.Generator) -> Genomes:
-    """Return as many children as parents, shape (n, G), canonical.
-
-    Args:
-        codec: The codec of the space.
-        ranked: The parents from the best to the worst; each is the better of two drawn (binary tournament).
-        settings: Rates of crossover and mutation.
-        rng: Source of randomness.
-    """
-    n = len(ranked)
-    mothers, fathers = rng.integers(0, n, size=(2, 2, n)).min(axis=1)
-    fathers = np.where(rng.random(n) < settings.crossover, fathers, mothers)
-    children = cross(codec, ranked[mothers], ranked[fathers], rng)
-    return mutate(codec, children, settings.mutations, rng)
-
-
-def cross(codec: GenomeCodec, mothers: Genomes, fathers: Genomes, rng: np.random.Generator) -> Genomes:
-    """Cross pairs of genomes, shape (n, G): a part of the network comes whole from one parent, or gene by gene."""
-    n, num_parts = len(mothers), int(codec.parts.max()) + 1
-    from_father = (rng.random((n, num_parts)) < 0.5)[:, codec.parts]
-    mixed = (rng.random((n, num_parts)) < 0.5)[:, codec.parts]
-    from_father = np.where(mixed, rng.random((n, codec.length)) < 0.5, from_father)
-    return codec.canonicalise(np.where(from_father, fathers, mothers))
-
-
-def mutate(codec: GenomeCodec, genomes: Genomes, mutations: float, rng: np.random.Generator) -> Genomes:
-    """Give some genes of genomes, shape (n, G), another choice: a neighbouring one half of the time, else any.
-
-    Args:
-        codec: The codec of the space.
-        genomes: Canonical genomes; blocks that a mutated depth adds have random genes.
-        mutations: Expected number of mutated genes a genome.
-        rng: Source of randomness.
-    """
-    shape = genomes.shape
-    drawn = codec.random_genes(len(genomes), rng)
-    filled = np.where(codec.present(genomes), genomes, drawn)
-    steps = np.where(rng.random(shape) < 0.5, -1, 1).astype(np.int8)
-    near = np.clip(filled + steps, 0, codec.cardinalities - 1).astype(np.int8)
-    values = np.where(rng.random(shape) < 0.5, near, codec.random_genes(len(genomes), rng))
-    rate = mutations / np.count_nonzero(codec.cardinalities > 1)
-    return codec.canonicalise(np.where(rng.random(shape) < rate, values, filled))
-
-
-def first_genomes(codec: GenomeCodec, n: int, rng: np.random.Generator) -> Genomes:
-    """Return the genomes that a search starts from: smallest, largest, uniform ones, and random ones, n at most.
-
-    A uniform network makes every choice at the same relative size, as the published LitePose subnets nearly do.
-    """
-    shares = np.linspace(0, 1, 5)[:, None]
-    uniform = np.round(shares * (codec.cardinalities - 1)).astype(np.int8)
-    fixed = codec.canonicalise(uniform[[0, 4, 1, 2, 3]])
-    return distinct(np.concatenate([fixed, codec.sample(2 * n, rng)]))[:n]
+def _in_turn(orders: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
+    """Return the members of several orders of the same indices, one of each in turn, each once."""
+    if len(orders) == 1:
+        return orders[0]
+    dealt = np.stack(orders, axis=1).ravel()
+    _, first = np.unique(dealt, return_index=True)
+    return dealt[np.sort(first)]

@@ -4,17 +4,13 @@ Fusion deconvs and heads read widths of earlier stages, so the widths hang toget
 size, kernels, expansions and depths are independent, and the best of each is a minimum over one small array.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.genome import GenomeCodec, Genomes
-from search.slots import NetworkSlots, Slot
-
-Tabulate = Callable[[Slot], NDArray[np.float64]]
+from search.slots import NetworkSlots, SlotTables, aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +27,25 @@ class _StageBest:
     depth: NDArray[np.intp]
 
 
-def least_genome(codec: GenomeCodec, slots: NetworkSlots, tabulate: Tabulate) -> Genomes:
+def least_genome(codec: GenomeCodec, slots: NetworkSlots, costs: SlotTables) -> Genomes:
     """Return the canonical genome with the least cost, shape (G,); of equals the first.
 
     Args:
         codec: The codec of the space.
         slots: The slots of the space.
-        tabulate: Cost of every combination of a slot's genes, shape ``slot.shape``; negated costs find the greatest.
+        costs: Cost of every operator of every slot; negated costs find the greatest.
     """
     stages = [
-        _best_stage(tabulate(first), None if repeat is None else tabulate(repeat), np.array(space.depths))
+        _best_stage(costs[first], None if repeat is None else costs[repeat], np.array(space.depths))
         for first, repeat, space in zip(slots.first_blocks, slots.repeats, codec.space.stages, strict=True)
     ]
     axes = (0, 1, *(stage.width for stage in codec.stages), *codec.deconvs)
-    terms = [(slot.genes, tabulate(slot)) for slot in (slots.stem, *slots.tail)]
+    terms = [(slot.genes, costs[slot]) for slot in (slots.stem, *slots.tail)]
     terms += [(slot.genes[:3], stage.cost) for slot, stage in zip(slots.first_blocks, stages, strict=True)]
     shape = tuple(len(codec.choices[column]) for column in axes)
     total = np.zeros(shape)
     for genes, cost in terms:
-        total += _broadcast(cost, [axes.index(gene) for gene in genes], len(axes))
+        total += aligned(cost, [axes.index(gene) for gene in genes], len(axes))
     widths = np.unravel_index(int(total.argmin()), shape)
     genome = np.zeros(codec.length, np.int8)
     genome[list(axes)] = widths
@@ -79,12 +75,3 @@ def _best_stage(first: NDArray[np.float64], repeat: NDArray[np.float64] | None, 
         repeat=repeat_flat.argmin(axis=-1),
         depth=rest.argmin(axis=-1),
     )
-
-
-def _broadcast(table: NDArray[Any], axes: list[int], ndim: int) -> NDArray[Any]:
-    """Return a view of ``table`` whose axes are the given ones of ``ndim``."""
-    order = np.argsort(axes)
-    shape = [1] * ndim
-    for axis, length in zip(axes, table.shape, strict=True):
-        shape[axis] = length
-    return table.transpose(order).reshape(shape)

@@ -33,22 +33,29 @@ class SearchOutcome:
         """Read a search's folder, ``search/<device>/<tier>`` of a workspace.
 
         Raises:
-            InputError: If nothing was searched there.
+            InputError: If nothing was searched there, or the file is damaged.
         """
         path = folder / CHOSEN_FILE
         if not path.exists():
             raise InputError(f"{path}: no such file; search first (run_search.py device=... tier={folder.name})")
         record = read_json(path)
+        if not isinstance(record, dict) or "arch" not in record:
+            raise InputError(f"{path}: has no architecture; run_search.py writes one")
         return cls(folder, Arch.from_dict(record.pop("arch")), record)
 
     def require_weights(self, weights: str) -> None:
         """Check that the search measured the supernet of this digest.
 
         Raises:
-            InputError: If it was another one.
+            InputError: If it was another one, or none: a search by the surrogate of the published figures.
         """
-        if self.record["search"]["evaluator"]["weights"] != weights:
-            path = self.folder / CHOSEN_FILE
+        path, searched = self.folder / CHOSEN_FILE, self.record["search"]["evaluator"].get("weights")
+        if searched is None:
+            raise InputError(
+                f"{path}: was searched by a surrogate, on no supernet's weights; search again with evaluator=predictor "
+                "or evaluator=supernet to have subnets of one"
+            )
+        if searched != weights:
             raise InputError(f"{path}: was searched on other weights than the workspace's supernet has ({weights})")
 
     def best(self, count: int) -> list[Arch]:

@@ -3,7 +3,7 @@
 Legend: n genomes, G genes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,31 +18,60 @@ from supernet.files import read_json, write_json
 from supernet.space import SearchSpace
 
 POOL_BITS = 13
+UNIFORM_SHARES = (0.0, 1.0, 0.5, 0.25, 0.75)
 
 
-def stratified_genomes(cost: CostModel, n: int, rng: np.random.Generator) -> Genomes:
-    """Choose genomes spread over the space and over MACs: the smallest, the largest, and ranks by MACs of a large pool.
+def stratified_genomes(cost: CostModel, n: int, rng: np.random.Generator, *, spread_over: str = "macs") -> Genomes:
+    """Choose genomes spread over the space and evenly over the logarithm of a cost.
 
-    Half of the pool is uniform over the space, whose networks are nearly all of middling size; in the other half a
-    network has a level, and its choices are drawn around it. Ranks follow the van der Corput sequence, so that the
-    first genomes stay the same when more are asked for.
+    First come the smallest, the largest and other uniform ones; then, cost by cost, the nearest of a large pool. The
+    costs follow the van der Corput sequence, so that the first genomes stay the same when more are asked for.
 
     Args:
         cost: Cost model of the space.
         n: Number of genomes; fewer are returned if the space has fewer.
         rng: Source of randomness.
+        spread_over: A cost of ``CostModel.evaluate``: ``macs``, ``params`` or ``latency_ms/<device>``.
 
     Returns:
         Distinct canonical genomes, shape (n, G).
     """
-    codec, size = cost.codec, 2**POOL_BITS
-    levels = rng.random((size // 2, 1))
-    drawn = rng.binomial(codec.cardinalities - 1, np.broadcast_to(levels, (size // 2, codec.length)))
-    pool = distinct(np.concatenate([codec.sample(size // 2, rng), codec.canonicalise(drawn.astype(np.int8))]))
-    pool = pool[np.argsort(cost.evaluate(pool)["macs"], kind="stable")]
-    ranks = [int(f"{k:0{POOL_BITS}b}"[::-1], 2) * len(pool) // size for k in range(size)]
-    extremes = codec.encode_many([codec.space.smallest(), codec.space.largest()])
-    return distinct(np.concatenate([extremes, pool[ranks]]))[:n]
+    fixed = uniform_genomes(cost.codec, UNIFORM_SHARES)
+    pool = distinct(spread_pool(cost.codec, 2**POOL_BITS, rng), seen=fixed)
+    costs = np.log(cost.evaluate(pool)[spread_over])
+    order = np.argsort(costs, kind="stable")
+    rows = _spread_rows(costs[order], min(len(pool), max(n - len(fixed), 0)))
+    return distinct(np.concatenate([fixed, pool[order][rows]]))[:n]
+
+
+def uniform_genomes(codec: GenomeCodec, shares: Iterable[float]) -> Genomes:
+    """Return networks that make every choice at the same relative size, 0 the smallest and 1 the largest."""
+    sizes = np.array(list(shares))[:, None]
+    return distinct(codec.canonicalise(np.round(sizes * (codec.cardinalities - 1)).astype(np.int8)))
+
+
+def spread_pool(codec: GenomeCodec, n: int, rng: np.random.Generator) -> Genomes:
+    """Draw n genomes of all sizes.
+
+    Half is uniform over the space, whose networks are nearly all of middling size; in the other half a network has a
+    level, and its choices are drawn around it.
+    """
+    levels = rng.random((n - n // 2, 1))
+    drawn = rng.binomial(codec.cardinalities - 1, np.broadcast_to(levels, (len(levels), codec.length)))
+    return np.concatenate([codec.sample(n // 2, rng), codec.canonicalise(drawn.astype(np.int8))])
+
+
+def _spread_rows(costs: NDArray[np.float64], n: int) -> list[int]:
+    """Return n rows of ascending costs, each the nearest to its place that is not taken."""
+    free = np.ones(len(costs), np.bool_)
+    rows = []
+    for k in range(1, n + 1):
+        share = int(f"{k % 2**POOL_BITS:0{POOL_BITS}b}"[::-1], 2) / 2**POOL_BITS
+        place = costs[0] + share * (costs[-1] - costs[0])
+        row = int(np.argmin(np.where(free, np.abs(costs - place), np.inf)))
+        free[row] = False
+        rows.append(row)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -55,6 +84,7 @@ class AccuracySamples:
         identity: What the accuracies were measured on.
         genomes: Distinct canonical genomes, shape (n, G).
         ap: Their AP in [0, 1], shape (n,).
+        num_proposed: How many of them, the last, a model asked for; the others were drawn without one.
     """
 
     space: SearchSpace
@@ -62,6 +92,12 @@ class AccuracySamples:
     identity: Mapping[str, Any]
     genomes: Genomes
     ap: NDArray[np.float64]
+    num_proposed: int = 0
+
+    @property
+    def is_drawn(self) -> NDArray[np.bool_]:
+        """Which samples were drawn without a model, shape (n,)."""
+        return np.arange(len(self.ap)) < len(self.ap) - self.num_proposed
 
     def save(self, path: Path | str) -> None:
         """Write the samples as JSON."""
@@ -69,7 +105,7 @@ class AccuracySamples:
             {"genome": genome, "ap": ap} for genome, ap in zip(self.genomes.tolist(), self.ap.tolist(), strict=True)
         ]
         head = {"space": self.space.to_dict(), "num_keypoints": self.num_keypoints, "identity": dict(self.identity)}
-        write_json(path, {**head, "samples": samples})
+        write_json(path, {**head, "num_proposed": self.num_proposed, "samples": samples})
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -84,9 +120,12 @@ class AccuracySamples:
             length = GenomeCodec(space).length
             genomes = np.array([sample["genome"] for sample in value["samples"]]).reshape(-1, length)
             ap = np.array([sample["ap"] for sample in value["samples"]], np.float64)
+            num_proposed = int(value.get("num_proposed", 0))
             num_keypoints, identity = int(value["num_keypoints"]), dict(value["identity"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: is no file of measured subnets ({error})") from None
         if not GenomeCodec(space).is_valid(genomes).all():
             raise InputError(f"{path}: a genome is not of the space {space.name!r}")
-        return cls(space, num_keypoints, identity, genomes.astype(np.int8), ap)
+        if not (np.isfinite(ap) & (ap >= 0) & (ap <= 1)).all():
+            raise InputError(f"{path}: an AP is not a number from 0 to 1")
+        return cls(space, num_keypoints, identity, genomes.astype(np.int8), ap, num_proposed)

@@ -6,8 +6,9 @@ array a slot, indexed by those genes.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,20 @@ from numpy.typing import NDArray
 from search.genome import GenomeCodec
 from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
 from supernet.operators import Operator, operators_of
+from supernet.space import SearchSpace
 
 PROBE_DEPTH = 2
 """Blocks a stage of the networks that are looked at: the first, and one that stands for all that repeat it."""
 
+BACKBONE_COLOURS = (0, 1, 0, 1, 0, 2, 2, 2)
+TAIL_COLOURS = (1, 2, 0, 1, 0, 2, 1, 0)
+"""Colours of the widths (stem, four stages, three deconvs): those that one operator of the backbone, or of the tail,
+reads together differ, so that networks with one width a colour show every combination of them."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """One place in the network.
+    """One place in the network, compared and hashed by identity.
 
     Attributes:
         genes: Columns of the genes that determine the operator here, the image size first.
@@ -35,9 +42,13 @@ class Slot:
     shape: tuple[int, ...]
     operators: tuple[Operator, ...]
 
-    def tabulate(self, quantity: Callable[[Operator], float], dtype: type[np.number[Any]]) -> NDArray[Any]:
-        """Return a cost of every combination, shape ``shape``."""
-        return np.array([quantity(operator) for operator in self.operators], dtype).reshape(self.shape)
+    def arrange(self, values: Iterable[float]) -> NDArray[np.float64]:
+        """Return values in the order of the operators as an array of shape ``shape``."""
+        return np.array(list(values), np.float64).reshape(self.shape)
+
+
+SlotTables = Mapping[Slot, NDArray[np.float64]]
+"""A quantity of the operators of every slot, each of the slot's shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,54 +68,108 @@ class NetworkSlots:
     repeats: tuple[Slot | None, ...]
     tail: tuple[Slot, ...]
 
+    def __iter__(self) -> Iterator[Slot]:
+        yield self.stem
+        yield from self.first_blocks
+        yield from (repeat for repeat in self.repeats if repeat is not None)
+        yield from self.tail
 
-def network_slots(codec: GenomeCodec, num_keypoints: int) -> NetworkSlots:
+    def tabulate(self, quantity: Callable[[Operator], float]) -> SlotTables:
+        """Return a quantity of every operator of the space."""
+        return {slot: slot.arrange(map(quantity, slot.operators)) for slot in self}
+
+
+@lru_cache(maxsize=8)
+def network_slots(space: SearchSpace, num_keypoints: int) -> NetworkSlots:
     """Find the slots of a space; what runs there is read off ``operators_of`` of small networks.
 
     Args:
-        codec: The codec of the space.
+        space: The search space.
         num_keypoints: K of the heads.
     """
+    codec = GenomeCodec(space)
     size, stem = 0, 1
     widths = (stem, *(stage.width for stage in codec.stages))
-
-    def slot(position: int, *genes: int) -> Slot:
-        combinations = itertools.product(*(codec.choices[gene] for gene in genes))
-        operators = tuple(
-            operators_of(_probe(codec, dict(zip(genes, values, strict=True))), num_keypoints)[position]
-            for values in combinations
-        )
-        return Slot(genes, tuple(len(codec.choices[gene]) for gene in genes), operators)
-
-    first_blocks: list[Slot] = []
-    repeats: list[Slot | None] = []
-    for s, stage in enumerate(codec.stages):
-        first, repeat = 1 + PROBE_DEPTH * s, 2 + PROBE_DEPTH * s
-        kernel, expansion = stage.kernels[0], stage.expansions[0]
-        first_blocks.append(slot(first, size, widths[s], stage.width, kernel, expansion))
-        repeats.append(slot(repeat, size, stage.width, kernel, expansion) if len(stage.kernels) > 1 else None)
-    tail_start = 1 + PROBE_DEPTH * len(codec.stages)
     d0, d1, d2 = codec.deconvs
-    tail = (
-        slot(tail_start, size, widths[4], widths[3], d0),
-        slot(tail_start + 1, size, d0, widths[2], d1),
-        slot(tail_start + 2, size, d1, widths[1]),
-        slot(tail_start + 3, size, d1, widths[1], d2),
-        slot(tail_start + 4, size, d2, widths[0]),
+    genes: list[tuple[int, ...]] = [(size, stem)]
+    for s, stage in enumerate(codec.stages):
+        block = (stage.kernels[0], stage.expansions[0])
+        genes += [(size, widths[s], stage.width, *block), (size, stage.width, *block)]
+    genes += [
+        (size, widths[4], widths[3], d0),
+        (size, d0, widths[2], d1),
+        (size, d1, widths[1]),
+        (size, d1, widths[1], d2),
+        (size, d2, widths[0]),
+    ]
+    slots = _find_slots(codec, genes, num_keypoints)
+    firsts, repeats = slots[1:-5:PROBE_DEPTH], slots[2:-5:PROBE_DEPTH]
+    return NetworkSlots(
+        stem=slots[0],
+        first_blocks=tuple(firsts),
+        repeats=tuple(
+            slot if len(stage.kernels) > 1 else None for slot, stage in zip(repeats, codec.stages, strict=True)
+        ),
+        tail=tuple(slots[-5:]),
     )
-    return NetworkSlots(slot(0, size, stem), tuple(first_blocks), tuple(repeats), tail)
 
 
-def _probe(codec: GenomeCodec, chosen: dict[int, int]) -> Arch:
-    """Return a network with the chosen values, by column, and the smallest elsewhere; all blocks of a stage alike."""
+def aligned(table: NDArray[Any], axes: Sequence[int], ndim: int) -> NDArray[Any]:
+    """Return a view of a table whose leading axes are the given ones of ``ndim``; its other axes stay last."""
+    order, rest = np.argsort(axes).tolist(), table.shape[len(axes) :]
+    shape = [1] * ndim
+    for axis, length in zip(axes, table.shape, strict=False):
+        shape[axis] = length
+    return table.transpose(*order, *range(len(axes), table.ndim)).reshape(*shape, *rest)
 
-    def value(column: int) -> int:
-        return chosen.get(column, codec.choices[column][0])
 
+def _find_slots(codec: GenomeCodec, genes: Sequence[tuple[int, ...]], num_keypoints: int) -> list[Slot]:
+    """Return the slot of every operator of the probes, in the order they run, by the genes that determine it."""
+    found: list[dict[tuple[int, ...], Operator]] = [{} for _ in genes]
+    for indices in _probes(codec):
+        for operators, columns, operator in zip(
+            found, genes, operators_of(_probe_arch(codec, indices), num_keypoints), strict=True
+        ):
+            operators[tuple(indices[column] for column in columns)] = operator
+    slots = []
+    for columns, operators in zip(genes, found, strict=True):
+        shape = tuple(len(codec.choices[column]) for column in columns)
+        slots.append(Slot(columns, shape, tuple(operators[key] for key in itertools.product(*map(range, shape)))))
+    return slots
+
+
+def _probes(codec: GenomeCodec) -> Iterator[dict[int, int]]:
+    """Yield genes, by column, of networks that show every operator of the space: first all blocks, then all tails."""
+    backbone = (1, *(stage.width for stage in codec.stages))
+    widths = (*backbone, *codec.deconvs)
+    kernels = tuple(stage.kernels[0] for stage in codec.stages)
+    expansions = tuple(stage.expansions[0] for stage in codec.stages)
+
+    def most(columns: Iterable[int]) -> range:
+        return range(max(len(codec.choices[column]) for column in columns))
+
+    def probe(size: int, by_column: Iterable[int], kernel: int, expansion: int) -> dict[int, int]:
+        genes = {0: size, **dict(zip(widths, by_column, strict=True))}
+        genes |= dict.fromkeys(kernels, kernel) | dict.fromkeys(expansions, expansion)
+        return {column: gene % len(codec.choices[column]) for column, gene in genes.items()}
+
+    for size, a, b, kernel, expansion in itertools.product(
+        most([0]), most(backbone), most(backbone), most(kernels), most(expansions)
+    ):
+        yield probe(size, ((a, b, 0)[colour] for colour in BACKBONE_COLOURS), kernel, expansion)
+    for size, *colours in itertools.product(most([0]), most(widths), most(widths), most(widths)):
+        yield probe(size, (colours[colour] for colour in TAIL_COLOURS), 0, 0)
+
+
+def _probe_arch(codec: GenomeCodec, genes: Mapping[int, int]) -> Arch:
+    """Return the network of a probe; all blocks of a stage are alike."""
+    value = {column: codec.choices[column][gene] for column, gene in genes.items()}
     stages = tuple(
         StageArch(
-            value(genes.width), stride, (BlockArch(value(genes.expansions[0]), value(genes.kernels[0])),) * PROBE_DEPTH
+            value[stage.width],
+            stride,
+            (BlockArch(value[stage.expansions[0]], value[stage.kernels[0]]),) * PROBE_DEPTH,
         )
-        for genes, stride in zip(codec.stages, STAGE_STRIDES, strict=True)
+        for stage, stride in zip(codec.stages, STAGE_STRIDES, strict=True)
     )
-    return Arch(value(0), value(1), stages, tuple(value(column) for column in codec.deconvs))
+    return Arch(value[0], value[1], stages, tuple(value[column] for column in codec.deconvs))

@@ -1,34 +1,38 @@
-"""The outer loop of a search: an Optuna study in a journal file, whose trials are evaluated architectures.
+"""The outer loop of a search: an Optuna study whose trials are evaluated architectures.
 
 A generation's randomness derives from the seed and the generation's number, and its proposal from the generations
-before it. So a search that was killed goes on from its journal and ends exactly as if it had not been.
+before it. So a search that was killed goes on from its storage and ends exactly as if it had not been.
 """
 
 import json
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from search.append_only import read_json_lines, remove_torn_line, sole_user
-from search.evaluators import Evaluator
-from search.evolution import Strategy, first_genomes
+from search.evaluators import Accuracy, Evaluator
 from search.genome import Genomes
-from search.problem import History, SearchProblem
-from search.trials import finished_trial, generation_of, genome_of, history_of, trial_distributions
+from search.history import History
+from search.initial import first_genomes
+from search.optuna_strategies import quiet_optuna
+from search.problem import SearchProblem
+from search.stopping import Reason, StopRule
+from search.storages import open_storage
+from search.strategies import Strategy
+from search.trials import finished_trials, generation_of, genome_of, history_of, trial_distributions, value_names
+from supernet.arch import Arch
 from supernet.errors import InputError, require
 
-JOURNAL_FILE = "study.log"
 IDENTITY_KEY = "search"
+SHOWN_DIFFERENCES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,8 @@ class StudySettings:
     """Sizes of the outer loop.
 
     Attributes:
-        first: Trials of generation 0, drawn from the whole space.
+        first: Trials of generation 0, from all over the space.
         batch: Trials of every later generation, proposed by the strategy.
-        generations: Generations after the first.
 
     Raises:
         InputError: If a value is out of its range.
@@ -46,12 +49,40 @@ class StudySettings:
 
     first: int = 64
     batch: int = 64
-    generations: int = 5
 
     def __post_init__(self) -> None:
         require(self.first >= 1, "first", self.first, "at least 1")
         require(self.batch >= 1, "batch", self.batch, "at least 1")
-        require(self.generations >= 0, "generations", self.generations, "at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search was after a generation.
+
+    Attributes:
+        generation: Its number.
+        evaluations: Evaluations so far.
+        hypervolume: Mean of the dominated shares of the fronts, in [0, 1].
+    """
+
+    generation: int
+    evaluations: int
+    hypervolume: float
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """What a search came to.
+
+    Attributes:
+        history: All evaluations, in the order of the trials.
+        progress: One entry a generation.
+        stopped_by: Why it ended.
+    """
+
+    history: History
+    progress: tuple[Progress, ...]
+    stopped_by: Reason
 
 
 class SearchStudy:
@@ -61,14 +92,17 @@ class SearchStudy:
         problem: What is searched.
         evaluator: Gives the accuracies of the trials.
         strategy: Proposes trials after the first generation.
-        path: The journal file; it is created, or continued.
-        name: Name of the study in the journal.
+        storage: Where the study is kept, see ``open_storage``.
+        name: Name of the study in its storage.
         seed: Seed of all randomness.
         settings: Sizes of the outer loop.
+        stop: When it ends.
+        warm: Architectures that the first generation has beside the usual, such as the front of an earlier search.
+        clock: Gives seconds; the rule's time is measured by it.
 
     Example:
-        >>> study = SearchStudy(problem, evaluator, strategy, path="study.log")  # doctest: +SKIP
-        >>> best = study.run().front(problem.budget_ms)[0]  # doctest: +SKIP
+        >>> study = SearchStudy(problem, evaluator, strategy, storage="study.log")  # doctest: +SKIP
+        >>> best = problem.front(study.run().history)[0]  # doctest: +SKIP
     """
 
     def __init__(
@@ -77,149 +111,164 @@ class SearchStudy:
         evaluator: Evaluator,
         strategy: Strategy,
         *,
-        path: Path | str,
+        storage: Path | str,
         name: str = "search",
         seed: int = 0,
         settings: StudySettings | None = None,
+        stop: StopRule | None = None,
+        warm: Sequence[Arch] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.problem = problem
-        self.path = Path(path)
+        self._storage = storage
         self._evaluator = evaluator
         self._strategy = strategy
         self._name = name
         self._seed = seed
         self._settings = settings or StudySettings()
+        self._stop = stop or StopRule()
+        self._warm = tuple(warm)
+        self._clock = clock
         self._distributions = trial_distributions(problem.cost.space)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the outcome depends on, as plain JSON values; a journal belongs to one identity."""
-        problem = self.problem
+        """What the outcome depends on, as plain JSON values; a study in a storage belongs to one identity."""
         identity = {
-            "space": problem.cost.space.to_dict(),
-            "num_keypoints": problem.cost.num_keypoints,
-            "device": problem.device,
-            "table": problem.cost.tables[problem.device].digest,
-            "budget_ms": problem.budget_ms,
+            **self.problem.identity,
             "evaluator": dict(self._evaluator.describe()),
             "strategy": dict(self._strategy.describe()),
-            "study": asdict(self._settings),
+            "study": {**asdict(self._settings), **self._stop.identity},
+            "warm_start": [arch.digest for arch in self._warm],
             "seed": self._seed,
         }
-        if problem.latency_sources["decoding"] is not None:
-            identity["decoding"] = problem.latency_sources["decoding"]
         plain: dict[str, Any] = json.loads(json.dumps(identity))
         return plain
 
-    def run(self, on_generation: Callable[[int, History], None] | None = None) -> History:
-        """Search to the end, from wherever the journal is.
+    def run(self, on_generation: Callable[[Progress, History], None] | None = None) -> SearchRun:
+        """Search to the end, from wherever the storage is.
 
         Args:
-            on_generation: Called after each generation with its number and all evaluations so far.
-
-        Returns:
-            All evaluations, in the order of the trials.
+            on_generation: Called after each generation, with all evaluations so far.
 
         Raises:
-            InputError: If the journal is damaged, in use by another process, or of another search.
+            InputError: If the storage is damaged, in use by another process or of another search, or if an accuracy is
+                not a number from 0 to 1. The study keeps what it had.
         """
-        with sole_user(self.path), _quiet_optuna():
-            study = self._open()
-            told: dict[int, list[FrozenTrial]] = {}
-            for trial in study.get_trials(deepcopy=False):
-                told.setdefault(generation_of(trial), []).append(trial)
-            history = history_of([], self.problem.cost.codec.length)
-            for generation in range(self._settings.generations + 1):
-                history = history.extended(self._complete(study, generation, told.get(generation, []), history))
+        started = self._clock()
+        with quiet_optuna(), open_storage(self._storage, self._name) as storage:
+            study = self._open(storage)
+            told = self._told(study)
+            history, progress = history_of([], self.problem), list[Progress]()
+            while True:
+                generation = len(progress)
+                more = self._complete(study, generation, told.pop(generation, []), history)
+                if generation and not len(more):
+                    return SearchRun(history, tuple(progress), "exhausted")
+                history = history.extended(more)
+                progress.append(Progress(generation, len(history), self.problem.hypervolume(history)))
                 if on_generation is not None:
-                    on_generation(generation, history)
-        return history
+                    on_generation(progress[-1], history)
+                reason = self._stop.reason(
+                    [each.hypervolume for each in progress],
+                    evaluated=len(history),
+                    seconds=self._clock() - started,
+                )
+                if reason is not None:
+                    return SearchRun(history, tuple(progress), reason)
 
     def _complete(self, study: optuna.Study, generation: int, told: list[FrozenTrial], history: History) -> History:
         """Return the evaluations of one generation; propose it, evaluate it and tell what is missing."""
-        size = self._settings.batch if generation else self._settings.first
+        size = self._stop.cut(self._settings.batch if generation else self._settings.first, len(history))
         if len(told) == size:
-            return history_of(told, self.problem.cost.codec.length)
+            return history_of(told, self.problem)
         proposed = self._propose(generation, size, history)
         if [genome_of(trial) for trial in told] != proposed[: len(told)].tolist():
-            raise InputError(f"{self.path}: generation {generation} is not what this program proposes; remove the file")
+            raise InputError(
+                f"{self._shown}: generation {generation} is not what this program proposes; remove the study"
+            )
         missing = self._evaluate(proposed, generation)[len(told) :] if len(told) < len(proposed) else []
         study.add_trials(missing)
-        return history_of(told + missing, self.problem.cost.codec.length)
+        return history_of(told + missing, self.problem)
 
     def _propose(self, generation: int, size: int, history: History) -> Genomes:
         rng = np.random.default_rng([self._seed, generation])
         if generation == 0:
-            return first_genomes(self.problem.cost.codec, size, rng)
+            return first_genomes(self.problem.cost.codec, size, rng, warm=self._warm)
         return self._strategy.propose(history, size, rng)
 
     def _evaluate(self, genomes: Genomes, generation: int) -> list[FrozenTrial]:
         """Evaluate a whole generation, told or not: the last bit of a prediction may depend on its batch."""
         archs = self.problem.cost.codec.decode_many(genomes)
         accuracies = self._evaluator.evaluate(archs)
-        latencies = self.problem.latency_ms(genomes).tolist()
-        return [
-            finished_trial(
-                arch,
-                genome,
-                accuracy,
-                latency_ms=latency_ms,
-                budget_ms=self.problem.budget_ms,
-                generation=generation,
-                distributions=self._distributions,
-            )
-            for arch, genome, accuracy, latency_ms in zip(archs, genomes, accuracies, latencies, strict=True)
-        ]
+        for arch, accuracy in zip(archs, accuracies, strict=True):
+            _require_ap(arch, accuracy)
+        return finished_trials(
+            self.problem,
+            self.problem.evaluated(genomes, np.array([accuracy.ap for accuracy in accuracies])),
+            archs,
+            accuracies,
+            generation=generation,
+            distributions=self._distributions,
+        )
 
-    def _open(self) -> optuna.Study:
-        remove_torn_line(self.path)
-        read_json_lines(self.path)
-        storage = JournalStorage(_SoleUserJournal(self.path))
+    def _open(self, storage: BaseStorage) -> optuna.Study:
+        maximise, minimise = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+        directions = [maximise, *[minimise] * len(self.problem.devices)]
         if self._name in optuna.get_all_study_names(storage):
             study = optuna.load_study(study_name=self._name, storage=storage)
         else:
-            study = optuna.create_study(storage=storage, study_name=self._name, directions=["maximize", "minimize"])
+            study = optuna.create_study(storage=storage, study_name=self._name, directions=directions)
         recorded = study.user_attrs.get(IDENTITY_KEY)
         if recorded is None and not study.get_trials(deepcopy=False):
-            study.set_metric_names(["AP", "latency_ms"])
+            study.set_metric_names(value_names(self.problem))
             study.set_user_attr(IDENTITY_KEY, self.identity)
         elif recorded != self.identity:
-            difference = _difference(recorded, self.identity)
-            raise InputError(f"{self.path}: is the study of another search ({difference}); remove it to search again")
+            difference = _difference(recorded or {}, self.identity)
+            raise InputError(f"{self._shown}: is the study of another search ({difference}); remove it to search again")
         return study
 
+    def _told(self, study: optuna.Study) -> dict[int, list[FrozenTrial]]:
+        """Return the recorded trials by generation."""
+        told: dict[int, list[FrozenTrial]] = {}
+        try:
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                told.setdefault(generation_of(trial), []).append(trial)
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{self._shown}: has trials that are not of a search; remove the study") from None
+        return told
 
-class _SoleUserJournal(JournalFileBackend):
-    """A journal that only this process writes: no lock file that would outlive a kill, no wait for the disk a trial."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self._path = path
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(lines)
-
-
-@contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
+    @property
+    def _shown(self) -> str:
+        """The storage and, where it has several studies, the name, without a password."""
+        location = str(self._storage)
+        if "://" not in location:
+            return location
+        scheme, _, rest = location.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}, study {self._name!r}"
 
 
-def _difference(recorded: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
-    """Say which parts of two identities differ, with their values where these are short."""
-    before = recorded or {}
-    keys = [key for key in now if before.get(key) != now[key]]
-    shown = [
-        f"{key} was {before.get(key)!r}, is {now[key]!r}" if not isinstance(now[key], dict) else f"another {key}"
-        for key in keys
-    ]
-    return "; ".join(shown)
+def _require_ap(arch: Arch, accuracy: Accuracy) -> None:
+    if not (math.isfinite(accuracy.ap) and 0 <= accuracy.ap <= 1):
+        raise InputError(
+            f"architecture {arch.digest} has the AP {accuracy.ap!r} by the {accuracy.source}; it must be from 0 to 1"
+        )
+
+
+def _difference(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name some parts of two identities that differ, with their values where these are short."""
+    before, after = dict(_leaves(recorded)), dict(_leaves(now))
+    keys = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    if any(key.startswith("space.") for key in keys):
+        return f"another space: was {before.get('space.name')!r}, is {after.get('space.name')!r}"
+    shown = [f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in keys[:SHOWN_DIFFERENCES]]
+    more = f" and {len(keys) - SHOWN_DIFFERENCES} more" if len(keys) > SHOWN_DIFFERENCES else ""
+    return "; ".join(shown) + more
+
+
+def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _leaves(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item

@@ -1,8 +1,8 @@
-"""Tiers: named latency budgets of a device."""
+"""Tiers: named latency budgets of a device, and budgets given as numbers."""
 
 from collections.abc import Mapping
 
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 
 Budgets = Mapping[str, Mapping[str, float]]
 """Milliseconds by space and tier."""
@@ -26,7 +26,30 @@ def budget_ms(budgets: Budgets, *, device: str, space: str, tier: str) -> float:
     tiers = budgets[space]
     if tier not in tiers:
         raise InputError(f"device {device} has no tier {tier!r} for space {space!r}; known: {', '.join(tiers)}")
-    budget = tiers[tier]
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < float("inf"):
-        raise InputError(f"the budget of device {device}, tier {tier} is {budget!r}; it must be milliseconds above 0")
+    return checked_ms(tiers[tier], f"the budget of device {device}, tier {tier}")
+
+
+def frame_budget_ms(frames_per_second: object) -> float:
+    """Return the time of a frame at a rate, in ms.
+
+    Raises:
+        InputError: If the rate is no number above 0.
+    """
+    require(_is_positive(frames_per_second), "fps", frames_per_second, "frames per second above 0")
+    assert isinstance(frames_per_second, int | float)
+    return 1000 / frames_per_second
+
+
+def checked_ms(budget: object, field: str) -> float:
+    """Return a budget that came from outside, in ms.
+
+    Raises:
+        InputError: If it is no finite number above 0.
+    """
+    require(_is_positive(budget), field, budget, "milliseconds above 0")
+    assert isinstance(budget, int | float)
     return float(budget)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")

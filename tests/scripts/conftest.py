@@ -89,12 +89,15 @@ def run_script(capsys: pytest.CaptureFixture[str], data_root: Path) -> RunScript
     def run(name: str, *overrides: str) -> Outcome:
         main = importlib.import_module(f"scripts.{name}").main
         status: int | str | None = 0
+        threads = torch.get_num_threads()
         capsys.readouterr()
         with called_as(name, (f"data_root={data_root}", *overrides)):
             try:
                 main()
             except SystemExit as exit:
                 status = exit.code
+            finally:
+                torch.set_num_threads(threads)  # the script's own number rounds differently in what follows
         printed = capsys.readouterr()
         return Outcome(status, printed.out, printed.err)
 

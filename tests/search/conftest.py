@@ -34,13 +34,13 @@ def small_space() -> SearchSpace:
     )
 
 
-def operator_latency(operator: Operator) -> OperatorLatency:
+def operator_latency(operator: Operator, ms_per_mac: float = 1e-7) -> OperatorLatency:
     """A latency that depends on every field of the operator and is not monotone in its size."""
     ripple = np.sin(operator.in_channels + 3 * operator.out_channels + operator.kernel + operator.expansion)
-    return OperatorLatency(0.05 + 1e-7 * operator.macs + 0.02 * float(ripple), 0.01 + 0.001 * operator.kernel, 5)
+    return OperatorLatency(0.05 + ms_per_mac * operator.macs + 0.02 * float(ripple), 0.01 + 0.001 * operator.kernel, 5)
 
 
-def formula_table(space: SearchSpace, num_keypoints: int = 14) -> LatencyTable:
+def formula_table(space: SearchSpace, num_keypoints: int = 14, *, ms_per_mac: float = 1e-7) -> LatencyTable:
     """A table of all operators of a space."""
     metadata = TableMetadata(
         device="board",
@@ -61,7 +61,7 @@ def formula_table(space: SearchSpace, num_keypoints: int = 14) -> LatencyTable:
         validation_errors={},
         sources=(),
     )
-    return LatencyTable(metadata, {o: operator_latency(o) for o in space_operators(space, num_keypoints)})
+    return LatencyTable(metadata, {o: operator_latency(o, ms_per_mac) for o in space_operators(space, num_keypoints)})
 
 
 @pytest.fixture(scope="session")
@@ -111,4 +111,4 @@ def predictor(tiny_cost: CostModel, tiny_ap: Accuracies, identity: dict[str, Any
 @pytest.fixture(scope="session")
 def problem(tiny_cost: CostModel) -> SearchProblem:
     low, high = tiny_cost.fastest("board")[1], tiny_cost.slowest("board")[1]
-    return SearchProblem(tiny_cost, "board", (low + high) / 2)
+    return SearchProblem(tiny_cost, {"board": (low + high) / 2})

@@ -1,23 +1,32 @@
 """The cost model against the sum over operators, and its exact extremes against enumeration."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from latency_tables import LatencyTable
+from latency_tables.coverage import space_operators
 from latency_tables.decoding import DecodingCost, SizeCost
 from latency_tables.table import INTERVAL_SIGMAS
-from search import cost as cost_module
+from search import compiled_costs, peak_memory
 from search.cost import CostModel
 from search.genome import GenomeCodec, Genomes
 from search.problem import SearchProblem
+from search.slots import network_slots
 from supernet.complexity import measure_complexity
 from supernet.errors import InfeasibleBudgetError, InputError
 from supernet.operators import operators_of
-from supernet.space import SearchSpace
+from supernet.space import SearchSpace, StageSpace
 
 MakeTable = Callable[..., LatencyTable]
+
+BUDGET_MS = 20.0
 
 
 def all_genomes(space: SearchSpace) -> Genomes:
@@ -25,6 +34,15 @@ def all_genomes(space: SearchSpace) -> Genomes:
     grid = np.stack(np.meshgrid(*map(np.arange, codec.cardinalities), indexing="ij"), axis=-1)
     genomes = grid.reshape(-1, codec.length).astype(np.int8)
     return genomes[codec.is_valid(genomes)]
+
+
+def all_costs(cost: CostModel, genomes: Genomes) -> dict[str, NDArray[Any]]:
+    """Everything that a cost model says of genomes."""
+    costs = {**cost.evaluate(genomes), "peak_memory_bytes": cost.peak_memory_bytes(genomes)}
+    for device in cost.tables:
+        costs[f"low_ms/{device}"], costs[f"high_ms/{device}"] = cost.latency_interval(genomes, device)
+        costs[f"probability/{device}"] = cost.probability_within(genomes, device, BUDGET_MS)
+    return costs
 
 
 @pytest.mark.parametrize("name", ["tiny", "litepose", "litepose_released"])
@@ -35,43 +53,100 @@ def test_costs_equal_the_sum_over_operators(name: str, num_keypoints: int, make_
     cost = CostModel(space, tables={"board": table}, num_keypoints=num_keypoints)
     genomes = cost.codec.sample(100, np.random.default_rng(0))
     genomes = np.concatenate([genomes, cost.codec.encode_many([space.smallest(), space.largest()])])
-    costs = cost.evaluate(genomes)
-    low_ms, high_ms = cost.latency_interval(genomes, "board")
+    costs = all_costs(cost, genomes)
+    names = ("latency_ms/board", "low_ms/board", "high_ms/board", "probability/board")
     for row, arch in enumerate(cost.codec.decode_many(genomes)):
         complexity = measure_complexity(arch, num_keypoints)
         assert (costs["macs"][row], costs["params"][row]) == (complexity.macs, complexity.params)
+        assert costs["peak_memory_bytes"][row] == complexity.peak_activation_bytes
         estimate = table.estimate(arch, num_keypoints)
-        numbers = (costs["latency_ms/board"][row], low_ms[row], high_ms[row])
-        assert numbers == pytest.approx((estimate.ms, estimate.low_ms, estimate.high_ms), rel=1e-9, abs=0)
+        probability = table.probability_within(arch, BUDGET_MS, num_keypoints)
+        expected = (estimate.ms, estimate.low_ms, estimate.high_ms, probability)
+        assert [costs[name][row] for name in names] == pytest.approx(expected, rel=1e-9, abs=1e-300)
     np.testing.assert_array_equal(cost.latency_ms(genomes, "board"), costs["latency_ms/board"])
+
+
+def random_space(seed: int) -> SearchSpace:
+    """A space with one to three choices of everything, unlike in every stage."""
+    rng = np.random.default_rng(seed)
+
+    def choices(*values: int) -> tuple[int, ...]:
+        size = rng.integers(1, min(3, len(values)) + 1)
+        return tuple(sorted(rng.choice(values, size, replace=False).tolist()))
+
+    stages = [
+        StageSpace(choices(8, 16, 24, 40), choices(1, 2, 3, 5), choices(3, 5, 7), choices(1, 2, 3, 6)) for _ in range(4)
+    ]
+    deconvs = [choices(8, 16, 24, 40) for _ in range(3)]
+    return SearchSpace("random", choices(32, 64, 96), choices(8, 16, 24), tuple(stages), tuple(deconvs))
+
+
+@given(st.integers(0, 2**32), st.sampled_from([14, 17]))
+@settings(max_examples=30, deadline=None)
+def test_any_space_costs_what_its_operators_do(seed: int, num_keypoints: int) -> None:
+    """The genes are not canonical: those of dropped blocks cost nothing."""
+    space = random_space(seed)
+    slots = network_slots(space, num_keypoints)
+    assert {operator for slot in slots for operator in slot.operators} == space_operators(space, num_keypoints)
+    cost = CostModel(space, num_keypoints=num_keypoints)
+    genomes = cost.codec.random_genes(12, np.random.default_rng(seed))
+    expected = [measure_complexity(arch, num_keypoints) for arch in cost.codec.decode_many(genomes)]
+    costs = all_costs(cost, genomes)
+    assert costs["macs"].tolist() == [complexity.macs for complexity in expected]
+    assert costs["params"].tolist() == [complexity.params for complexity in expected]
+    assert costs["peak_memory_bytes"].tolist() == [complexity.peak_activation_bytes for complexity in expected]
 
 
 def test_dropped_blocks_cost_nothing_whatever_their_genes(tiny_cost: CostModel) -> None:
     genes = tiny_cost.codec.random_genes(50, np.random.default_rng(3))
-    canonical = tiny_cost.evaluate(tiny_cost.codec.canonicalise(genes))
-    for name, values in tiny_cost.evaluate(genes).items():
+    canonical = all_costs(tiny_cost, tiny_cost.codec.canonicalise(genes))
+    for name, values in all_costs(tiny_cost, genes).items():
         np.testing.assert_array_equal(values, canonical[name])
 
 
-def test_costs_do_not_depend_on_the_chunk(tiny_cost: CostModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n", [0, 1, 6, 7, 8, 100])
+def test_costs_do_not_depend_on_the_chunk(n: int, tiny_cost: CostModel, monkeypatch: pytest.MonkeyPatch) -> None:
     genomes = tiny_cost.codec.sample(100, np.random.default_rng(4))
-    whole = tiny_cost.evaluate(genomes)
-    monkeypatch.setattr(cost_module, "CHUNK", 7)
-    for name, values in tiny_cost.evaluate(genomes).items():
-        np.testing.assert_array_equal(values, whole[name])
-    assert tiny_cost.evaluate(genomes[:0])["macs"].shape == (0,)
+    whole = all_costs(tiny_cost, genomes)
+    for module in (compiled_costs, peak_memory):
+        monkeypatch.setattr(module, "CHUNK", 7)
+    for name, values in all_costs(tiny_cost, genomes[:n]).items():
+        np.testing.assert_array_equal(values, whole[name][:n])
 
 
 def test_extremes_equal_enumeration(small_cost: CostModel, small_space: SearchSpace) -> None:
-    latency_ms = small_cost.latency_ms(all_genomes(small_space), "board")
-    assert len(latency_ms) == small_space.size
-    for (arch, ms), expected in (
-        (small_cost.fastest("board"), latency_ms.min()),
-        (small_cost.slowest("board"), latency_ms.max()),
-    ):
-        assert ms == pytest.approx(expected, rel=1e-12)
-        assert small_cost.tables["board"].estimate(arch).ms == pytest.approx(ms, rel=1e-12)
-        assert small_space.contains(arch)
+    genomes = all_genomes(small_space)
+    assert len(genomes) == small_space.size
+    costs = {**small_cost.evaluate(genomes), "peak_memory_bytes": small_cost.peak_memory_bytes(genomes)}
+    assert set(small_cost.quantities) == set(costs)
+    for quantity, values in costs.items():
+        (low_arch, low), (high_arch, high) = small_cost.least(quantity), small_cost.greatest(quantity)
+        assert (low, high) == pytest.approx((values.min(), values.max()), rel=1e-12)
+        found = all_costs(small_cost, small_cost.codec.encode_many([low_arch, high_arch]))[quantity]
+        assert found.tolist() == [low, high]
+    assert small_cost.fastest("board") == small_cost.least("latency_ms/board")
+    assert small_cost.slowest("board") == small_cost.greatest("latency_ms/board")
+
+
+def test_extremes_of_an_unknown_quantity_are_refused(tiny_cost: CostModel) -> None:
+    with pytest.raises(InputError, match=r"the quantity is 'latency_ms/x'; it must be one of macs, .*latency_ms/board"):
+        tiny_cost.least("latency_ms/x")
+
+
+def test_parts_add_up_to_the_fastest_latency(tiny_cost: CostModel) -> None:
+    table = tiny_cost.tables["board"]
+    frames = CostModel(tiny_cost.space, tables={"board": table}, decoding={"board": decoding_cost({96: 3.0, 128: 4.0})})
+    arch, ms = frames.fastest("board")
+    parts = frames.binding_parts("board")
+    assert sum(part_ms for _, part_ms in parts) == pytest.approx(ms, rel=1e-12)
+    assert [part_ms for _, part_ms in parts] == sorted((part_ms for _, part_ms in parts), reverse=True)
+    stages = [f"stage{s}" for s in range(4)]
+    assert {name for name, _ in parts} == {"stem", *stages, "deconvs", "heads", "network constant", "decoding"}
+    stem, *_, head = operators_of(arch)
+    scale = table.metadata.network_scale
+    assert dict(parts)["stem"] == pytest.approx(scale * table.lookup(stem).ms)
+    assert dict(parts)["heads"] > scale * table.lookup(head).ms
+    assert "decoding" not in dict(tiny_cost.binding_parts("board"))
 
 
 @pytest.mark.parametrize("name", ["tiny", "litepose"])
@@ -80,6 +155,8 @@ def test_no_sample_is_beyond_the_extremes(name: str, make_table: MakeTable) -> N
     cost = CostModel(space, tables={"board": make_table(space)})
     latency_ms = cost.latency_ms(cost.codec.sample(5000, np.random.default_rng(5)), "board")
     assert cost.fastest("board")[1] < latency_ms.min() < latency_ms.max() < cost.slowest("board")[1]
+    assert cost.least("macs") == (space.smallest(), measure_complexity(space.smallest()).macs)
+    assert cost.greatest("params")[1] == measure_complexity(space.largest()).params
 
 
 @pytest.mark.parametrize("device", ["snapdragon_855", "raspberry_pi_4b", "jetson_nano"])
@@ -93,11 +170,21 @@ def test_shipped_tables_serve_the_spaces(device: str, name: str) -> None:
     assert cost.fastest(device)[1] <= min(expected)
 
 
-def test_several_tables_are_told_apart(tiny_cost: CostModel, make_table: MakeTable) -> None:
-    tables = {"a": tiny_cost.tables["board"], "b": make_table(tiny_cost.space)}
-    both = CostModel(tiny_cost.space, tables=tables)
-    genomes = both.codec.sample(5, np.random.default_rng(0))
-    assert set(both.evaluate(genomes)) == {"macs", "params", "latency_ms/a", "latency_ms/b"}
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_several_tables_are_told_apart(count: int, tiny_cost: CostModel) -> None:
+    table = tiny_cost.tables["board"]
+    tables = {
+        f"board{i}": LatencyTable(replace(table.metadata, network_scale=1.0 + i), table.rows) for i in range(count)
+    }
+    several = CostModel(tiny_cost.space, tables=tables)
+    genomes = several.codec.sample(50, np.random.default_rng(0))
+    costs, constant = several.evaluate(genomes), table.metadata.network_constant_ms
+    operator_ms = (tiny_cost.latency_ms(genomes, "board") - constant) / table.metadata.network_scale
+    assert list(costs) == ["macs", "params", *(f"latency_ms/{name}" for name in tables)]
+    for i, name in enumerate(tables):
+        np.testing.assert_allclose(costs[f"latency_ms/{name}"], constant + (1 + i) * operator_ms, rtol=1e-12)
+        np.testing.assert_array_equal(costs[f"latency_ms/{name}"], several.latency_ms(genomes, name))
+    np.testing.assert_array_equal(costs["macs"], tiny_cost.evaluate(genomes)["macs"])
 
 
 def test_a_table_that_lacks_an_operator_is_refused_with_it_named(make_table: MakeTable) -> None:
@@ -148,6 +235,13 @@ def test_a_frame_takes_the_network_and_the_decoding(tiny_cost: CostModel, people
         half = INTERVAL_SIGMAS * (network_sigma**2 + decoding.spread_ms(arch.image_size, people) ** 2) ** 0.5
         numbers = (expected, max(expected - half, 0), expected + half)
         assert (ms[row], low_ms[row], high_ms[row]) == pytest.approx(numbers, rel=1e-9, abs=0)
+        within = [frames.probability_within(genomes[row : row + 1], "board", budget)[0] for budget in numbers[::2]]
+        assert within == pytest.approx([0.5, 0.9], rel=1e-9)
+
+
+def test_a_budget_must_be_positive(tiny_cost: CostModel) -> None:
+    with pytest.raises(InputError, match=r"budget_ms is 0; it must be a number above 0"):
+        tiny_cost.probability_within(tiny_cost.codec.sample(1, np.random.default_rng(0)), "board", 0)
 
 
 @pytest.mark.parametrize("base_ms", [{96: 0.5, 128: 40.0}, {96: 40.0, 128: 0.5}], ids=["dear large", "dear small"])
@@ -183,9 +277,9 @@ def test_a_frame_budget_counts_the_decoding_and_says_so(tiny_cost: CostModel) ->
     frames = CostModel(tiny_cost.space, tables=tiny_cost.tables, decoding={"board": decoding}, people=3)
     _, network_ms = tiny_cost.fastest("board")
     with pytest.raises(InfeasibleBudgetError, match="least possible latency for a frame with 3 people"):
-        SearchProblem(frames, "board", network_ms + 100)
-    assert SearchProblem(tiny_cost, "board", network_ms).latency_sources["decoding"] is None
-    sources = SearchProblem(frames, "board", network_ms + 200).latency_sources
+        SearchProblem(frames, {"board": network_ms + 100})
+    assert SearchProblem(tiny_cost, {"board": network_ms}).latency_sources()["decoding"] is None
+    sources = SearchProblem(frames, {"board": network_ms + 200}).latency_sources()
     assert sources["network"]["provenance"] == tiny_cost.tables["board"].metadata.provenance
     assert sources["decoding"] == {
         "measured_on": "laptop",

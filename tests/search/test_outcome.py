@@ -9,8 +9,8 @@ import pytest
 
 from search.evaluators import Accuracy
 from search.outcome import SearchOutcome
-from search.problem import History, SearchProblem
-from search.results import Candidate, choose, front_candidates, write_chosen, write_front
+from search.problem import SearchProblem
+from search.results import CHOSEN_FILE, Candidate, choose, front_candidates, write_chosen, write_front
 from supernet.errors import InputError
 
 
@@ -18,7 +18,7 @@ from supernet.errors import InputError
 def candidates(problem: SearchProblem) -> list[Candidate]:
     genomes = problem.cost.codec.sample(100, np.random.default_rng(0))
     latency_ms = problem.latency_ms(genomes)
-    found = front_candidates(problem, History(genomes, 0.01 * latency_ms, np.full(100, 0.02), latency_ms), "predictor")
+    found = front_candidates(problem, problem.evaluated(genomes, 0.01 * latency_ms, np.full(100, 0.02)), "predictor")
     for index, ap in ((1, 0.3), (4, 0.5), (6, 0.4)):
         found[index] = replace(found[index], verified=Accuracy(ap, "supernet"))
     return found
@@ -62,6 +62,13 @@ def test_a_search_of_another_supernet_is_refused(folder: Path) -> None:
         outcome.require_weights("def")
 
 
+def test_a_search_by_a_surrogate_has_no_supernet_to_cut_from(folder: Path) -> None:
+    outcome = SearchOutcome.load(folder)
+    surrogate = replace(outcome, record={**outcome.record, "search": {"evaluator": {"predictor": "abc"}}})
+    with pytest.raises(InputError, match=r"chosen\.json: was searched by a surrogate, on no supernet's weights"):
+        surrogate.require_weights("abc")
+
+
 def test_without_a_search_the_message_says_what_to_run(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(InputError, match=r"xl.chosen\.json: no such file; search first .*tier=xl"):
         SearchOutcome.load(tmp_path / "xl")
@@ -85,3 +92,9 @@ def test_a_damaged_front_is_named(folder: Path, candidates: list[Candidate], dam
     (folder / "front.csv").write_text(changed)
     with pytest.raises(InputError, match=r"front\.csv: is no front of this search"):
         SearchOutcome.load(folder).best(2)
+
+
+def test_a_choice_without_an_architecture_is_refused(folder: Path) -> None:
+    (folder / CHOSEN_FILE).write_text("{}")
+    with pytest.raises(InputError, match=r"chosen\.json: has no architecture"):
+        SearchOutcome.load(folder)

@@ -9,61 +9,17 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
+from search import predictor as predictor_module
 from search.cost import CostModel
 from search.features import GenomeFeatures
-from search.gaussian_process import GaussianProcess, Kernel
 from search.genome import Genomes
 from search.predictor import AccuracyPredictor
+from search.predictor_quality import CrossValidation
+from search.regressors import REGRESSORS, Kind
 from supernet.errors import InputError
 from supernet.space import SearchSpace
 
 Accuracies = Callable[[Genomes], NDArray[np.float64]]
-
-
-def fitted_process(rows: int = 40) -> tuple[GaussianProcess, NDArray[np.float64], NDArray[np.float64]]:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(rows, 3))
-    y = x[:, 0] - 0.5 * x[:, 1] * x[:, 2]
-    return GaussianProcess.fit(x, y, np.ones(3)), x, y
-
-
-def test_kernel_is_its_formula() -> None:
-    rng = np.random.default_rng(1)
-    a, b = rng.normal(size=(4, 5)), rng.normal(size=(3, 5))
-    kernel = Kernel(length_scale=1.5, deviation=0.3)
-    expected = [[u @ v / 5 + 0.3 * np.exp(-((u - v) ** 2).sum() / (2 * 5 * 1.5**2)) for v in b] for u in a]
-    np.testing.assert_allclose(kernel(a, b), expected)
-    np.testing.assert_allclose(kernel.variance(a), np.diag(kernel(a, a)))
-
-
-def test_posterior_is_that_of_the_normal_equations() -> None:
-    process, x, y = fitted_process()
-    z = (x - x.mean(axis=0)) / x.std(axis=0)
-    covariance = np.linalg.inv(process.precision)
-    noise = covariance - process.kernel(z, z)
-    np.testing.assert_allclose(noise, noise[0, 0] * np.eye(len(x)), atol=1e-6)
-    np.testing.assert_allclose(
-        process.predict_mean(x), y.mean() + process.kernel(z, z) @ np.linalg.solve(covariance, y - y.mean())
-    )
-
-
-def test_a_straight_line_is_continued_beyond_the_samples() -> None:
-    x = np.linspace(-1, 1, 30)[:, None]
-    process = GaussianProcess.fit(x, 3 * x[:, 0] + 1, np.ones(1))
-    np.testing.assert_allclose(process.predict_mean(np.array([[-2.0], [2.0]])), [-5, 7], atol=0.1)
-
-
-def test_uncertainty_grows_away_from_the_samples() -> None:
-    process, x, _ = fitted_process()
-    assert process.predict_std(x).max() < process.predict_std(x + 5).min()
-
-
-def test_features_that_never_vary_do_not_matter() -> None:
-    _, x, y = fitted_process()
-    constant = np.concatenate([x, np.full((len(x), 1), 7.3)], axis=1)
-    process = GaussianProcess.fit(constant, y, np.ones(4))
-    changed = constant + np.array([0, 0, 0, 100.0])
-    np.testing.assert_array_equal(process.predict_mean(changed), process.predict_mean(constant))
 
 
 def test_features_do_not_see_dropped_blocks_and_tell_networks_apart(small_space: SearchSpace) -> None:
@@ -110,16 +66,31 @@ def test_equal_samples_give_no_correlation_and_no_warning(tiny_cost: CostModel, 
     assert predictor.quality.kendall_tau == 0
 
 
-def test_file_round_trip(predictor: AccuracyPredictor, identity: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", list(REGRESSORS))
+def test_file_round_trip(
+    tiny_cost: CostModel,
+    tiny_ap: Accuracies,
+    identity: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Kind,
+) -> None:
+    monkeypatch.setattr(predictor_module, "cross_validate", lambda *_: CrossValidation(0.7, 0.01, np.zeros(0)))
+    rng = np.random.default_rng(3)
+    genomes, unseen = tiny_cost.codec.sample(20, rng), tiny_cost.codec.sample(50, rng)
+    predictor = AccuracyPredictor.fit(tiny_cost.space, genomes, tiny_ap(genomes), identity=identity, kind=kind)
     path = tmp_path / "p.safetensors"
     predictor.save(path)
     loaded = AccuracyPredictor.load(path)
-    genomes = GenomeFeatures(predictor.space).codec.sample(50, np.random.default_rng(1))
-    for ours, theirs in zip(loaded.predict(genomes), predictor.predict(genomes), strict=True):
+    for ours, theirs in zip(loaded.predict(unseen), predictor.predict(unseen), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert loaded.digest == predictor.digest
+    assert (loaded.digest, loaded.regressor.kind) == (predictor.digest, kind)
     assert loaded.quality == predictor.quality
     loaded.require(space=predictor.space, identity=identity)
+    np.testing.assert_array_equal(
+        loaded.refitted(unseen[:5], tiny_ap(unseen[:5])).predict_ap(unseen),
+        predictor.refitted(unseen[:5], tiny_ap(unseen[:5])).predict_ap(unseen),
+    )
 
 
 def test_damaged_files_are_refused(predictor: AccuracyPredictor, tmp_path: Path) -> None:
@@ -127,9 +98,35 @@ def test_damaged_files_are_refused(predictor: AccuracyPredictor, tmp_path: Path)
     with pytest.raises(InputError, match=r"p\.safetensors: no such file"):
         AccuracyPredictor.load(path)
     predictor.save(path)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="is not an accuracy predictor"):
-        AccuracyPredictor.load(path)
+    whole = path.read_bytes()
+    changed = whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]
+    other_kind = whole.replace(b'\\"kind\\": \\"gaussian_process\\"', b'\\"kind\\": \\"gaussian_procesz\\"')
+    for damaged in (whole[:-100], changed, other_kind, b"", b"x" * 100):
+        assert damaged != whole
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"p\.safetensors: is not an accuracy predictor \(.+\)$"):
+            AccuracyPredictor.load(path)
+
+
+def test_a_refit_adds_samples_and_the_last_measurement_counts(
+    predictor: AccuracyPredictor, tiny_cost: CostModel, tiny_ap: Accuracies
+) -> None:
+    new = tiny_cost.codec.sample(40, np.random.default_rng(11))
+    more = predictor.refitted(new, tiny_ap(new))
+    unseen = tiny_cost.codec.sample(400, np.random.default_rng(12))
+
+    def error(fitted: AccuracyPredictor) -> float:
+        return float(np.abs(fitted.predict_ap(unseen) - tiny_ap(unseen)).mean())
+
+    assert len(more.ap) == len(np.unique(np.concatenate([new, predictor.genomes]), axis=0))
+    assert error(more) < error(predictor)
+    assert more.digest != predictor.digest
+    assert more.identity == predictor.identity
+    again = more.refitted(new[:1], np.array([0.99]))
+    row = np.flatnonzero((again.genomes == new[0]).all(axis=1))
+    assert again.ap[row].tolist() == [0.99]
+    with pytest.raises(InputError, match="sample 0 has no finite AP"):
+        predictor.refitted(new[:1], np.array([np.nan]))
 
 
 def test_another_space_or_supernet_is_refused(

@@ -1,6 +1,7 @@
 """The front and the chosen subnet: numbers as computed, the verified best, ties by rule."""
 
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,8 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from latency_tables import LatencyTable
+from latency_tables.decoding import DecodingCost
+from search.cost import CostModel
 from search.evaluators import Accuracy, AccuracyCache, SupernetEvaluator
-from search.problem import History, SearchProblem
+from search.problem import SearchProblem
 from search.results import (
     FRONT_COLUMNS,
     Candidate,
@@ -19,8 +23,10 @@ from search.results import (
     verify,
     write_chosen,
     write_front,
+    write_progress,
 )
 from search.sampling import AccuracySamples
+from search.study import Progress
 from supernet.arch import Arch
 from supernet.complexity import measure_complexity
 from supernet.files import read_json
@@ -29,8 +35,7 @@ from supernet.files import read_json
 @pytest.fixture
 def candidates(problem: SearchProblem) -> list[Candidate]:
     genomes = problem.cost.codec.sample(200, np.random.default_rng(0))
-    latency_ms = problem.latency_ms(genomes)
-    history = History(genomes, 0.3 + 0.01 * latency_ms, np.full(200, 0.02), latency_ms)
+    history = problem.evaluated(genomes, 0.3 + 0.01 * problem.latency_ms(genomes), np.full(200, 0.02))
     return front_candidates(problem, history, "predictor")
 
 
@@ -41,10 +46,11 @@ def test_front_has_every_number_of_its_architectures(problem: SearchProblem, can
         complexity = measure_complexity(candidate.arch)
         estimate = problem.cost.tables["board"].estimate(candidate.arch)
         assert (candidate.macs, candidate.params) == (complexity.macs, complexity.params)
+        assert candidate.peak_memory_bytes == complexity.peak_activation_bytes
         assert candidate.latency_ms <= problem.budget_ms
         numbers = (candidate.latency_ms, candidate.latency_low_ms, candidate.latency_high_ms)
         assert numbers == pytest.approx((estimate.ms, estimate.low_ms, estimate.high_ms), rel=1e-9)
-        assert candidate.latency_provenance == estimate.provenance
+        assert (candidate.latency_provenance, candidate.decoding_provenance) == (estimate.provenance, "")
         assert problem.cost.codec.decode(candidate.genome) == candidate.arch
 
 
@@ -80,6 +86,13 @@ def test_the_measured_samples_within_the_budget_are_candidates(problem: SearchPr
     assert all(c.accuracy == Accuracy(0.5, "predictor", 0.1) for c in found)
 
 
+def test_a_search_that_measures_does_not_measure_the_samples_again(problem: SearchProblem) -> None:
+    genomes = problem.cost.codec.sample(40, np.random.default_rng(1))
+    samples = AccuracySamples(problem.cost.space, 14, {}, genomes, np.linspace(0.1, 0.5, 40))
+    found = sampled_candidates(problem, samples, SimpleNamespace(source="supernet"))
+    assert all(c.accuracy == c.verified == Accuracy(c.accuracy.ap, "supernet") for c in found)
+
+
 def test_without_verification_the_best_prediction_is_chosen(candidates: list[Candidate]) -> None:
     assert choose(candidates) is candidates[0]
 
@@ -106,3 +119,64 @@ def test_files(candidates: list[Candidate], tmp_path: Path) -> None:
     chosen = read_json(tmp_path / "chosen.json")
     assert Arch.from_dict(chosen["arch"]) == candidates[0].arch
     assert (chosen["tier"], chosen["verified_ap"], chosen["macs"]) == ("m", 0.25, candidates[0].macs)
+
+
+@pytest.fixture
+def two_devices(problem: SearchProblem, make_table: Callable[..., LatencyTable]) -> SearchProblem:
+    tables = {**problem.cost.tables, "phone": make_table(problem.cost.space, ms_per_mac=3e-7)}
+    cost = CostModel(problem.cost.space, tables=tables)
+    return SearchProblem(cost, {"board": problem.budget_ms, "phone": cost.slowest("phone")[1]})
+
+
+def test_a_front_of_several_devices_has_every_latency(two_devices: SearchProblem, tmp_path: Path) -> None:
+    genomes = two_devices.cost.codec.sample(100, np.random.default_rng(0))
+    history = two_devices.evaluated(genomes, 0.01 * two_devices.latency_ms(genomes, "board"))
+    found = front_candidates(two_devices, history, "predictor", device="phone")
+    write_front(tmp_path / "front.csv", found)
+    with (tmp_path / "front.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == (*FRONT_COLUMNS, "latency_ms/board")
+    for row, candidate in zip(rows, found, strict=True):
+        genome = candidate.genome[None]
+        assert float(row["latency_ms"]) == two_devices.latency_ms(genome, "phone")[0]
+        assert float(row["latency_ms/board"]) == two_devices.latency_ms(genome, "board")[0]
+    assert max(float(row["latency_ms/board"]) for row in rows) > two_devices.budgets_ms["board"]
+
+
+def test_shared_samples_keep_every_budget(two_devices: SearchProblem) -> None:
+    shared = replace(two_devices, goal="shared")
+    genomes = shared.cost.codec.sample(60, np.random.default_rng(1))
+    samples = AccuracySamples(shared.cost.space, 14, {}, genomes, np.full(60, 0.4))
+
+    def predict(archs: list[Arch]) -> list[Accuracy]:
+        return [Accuracy(0.5, "predictor") for _ in archs]
+
+    evaluator = SimpleNamespace(evaluate=predict, source="predictor")
+    within = int((shared.latency_ms(genomes, "board") <= shared.budgets_ms["board"]).sum())
+    counts = {
+        (each.goal, device): len(sampled_candidates(each, samples, evaluator, device=device))
+        for each in (two_devices, shared)
+        for device in each.devices
+    }
+    assert counts == {
+        ("front", "board"): within,
+        ("front", "phone"): 60,
+        ("shared", "board"): within,
+        ("shared", "phone"): within,
+    }
+
+
+def test_an_assumed_decoding_cost_is_named(problem: SearchProblem) -> None:
+    decoding = {"board": DecodingCost.load("host_cpu")}
+    cost = CostModel(problem.cost.space, tables=problem.cost.tables, decoding=decoding)
+    frames = SearchProblem(cost, {"board": cost.slowest("board")[1]})
+    genomes = cost.codec.sample(20, np.random.default_rng(0))
+    candidates = front_candidates(frames, frames.evaluated(genomes, np.full(20, 0.5)), "published-surrogate")
+    assert {(c.accuracy.source, c.decoding_provenance) for c in candidates} == {("published-surrogate", "assumed")}
+
+
+def test_progress_says_whose_accuracies_it_counts(tmp_path: Path) -> None:
+    write_progress(tmp_path / "progress.csv", [Progress(0, 64, 0.25), Progress(1, 128, 0.5)], "published-surrogate")
+    lines = (tmp_path / "progress.csv").read_text().splitlines()
+    assert lines[0] == "generation,evaluations,hypervolume,ap_source"
+    assert lines[2] == "1,128,0.5,published-surrogate"

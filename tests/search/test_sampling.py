@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from search.cost import CostModel
-from search.sampling import AccuracySamples, stratified_genomes
+from search.sampling import UNIFORM_SHARES, AccuracySamples, stratified_genomes, uniform_genomes
 from supernet.errors import InputError
 from supernet.space import SearchSpace
 
@@ -25,6 +25,24 @@ def test_samples_are_distinct_and_spread(name: str) -> None:
     assert (tenths >= 5).all()
     for column in np.flatnonzero(cost.codec.cardinalities > 1):
         assert len(np.unique(genomes[:, column])) == cost.codec.cardinalities[column]
+
+
+@pytest.mark.parametrize("name", ["tiny", "litepose"])
+def test_a_cost_is_spread_evenly_in_its_logarithm(name: str) -> None:
+    cost = CostModel(SearchSpace.preset(name))
+    params = np.log(
+        cost.evaluate(stratified_genomes(cost, 80, np.random.default_rng(0), spread_over="params"))["params"]
+    )
+    shares = np.histogram(params, bins=5)[0] / 80
+    assert (shares > 0.13).all()
+
+
+def test_uniform_networks_come_first(tiny_cost: CostModel) -> None:
+    uniform = uniform_genomes(tiny_cost.codec, UNIFORM_SHARES)
+    genomes = stratified_genomes(tiny_cost, 20, np.random.default_rng(0))
+    np.testing.assert_array_equal(genomes[: len(uniform)], uniform)
+    for arch in tiny_cost.codec.decode_many(uniform):
+        assert len({block.kernel for stage in arch.stages for block in stage.blocks}) == 1
 
 
 def test_more_samples_begin_with_the_fewer(tiny_cost: CostModel) -> None:
@@ -62,3 +80,12 @@ def test_foreign_files_are_refused(tiny_cost: CostModel, tmp_path: Path) -> None
     AccuracySamples(tiny_cost.space, 14, {}, genomes, np.ones(1)).save(path)
     with pytest.raises(InputError, match="a genome is not of the space 'tiny'"):
         AccuracySamples.load(path)
+
+
+def test_accuracies_that_are_none_are_refused(tiny_cost: CostModel, tmp_path: Path) -> None:
+    path = tmp_path / "samples.json"
+    for ap in (np.nan, 54.0):
+        genomes = tiny_cost.codec.sample(1, np.random.default_rng(0))
+        AccuracySamples(tiny_cost.space, 14, {}, genomes, np.array([ap])).save(path)
+        with pytest.raises(InputError, match=r"samples\.json: an AP is not a number from 0 to 1"):
+            AccuracySamples.load(path)

@@ -1,16 +1,16 @@
 """The search scripts on a workspace of synthetic accuracies: files, going on, and what they refuse."""
 
+import csv
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from numpy.typing import NDArray
 
-from latency_tables import LatencyTable
-from latency_tables.decoding import DecodingCost
 from scripts import fit_predictor, run_search
 from search.cost import CostModel
 from search.genome import Genomes
@@ -25,7 +25,9 @@ SMALL = [
     "search.generations=1",
     "search.verify_top=0",
     "search.evolution.population=30",
+    "search.evolution.generations=5",
 ]
+CELL = ["device=jetson_nano", "tier=l"]
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,24 @@ def run(workspace: Path) -> Iterator[Callable[..., None]]:
 @pytest.fixture(scope="module", autouse=True)
 def _searched(run: Callable[..., None]) -> None:
     """One device and tier of the workspace is searched before any test."""
-    run(fit_predictor.main)
-    run(run_search.main, "device=jetson_nano", "tier=l", *SMALL)
+    run(fit_predictor.main, "predictor=ridge")
+    run(run_search.main, *CELL, *SMALL)
+
+
+@pytest.fixture
+def search(run: Callable[..., None], tmp_path: Path) -> Callable[..., Path]:
+    """Search in a workspace of the test's own, by the published figures; return its folder of searches."""
+
+    def start(*overrides: str) -> Path:
+        run(run_search.main, f"workspace={tmp_path}", "evaluator=published", *SMALL, *overrides)
+        return tmp_path / "search"
+
+    return start
+
+
+def front_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "front.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_from_samples_to_a_chosen_subnet(
@@ -66,55 +84,160 @@ def test_from_samples_to_a_chosen_subnet(
     arch = Arch.from_dict(chosen["arch"])
     assert chosen["arch_digest"] == arch.digest
     assert chosen["latency_ms"] <= chosen["budget_ms"]
-    assert (folder / "front.csv").read_text().splitlines()[1].startswith(arch.digest)
+    assert (chosen["evaluations"], chosen["stopped_by"]) == (16, "generations")
+    assert front_of(folder)[0]["arch_digest"] == arch.digest
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in {".json", ".csv"}}
-    run(run_search.main, "device=jetson_nano", "tier=l", *SMALL)
+    assert set(before) == {"chosen.json", "front.csv", "progress.csv", "run.json"}
+    run(run_search.main, *CELL, *SMALL)
     assert "already searched" in capsys.readouterr().out
     assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.name in before}
+
+
+@pytest.mark.parametrize("device", ["jetson_nano", "raspberry_pi_4b", "snapdragon_855"])
+def test_the_full_space_needs_no_training_and_every_line_says_so(
+    search: Callable[..., Path], device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = search("space=litepose", f"device={device}", "tier=m") / device / "m"
+    assert "published-surrogate AP" in capsys.readouterr().out
+    chosen = read_json(folder / "chosen.json")
+    assert (chosen["ap_source"], chosen["search"]["evaluator"]["surrogate"]) == ("published-surrogate", "published")
+    for name in ("front.csv", "progress.csv"):
+        assert all("published-surrogate" in line for line in (folder / name).read_text().splitlines()[1:])
+    assert "published-surrogate" in (folder / "study.log").read_text()
+
+
+def test_one_study_for_several_devices_leaves_a_front_for_each(search: Callable[..., Path]) -> None:
+    folder = search("devices=[jetson_nano,raspberry_pi_4b]", "tier=l")
+    together = folder / "jetson_nano+raspberry_pi_4b" / "l"
+    assert (together / "study.log").exists()
+    for device in ("jetson_nano", "raspberry_pi_4b"):
+        chosen = read_json(folder / device / "l" / "chosen.json")
+        assert (chosen["device"], chosen["goal"], chosen["evaluations"]) == (device, "front", 16)
+        assert chosen["latency_ms"] <= chosen["budget_ms"]
+        assert len(front_of(folder / device / "l")) > 2
+
+
+def test_a_shared_subnet_is_the_same_everywhere_and_has_its_regrets(search: Callable[..., Path]) -> None:
+    folder = search("devices=[jetson_nano,snapdragon_855]", "tier=s", "goal=shared")
+    chosen = [read_json(folder / device / "s-shared" / "chosen.json") for device in ("jetson_nano", "snapdragon_855")]
+    assert chosen[0]["arch"] == chosen[1]["arch"]
+    assert chosen[0]["regrets"] == chosen[1]["regrets"]
+    for each in chosen:
+        assert each["latency_ms"] <= each["budget_ms"]
+        regret = each["regrets"][each["device"]]
+        assert regret["best_ap"] - regret["regret"] == pytest.approx(each["ap"])
+        assert regret["regret"] >= 0
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "random", "optuna_nsga2", "optuna_tpe"])
+def test_every_strategy_can_be_named(search: Callable[..., Path], strategy: str) -> None:
+    folder = search(*CELL, f"search.strategy={strategy}", "storage=memory")
+    chosen = read_json(folder / "jetson_nano" / "l" / "chosen.json")
+    assert chosen["search"]["strategy"]["strategy"] == strategy
+
+
+def test_budgets_in_frames_in_macs_and_by_device(search: Callable[..., Path], tmp_path: Path) -> None:
+    def chosen(tier: str, *overrides: str) -> dict[str, Any]:
+        record = read_json(
+            search("device=jetson_nano", f"tier={tier}", *overrides) / "jetson_nano" / tier / "chosen.json"
+        )
+        assert isinstance(record, dict)
+        return record
+
+    assert chosen("fast", "fps=500")["budget_ms"] == 2.0
+    by_macs = chosen("macs", "budget_ms=none", "max_macs=15e6", "max_params=60000")
+    assert by_macs["macs"] <= 15e6
+    assert by_macs["params"] <= 60_000
+    by_device = "budget_ms={jetson_nano:1.8,raspberry_pi_4b:2.5}"
+    folder = search("devices=[jetson_nano,raspberry_pi_4b]", by_device, "tier=mine")
+    budgets = {
+        device: read_json(folder / device / "mine" / "chosen.json")["budget_ms"]
+        for device in ("jetson_nano", "raspberry_pi_4b")
+    }
+    assert budgets == {"jetson_nano": 1.8, "raspberry_pi_4b": 2.5}
+
+
+def test_a_frame_budget_counts_the_decoding(search: Callable[..., Path]) -> None:
+    folder = search("device=jetson_nano", "tier=frame", "device.decoding=host_cpu", "budget_ms=30", "confidence=0.6")
+    rows = front_of(folder / "jetson_nano" / "frame")
+    assert {row["decoding_provenance"] for row in rows} == {"assumed"}
+    identity = read_json(folder / "jetson_nano" / "frame" / "chosen.json")["search"]
+    assert identity["devices"]["jetson_nano"]["decoding"]["people"] == 5
+    assert identity["confidence"] == 0.6
+
+
+def test_an_earlier_front_warms_a_search(search: Callable[..., Path], workspace: Path) -> None:
+    earlier = workspace / "search" / "jetson_nano" / "l"
+    folder = search("device=raspberry_pi_4b", "tier=l", f"warm_start={earlier}")
+    warm = read_json(folder / "raspberry_pi_4b" / "l" / "chosen.json")["search"]["warm_start"]
+    assert set(warm) == {row["arch_digest"] for row in front_of(earlier)}
+
+
+def test_a_database_keeps_the_study_and_a_changed_search_is_refused(
+    search: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = f"storage=sqlite:///{tmp_path}/studies.db"
+    folder = search(*CELL, storage) / "jetson_nano" / "l"
+    assert not (folder / "study.log").exists()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        search(*CELL, storage, "seed=5")
+    error = capsys.readouterr().err
+    assert f"sqlite:///{tmp_path}/studies.db, study '{tmp_path.name}/search/jetson_nano/l'" in error
+    assert "seed was 0, is 5" in error
+
+
+def test_a_search_out_of_time_goes_on(search: Callable[..., Path]) -> None:
+    folder = search(*CELL, "search.seconds=0") / "jetson_nano" / "l"
+    assert read_json(folder / "chosen.json")["stopped_by"] == "seconds"
+    search(*CELL)
+    record = read_json(folder / "chosen.json")
+    assert (record["stopped_by"], record["evaluations"]) == ("generations", 16)
+
+
+def test_devices_together_do_not_write_over_a_search_of_their_own(
+    run: Callable[..., None], workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(run_search.main, "devices=[jetson_nano,raspberry_pi_4b]", "tier=l", *SMALL)
+    assert "jetson_nano/l: has a search of its own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["device=toaster"], "jetson_nano raspberry_pi_4b snapdragon_855"),
+        (["devices=[jetson_nano,toaster]"], "unknown device 'toaster'; known: "),
+        (["devices=[jetson_nano,jetson_nano]"], "it must be a list of different names"),
+        (["goal=shared"], "goal is 'shared'; it must be front, as there is one device"),
         (["tier=xxl"], "device raspberry_pi_4b has no tier 'xxl' for space 'tiny'; known: xs, s, m, l"),
         (["budget_ms=0.01", "tier=none"], "the least possible latency is"),
+        (["budget_ms=fast"], "the budget of device raspberry_pi_4b is 'fast'; it must be milliseconds above 0"),
+        (["fps=0"], "fps is 0; it must be frames per second above 0"),
+        (["fps=30", "budget_ms=3"], "budget_ms is 3; it must be null where fps is given"),
+        (["max_params=10"], "max_params of 10 is below what any subnet of space 'tiny' takes: the least possible is"),
+        (["confidence=high"], "confidence is 'high'; it must be a number, or null"),
         (["device.name=mine"], "device mine has no budgets of its own; give budget_ms="),
         (["device.table=mine"], "unknown latency table 'mine'; shipped:"),
-        (["search.evaluator=oracle"], "search.evaluator is 'oracle'; known: predictor, supernet"),
+        (["evaluator=oracle"], "evaluator is 'oracle'; known: predictor, supernet, published"),
+        (["search.strategy=luck"], "search.strategy is 'luck'; known: surrogate, evolution, random, optuna_nsga2"),
+        (
+            ["search.generations=null"],
+            "search.generations, evaluations, plateau_gain and seconds are all null",
+        ),
+        (["search.evolution.population=1"], "search.evolution.population is 1; it must be at least 2"),
+        (["warm_start=nowhere"], "nowhere/chosen.json: no such file; search first"),
+        (["storage=oracle9://host/name"], "oracle9://host/name: the study's storage failed"),
         (["space=litepose"], "the predictor was fitted on space 'tiny', not on this 'litepose'"),
-        (["seed=1", "device=jetson_nano", "tier=l", *SMALL], "seed was 0, is 1"),
+        (["seed=1", *CELL, *SMALL], "seed was 0, is 1"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
     run: Callable[..., None], capsys: pytest.CaptureFixture[str], overrides: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
-        run(run_search.main, *overrides)
+        run(run_search.main, "search.verify_top=0", *overrides)
     assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
-
-
-def test_a_frame_budget_is_searched_and_recorded(
-    run: Callable[..., None], workspace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    frame = ["device.decoding=host_cpu", "people_per_frame=3", "budget_ms=8", "tier=frame"]
-    run(run_search.main, "device=jetson_nano", *frame, *SMALL)
-    assert "the decoding cost of host_cpu: an assumption for this device" in capsys.readouterr().out
-    chosen = read_json(workspace / "search" / "jetson_nano" / "frame" / "chosen.json")
-    arch, table = Arch.from_dict(chosen["arch"]), LatencyTable.load("jetson_nano")
-    decoding = DecodingCost.load("host_cpu")
-    expected = table.estimate(arch).ms + decoding.ms(arch.image_size, 3)
-    assert chosen["latency_ms"] == pytest.approx(expected)
-    assert chosen["latency_ms"] <= 8
-    sources = chosen["latency_sources"]
-    assert sources["network"]["digest"] == table.digest
-    assert sources["decoding"] == {
-        "measured_on": "host_cpu",
-        "digest": decoding.digest,
-        "people": 3,
-        "provenance": "assumed",
-    }
-    assert chosen["search"]["decoding"] == sources["decoding"]

@@ -13,7 +13,7 @@ from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator
 from search.cost import CostModel
 from search.evaluators import Accuracy
-from search.problem import History, SearchProblem
+from search.problem import SearchProblem
 from search.results import Candidate, front_candidates, write_chosen, write_front
 from supernet.checkpoints import load_supernet, read_description, weights_digest
 from supernet.evaluation.subnets import SubnetEvaluator
@@ -35,10 +35,10 @@ def quick(quick_training: tuple[str, ...], quick_evaluation: tuple[str, ...]) ->
 def candidates() -> list[Candidate]:
     """A front of the tiny space, the two smallest networks of it verified."""
     cost = CostModel(SearchSpace.preset("tiny"), tables={DEVICE: LatencyTable.load(DEVICE)})
-    problem = SearchProblem(cost, DEVICE, 3.5)
+    problem = SearchProblem(cost, {DEVICE: 3.5})
     genomes = cost.codec.sample(200, np.random.default_rng(0))
     latency_ms = problem.latency_ms(genomes)
-    history = History(genomes, 0.1 * latency_ms, np.full(200, 0.02), latency_ms)
+    history = problem.evaluated(genomes, 0.1 * latency_ms, np.full(200, 0.02))
     *rest, second, first = front_candidates(problem, history, "predictor")
     verified = [replace(one, verified=Accuracy(ap, "supernet")) for one, ap in ((first, 0.2), (second, 0.1))]
     return [*verified, *rest]

@@ -12,7 +12,8 @@ import torch
 
 from search import asha
 from search.finetuning import FinetuningTrial, HalvingSettings, RungRecord, TrialOutcome, read_outcome
-from search.report import summarise
+from search.reporting.searches import SearchedCell
+from search.reporting.summary import summarise
 from search.results import Candidate
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet
@@ -83,7 +84,7 @@ def test_the_best_trial_is_kept(
 
     assert export(searched, "finetuned=true").status == 0
     assert Arch.load(searched / "export" / cell / "arch.json") == candidates[1].arch
-    summary = summarise(searched, [(cell.parent.name, cell.name)])
+    summary = summarise([SearchedCell.load(searched, (cell.parent.name, cell.name))])
     assert summary["arch_digest"].tolist() == [candidates[1].arch.digest]
     assert summary["ap_predicted"].isna().all(), "the search's prediction is of its choice"
 

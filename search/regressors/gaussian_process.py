@@ -1,27 +1,25 @@
 """Gaussian-process regression from tens to a few thousands of samples: a linear trend and smooth deviations from it.
 
 The linear part carries the prediction to the edges of the space, where a search goes and samples are few; the squared
-exponential adds interactions. On smooth targets of 60 to 300 noisy samples this ranked held-out architectures at least
-as well as ridge regression (with and without pairwise products) and an ensemble of small networks.
+exponential adds interactions.
 
 Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), chapters 2 and 5.
 Legend: n queries, m samples, P features.
 """
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.regressors.base import Arrays, Floats, Kind, Standardisation, TrainingSet, in_chunks
+
 LENGTH_SCALES = (0.7, 1.0, 1.5, 2.5, 4.0)
 DEVIATIONS = (0.1, 0.3, 1.0)
 NOISES = tuple(np.logspace(-4, 1, 16).tolist())
-CHUNK = 4096
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +46,10 @@ class Kernel:
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """A fitted Gaussian process; everything it needs to predict is in its fields.
+    """A fitted Gaussian process.
 
     Attributes:
-        offset, scale: Standardisation of the features, each of shape (P,).
+        standardisation: Of the features.
         samples: Standardised features of the samples, shape (m, P).
         mean: Mean of the samples' targets.
         weights: Dual weights, shape (m,).
@@ -60,8 +58,9 @@ class GaussianProcess:
         kernel: The covariance function.
     """
 
-    offset: Floats
-    scale: Floats
+    kind: ClassVar[Kind] = "gaussian_process"
+
+    standardisation: Standardisation
     samples: Floats
     mean: float
     weights: Floats
@@ -70,44 +69,62 @@ class GaussianProcess:
     kernel: Kernel
 
     @classmethod
-    def fit(cls, features: Floats, targets: Floats, feature_weights: Floats) -> Self:
-        """Fit by maximum marginal likelihood over a fixed grid; deterministic.
+    def fit(cls, samples: TrainingSet) -> Self:
+        """Fit by maximum marginal likelihood over a fixed grid of kernels and noises."""
+        return cls._fit(samples, [Kernel(*pair) for pair in itertools.product(LENGTH_SCALES, DEVIATIONS)])
 
-        Args:
-            features: Shape (m, P).
-            targets: Shape (m,).
-            feature_weights: Weight of each standardised feature, shape (P,).
-        """
-        offset, spread = features.mean(axis=0), features.std(axis=0)
-        varies = spread > 1e-9 * np.maximum(np.abs(offset), 1)
-        scale = np.zeros(len(spread))
-        scale[varies] = feature_weights[varies] / spread[varies]
-        samples = (features - offset) * scale
-        centred = targets - targets.mean()
-        fits = [_fit_noise(Kernel(*pair), samples, centred) for pair in itertools.product(LENGTH_SCALES, DEVIATIONS)]
-        _, noise, signal, kernel = min(fits, key=lambda fit: fit[0])
-        noisy = kernel(samples, samples) + noise * np.eye(len(samples))
-        precision = np.asarray(np.linalg.inv(noisy), np.float64)
-        return cls(offset, scale, samples, float(targets.mean()), precision @ centred, precision, signal, kernel)
+    def refitted(self, samples: TrainingSet) -> Self:
+        """Return this process with its kernel, fitted to other samples, their noise and signal too."""
+        return self._fit(samples, [self.kernel])
 
     def predict_mean(self, features: Floats) -> Floats:
         """Return the posterior means for features (n, P), shape (n,)."""
-        return self._in_chunks(features, lambda x: self.mean + self.kernel(x, self.samples) @ self.weights)
+        return in_chunks(
+            features, lambda x: self.mean + self.kernel(self.standardisation(x), self.samples) @ self.weights
+        )
 
     def predict_std(self, features: Floats) -> Floats:
         """Return the posterior standard deviations (without the samples' noise) for features (n, P), shape (n,)."""
-        return self._in_chunks(features, self._std)
+        return in_chunks(features, self._std)
 
-    def _std(self, x: Floats) -> Floats:
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fitted arrays by name."""
+        scaling = {"offset": self.standardisation.offset, "scale": self.standardisation.scale}
+        return {**scaling, "samples": self.samples, "weights": self.weights, "precision": self.precision}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the other fitted values, for JSON."""
+        return {"mean": self.mean, "signal": self.signal, "kernel": asdict(self.kernel)}
+
+    @classmethod
+    def restore(cls, arrays: Arrays, settings: Mapping[str, Any]) -> Self:
+        """Return the regressor of ``arrays()`` and ``settings()``."""
+        return cls(
+            Standardisation(arrays["offset"], arrays["scale"]),
+            arrays["samples"],
+            float(settings["mean"]),
+            arrays["weights"],
+            arrays["precision"],
+            float(settings["signal"]),
+            Kernel(**settings["kernel"]),
+        )
+
+    @classmethod
+    def _fit(cls, samples: TrainingSet, kernels: list[Kernel]) -> Self:
+        standardisation = Standardisation.of(samples)
+        x, mean = standardisation(samples.features), float(samples.targets.mean())
+        centred = samples.targets - mean
+        fits = [_fit_noise(kernel, x, centred) for kernel in kernels]
+        _, noise, signal, kernel = min(fits, key=lambda fit: fit[0])
+        precision = np.asarray(np.linalg.inv(kernel(x, x) + noise * np.eye(len(x))), np.float64)
+        return cls(standardisation, x, mean, precision @ centred, precision, signal, kernel)
+
+    def _std(self, features: Floats) -> Floats:
+        x = self.standardisation(features)
         covariance = self.kernel(x, self.samples)
         explained = np.einsum("nm,nm->n", covariance @ self.precision, covariance)
         std: Floats = np.sqrt(self.signal * np.maximum(self.kernel.variance(x) - explained, 0))
         return std
-
-    def _in_chunks(self, features: Floats, function: Callable[[Floats], Floats]) -> Floats:
-        x = (features - self.offset) * self.scale
-        parts = [function(x[start : start + CHUNK]) for start in range(0, len(x), CHUNK)]
-        return np.concatenate([np.zeros(0), *parts])
 
 
 def _fit_noise(kernel: Kernel, samples: Floats, centred: Floats) -> tuple[float, float, float, Kernel]:

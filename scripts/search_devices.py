@@ -1,0 +1,127 @@
+"""From the composed config to the devices of a search: their tables, decoding costs and budgets."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from latency_tables import LatencyTable
+from latency_tables.decoding import DecodingCost
+from scripts.builders import build_space, plain
+from scripts.cli import CONFIG_DIR
+from search.cost import CostModel
+from search.feasibility import Quantity
+from search.problem import GOALS, SearchProblem
+from search.tiers import budget_ms, checked_ms, frame_budget_ms
+from supernet.errors import InputError, require
+
+NO_BUDGET = "none"
+MAXIMA: tuple[Quantity, ...] = ("macs", "params", "peak_memory_bytes")
+
+
+@dataclass(frozen=True)
+class SearchedDevice:
+    """A device of the search.
+
+    Attributes:
+        name: Its name.
+        table: Name or path of its latency table.
+        decoding: Name or path of its decoding cost, or None.
+        budgets_ms: Its budgets by space and tier; None for a renamed device, whose config has another one's.
+    """
+
+    name: str
+    table: str
+    decoding: str | None
+    budgets_ms: Mapping[str, Any] | None
+
+
+def search_folder(devices: Iterable[str] | None, device: str, tier: str, goal: str) -> str:
+    """Return the folder of a search below ``search/``: its devices, and its tier."""
+    names = "+".join(devices) if isinstance(devices, list | tuple | ListConfig) and len(devices) else device
+    return f"{names}/{tier_folder(tier, goal)}"
+
+
+def tier_folder(tier: str, goal: str) -> str:
+    """Return the name of a tier's folder: one subnet for all devices is kept beside each device's own."""
+    return f"{tier}-shared" if goal == "shared" else str(tier)
+
+
+def find_devices(cfg: DictConfig) -> list[SearchedDevice]:
+    """Return the devices that ``devices`` names, or the one of the ``device`` group.
+
+    Raises:
+        InputError: If a name is unknown, or given twice.
+    """
+    chosen = SearchedDevice(
+        cfg.device.name,
+        cfg.device.table,
+        cfg.device.decoding,
+        plain(cfg.device.budgets_ms) if cfg.device.name == HydraConfig.get().runtime.choices["device"] else None,
+    )
+    if cfg.devices is None:
+        return [chosen]
+    require(isinstance(cfg.devices, ListConfig) and len(cfg.devices) > 0, "devices", cfg.devices, "a list of names")
+    require(len(set(cfg.devices)) == len(cfg.devices), "devices", list(cfg.devices), "a list of different names")
+    return [chosen if name == chosen.name else _shipped_device(name) for name in cfg.devices]
+
+
+def build_problem(cfg: DictConfig, devices: list[SearchedDevice], num_keypoints: int) -> SearchProblem:
+    """Return the search problem of the config's space, devices and constraints.
+
+    Raises:
+        InputError: If the tier is unknown, a table does not cover the space, or nothing meets a budget.
+    """
+    require(cfg.goal in GOALS, "goal", cfg.goal, f"one of {', '.join(GOALS)}")
+    require(cfg.goal == "front" or len(devices) > 1, "goal", cfg.goal, "front, as there is one device; or give devices")
+    budgets = {device.name: _given_budget_ms(cfg, device) for device in devices}
+    cost = CostModel(
+        build_space(cfg),
+        tables={device.name: LatencyTable.load(device.table) for device in devices},
+        num_keypoints=num_keypoints,
+        decoding={device.name: DecodingCost.load(device.decoding) for device in devices if device.decoding is not None},
+        people=cfg.people_per_frame,
+    )
+    for name in (*(f"max_{quantity}" for quantity in MAXIMA), "confidence"):
+        is_number = isinstance(cfg[name], int | float) and not isinstance(cfg[name], bool)
+        require(cfg[name] is None or is_number, name, cfg[name], "a number, or null")
+    return SearchProblem(
+        cost,
+        {name: cost.slowest(name)[1] if budget is None else budget for name, budget in budgets.items()},
+        max_macs=cfg.max_macs,
+        max_params=cfg.max_params,
+        max_peak_memory_bytes=cfg.max_peak_memory_bytes,
+        confidence=cfg.confidence,
+        goal=cfg.goal,
+    )
+
+
+def _given_budget_ms(cfg: DictConfig, device: SearchedDevice) -> float | None:
+    """Return ``budget_ms``, the time of a frame at ``fps``, or the tier's budget; None if any latency is allowed."""
+    given = cfg.budget_ms
+    if cfg.fps is not None:
+        require(given is None, "budget_ms", given, "null where fps is given")
+        return frame_budget_ms(cfg.fps)
+    if isinstance(given, DictConfig):
+        require(device.name in given, "budget_ms", plain(given), f"a number, or have one for {device.name}")
+        given = given[device.name]
+    if given == NO_BUDGET:
+        return None
+    if given is not None:
+        return checked_ms(given, f"the budget of device {device.name}")
+    if device.budgets_ms is None:
+        raise InputError(f"device {device.name} has no budgets of its own; give budget_ms=<milliseconds>")
+    return budget_ms(device.budgets_ms, device=device.name, space=cfg.space.name, tier=cfg.tier)
+
+
+def _shipped_device(name: str) -> SearchedDevice:
+    folder = Path(CONFIG_DIR) / "device"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise InputError(f"unknown device {name!r}; known: {', '.join(known)}")
+    device = OmegaConf.load(folder / f"{name}.yaml")
+    assert isinstance(device, DictConfig)
+    return SearchedDevice(device.name, device.table, device.decoding, plain(device.budgets_ms))

@@ -1,0 +1,110 @@
+"""The course of a search without a record of it: what each generation evaluates, and when the search ends."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.genome import Genomes
+from search.history import History
+from search.initial import first_genomes
+from search.problem import SearchProblem
+from search.stopping import Reason, StopRule
+from search.strategies import Strategy
+from search.study import Progress, SearchRun, StudySettings
+from search.trials import history_of
+from supernet.arch import Arch
+
+
+class Generations:
+    """A search for whoever evaluates by other means than an ``Evaluator``: asked for a generation, told its AP.
+
+    It proposes what a ``SearchStudy`` of the same arguments proposes.
+
+    Args:
+        problem: What is searched.
+        strategy: Proposes what is evaluated after the first generation.
+        seed: Seed of all randomness.
+        settings: Sizes of the generations.
+        stop: When it ends.
+        warm: Architectures that the first generation has beside the usual.
+        clock: Gives seconds; the rule's time is measured by it, from now on.
+
+    Attributes:
+        problem: What is searched.
+        history: The generations that were told.
+        progress: One entry for each of them.
+        stopped_by: Why the search ended, or None while it goes on.
+
+    Example:
+        >>> search = Generations(problem, strategy)  # doctest: +SKIP
+        >>> while search.stopped_by is None:  # doctest: +SKIP
+        ...     genomes = search.propose()
+        ...     search.tell(genomes, measure(genomes))
+    """
+
+    def __init__(
+        self,
+        problem: SearchProblem,
+        strategy: Strategy,
+        *,
+        seed: int = 0,
+        settings: StudySettings | None = None,
+        stop: StopRule | None = None,
+        warm: Sequence[Arch] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.problem = problem
+        self._strategy = strategy
+        self._seed = seed
+        self._settings = settings or StudySettings()
+        self._stop = stop or StopRule()
+        self._warm = tuple(warm)
+        self._clock = clock
+        self._started = clock()
+        self.history: History = history_of([], problem)
+        self.progress: tuple[Progress, ...] = ()
+        self.stopped_by: Reason | None = None
+
+    def propose(self) -> Genomes:
+        """Return the genomes of the next generation, shape (n, G); the same whenever it is asked."""
+        generation = len(self.progress)
+        rng = np.random.default_rng([self._seed, generation])
+        size = self._stop.cut(self._settings.batch if generation else self._settings.first, len(self.history))
+        if generation == 0:
+            return first_genomes(self.problem.cost.codec, size, rng, warm=self._warm)
+        return self._strategy.propose(self.history, size, rng)
+
+    def tell(self, genomes: Genomes, ap: NDArray[np.float64]) -> None:
+        """Take in a generation: its genomes, shape (n, G), and their AP in [0, 1], shape (n,)."""
+        if self.progress and not len(genomes):
+            self.stopped_by = "exhausted"
+            return
+        self.history = self.history.extended(self.problem.evaluated(genomes, ap))
+        now = Progress(len(self.progress), len(self.history), self.problem.hypervolume(self.history))
+        self.progress = (*self.progress, now)
+        self.stopped_by = self._stop.reason(
+            [each.hypervolume for each in self.progress],
+            evaluated=len(self.history),
+            seconds=self._clock() - self._started,
+        )
+
+    @property
+    def outcome(self) -> SearchRun:
+        """What an ended search came to."""
+        assert self.stopped_by is not None
+        return SearchRun(self.history, self.progress, self.stopped_by)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was told, as plain JSON values."""
+        ends = [each.evaluations for each in self.progress]
+        return {"genomes": self.history.genomes.tolist(), "ap": self.history.ap.tolist(), "ends": ends}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Be told again what ``state_dict`` returned; nothing may have been told before."""
+        genomes = np.array(state["genomes"], np.int8).reshape(-1, self.problem.cost.codec.length)
+        ap = np.array(state["ap"], np.float64)
+        for start, end in zip([0, *state["ends"]], state["ends"], strict=False):
+            self.tell(genomes[start:end], ap[start:end])

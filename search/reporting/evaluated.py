@@ -1,0 +1,98 @@
+"""The subnets that finished searches evaluated, read back from their studies.
+
+Legend: n subnets, G genes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from search.genome import Genomes, genome_keys
+from search.reporting.searches import SearchedCell
+from search.storages import JOURNAL_FILE, MEMORY
+from search.study import IDENTITY_KEY
+from search.trials import genome_of
+from supernet.errors import InputError
+
+MOST_SHOWN = 200
+"""Characters of a driver's message."""
+
+
+@dataclass(frozen=True)
+class EvaluatedSubnets:
+    """Distinct subnets in the order they were evaluated.
+
+    Attributes:
+        genomes: Canonical, shape (n, G).
+        ap: Their AP by the search's evaluator, shape (n,).
+        latency_ms: Their latency on one device, shape (n,).
+    """
+
+    genomes: Genomes
+    ap: NDArray[np.float64]
+    latency_ms: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, cell: SearchedCell) -> Self:
+        """Read what a search evaluated, with the latency on the cell's device.
+
+        Raises:
+            InputError: If its study is gone, or was kept in memory.
+        """
+        trials = _trials(cell)
+        values = np.array([trial.values for trial in trials]).reshape(len(trials), 1 + len(cell.devices))
+        return cls(
+            np.array([genome_of(trial) for trial in trials], np.int8),
+            values[:, 0],
+            values[:, 1 + cell.devices.index(cell.device)],
+        )
+
+    @classmethod
+    def merged(cls, parts: Sequence[Self]) -> Self:
+        """Return the subnets of several searches, each once, as the first of them has it."""
+        genomes = np.concatenate([part.genomes for part in parts])
+        rows = np.sort(np.unique(genome_keys(genomes), return_index=True)[1])
+        return cls(
+            genomes[rows],
+            np.concatenate([part.ap for part in parts])[rows],
+            np.concatenate([part.latency_ms for part in parts])[rows],
+        )
+
+
+def _trials(cell: SearchedCell) -> list[FrozenTrial]:
+    """Return the trials of a search; its study is only read, so that it may be in use."""
+    where = f"{cell.run_folder}: its study"
+    location = cell.settings.get("storage") or str(cell.run_folder / JOURNAL_FILE)
+    if location == MEMORY:
+        raise InputError(f"{where} was kept in memory, and is gone")
+    if "://" not in location and not Path(location).exists():
+        raise InputError(f"{where} is gone ({location})")
+    try:
+        storage = _open(location)
+        return _find_study(cell, storage).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    except LookupError:
+        raise InputError(f"{where} is not in its storage, or of another search by now") from None
+    except Exception as error:  # every driver has its own, and a report can do without the study
+        raise InputError(f"{where} cannot be read ({' '.join(str(error).split())[:MOST_SHOWN]})") from None
+
+
+def _open(location: str) -> BaseStorage:
+    return RDBStorage(location) if "://" in location else JournalStorage(JournalFileBackend(location))
+
+
+def _find_study(cell: SearchedCell, storage: BaseStorage) -> optuna.Study:
+    identity = {key: value for key, value in cell.search.items() if key != "table"}
+    name = cell.run_folder.relative_to(cell.workspace).as_posix()
+    for known in optuna.get_all_study_names(storage):
+        study = optuna.load_study(study_name=known, storage=storage)
+        if known.endswith(name) and study.user_attrs.get(IDENTITY_KEY) == identity:
+            return study
+    raise LookupError(name)

@@ -1,0 +1,243 @@
+"""Searches of a workspace read back, finished or not: what each chose, and which of them may be compared.
+
+A workspace holds ``search/<device>/<tier>/`` and ``export/<device>/<tier>/``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+from search.evaluators import identity_digest
+from search.outcome import SearchOutcome
+from search.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE
+from supernet.errors import InputError
+from supernet.export.bundle import MANIFEST_FILE
+from supernet.files import read_json
+from supernet.space import SearchSpace
+
+Cell = tuple[str, str]
+"""A device and a tier, as they name folders."""
+
+RUN_RECORD = "run.json"
+
+CHOSEN_KEYS = (
+    "arch_digest", "ap", "ap_source", "verified_ap", "latency_ms", "latency_low_ms", "latency_high_ms",
+    "latency_provenance", "macs", "params", "image_size", "table", "budget_ms", "search",
+)  # fmt: skip
+"""What a report needs of a search's record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that a report has to do without, and why."""
+
+    device: str
+    tier: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SearchedCell:
+    """A finished search for one device and tier.
+
+    Attributes:
+        workspace: The workspace.
+        device: The device.
+        tier: Name of the tier's folder.
+        outcome: What was chosen, and the search's record.
+        front: ``front.csv``.
+    """
+
+    workspace: Path
+    device: str
+    tier: str
+    outcome: SearchOutcome
+    front: pd.DataFrame
+
+    @classmethod
+    def load(cls, workspace: Path, cell: Cell) -> Self:
+        """Read a search's files.
+
+        Raises:
+            InputError: If one is missing or damaged, or lacks something.
+        """
+        device, tier = cell
+        folder = workspace / "search" / device / tier
+        try:
+            outcome = SearchOutcome.load(folder)
+        except (AttributeError, KeyError, TypeError):
+            raise InputError(f"{folder / CHOSEN_FILE}: holds no choice of a search; search again") from None
+        for key in CHOSEN_KEYS:
+            if key not in outcome.record:
+                raise InputError(f"{folder / CHOSEN_FILE}: lacks the key {key!r}; search again")
+        front = read_table(folder / FRONT_FILE, ("arch_digest", "ap", "ap_source", "latency_ms", "genome"))
+        return cls(workspace, device, tier, outcome, front)
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The chosen subnet's numbers, and ``search``: all that the search depended on."""
+        return self.outcome.record
+
+    @property
+    def search(self) -> Mapping[str, Any]:
+        """What the search depended on."""
+        search: Mapping[str, Any] = self.record["search"]
+        return search
+
+    @property
+    def source(self) -> str:
+        """Where the search's accuracies come from."""
+        return str(self.record["ap_source"])
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return SearchSpace.from_dict(self.search["space"])
+
+    @property
+    def num_keypoints(self) -> int:
+        """K of the networks."""
+        return int(self.search.get("num_keypoints", 14))
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices of the search, this one or several, in the order of the study's latencies."""
+        return tuple(self.search.get("devices", (self.device,)))
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the study is: a search for several devices has one folder for all of them."""
+        return self.workspace / "search" / "+".join(self.devices) / self.tier
+
+    @property
+    def decoding(self) -> Mapping[str, Any] | None:
+        """The decoding cost that the latencies include, if any."""
+        decoding: Mapping[str, Any] | None = self.search.get("devices", {}).get(self.device, {}).get("decoding")
+        return decoding
+
+    @cached_property
+    def accuracy_digest(self) -> str:
+        """Short hash of all that an accuracy depends on: space, keypoints, and supernet, predictor or surrogate."""
+        search = self.search
+        return identity_digest({key: search.get(key) for key in ("space", "num_keypoints", "evaluator")})
+
+    @cached_property
+    def latency_digest(self) -> str:
+        """Short hash of all that a latency depends on: device, table and decoding cost."""
+        return identity_digest({"device": self.device, "table": self.search["table"], "decoding": self.decoding})
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The config that the search was started with, or nothing if it was not kept."""
+        path = self.run_folder / RUN_RECORD
+        settings: Mapping[str, Any] = read_json(path)["config"] if path.exists() else {}
+        return settings
+
+    @property
+    def dataset(self) -> str | None:
+        """The dataset whose AP the accuracies are, if known."""
+        if self.source == "published-surrogate":
+            return str(self.search["evaluator"]["dataset"])
+        name: str | None = self.settings.get("dataset", {}).get("name")
+        return name
+
+    @property
+    def progress(self) -> pd.DataFrame | None:
+        """``progress.csv``, or None if the search left none."""
+        path = self.run_folder / PROGRESS_FILE
+        return read_table(path, ("evaluations", "hypervolume", "ap_source")) if path.exists() else None
+
+    @property
+    def export_folder(self) -> Path:
+        """Where the exported subnet is, if it is."""
+        return self.workspace / "export" / self.device / self.tier
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any] | None:
+        """The manifest of the exported subnet; None if there is none, or it is not of what this search chose."""
+        path = self.export_folder / MANIFEST_FILE
+        manifest: Mapping[str, Any] = read_json(path) if path.exists() else {}
+        known = {self.record["arch_digest"], *self.front["arch_digest"]}
+        is_ours = manifest.get("search") == self.record and manifest.get("arch_digest") in known
+        return manifest if is_ours else None
+
+    def export_gap(self) -> Gap | None:
+        """Return what is wrong with the export; a surrogate's choice has no weights to export."""
+        if self.manifest is not None or self.source == "published-surrogate":
+            return None
+        if (self.export_folder / MANIFEST_FILE).exists():
+            return Gap(
+                self.device, self.tier, "the export is not what the search chose last; run export_subnet.py again"
+            )
+        return Gap(self.device, self.tier, "not exported, so no held-out AP; run export_subnet.py")
+
+
+def read_searches(workspace: Path, planned: Iterable[Cell] = ()) -> tuple[list[SearchedCell], list[Gap]]:
+    """Return the finished searches, budgets of each device ascending, and what is missing beside them.
+
+    A search that was refused, and so never began, is not missing.
+
+    Args:
+        workspace: The workspace.
+        planned: Searches that there should be, if that is known.
+
+    Raises:
+        InputError: If no search is finished.
+    """
+    found, gaps = list[SearchedCell](), list[Gap]()
+    for path in sorted((workspace / "search").glob("*/*/")):
+        cell = (path.parent.name, path.name)
+        if (path / CHOSEN_FILE).exists():
+            try:
+                found.append(SearchedCell.load(workspace, cell))
+            except InputError as error:
+                gaps.append(Gap(*cell, f"left out: {error}"))
+        elif (path / RUN_RECORD).exists() and not _is_written(workspace, cell):
+            gaps.append(Gap(*cell, "not searched to the end; the same run_search.py goes on"))
+    seen = {*((cell.device, cell.tier) for cell in found), *((gap.device, gap.tier) for gap in gaps)}
+    gaps += [Gap(*cell, "not searched; run run_search.py") for cell in planned if cell not in seen]
+    if not found:
+        raise InputError(f"{workspace}: no search that has ended; run run_search.py first")
+    return sorted(found, key=lambda cell: (cell.device, cell.record["budget_ms"], cell.tier)), gaps
+
+
+def comparable(cells: Sequence[SearchedCell]) -> list[list[SearchedCell]]:
+    """Return the searches in groups whose accuracies may be compared: of one space, and by one evaluator."""
+    groups: dict[str, list[SearchedCell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.accuracy_digest, []).append(cell)
+    return list(groups.values())
+
+
+def group_name(cells: Sequence[SearchedCell]) -> str:
+    """Return a name for a group of ``comparable``: its space, where its accuracies come from, and a short hash."""
+    first = cells[0]
+    return f"{first.search['space']['name']}-{first.source}-{first.accuracy_digest[:6]}"
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file.
+
+    Raises:
+        InputError: If it is missing, no CSV, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; search again") from None
+    except (UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{path}: is no CSV ({' '.join(str(error).split())})") from None
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(f"{path}: lacks the column {missing[0]!r}; search again")
+    return table
+
+
+def _is_written(workspace: Path, cell: Cell) -> bool:
+    """Say whether a search has left its choice for each of its devices: one for several has a folder of its own."""
+    devices, tier = cell
+    return all((workspace / "search" / device / tier / CHOSEN_FILE).exists() for device in devices.split("+"))

@@ -1,0 +1,188 @@
+"""The searches of a workspace in one table each of choices, fronts and progress, and as text.
+
+Whose an accuracy is stands beside it: in a column ``ap_source``, in a line, in a title.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from search.reporting.searches import Gap, SearchedCell
+from search.results import PROGRESS_FILE
+from supernet.arch import Arch
+from supernet.complexity import measure_complexity
+from supernet.export.bundle import ARCH_FILE
+
+SURROGATE = "published-surrogate"
+
+AP_BY = {"predictor": "accuracy predictor", "supernet": "supernet, search split", SURROGATE: "published surrogate"}
+"""Where an AP comes from, for titles and legends."""
+
+SURROGATE_WARNING = "AP by a SURROGATE drawn through published figures: nothing was trained or measured"
+
+REFERENCE = "AP 0 and the latency budget"
+"""The corner up to which a search's hypervolume counts, as a share of the area from AP 0 to 1."""
+
+
+def summarise(cells: Sequence[SearchedCell]) -> pd.DataFrame:
+    """Return one row a device and tier: what was asked, what was chosen, what was measured and checked.
+
+    ``ap_predicted`` is by ``ap_source``, the accuracy predictor or the published surrogate; it is empty where the
+    supernet was asked, and where finetuning preferred another subnet. ``ap_search`` was measured on the search split,
+    of a finetuned subnet after finetuning, and ``ap_val`` on held-out images, of the exported subnet. All AP are in
+    [0, 1]; what is not known is empty. ``latency_provenance`` and ``decoding_provenance`` say whether the latency was
+    measured. Of a finetuned subnet ``bit_equal`` is empty.
+
+    Args:
+        cells: Finished searches.
+    """
+    return pd.DataFrame([_summary_row(cell) for cell in cells])
+
+
+def _summary_row(cell: SearchedCell) -> dict[str, Any]:
+    record, manifest = cell.record, cell.manifest or {}
+    exported = Arch.load(cell.export_folder / ARCH_FILE) if manifest else cell.outcome.arch
+    numbers = _numbers_of(cell, exported.digest)
+    finetuned = manifest.get("finetuned")
+    ap_search = finetuned["ap_search"]["after"] if finetuned else numbers["verified_ap"]
+    if ap_search is None and cell.source == "supernet":
+        ap_search = numbers["ap"]
+    is_predicted = cell.source != "supernet" and exported.digest == record["arch_digest"]
+    equality = manifest.get("equal_to_supernet") or {}
+    return {
+        "device": cell.device,
+        "tier": cell.tier,
+        "goal": record.get("goal"),
+        "budget_ms": record["budget_ms"],
+        "latency_ms": numbers["latency_ms"],
+        "latency_low_ms": numbers["latency_low_ms"],
+        "latency_high_ms": numbers["latency_high_ms"],
+        "latency_provenance": numbers["latency_provenance"],
+        "decoding_provenance": numbers.get("decoding_provenance") or None,
+        "latency_table": cell.search["table"],
+        "ap_source": cell.source,
+        "ap_predicted": numbers["ap"] if is_predicted else None,
+        "ap_search": ap_search,
+        "ap_val": manifest.get("accuracy", {}).get("AP"),
+        "image_size": numbers["image_size"],
+        "macs": numbers["macs"],
+        "macs_as_published": measure_complexity(exported, cell.num_keypoints).macs_as_published,
+        "params": numbers["params"],
+        "peak_memory_bytes": numbers.get("peak_memory_bytes"),
+        "finetuned": finetuned is not None,
+        "bit_equal": equality.get("bit_equal"),
+        "onnx_max_abs_difference": manifest.get("onnx", {}).get("max_abs_difference"),
+        "evaluations": record.get("evaluations"),
+        "stopped_by": record.get("stopped_by"),
+        "arch_digest": exported.digest,
+        "folder": str(cell.export_folder if manifest else cell.outcome.folder),
+    }
+
+
+def collect_fronts(cells: Sequence[SearchedCell]) -> pd.DataFrame:
+    """Return the fronts of all searches below each other, each line with its device, tier and budget."""
+    fronts = []
+    for cell in cells:
+        front = cell.front.copy()
+        front.insert(0, "budget_ms", cell.record["budget_ms"])
+        front.insert(0, "tier", cell.tier)
+        front.insert(0, "device", cell.device)
+        fronts.append(front)
+    return pd.concat(fronts, ignore_index=True)
+
+
+def collect_progress(cells: Sequence[SearchedCell]) -> tuple[pd.DataFrame, list[Gap]]:
+    """Return the hypervolume after each generation of all searches, and which of them have none.
+
+    Of a search for several devices, ``device`` names all of them, and the hypervolume is the mean over its fronts.
+    """
+    rows, gaps, seen = list[pd.DataFrame](), list[Gap](), set[str]()
+    for cell in cells:
+        if str(cell.run_folder) in seen:
+            continue
+        seen.add(str(cell.run_folder))
+        progress = cell.progress
+        if progress is None:
+            gaps.append(Gap(cell.device, cell.tier, f"has no {PROGRESS_FILE}, so no hypervolume; search again"))
+            continue
+        progress.insert(0, "reference", REFERENCE)
+        progress.insert(0, "budget_ms", cell.record["budget_ms"] if len(cell.devices) == 1 else None)
+        progress.insert(0, "tier", cell.tier)
+        progress.insert(0, "device", "+".join(cell.devices))
+        rows.append(progress)
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(), gaps
+
+
+def format_summary(summary: pd.DataFrame) -> str:
+    """Return the table for a terminal, with a legend of what is estimated, predicted and measured."""
+    lines = [
+        f"{'device':<18}  {'tier':<9}  budget ms  {'latency ms (80 %)':<24}  {'AP pred.':<14}  AP search  AP held-out  "
+        f"px   {'MMACs':>8}  {'params':>9}  equal  folder"
+    ]
+    lines += [_format_row({str(key): value for key, value in row.items()}) for row in summary.to_dict("records")]
+    return "\n".join([*lines, *_legend(summary)])
+
+
+def format_gaps(gaps: Iterable[Gap]) -> list[str]:
+    """Return a line a reason, with all that it is the reason for."""
+    by_reason: dict[str, list[str]] = {}
+    for gap in gaps:
+        by_reason.setdefault(gap.reason, []).append(f"{gap.device}/{gap.tier}")
+    return [f"{', '.join(cells)}: {reason}" for reason, cells in by_reason.items()]
+
+
+def _format_row(row: dict[str, Any]) -> str:
+    mark = " " if row["latency_provenance"] == "measured" else "~"
+    latency = f"{mark}{row['latency_ms']:.4g} ({row['latency_low_ms']:.4g}-{row['latency_high_ms']:.4g})"
+    predicted = _percent(row["ap_predicted"]) + (" surrogate" if row["ap_source"] == SURROGATE else "")
+    return (
+        f"{row['device']:<18}  {row['tier']:<9}  {row['budget_ms']:>9.4g}  {latency:<24}  {predicted:<14}  "
+        f"{_percent(row['ap_search']):>9}  {_percent(row['ap_val']):>11}  {row['image_size']:<3}  "
+        f"{row['macs'] / 1e6:>8,.1f}  {row['params']:>9,}  {_equality(row):<5}  {row['folder']}"
+    )
+
+
+def _percent(ap: float | None) -> str:
+    return "-" if pd.isna(ap) else f"{100 * float(ap):.1f}"
+
+
+def _equality(row: dict[str, Any]) -> str:
+    if row["finetuned"]:
+        return "tuned"
+    if pd.isna(row["bit_equal"]):
+        return "-"
+    return "yes" if row["bit_equal"] else "NO"
+
+
+def _legend(summary: pd.DataFrame) -> list[str]:
+    lines = []
+    if (summary["latency_provenance"] != "measured").any():
+        lines += [
+            "~ estimated, not measured: the table is calibrated to published latencies, and extrapolates far from",
+            "those networks, as for the tiny space (docs/latency_tables.md).",
+        ]
+    if (summary["decoding_provenance"] == "assumed").any():
+        lines.append("Latencies include decoding that was measured on another machine: an assumption.")
+    if (summary["ap_source"] == SURROGATE).any():
+        lines.append(f"surrogate: {SURROGATE_WARNING}.")
+    if (summary["ap_source"] == "predictor").any():
+        lines.append("AP pred. is the accuracy predictor's.")
+    if summary["ap_search"].notna().any():
+        lines.append("AP search is measured: the subnet inside the supernet, on the split that the search chose on.")
+    if summary["ap_val"].notna().any():
+        lines += [
+            "AP held-out is measured: the extracted subnet, its BN recalibrated, on the val split.",
+            "equal: before recalibration its outputs are bit for bit those of the supernet.",
+        ]
+    if summary["finetuned"].any():
+        lines.append("tuned: trained on alone after it was cut out, so equal no more.")
+    return lines
+
+
+def _numbers_of(cell: SearchedCell, digest: str) -> dict[str, Any]:
+    """Return the numbers of the chosen subnet, or of the other one of the front that finetuning preferred."""
+    if digest == cell.record["arch_digest"]:
+        return dict(cell.record)
+    rows = cell.front[cell.front["arch_digest"] == digest].to_dict("records")
+    return {str(key): None if pd.isna(value) else value for key, value in rows[0].items()}

@@ -1,0 +1,93 @@
+"""The report script on workspaces that searches left: whole sweeps, killed ones, mixed ones, empty ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from scripts.make_report import planned_cells
+
+RunScript = Callable[..., Any]
+SMALL = (
+    "evaluator=published", "search.first=20", "search.batch=8", "search.generations=1",
+    "search.evolution.population=20", "search.evolution.generations=3",
+)  # fmt: skip
+SWEEP = ("device=jetson_nano,raspberry_pi_4b", "tier=xs,l", "--multirun")
+
+
+@pytest.fixture
+def swept(run_script: RunScript, tmp_path: Path) -> Path:
+    """A workspace with a sweep over two devices and two tiers."""
+    outcome = run_script("run_search", f"workspace={tmp_path}", *SMALL, *SWEEP)
+    assert outcome.status == 0, outcome.stderr
+    return tmp_path
+
+
+def test_a_sweep_is_one_table(run_script: RunScript, swept: Path) -> None:
+    outcome = run_script("make_report", f"workspace={swept}")
+    assert outcome.status == 0, outcome.stderr
+    folder = swept / "report"
+    summary = pd.read_csv(folder / "summary.csv")
+    cells = [(device, tier) for device in ("jetson_nano", "raspberry_pi_4b") for tier in ("xs", "l")]
+    assert [*zip(summary["device"], summary["tier"], strict=True)] == cells
+    assert (summary["latency_ms"] <= summary["budget_ms"]).all()
+    assert "SURROGATE" in outcome.stdout
+    assert "Missing" not in outcome.stdout
+    written = {path.name for path in folder.iterdir()}
+    assert written >= {"summary.csv", "summary.txt", "front.csv", "front.png", "hypervolume.csv", "hypervolume.png"}
+    assert written >= {"importance.csv", "importance.png", "run.json"}
+    before = (folder / "summary.csv").read_bytes(), (folder / "importance.csv").read_bytes()
+    assert run_script("make_report", f"workspace={swept}").status == 0
+    assert before == ((folder / "summary.csv").read_bytes(), (folder / "importance.csv").read_bytes())
+
+
+def test_a_killed_sweep_is_reported_with_what_it_lacks(run_script: RunScript, swept: Path) -> None:
+    (swept / "search" / "raspberry_pi_4b" / "xs" / "chosen.json").unlink()
+    for path in (swept / "search" / "raspberry_pi_4b" / "l").iterdir():
+        path.unlink()
+    (swept / "search" / "raspberry_pi_4b" / "l").rmdir()
+    outcome = run_script("make_report", f"workspace={swept}")
+    assert outcome.status == 0, outcome.stderr
+    assert len(pd.read_csv(swept / "report" / "summary.csv")) == 2
+    assert "- raspberry_pi_4b/xs: not searched to the end; the same run_search.py goes on" in outcome.stdout
+    assert "- raspberry_pi_4b/l: not searched; run run_search.py" in outcome.stdout
+
+
+def test_other_searches_get_a_report_of_their_own(run_script: RunScript, swept: Path) -> None:
+    assert run_script("make_report", f"workspace={swept}").status == 0
+    other = ("published=coco", "device=host_cpu", "tier=m")
+    assert run_script("run_search", f"workspace={swept}", *SMALL, *other).status == 0
+    outcome = run_script("make_report", f"workspace={swept}")
+    assert outcome.status == 0, outcome.stderr
+    assert "a report each" in outcome.stdout
+    reports = sorted((swept / "report").glob("tiny-published-surrogate-*/summary.csv"))
+    assert sorted(len(pd.read_csv(path)) for path in reports) == [1, 4]
+    assert not (swept / "report" / "summary.csv").exists(), "the earlier report had not all of it"
+
+
+def test_nothing_to_report_is_one_line(run_script: RunScript, tmp_path: Path) -> None:
+    outcome = run_script("make_report", f"workspace={tmp_path}")
+    assert outcome.status == 2
+    assert outcome.stderr == f"error: {tmp_path}: no search that has ended; run run_search.py first\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "planned"),
+    [
+        ("[device=a, 'tier=xs,s']", [("a", "xs"), ("a", "s")]),
+        ("[tier=m]", []),
+        ("['device=a,b', 'tier=choice(xs,s)']", []),
+        ("7", []),
+    ],
+)
+def test_a_sweeps_record_names_the_planned_cells(
+    tmp_path: Path, overrides: str, planned: list[tuple[str, str]]
+) -> None:
+    (tmp_path / "multirun.yaml").write_text(f"hydra:\n  overrides:\n    task: {overrides}\n")
+    assert planned_cells(tmp_path) == planned
+
+
+def test_without_a_sweep_nothing_is_planned(tmp_path: Path) -> None:
+    assert planned_cells(tmp_path) == []
