@@ -17,11 +17,12 @@ from latency_tables import LatencyTable
 from search.cost import CostModel
 from search.evaluators import AccuracyCache, SupernetEvaluator
 from search.evolution import EvolutionStrategy
+from search.generations import SearchRun, StudySettings
 from search.parallel_evaluation import EvaluationPool, Measure, RayPool
 from search.problem import SearchProblem
 from search.ray_session import ray_session
 from search.stopping import StopRule
-from search.study import SearchRun, SearchStudy, StudySettings
+from search.study import SearchStudy
 from supernet.arch import Arch
 from supernet.space import SearchSpace
 

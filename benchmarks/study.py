@@ -19,12 +19,13 @@ from latency_tables import LatencyTable
 from search.cost import CostModel
 from search.evaluators import PredictorEvaluator
 from search.evolution import EvolutionSettings
+from search.generations import Progress, StudySettings
 from search.history import History
 from search.problem import SearchProblem
 from search.published_surrogate import PublishedSurrogate
 from search.stopping import StopRule
 from search.strategies import RandomStrategy, Strategy, SurrogateEvolution
-from search.study import Progress, SearchStudy, StudySettings
+from search.study import SearchStudy
 from search.surrogates import LearnedSurrogate
 from supernet.space import SearchSpace
 

@@ -26,11 +26,12 @@ from scripts.cli import CONFIG_DIR
 from scripts.search_builders import WorkspacePool, open_accuracy_cache
 from search.cost import CostModel
 from search.evaluators import AccuracyCache, SupernetEvaluator
+from search.generations import StudySettings
 from search.history import History
 from search.problem import SearchProblem
 from search.stopping import StopRule
 from search.strategies import RandomStrategy, SurrogateEvolution
-from search.study import SearchStudy, StudySettings
+from search.study import SearchStudy
 from search.surrogates import LearnedSurrogate
 from supernet.arch import Arch, BlockArch, StageArch
 from supernet.evaluation.subnets import SubnetEvaluator

@@ -20,8 +20,7 @@ from supernet.errors import InputError
 from supernet.evaluation.subnets import SubnetEvaluator
 
 if TYPE_CHECKING:
-    from search.generations import Generations
-    from search.study import SearchRun
+    from search.generations import Generations, SearchRun
 
 BACKEND_KEYS = tuple(
     f"backend.{key}" for key in ("name", "address", "num_workers", "cpus_per_worker", "gpus_per_worker")

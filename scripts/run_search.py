@@ -22,7 +22,7 @@ from scripts.search_builders import (
     load_samples,
 )
 from scripts.search_devices import SearchedDevice, build_problem, find_devices, search_folder, tier_folder
-from search.generations import Generations
+from search.generations import Generations, SearchRun
 from search.problem import SearchProblem
 from search.results import (
     CHOSEN_FILE,
@@ -39,7 +39,7 @@ from search.results import (
 )
 from search.shared_goal import regrets, shared_front
 from search.storages import JOURNAL_FILE
-from search.study import SearchRun, SearchStudy
+from search.study import SearchStudy
 from supernet.errors import InputError, require
 from supernet.files import read_json
 
@@ -161,7 +161,7 @@ class _Output:
 
 
 def _summary(chosen: Candidate, budget_ms: float, front_size: int) -> str:
-    kind = "measured" if chosen.latency_provenance == "measured" else "estimated"
+    kind = "by measured operators" if chosen.latency_provenance == "measured" else "estimated"
     known = [f"{chosen.accuracy.source} AP {100 * chosen.accuracy.ap:.1f}"]
     if chosen.verified is not None and chosen.verified != chosen.accuracy:
         known.append(f"{chosen.verified.source} AP {100 * chosen.verified.ap:.1f}")

@@ -14,7 +14,7 @@ from scripts.evaluation_pools import TunePool, open_subnet_pool
 from search.batches import BatchSettings
 from search.evaluators import AccuracyCache, Evaluator, PredictorEvaluator, SupernetEvaluator
 from search.evolution import EvolutionSettings, EvolutionStrategy
-from search.generations import Generations
+from search.generations import Generations, StudySettings
 from search.optuna_strategies import OptunaStrategy
 from search.outcome import SearchOutcome
 from search.parallel_evaluation import EvaluationPool
@@ -24,7 +24,6 @@ from search.published_surrogate import PublishedSurrogate
 from search.sampling import AccuracySamples
 from search.stopping import StopRule
 from search.strategies import RandomStrategy, Strategy, SurrogateEvolution
-from search.study import StudySettings
 from search.surrogates import FixedSurrogate, LearnedSurrogate, RefittedSurrogate, Surrogate
 from supernet.arch import Arch
 from supernet.errors import InputError

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,59 @@ from search.initial import first_genomes
 from search.problem import SearchProblem
 from search.stopping import Reason, StopRule
 from search.strategies import Strategy
-from search.study import Progress, SearchRun, StudySettings
 from search.trials import history_of
 from supernet.arch import Arch
+from supernet.errors import require
+
+
+@dataclass(frozen=True, slots=True)
+class StudySettings:
+    """Sizes of the outer loop.
+
+    Attributes:
+        first: Trials of generation 0, from all over the space.
+        batch: Trials of every later generation, proposed by the strategy.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    first: int = 64
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        require(self.first >= 1, "first", self.first, "at least 1")
+        require(self.batch >= 1, "batch", self.batch, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search was after a generation.
+
+    Attributes:
+        generation: Its number.
+        evaluations: Evaluations so far.
+        hypervolume: Mean of the dominated shares of the fronts, in [0, 1].
+    """
+
+    generation: int
+    evaluations: int
+    hypervolume: float
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """What a search came to.
+
+    Attributes:
+        history: All evaluations, in the order of the trials.
+        progress: One entry a generation.
+        stopped_by: Why it ended.
+    """
+
+    history: History
+    progress: tuple[Progress, ...]
+    stopped_by: Reason
 
 
 class Generations:
@@ -68,22 +119,35 @@ class Generations:
         self.progress: tuple[Progress, ...] = ()
         self.stopped_by: Reason | None = None
 
+    @property
+    def number(self) -> int:
+        """Number of the next generation, from 0."""
+        return len(self.progress)
+
+    @property
+    def size(self) -> int:
+        """Greatest number of genomes that the next generation has."""
+        wanted = self._settings.batch if self.number else self._settings.first
+        return self._stop.cut(wanted, len(self.history))
+
     def propose(self) -> Genomes:
         """Return the genomes of the next generation, shape (n, G); the same whenever it is asked."""
-        generation = len(self.progress)
-        rng = np.random.default_rng([self._seed, generation])
-        size = self._stop.cut(self._settings.batch if generation else self._settings.first, len(self.history))
-        if generation == 0:
-            return first_genomes(self.problem.cost.codec, size, rng, warm=self._warm)
-        return self._strategy.propose(self.history, size, rng)
+        rng = np.random.default_rng([self._seed, self.number])
+        if self.number == 0:
+            return first_genomes(self.problem.cost.codec, self.size, rng, warm=self._warm)
+        return self._strategy.propose(self.history, self.size, rng)
 
     def tell(self, genomes: Genomes, ap: NDArray[np.float64]) -> None:
         """Take in a generation: its genomes, shape (n, G), and their AP in [0, 1], shape (n,)."""
-        if self.progress and not len(genomes):
+        self.take(self.problem.evaluated(genomes, ap))
+
+    def take(self, evaluated: History) -> None:
+        """Take in the evaluations of a generation; none of a later generation end the search."""
+        if self.progress and not len(evaluated):
             self.stopped_by = "exhausted"
             return
-        self.history = self.history.extended(self.problem.evaluated(genomes, ap))
-        now = Progress(len(self.progress), len(self.history), self.problem.hypervolume(self.history))
+        self.history = self.history.extended(evaluated)
+        now = Progress(self.number, len(self.history), self.problem.hypervolume(self.history))
         self.progress = (*self.progress, now)
         self.stopped_by = self._stop.reason(
             [each.hypervolume for each in self.progress],

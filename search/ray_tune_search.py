@@ -18,10 +18,9 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from search.evaluators import AccuracyCache
-from search.generations import Generations
+from search.generations import Generations, SearchRun
 from search.genome import GenomeCodec, Genomes
 from search.parallel_evaluation import MakeMeasure, require_workers
-from search.study import SearchRun
 from search.trials import read_genome, trial_params, write_genome
 from supernet.arch import Arch
 from supernet.errors import InputError, require

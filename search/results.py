@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.evaluators import Accuracy, Evaluator, Source
+from search.generations import Progress
 from search.genome import Genomes
 from search.history import History
 from search.problem import SearchProblem
 from search.sampling import AccuracySamples
-from search.study import Progress
 from search.trials import write_genome
 from supernet.arch import Arch
 from supernet.complexity import measure_complexity

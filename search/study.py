@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,70 +19,20 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.evaluators import Accuracy, Evaluator
+from search.generations import Generations, Progress, SearchRun, StudySettings
 from search.genome import Genomes
 from search.history import History
-from search.initial import first_genomes
 from search.optuna_strategies import quiet_optuna
 from search.problem import SearchProblem
-from search.stopping import Reason, StopRule
+from search.stopping import StopRule
 from search.storages import open_storage
 from search.strategies import Strategy
 from search.trials import finished_trials, generation_of, genome_of, history_of, trial_distributions, value_names
 from supernet.arch import Arch
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 
 IDENTITY_KEY = "search"
 SHOWN_DIFFERENCES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class StudySettings:
-    """Sizes of the outer loop.
-
-    Attributes:
-        first: Trials of generation 0, from all over the space.
-        batch: Trials of every later generation, proposed by the strategy.
-
-    Raises:
-        InputError: If a value is out of its range.
-    """
-
-    first: int = 64
-    batch: int = 64
-
-    def __post_init__(self) -> None:
-        require(self.first >= 1, "first", self.first, "at least 1")
-        require(self.batch >= 1, "batch", self.batch, "at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a search was after a generation.
-
-    Attributes:
-        generation: Its number.
-        evaluations: Evaluations so far.
-        hypervolume: Mean of the dominated shares of the fronts, in [0, 1].
-    """
-
-    generation: int
-    evaluations: int
-    hypervolume: float
-
-
-@dataclass(frozen=True)
-class SearchRun:
-    """What a search came to.
-
-    Attributes:
-        history: All evaluations, in the order of the trials.
-        progress: One entry a generation.
-        stopped_by: Why it ended.
-    """
-
-    history: History
-    progress: tuple[Progress, ...]
-    stopped_by: Reason
 
 
 class SearchStudy:
@@ -155,47 +105,37 @@ class SearchStudy:
             InputError: If the storage is damaged, in use by another process or of another search, or if an accuracy is
                 not a number from 0 to 1. The study keeps what it had.
         """
-        started = self._clock()
         with quiet_optuna(), open_storage(self._storage, self._name) as storage:
             study = self._open(storage)
             told = self._told(study)
-            history, progress = history_of([], self.problem), list[Progress]()
-            while True:
-                generation = len(progress)
-                more = self._complete(study, generation, told.pop(generation, []), history)
-                if generation and not len(more):
-                    return SearchRun(history, tuple(progress), "exhausted")
-                history = history.extended(more)
-                progress.append(Progress(generation, len(history), self.problem.hypervolume(history)))
-                if on_generation is not None:
-                    on_generation(progress[-1], history)
-                reason = self._stop.reason(
-                    [each.hypervolume for each in progress],
-                    evaluated=len(history),
-                    seconds=self._clock() - started,
-                )
-                if reason is not None:
-                    return SearchRun(history, tuple(progress), reason)
+            course = Generations(
+                self.problem,
+                self._strategy,
+                seed=self._seed,
+                settings=self._settings,
+                stop=self._stop,
+                warm=self._warm,
+                clock=self._clock,
+            )
+            while course.stopped_by is None:
+                number = course.number
+                course.take(self._complete(study, course, told.pop(number, [])))
+                if on_generation is not None and course.number > number:
+                    on_generation(course.progress[-1], course.history)
+        return course.outcome
 
-    def _complete(self, study: optuna.Study, generation: int, told: list[FrozenTrial], history: History) -> History:
+    def _complete(self, study: optuna.Study, course: Generations, told: list[FrozenTrial]) -> History:
         """Return the evaluations of one generation; propose it, evaluate it and tell what is missing."""
-        size = self._stop.cut(self._settings.batch if generation else self._settings.first, len(history))
-        if len(told) == size:
+        if len(told) == course.size:
             return history_of(told, self.problem)
-        proposed = self._propose(generation, size, history)
+        proposed = course.propose()
         if [genome_of(trial) for trial in told] != proposed[: len(told)].tolist():
             raise InputError(
-                f"{self._shown}: generation {generation} is not what this program proposes; remove the study"
+                f"{self._shown}: generation {course.number} is not what this program proposes; remove the study"
             )
-        missing = self._evaluate(proposed, generation)[len(told) :] if len(told) < len(proposed) else []
+        missing = self._evaluate(proposed, course.number)[len(told) :] if len(told) < len(proposed) else []
         study.add_trials(missing)
         return history_of(told + missing, self.problem)
-
-    def _propose(self, generation: int, size: int, history: History) -> Genomes:
-        rng = np.random.default_rng([self._seed, generation])
-        if generation == 0:
-            return first_genomes(self.problem.cost.codec, size, rng, warm=self._warm)
-        return self._strategy.propose(history, size, rng)
 
     def _evaluate(self, genomes: Genomes, generation: int) -> list[FrozenTrial]:
         """Evaluate a whole generation, told or not: the last bit of a prediction may depend on its batch."""

@@ -92,7 +92,7 @@ def _draw_panel(axis: Axes, panel: DevicePanel, source: str) -> tuple[float, flo
     _limit_latency(axis, panel, front)
     _draw_published(axis, panel.published)
     provenances = set(panel.summary["latency_provenance"])
-    axis.set_xlabel(f"{'measured' if provenances == {'measured'} else 'estimated'} latency, ms")
+    axis.set_xlabel("latency by measured operators, ms" if provenances == {"measured"} else "estimated latency, ms")
     axis.set_title(panel.title, fontsize=11, pad=16)
     axis.grid(alpha=0.25)
     all_notes = (interval_note, _outside_note(axis, panel.published), panel.note)

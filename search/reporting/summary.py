@@ -162,6 +162,10 @@ def _legend(summary: pd.DataFrame) -> list[str]:
             "~ estimated, not measured: the table is calibrated to published latencies, and extrapolates far from",
             "those networks, as for the tiny space (docs/latency_tables.md).",
         ]
+    if (summary["latency_provenance"] == "measured").any():
+        lines.append(
+            "Latencies without ~ are sums of operators that were measured on the device, not of the subnet's own runs."
+        )
     if (summary["decoding_provenance"] == "assumed").any():
         lines.append("Latencies include decoding that was measured on another machine: an assumption.")
     if (summary["ap_source"] == SURROGATE).any():

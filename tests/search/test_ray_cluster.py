@@ -12,13 +12,13 @@ import pytest
 from search.cost import CostModel
 from search.evaluators import AccuracyCache, SupernetEvaluator
 from search.evolution import EvolutionSettings, EvolutionStrategy
-from search.generations import Generations
+from search.generations import Generations, SearchRun, StudySettings
 from search.parallel_evaluation import EvaluationPool, Measure, RayPool, SerialPool
 from search.problem import SearchProblem
 from search.ray_session import ray_session
 from search.ray_tune_search import TuneSettings, run_in_tune
 from search.stopping import StopRule
-from search.study import SearchRun, SearchStudy, StudySettings
+from search.study import SearchStudy
 from supernet.arch import Arch
 
 pytestmark = pytest.mark.slow
@@ -176,7 +176,7 @@ def assert_same(run: SearchRun, serial: SearchRun, problem: SearchProblem) -> No
 def assert_one_node_left(path: Path, evaluations: int) -> None:
     nodes = [line.split()[1] for line in path.read_text().splitlines()]
     assert evaluations <= len(nodes) <= evaluations + WORKERS // 2, "only the lost node's last work was redone"
-    assert len(set(nodes[:WORKERS])) == 2, "both nodes took part"
+    assert len(set(nodes)) == 2, "both nodes took part"
     assert len(set(nodes[-8:])) == 1, "one was left at the end"
 
 

@@ -19,14 +19,14 @@ from ray.tune.search.search_generator import SearchGenerator
 from search.cost import CostModel
 from search.evaluators import AccuracyCache, SupernetEvaluator
 from search.evolution import EvolutionSettings, EvolutionStrategy
-from search.generations import Generations
+from search.generations import Generations, SearchRun, StudySettings
 from search.parallel_evaluation import Measure
 from search.problem import SearchProblem
 from search.ray_session import ray_session
 from search.ray_tune_search import EXPERIMENT, GenerationSearcher, TuneSettings, run_in_tune
 from search.stopping import StopRule
 from search.strategies import RandomStrategy
-from search.study import SearchRun, SearchStudy, StudySettings
+from search.study import SearchStudy
 from search.trials import read_genome
 from supernet.arch import Arch
 from supernet.errors import InputError
@@ -270,7 +270,7 @@ PROGRAM = """
     from search.ray_session import ray_session
     from search.ray_tune_search import TuneSettings, run_in_tune
     from search.stopping import StopRule
-    from search.study import StudySettings
+    from search.generations import StudySettings
     from supernet.space import SearchSpace
 
     folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])

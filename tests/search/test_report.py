@@ -13,6 +13,7 @@ from latency_tables import LatencyTable
 from latency_tables.decoding import DecodingCost
 from search.cost import CostModel
 from search.evaluators import Accuracy, PredictorEvaluator
+from search.generations import StudySettings
 from search.predictor import AccuracyPredictor
 from search.problem import SearchProblem
 from search.published_surrogate import PublishedSurrogate
@@ -28,7 +29,7 @@ from search.results import choose, front_candidates, write_chosen, write_front, 
 from search.sampling import AccuracySamples
 from search.stopping import StopRule
 from search.strategies import RandomStrategy
-from search.study import SearchStudy, StudySettings
+from search.study import SearchStudy
 from supernet.arch import Arch
 from supernet.complexity import measure_complexity
 from supernet.errors import InputError

@@ -13,6 +13,7 @@ from latency_tables import LatencyTable
 from latency_tables.decoding import DecodingCost
 from search.cost import CostModel
 from search.evaluators import Accuracy, AccuracyCache, SupernetEvaluator
+from search.generations import Progress
 from search.problem import SearchProblem
 from search.results import (
     FRONT_COLUMNS,
@@ -26,7 +27,6 @@ from search.results import (
     write_progress,
 )
 from search.sampling import AccuracySamples
-from search.study import Progress
 from supernet.arch import Arch
 from supernet.complexity import measure_complexity
 from supernet.files import read_json

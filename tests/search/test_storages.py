@@ -15,12 +15,13 @@ import pytest
 
 from search.evaluators import PredictorEvaluator
 from search.evolution import EvolutionSettings, EvolutionStrategy
+from search.generations import Progress, StudySettings
 from search.history import History
 from search.predictor import AccuracyPredictor
 from search.problem import SearchProblem
 from search.stopping import StopRule
 from search.storages import open_storage
-from search.study import Progress, SearchStudy, StudySettings
+from search.study import SearchStudy
 from supernet.errors import InputError
 
 FIRST, BATCH = 6, 5

@@ -18,13 +18,14 @@ import pytest
 from search.cost import CostModel
 from search.evaluators import Accuracy, PredictorEvaluator, Source
 from search.evolution import EvolutionSettings
+from search.generations import Progress, StudySettings
 from search.history import History
 from search.predictor import AccuracyPredictor
 from search.problem import SearchProblem
 from search.stopping import StopRule
 from search.storages import JOURNAL_FILE
 from search.strategies import SurrogateEvolution
-from search.study import Progress, SearchStudy, StudySettings
+from search.study import SearchStudy
 from search.surrogates import FixedSurrogate, LearnedSurrogate
 from search.trials import VIOLATION, trial_distributions, trial_params
 from supernet.arch import Arch
