@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from latency_tables import LatencyTable
+from search.accuracy.published_surrogate import PublishedSurrogate
 from search.cost import CostModel
-from search.evolution import EvolutionSettings
 from search.problem import SearchProblem
-from search.published_surrogate import PublishedSurrogate
-from search.strategies import SurrogateEvolution
-from search.surrogates import LearnedSurrogate
+from search.proposals.evolution import EvolutionSettings
+from search.proposals.strategies import SurrogateEvolution
+from search.proposals.surrogates import LearnedSurrogate
 from supernet.space import SearchSpace
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "run_search.py"

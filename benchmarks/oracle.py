@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from latency_tables import LatencyTable
 from search.cost import CostModel
-from search.evolution import EvolutionSettings, EvolutionStrategy
+from search.course.history import History
 from search.genome import GenomeCodec, Genomes
-from search.history import History
-from search.initial import first_genomes
-from search.optuna_strategies import OptunaStrategy
 from search.problem import SearchProblem
-from search.strategies import RandomStrategy, Strategy, SurrogateEvolution
-from search.surrogates import LearnedSurrogate
+from search.proposals.evolution import EvolutionSettings, EvolutionStrategy
+from search.proposals.initial import first_genomes
+from search.proposals.optuna_strategies import OptunaStrategy
+from search.proposals.strategies import RandomStrategy, Strategy, SurrogateEvolution
+from search.proposals.surrogates import LearnedSurrogate
 from supernet.space import SearchSpace
 
 DEVICE = "raspberry_pi_4b"

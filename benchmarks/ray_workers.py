@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from latency_tables import LatencyTable
+from search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
+from search.accuracy.parallel_evaluation import EvaluationPool, Measure, RayPool
+from search.accuracy.ray_session import ray_session
 from search.cost import CostModel
-from search.evaluators import AccuracyCache, SupernetEvaluator
-from search.evolution import EvolutionStrategy
-from search.generations import SearchRun, StudySettings
-from search.parallel_evaluation import EvaluationPool, Measure, RayPool
+from search.course.generations import SearchRun, StudySettings
+from search.course.stopping import StopRule
+from search.course.study import SearchStudy
 from search.problem import SearchProblem
-from search.ray_session import ray_session
-from search.stopping import StopRule
-from search.study import SearchStudy
+from search.proposals.evolution import EvolutionStrategy
 from supernet.arch import Arch
 from supernet.space import SearchSpace
 

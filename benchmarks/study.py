@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from latency_tables import LatencyTable
+from search.accuracy.evaluators import PredictorEvaluator
+from search.accuracy.published_surrogate import PublishedSurrogate
 from search.cost import CostModel
-from search.evaluators import PredictorEvaluator
-from search.evolution import EvolutionSettings
-from search.generations import Progress, StudySettings
-from search.history import History
+from search.course.generations import Progress, StudySettings
+from search.course.history import History
+from search.course.stopping import StopRule
+from search.course.study import SearchStudy
 from search.problem import SearchProblem
-from search.published_surrogate import PublishedSurrogate
-from search.stopping import StopRule
-from search.strategies import RandomStrategy, Strategy, SurrogateEvolution
-from search.study import SearchStudy
-from search.surrogates import LearnedSurrogate
+from search.proposals.evolution import EvolutionSettings
+from search.proposals.strategies import RandomStrategy, Strategy, SurrogateEvolution
+from search.proposals.surrogates import LearnedSurrogate
 from supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("litepose")

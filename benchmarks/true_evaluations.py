@@ -24,15 +24,15 @@ from latency_tables import LatencyTable
 from scripts.builders import build_space, build_subnet_evaluator
 from scripts.cli import CONFIG_DIR
 from scripts.search_builders import WorkspacePool, open_accuracy_cache
+from search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
 from search.cost import CostModel
-from search.evaluators import AccuracyCache, SupernetEvaluator
-from search.generations import StudySettings
-from search.history import History
+from search.course.generations import StudySettings
+from search.course.history import History
+from search.course.stopping import StopRule
+from search.course.study import SearchStudy
 from search.problem import SearchProblem
-from search.stopping import StopRule
-from search.strategies import RandomStrategy, SurrogateEvolution
-from search.study import SearchStudy
-from search.surrogates import LearnedSurrogate
+from search.proposals.strategies import RandomStrategy, SurrogateEvolution
+from search.proposals.surrogates import LearnedSurrogate
 from supernet.arch import Arch, BlockArch, StageArch
 from supernet.evaluation.subnets import SubnetEvaluator
 from supernet.space import SearchSpace

@@ -13,14 +13,14 @@ from omegaconf import DictConfig
 
 from scripts.builders import plain
 from scripts.construct import construct
-from search.evaluators import AccuracyCache
-from search.parallel_evaluation import EvaluationPool, MakeMeasure, Measure, RayPool, SerialPool
-from search.ray_session import ray_session
+from search.accuracy.evaluators import AccuracyCache
+from search.accuracy.parallel_evaluation import EvaluationPool, MakeMeasure, Measure, RayPool, SerialPool
+from search.accuracy.ray_session import ray_session
 from supernet.errors import InputError
 from supernet.evaluation.subnets import SubnetEvaluator
 
 if TYPE_CHECKING:
-    from search.generations import Generations, SearchRun
+    from search.course.generations import Generations, SearchRun
 
 BACKEND_KEYS = tuple(
     f"backend.{key}" for key in ("name", "address", "num_workers", "cpus_per_worker", "gpus_per_worker")
@@ -85,8 +85,8 @@ class TunePool(RayPool):
     def search(
         self, generations: "Generations", *, cache: AccuracyCache, measured_on: Mapping[str, Any], folder: Path
     ) -> "SearchRun":
-        """Search to the end as an experiment of Ray Tune; see ``search.ray_tune_search.run_in_tune``."""
-        from search.ray_tune_search import TuneSettings, run_in_tune  # Tune takes two seconds
+        """Search to the end as an experiment of Ray Tune; see ``search.course.ray_tune_search.run_in_tune``."""
+        from search.course.ray_tune_search import TuneSettings, run_in_tune  # Tune takes two seconds
 
         self.close()
         make_measure, workers = self._tuned

@@ -17,7 +17,7 @@ from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, find_arch
 from scripts.cli import script, start_run
 from scripts.finetuning import SUBNET_FILE
-from search.outcome import SearchOutcome
+from search.course.outcome import SearchOutcome
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet, read_description, weights_digest
 from supernet.data.loading import SampleRequest, TrainingImages, collate

@@ -21,8 +21,8 @@ from scripts.builders import (
     plain,
     steps_of,
 )
+from search.course.outcome import SearchOutcome
 from search.finetuning import FinetuningTrial
-from search.outcome import SearchOutcome
 from supernet.arch import Arch
 from supernet.checkpoints import load_weights, save_subnet, weights_digest
 from supernet.errors import InputError, require

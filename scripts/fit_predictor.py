@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 from scripts.builders import build_space
 from scripts.cli import run_folder, script, start_run
 from scripts.search_builders import predictor_path, samples_path
-from search.predictor import AccuracyPredictor, training_set
-from search.predictor_plots import plot_predictor
-from search.predictor_quality import PredictorComparison, compare_regressors, hold_out, require_samples
-from search.rank_agreement import CONFIDENCE, Estimate
-from search.regressors import Kind
-from search.sampling import AccuracySamples
+from search.accuracy.predictor import AccuracyPredictor, training_set
+from search.accuracy.predictor_plots import plot_predictor
+from search.accuracy.predictor_quality import PredictorComparison, compare_regressors, hold_out, require_samples
+from search.accuracy.regressors import Kind
+from search.accuracy.sampling import AccuracySamples
+from search.supernet_quality.rank_agreement import CONFIDENCE, Estimate
 from supernet.errors import InputError, require
 from supernet.files import write_json
 

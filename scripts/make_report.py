@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 
 from scripts.cli import script, start_run
 from scripts.search_builders import predictor_path, samples_path
-from search.predictor import AccuracyPredictor
+from search.accuracy.predictor import AccuracyPredictor
+from search.accuracy.sampling import AccuracySamples
 from search.reporting.report import remove_report, write_report
 from search.reporting.searches import Cell, comparable, group_name, read_searches
-from search.sampling import AccuracySamples
 from supernet.errors import InputError
 from supernet.files import read_yaml
 

@@ -23,11 +23,11 @@ from scripts.builders import (
     steps_of,
 )
 from scripts.cli import script, start_run
+from search.accuracy.sampling import stratified_genomes
 from search.cost import CostModel
-from search.equal_macs import equal_macs_genomes
-from search.fidelity_plots import plot_fidelity
-from search.rank_fidelity import FidelityRecord, Group, fidelity_report, format_fidelity
-from search.sampling import stratified_genomes
+from search.supernet_quality.equal_macs import equal_macs_genomes
+from search.supernet_quality.fidelity_plots import plot_fidelity
+from search.supernet_quality.rank_fidelity import FidelityRecord, Group, fidelity_report, format_fidelity
 from supernet.arch import Arch
 from supernet.errors import require
 from supernet.evaluation.subnets import SubnetEvaluator

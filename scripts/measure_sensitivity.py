@@ -9,9 +9,9 @@ from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, find_arch
 from scripts.cli import script, start_run
 from scripts.search_builders import open_accuracy_cache
-from search.evaluators import SupernetEvaluator
-from search.fidelity_plots import plot_sensitivity
-from search.sensitivity import format_sensitivity, measure_sensitivity, sensitivity_archs
+from search.accuracy.evaluators import SupernetEvaluator
+from search.supernet_quality.fidelity_plots import plot_sensitivity
+from search.supernet_quality.sensitivity import format_sensitivity, measure_sensitivity, sensitivity_archs
 from supernet.arch import Arch
 from supernet.errors import InputError, require
 from supernet.files import replacing, write_json

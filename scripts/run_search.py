@@ -22,9 +22,8 @@ from scripts.search_builders import (
     load_samples,
 )
 from scripts.search_devices import SearchedDevice, build_problem, find_devices, search_folder, tier_folder
-from search.generations import Generations, SearchRun
-from search.problem import SearchProblem
-from search.results import (
+from search.course.generations import Generations, SearchRun
+from search.course.results import (
     CHOSEN_FILE,
     FRONT_FILE,
     PROGRESS_FILE,
@@ -37,9 +36,10 @@ from search.results import (
     write_front,
     write_progress,
 )
+from search.course.storages import JOURNAL_FILE
+from search.course.study import SearchStudy
+from search.problem import SearchProblem
 from search.shared_goal import regrets, shared_front
-from search.storages import JOURNAL_FILE
-from search.study import SearchStudy
 from supernet.errors import InputError, require
 from supernet.files import read_json
 

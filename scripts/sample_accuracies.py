@@ -13,12 +13,12 @@ from scripts.cli import script, start_run
 from scripts.construct import construct
 from scripts.evaluation_pools import BACKEND_KEYS, open_subnet_pool
 from scripts.search_builders import open_accuracy_cache, samples_path
-from search.active_sampling import RefinementSettings, refine_samples
+from search.accuracy.active_sampling import RefinementSettings, refine_samples
+from search.accuracy.evaluators import SupernetEvaluator
+from search.accuracy.sampling import AccuracySamples, stratified_genomes
 from search.cost import CostModel
-from search.evaluators import SupernetEvaluator
 from search.genome import Genomes
-from search.rank_agreement import Estimate
-from search.sampling import AccuracySamples, stratified_genomes
+from search.supernet_quality.rank_agreement import Estimate
 from supernet.errors import require
 from supernet.evaluation.subnets import SubnetEvaluator
 

@@ -11,20 +11,20 @@ from omegaconf import DictConfig
 from scripts.builders import build_space, build_subnet_evaluator, plain
 from scripts.construct import construct
 from scripts.evaluation_pools import TunePool, open_subnet_pool
-from search.batches import BatchSettings
-from search.evaluators import AccuracyCache, Evaluator, PredictorEvaluator, SupernetEvaluator
-from search.evolution import EvolutionSettings, EvolutionStrategy
-from search.generations import Generations, StudySettings
-from search.optuna_strategies import OptunaStrategy
-from search.outcome import SearchOutcome
-from search.parallel_evaluation import EvaluationPool
-from search.predictor import AccuracyPredictor, Identity
+from search.accuracy.evaluators import AccuracyCache, Evaluator, PredictorEvaluator, SupernetEvaluator
+from search.accuracy.parallel_evaluation import EvaluationPool
+from search.accuracy.predictor import AccuracyPredictor, Identity
+from search.accuracy.published_surrogate import PublishedSurrogate
+from search.accuracy.sampling import AccuracySamples
+from search.course.generations import Generations, StudySettings
+from search.course.outcome import SearchOutcome
+from search.course.stopping import StopRule
 from search.problem import SearchProblem
-from search.published_surrogate import PublishedSurrogate
-from search.sampling import AccuracySamples
-from search.stopping import StopRule
-from search.strategies import RandomStrategy, Strategy, SurrogateEvolution
-from search.surrogates import FixedSurrogate, LearnedSurrogate, RefittedSurrogate, Surrogate
+from search.proposals.batches import BatchSettings
+from search.proposals.evolution import EvolutionSettings, EvolutionStrategy
+from search.proposals.optuna_strategies import OptunaStrategy
+from search.proposals.strategies import RandomStrategy, Strategy, SurrogateEvolution
+from search.proposals.surrogates import FixedSurrogate, LearnedSurrogate, RefittedSurrogate, Surrogate
 from supernet.arch import Arch
 from supernet.errors import InputError
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from latency_tables.decoding import DecodingCost, require_people
 from latency_tables.table import INTERVAL_SIGMAS, LEAST_SPREAD_MS, LatencyTable
-from search.compiled_costs import CompiledCosts
-from search.extremes import least_genome
+from search.costs.compiled_costs import CompiledCosts
+from search.costs.extremes import least_genome
+from search.costs.peak_memory import PeakMemory
+from search.costs.slots import NetworkSlots, SlotTables, network_slots
 from search.genome import GenomeCodec, Genomes
-from search.peak_memory import PeakMemory
-from search.slots import NetworkSlots, SlotTables, network_slots
 from supernet.arch import Arch
 from supernet.errors import require
 from supernet.operators import Operator, operators_of

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from search.cost import CostModel
 from search.genome import Genomes, distinct
-from search.variation import vary
+from search.proposals.variation import vary
 from supernet.arch import Arch
 from supernet.errors import InfeasibleBudgetError, require
 

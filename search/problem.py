@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.cost import CostModel
+from search.course.history import History
 from search.feasibility import Limits, require_feasible
 from search.genome import Genomes
-from search.history import History
 from search.pareto import Points, hypervolume, non_dominated
 from supernet.errors import InputError, require
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.history import History
+from search.course.history import History
 from search.problem import SearchProblem
 
 

@@ -15,11 +15,11 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from search.course.storages import JOURNAL_FILE, MEMORY
+from search.course.study import IDENTITY_KEY
+from search.course.trials import genome_of
 from search.genome import Genomes, genome_keys
 from search.reporting.searches import SearchedCell
-from search.storages import JOURNAL_FILE, MEMORY
-from search.study import IDENTITY_KEY
-from search.trials import genome_of
 from supernet.errors import InputError
 
 MOST_SHOWN = 200

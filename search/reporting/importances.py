@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from search.evaluators import AccuracyModel
+from search.accuracy.evaluators import AccuracyModel
+from search.accuracy.predictor import AccuracyPredictor
+from search.accuracy.published_surrogate import PublishedSurrogate
 from search.genome import GenomeCodec
-from search.importance import ChoiceImportance, choice_importances
-from search.predictor import AccuracyPredictor
-from search.published_surrogate import PublishedSurrogate
 from search.reporting.device_latency import DEVICE, DeviceLatency
 from search.reporting.evaluated import EvaluatedSubnets
+from search.reporting.importance import ChoiceImportance, choice_importances
 from search.reporting.searches import Gap, SearchedCell
 from supernet.errors import InputError
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.evaluators import identity_digest
+from search.accuracy.evaluators import identity_digest
+from search.accuracy.sampling import AccuracySamples
 from search.reporting.device_latency import DEVICE, DeviceLatency
 from search.reporting.evaluated import EvaluatedSubnets
 from search.reporting.published_points import PublishedPoint, published_points
 from search.reporting.searches import SearchedCell
 from search.reporting.summary import AP_BY, SURROGATE
-from search.sampling import AccuracySamples
 from supernet.errors import InputError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from search.importance import METHOD, ChoiceImportance
 from search.reporting.figures import PANEL_COLUMNS, make_grid, save_picture, set_title
+from search.reporting.importance import METHOD, ChoiceImportance
 from search.reporting.summary import AP_BY, REFERENCE
 
 RAISING_COLOUR, LOWERING_COLOUR = "tab:blue", "tab:orange"

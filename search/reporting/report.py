@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from search.importance import importance_table
-from search.predictor import AccuracyPredictor
+from search.accuracy.predictor import AccuracyPredictor
+from search.accuracy.sampling import AccuracySamples
 from search.reporting.evaluated import EvaluatedSubnets
 from search.reporting.front_plot import plot_fronts
+from search.reporting.importance import importance_table
 from search.reporting.importances import report_importances
 from search.reporting.panels import build_panel, panel_groups
 from search.reporting.plots import plot_hypervolume, plot_importance
@@ -23,7 +24,6 @@ from search.reporting.summary import (
     format_summary,
     summarise,
 )
-from search.sampling import AccuracySamples
 from supernet.errors import InputError
 from supernet.files import replacing, write_text
 

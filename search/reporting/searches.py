@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import pandas as pd
 
-from search.evaluators import identity_digest
-from search.outcome import SearchOutcome
-from search.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE
+from search.accuracy.evaluators import identity_digest
+from search.course.outcome import SearchOutcome
+from search.course.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE
 from supernet.errors import InputError
 from supernet.export.bundle import MANIFEST_FILE
 from supernet.files import read_json

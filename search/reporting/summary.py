@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from search.course.results import PROGRESS_FILE
 from search.reporting.searches import Gap, SearchedCell
-from search.results import PROGRESS_FILE
 from supernet.arch import Arch
 from supernet.complexity import measure_complexity
 from supernet.export.bundle import ARCH_FILE

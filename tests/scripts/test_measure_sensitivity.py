@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from latency_tables import LatencyTable
-from search.evaluators import AccuracyCache
+from search.accuracy.evaluators import AccuracyCache
 from supernet.space import SearchSpace
 
 RunScript = Callable[..., Any]

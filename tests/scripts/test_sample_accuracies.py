@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from search.evaluators import AccuracyCache
-from search.predictor import AccuracyPredictor
-from search.sampling import AccuracySamples
+from search.accuracy.evaluators import AccuracyCache
+from search.accuracy.predictor import AccuracyPredictor
+from search.accuracy.sampling import AccuracySamples
 from supernet.files import read_json
 
 RunScript = Callable[..., Any]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from latency_tables import LatencyTable, OperatorLatency, TableMetadata
 from latency_tables.coverage import space_operators
+from search.accuracy.predictor import AccuracyPredictor
 from search.cost import CostModel
 from search.genome import Genomes
-from search.predictor import AccuracyPredictor
 from search.problem import SearchProblem
 from supernet.operators import Operator
 from supernet.space import SearchSpace, StageSpace

@@ -14,11 +14,11 @@ from latency_tables import LatencyTable
 from latency_tables.coverage import space_operators
 from latency_tables.decoding import DecodingCost, SizeCost
 from latency_tables.table import INTERVAL_SIGMAS
-from search import compiled_costs, peak_memory
 from search.cost import CostModel
+from search.costs import compiled_costs, peak_memory
+from search.costs.slots import network_slots
 from search.genome import GenomeCodec, Genomes
 from search.problem import SearchProblem
-from search.slots import network_slots
 from supernet.complexity import measure_complexity
 from supernet.errors import InfeasibleBudgetError, InputError
 from supernet.operators import operators_of

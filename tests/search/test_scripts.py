@@ -12,9 +12,9 @@ from hydra.core.global_hydra import GlobalHydra
 from numpy.typing import NDArray
 
 from scripts import fit_predictor, run_search
+from search.accuracy.sampling import AccuracySamples, stratified_genomes
 from search.cost import CostModel
 from search.genome import Genomes
-from search.sampling import AccuracySamples, stratified_genomes
 from supernet.arch import Arch
 from supernet.files import read_json
 

@@ -11,10 +11,10 @@ import torch
 
 from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator
+from search.accuracy.evaluators import Accuracy
 from search.cost import CostModel
-from search.evaluators import Accuracy
+from search.course.results import Candidate, front_candidates, write_chosen, write_front
 from search.problem import SearchProblem
-from search.results import Candidate, front_candidates, write_chosen, write_front
 from supernet.checkpoints import load_supernet, read_description, weights_digest
 from supernet.evaluation.subnets import SubnetEvaluator
 from supernet.space import SearchSpace

@@ -13,7 +13,7 @@ import torch
 
 from scripts.cli import CONFIG_DIR
 from scripts.finetuning import Finetuning
-from search.results import Candidate
+from search.course.results import Candidate
 from supernet.checkpoints import load_subnet, load_supernet, save_subnet, weights_digest
 from supernet.evaluation.subnets import SubnetEvaluator
 from supernet.litepose import LitePose

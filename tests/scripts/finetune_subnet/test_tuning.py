@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from search import asha
+from search.course.results import Candidate
 from search.finetuning import FinetuningTrial, HalvingSettings, RungRecord, TrialOutcome, read_outcome
 from search.reporting.searches import SearchedCell
 from search.reporting.summary import summarise
-from search.results import Candidate
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet
 

@@ -1,0 +1,136 @@
+"""Which further subnets to measure: where regressors disagree, until a predictor's ranking is known well enough.
+
+Legend: n genomes, G genes, m samples.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.accuracy.predictor import training_set
+from search.accuracy.predictor_quality import compare_regressors, hold_out
+from search.accuracy.regressors import REGRESSORS, Kind
+from search.accuracy.sampling import AccuracySamples, spread_pool, stratified_genomes
+from search.cost import CostModel
+from search.genome import Genomes, distinct
+from search.supernet_quality.rank_agreement import Estimate
+from supernet.errors import require
+
+POOL = 4096
+KINDS: tuple[Kind, ...] = ("ridge", "gaussian_process", "mlp_ensemble")
+"""Regressors whose disagreement counts: they say different things far from the samples, and predict fast."""
+
+MeasureGenomes = Callable[[Genomes], NDArray[np.float64]]
+"""Measures the AP of genomes, shape (n, G), in [0, 1], shape (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementSettings:
+    """When to stop asking for samples.
+
+    Attributes:
+        budget: Further subnets to measure at most; 0 asks for none.
+        batch: Subnets of a round: one half where the regressors disagree, one half drawn without a model.
+        tau_width: The goal: the interval of Kendall's tau on held-out subnets is no wider.
+        held_out: Share of the subnets drawn without a model that tau is taken on.
+
+    Raises:
+        InputError: If a number is out of its range.
+    """
+
+    budget: int = 0
+    batch: int = 20
+    tau_width: float = 0.15
+    held_out: float = 0.25
+
+    def __post_init__(self) -> None:
+        require(self.budget >= 0, "budget", self.budget, "0 or more")
+        require(self.batch >= 2, "batch", self.batch, "2 or more")
+        require(self.tau_width > 0, "tau_width", self.tau_width, "above 0")
+        require(0 < self.held_out < 1, "held_out", self.held_out, "between 0 and 1")
+
+
+def refine_samples(
+    samples: AccuracySamples,
+    cost: CostModel,
+    measure: MeasureGenomes,
+    settings: RefinementSettings,
+    *,
+    seed: int,
+    spread_over: str = "macs",
+    on_round: Callable[[AccuracySamples, Estimate], None] = lambda samples, tau: None,
+) -> AccuracySamples:
+    """Measure further subnets until tau on held-out ones is known to the wanted width or the budget is spent.
+
+    Tau is that of the regressor of the best cross-validation on subnets drawn without a model, which it did not see; in
+    every round some are added to these, so that their number grows with that of the others. With equal arguments the
+    same subnets are asked for, so that a killed run goes on from its cache.
+
+    Args:
+        samples: The subnets measured so far.
+        cost: Cost model of the space.
+        measure: Measures further ones.
+        settings: When to stop.
+        seed: Of all draws.
+        spread_over: As for ``stratified_genomes``.
+        on_round: Told the samples and tau before each round and at the end.
+
+    Returns:
+        The samples with those added; what a model asked for comes last.
+    """
+    most = len(samples.ap) + settings.budget
+    while True:
+        tau = held_out_tau(samples, settings.held_out, np.random.default_rng(seed))
+        on_round(samples, tau)
+        n = min(settings.batch, most - len(samples.ap))
+        if n <= 0 or tau.high - tau.low <= settings.tau_width:
+            return samples
+        proposed = propose_genomes(samples, cost, n // 2, np.random.default_rng([seed, len(samples.ap)]))
+        known = np.concatenate([samples.genomes, proposed])
+        candidates = stratified_genomes(cost, len(samples.ap) + n, np.random.default_rng(seed), spread_over=spread_over)
+        drawn = distinct(candidates, seen=known)[: n - len(proposed)]
+        if len(drawn) + len(proposed) == 0:
+            return samples
+        samples = _extended(samples, drawn, proposed, measure)
+
+
+def propose_genomes(samples: AccuracySamples, cost: CostModel, n: int, rng: np.random.Generator) -> Genomes:
+    """Return the n genomes, spread over MACs, whose accuracy regressors are least sure of, shape (n, G).
+
+    Uncertainty is the spread between kinds of regressors together with what each says of itself.
+    """
+    if n == 0:
+        return samples.genomes[:0]
+    known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)
+    pool = distinct(spread_pool(cost.codec, POOL, rng), seen=samples.genomes)
+    features = training_set(samples.space, pool, np.zeros(len(pool)), num_keypoints=samples.num_keypoints).features
+    regressors = [REGRESSORS[kind].fit(known) for kind in KINDS]
+    means = np.array([regressor.predict_mean(features) for regressor in regressors])
+    variances = np.array([regressor.predict_std(features) ** 2 for regressor in regressors])
+    uncertainty = means.var(axis=0) + variances.mean(axis=0)
+    by_macs = np.argsort(cost.evaluate(pool)["macs"], kind="stable")
+    strata = [stratum for stratum in np.array_split(by_macs, n) if len(stratum)]
+    return pool[[stratum[np.argmax(uncertainty[stratum])] for stratum in strata]]
+
+
+def held_out_tau(samples: AccuracySamples, share: float, rng: np.random.Generator) -> Estimate:
+    """Return Kendall's tau, with its interval, of the best regressor on held-out subnets.
+
+    Raises:
+        InputError: If there are too few samples.
+    """
+    rows = hold_out(samples.is_drawn, share, rng)
+    known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)
+    comparison = compare_regressors(known, rows, kinds=KINDS, top_k=1, repeats=1, rng=rng)
+    return comparison.held_out[comparison.chosen].agreement.kendall_tau
+
+
+def _extended(samples: AccuracySamples, drawn: Genomes, proposed: Genomes, measure: MeasureGenomes) -> AccuracySamples:
+    """Return the samples with measured ones of both sorts put in at the end of their sort."""
+    ap = measure(np.concatenate([drawn, proposed]))
+    end = len(samples.ap) - samples.num_proposed
+    genomes = np.concatenate([samples.genomes[:end], drawn, samples.genomes[end:], proposed])
+    values = np.concatenate([samples.ap[:end], ap[: len(drawn)], samples.ap[end:], ap[len(drawn) :]])
+    return replace(samples, genomes=genomes, ap=values, num_proposed=samples.num_proposed + len(proposed))

@@ -1,0 +1,191 @@
+"""Where the accuracy of an architecture comes from: the supernet, a predictor of it, or the published figures."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.accuracy.parallel_evaluation import EvaluationPool, Measure, SerialPool
+from search.append_only import append_json_line, read_json_lines
+from search.genome import GenomeCodec, Genomes
+from supernet.arch import Arch
+from supernet.errors import InputError
+from supernet.space import SearchSpace
+
+Source = Literal["supernet", "predictor", "published-surrogate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """AP of one architecture in [0, 1], where it comes from, and the standard deviation of a prediction."""
+
+    ap: float
+    source: Source
+    std: float = 0.0
+
+
+class Evaluator(Protocol):
+    """Gives the accuracies of architectures; ``source`` is that of all of them."""
+
+    source: Source
+
+    def evaluate(self, archs: Sequence[Arch]) -> list[Accuracy]:
+        """Return one accuracy an architecture, in order."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the identity of what accuracies are measured on; equal identities give equal accuracies."""
+
+
+class AccuracyModel(Protocol):
+    """Accuracies of whole batches of genomes, without measuring: a fitted predictor or a surrogate."""
+
+    source: Source
+    space: SearchSpace
+    num_keypoints: int
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What its accuracies stand for, such as the supernet's weights and the split."""
+
+    @property
+    def digest(self) -> str:
+        """Short hash of everything that its predictions depend on."""
+
+    def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return AP in [0, 1] of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
+
+    def predict_ap(self, genomes: Genomes) -> NDArray[np.float64]:
+        """Return only the AP, shape (n,)."""
+
+    def require(self, *, space: SearchSpace, identity: Mapping[str, Any] | None = None) -> None:
+        """Refuse to serve another space, or to stand for something else, with an ``InputError``."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the digest and the identity as plain values."""
+
+
+class AccuracyCache:
+    """Measured accuracies on disk, by content: the architecture and what it was measured on.
+
+    The file has one JSON object a line and only grows, so that a run may be killed at any moment and nothing is
+    measured twice.
+
+    Args:
+        path: The JSON-lines file; it need not exist.
+
+    Raises:
+        InputError: If a line of the file is no record of an accuracy.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._known: dict[tuple[str, str], float] = {}
+        for number, record in enumerate(read_json_lines(self.path), start=1):
+            try:
+                key = (str(record["arch_digest"]), str(record["identity"]))
+                self._known[key] = _checked_ap(record["ap"], str(record["arch_digest"]))
+            except KeyError as error:
+                raise InputError(f"{self.path}, line {number}: lacks the key {error.args[0]!r}") from None
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, arch: Arch, identity: Mapping[str, Any]) -> float | None:
+        """Return the AP of an architecture as measured on ``identity``, or None if it was not."""
+        return self._known.get((arch.digest, identity_digest(identity)))
+
+    def put(self, arch: Arch, identity: Mapping[str, Any], ap: float) -> None:
+        """Record a measured AP.
+
+        Raises:
+            InputError: If it is not a number in [0, 1].
+        """
+        _checked_ap(ap, arch.digest)
+        digest = identity_digest(identity)
+        record = {"arch_digest": arch.digest, "identity": digest, "ap": ap, "arch": arch.to_dict()}
+        append_json_line(self.path, {**record, "measured_on": dict(identity)})
+        self._known[arch.digest, digest] = ap
+
+
+class SupernetEvaluator:
+    """Measure architectures as subnets of a trained supernet, each once.
+
+    Args:
+        measure: Measures one architecture's AP in [0, 1]; or a pool that measures many at a time.
+        identity: What it measures on: the weights' hash, the split, the BN recipe.
+        cache: Where measurements are kept.
+    """
+
+    source: Source = "supernet"
+
+    def __init__(self, measure: Measure | EvaluationPool, *, identity: Mapping[str, Any], cache: AccuracyCache) -> None:
+        self._pool = SerialPool(measure) if callable(measure) else measure
+        self._identity = dict(identity)
+        self._cache = cache
+
+    def evaluate(self, archs: Sequence[Arch]) -> list[Accuracy]:
+        """Return the accuracies, measuring what the cache lacks.
+
+        Raises:
+            InputError: If a measured AP is not a number in [0, 1]; earlier ones are kept.
+        """
+        return list(self.stream(archs))
+
+    def stream(self, archs: Sequence[Arch]) -> Iterator[Accuracy]:
+        """Yield the accuracies in order, each once it is known and kept; see ``evaluate``."""
+        waiting = dict.fromkeys(arch for arch in archs if self._cache.get(arch, self._identity) is None)
+        measured = self._pool.map(list(waiting))
+        for arch in archs:
+            ap = self._cache.get(arch, self._identity)
+            if ap is None:
+                ap = float(next(measured))
+                self._cache.put(arch, self._identity, ap)
+            yield Accuracy(ap, self.source)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return what the accuracies are measured on."""
+        return {"evaluator": self.source, **self._identity}
+
+
+class PredictorEvaluator:
+    """Predict accuracies.
+
+    Args:
+        predictor: The fitted predictor, or the surrogate of the published figures.
+    """
+
+    def __init__(self, predictor: AccuracyModel) -> None:
+        self.source: Source = predictor.source
+        self._predictor = predictor
+        self._codec = GenomeCodec(predictor.space)
+
+    def evaluate(self, archs: Sequence[Arch]) -> list[Accuracy]:
+        """Return the predicted accuracies.
+
+        Raises:
+            InputError: If an architecture is not of the predictor's space.
+        """
+        mean, std = self._predictor.predict(self._codec.encode_many(archs))
+        return [Accuracy(ap, self.source, s) for ap, s in zip(mean.tolist(), std.tolist(), strict=True)]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the predictor's digest and what it was fitted on."""
+        return {"evaluator": self.source, **self._predictor.describe()}
+
+
+def identity_digest(identity: Mapping[str, Any]) -> str:
+    """Return the first 12 hexadecimal digits of the SHA-256 of an identity's canonical JSON."""
+    canonical = json.dumps(dict(identity), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _checked_ap(ap: Any, arch_digest: str) -> float:
+    if isinstance(ap, bool) or not isinstance(ap, int | float) or not math.isfinite(ap) or not 0 <= ap <= 1:
+        raise InputError(f"architecture {arch_digest} has the AP {ap!r}; it must be a number from 0 to 1")
+    return float(ap)

@@ -1,0 +1,190 @@
+"""How far a predictor can be trusted: regressors compared by cross-validation, judged on subnets that no choice saw.
+
+Legend: m samples, h held-out samples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from search.accuracy.regressors import REGRESSORS, Kind, TrainingSet
+from search.supernet_quality.rank_agreement import (
+    CONFIDENCE,
+    FEWEST_SUBNETS,
+    RESAMPLES,
+    Estimate,
+    RankAgreement,
+    rank_agreement,
+)
+from supernet.errors import InputError, require
+
+FEWEST_SAMPLES = 10
+FOLDS = 5
+REPEATS = 2
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """Quality of a kind of regressor: every sample is predicted by fits that did not see it.
+
+    Attributes:
+        kendall_tau: Mean over repeats of the rank correlation of predicted and measured AP.
+        mae: Mean absolute error in AP.
+        predicted: Mean over repeats of the predictions, shape (m,).
+    """
+
+    kendall_tau: float
+    mae: float
+    predicted: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutQuality:
+    """Quality on held-out subnets, with bootstrap intervals.
+
+    Attributes:
+        predicted, std: Predicted AP and its standard deviation, shape (h,).
+        agreement: Rank correlations, and the regret of the top k in AP.
+        mae: Mean absolute error in AP.
+    """
+
+    predicted: Floats
+    std: Floats
+    agreement: RankAgreement
+    mae: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorComparison:
+    """Kinds of regressors compared.
+
+    Attributes:
+        chosen: The kind of the highest cross-validated tau.
+        rows: The samples that the choice was made on, shape (m - h,).
+        held_out_rows: Those held out, shape (h,).
+        measured: AP of the held-out samples, shape (h,).
+        cross_validation: By kind, on ``rows``.
+        held_out: By kind, fitted to ``rows``.
+    """
+
+    chosen: Kind
+    rows: Rows
+    held_out_rows: Rows
+    measured: Floats
+    cross_validation: dict[Kind, CrossValidation]
+    held_out: dict[Kind, HeldOutQuality]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for JSON, the intervals with their coverage."""
+        kinds = {}
+        for kind, quality in self.held_out.items():
+            validation = self.cross_validation[kind]
+            kinds[kind] = {
+                "cross_validation": {"kendall_tau": validation.kendall_tau, "mae": validation.mae},
+                "held_out": {**asdict(quality.agreement), "mae": asdict(quality.mae)},
+            }
+        sizes = {"num_samples": len(self.rows) + len(self.held_out_rows), "num_held_out": len(self.held_out_rows)}
+        return {"chosen": self.chosen, **sizes, "confidence": CONFIDENCE, "regressors": kinds}
+
+
+def compare_regressors(
+    samples: TrainingSet,
+    held_out_rows: Rows,
+    *,
+    kinds: Sequence[Kind] = tuple(REGRESSORS),
+    top_k: int = 3,
+    folds: int = FOLDS,
+    repeats: int = REPEATS,
+    rng: np.random.Generator,
+) -> PredictorComparison:
+    """Choose among kinds by cross-validation on all but the held-out samples, and judge each kind on these.
+
+    Args:
+        samples: Features and measured AP.
+        held_out_rows: The samples held out, of ``hold_out``.
+        kinds: What to choose among; of equally good ones the first is chosen.
+        top_k: How many of the best-ranked subnets the regret looks at.
+        folds: Parts of a cross-validation.
+        repeats: Cross-validations, each with other folds.
+        rng: Draws folds and bootstrap resamples.
+    """
+    rows = np.setdiff1d(np.arange(len(samples.targets)), held_out_rows)
+    seen, unseen = samples.rows(rows), samples.rows(held_out_rows)
+    seed = int(rng.integers(2**32))
+    validations = {kind: cross_validate(kind, seen, np.random.default_rng(seed), folds, repeats) for kind in kinds}
+    held_out = {}
+    for kind in kinds:
+        regressor = REGRESSORS[kind].fit(seen)
+        predicted, std = np.clip(regressor.predict_mean(unseen.features), 0, 1), regressor.predict_std(unseen.features)
+        agreement = rank_agreement(predicted, unseen.targets, top_k=top_k, rng=np.random.default_rng(seed))
+        mae = _bootstrap_mean(np.abs(predicted - unseen.targets), np.random.default_rng(seed))
+        held_out[kind] = HeldOutQuality(predicted, std, agreement, mae)
+    chosen = max(kinds, key=lambda kind: validations[kind].kendall_tau)
+    return PredictorComparison(chosen, rows, held_out_rows, unseen.targets, validations, held_out)
+
+
+def cross_validate(
+    kind: Kind, samples: TrainingSet, rng: np.random.Generator, folds: int = FOLDS, repeats: int = REPEATS
+) -> CrossValidation:
+    """Predict every sample by fits to the other folds."""
+    predicted = np.empty((repeats, len(samples.targets)))
+    for repeat in range(repeats):
+        for fold in np.array_split(rng.permutation(len(samples.targets)), folds):
+            rest = np.setdiff1d(np.arange(len(samples.targets)), fold)
+            regressor = REGRESSORS[kind].fit(samples.rows(rest))
+            predicted[repeat, fold] = regressor.predict_mean(samples.features[fold])
+    taus = np.nan_to_num([kendalltau(row, samples.targets).statistic for row in predicted])
+    mae = float(np.abs(predicted - samples.targets).mean())
+    return CrossValidation(float(taus.mean()), mae, predicted.mean(axis=0))
+
+
+def hold_out(eligible: NDArray[np.bool_], share: float, rng: np.random.Generator) -> Rows:
+    """Choose the samples to hold out, at random and in ascending order.
+
+    Args:
+        eligible: Which samples may be held out, shape (m,).
+        share: How many of all, between 0 and 1.
+        rng: Draws them.
+
+    Raises:
+        InputError: If the share is out of its range, or too few samples would be left to choose on.
+    """
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    require(number and 0 < share < 1, "held_out", share, "a number between 0 and 1")
+    wanted = max(FEWEST_SUBNETS, round(share * len(eligible)))
+    least = FEWEST_SAMPLES - FEWEST_SUBNETS
+    if len(eligible) - wanted < least:
+        raise InputError(
+            f"held_out is {share!r}; of {len(eligible)} measured subnets that leaves {len(eligible) - wanted} to fit "
+            f"a predictor to, and at least {least} are needed"
+        )
+    candidates = np.flatnonzero(eligible)
+    if len(candidates) < wanted:
+        raise InputError(f"held_out asks for {wanted} subnets, but only {len(candidates)} were drawn without a model")
+    return np.sort(rng.choice(candidates, wanted, replace=False))
+
+
+def require_samples(ap: Floats) -> None:
+    """Refuse what no regressor can be fitted to.
+
+    Raises:
+        InputError: If there are too few samples, or an AP is not finite.
+    """
+    if len(ap) < FEWEST_SAMPLES:
+        raise InputError(f"{len(ap)} measured subnets are too few to fit a predictor; at least {FEWEST_SAMPLES}")
+    if not np.isfinite(ap).all():
+        raise InputError(f"sample {int(np.argmin(np.isfinite(ap)))} has no finite AP; every sample needs one")
+
+
+def _bootstrap_mean(values: Floats, rng: np.random.Generator) -> Estimate:
+    """Return the mean of values, shape (h,), with its percentile bootstrap interval."""
+    means = values[rng.integers(0, len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(float(values.mean()), float(low), float(high))

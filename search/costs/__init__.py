@@ -1,0 +1,1 @@
+"""What networks cost: operators as functions of genes, compiled sums, exact extremes, memory."""

@@ -1,0 +1,93 @@
+"""A finished search read back: what it chose, and the best of its front."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from search.course.results import CHOSEN_FILE, FRONT_FILE
+from search.genome import GenomeCodec
+from supernet.arch import Arch
+from supernet.errors import InputError, require
+from supernet.files import read_json
+from supernet.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What ``run_search.py`` left in a folder.
+
+    Attributes:
+        folder: The folder.
+        arch: The chosen architecture.
+        record: All that ``chosen.json`` holds beside it.
+    """
+
+    folder: Path
+    arch: Arch
+    record: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a search's folder, ``search/<device>/<tier>`` of a workspace.
+
+        Raises:
+            InputError: If nothing was searched there, or the file is damaged.
+        """
+        path = folder / CHOSEN_FILE
+        if not path.exists():
+            raise InputError(f"{path}: no such file; search first (run_search.py device=... tier={folder.name})")
+        record = read_json(path)
+        if not isinstance(record, dict) or "arch" not in record:
+            raise InputError(f"{path}: has no architecture; run_search.py writes one")
+        return cls(folder, Arch.from_dict(record.pop("arch")), record)
+
+    def require_weights(self, weights: str) -> None:
+        """Check that the search measured the supernet of this digest.
+
+        Raises:
+            InputError: If it was another one, or none: a search by the surrogate of the published figures.
+        """
+        path, searched = self.folder / CHOSEN_FILE, self.record["search"]["evaluator"].get("weights")
+        if searched is None:
+            raise InputError(
+                f"{path}: was searched by a surrogate, on no supernet's weights; search again with evaluator=predictor "
+                "or evaluator=supernet to have subnets of one"
+            )
+        if searched != weights:
+            raise InputError(f"{path}: was searched on other weights than the workspace's supernet has ({weights})")
+
+    def best(self, count: int) -> list[Arch]:
+        """Return the best architectures of the front within the budget, or all if it has fewer.
+
+        Verified ones come before those that were only predicted, the greater AP first; so the first is the chosen one.
+
+        Raises:
+            InputError: If the front is missing, damaged, or not of the search's space.
+        """
+        path = self.folder / FRONT_FILE
+        codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
+        if not path.exists():
+            raise InputError(f"{path}: no such file; search first (run_search.py device=... tier={self.folder.name})")
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        try:
+            within = [row for row in rows if float(row["latency_ms"]) <= self.record["budget_ms"]]
+            archs = [_decode(codec, row) for row in sorted(within, key=_preference)[:count]]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(f"{path}: is no front of this search ({error})") from None
+        require(len(archs) > 0, f"{path}: the number of architectures within the budget", 0, "at least 1")
+        return archs
+
+
+def _preference(row: Mapping[str, str]) -> tuple[bool, float, float, int, str]:
+    verified = row["verified_ap"] != ""
+    ap = float(row["verified_ap"] if verified else row["ap"])
+    return not verified, -ap, float(row["latency_ms"]), int(row["params"]), row["arch_digest"]
+
+
+def _decode(codec: GenomeCodec, row: Mapping[str, str]) -> Arch:
+    arch = codec.decode([int(gene) for gene in row["genome"].split("-")])
+    require(arch.digest == row["arch_digest"], "arch_digest", row["arch_digest"], f"{arch.digest}, by its genome")
+    return arch

@@ -1,0 +1,148 @@
+"""The accuracy predictor: it learns, it knows where it does not know, and it comes back from its file unchanged."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from search.accuracy import predictor as predictor_module
+from search.accuracy.features import GenomeFeatures
+from search.accuracy.predictor import AccuracyPredictor
+from search.accuracy.predictor_quality import CrossValidation
+from search.accuracy.regressors import REGRESSORS, Kind
+from search.cost import CostModel
+from search.genome import Genomes
+from supernet.errors import InputError
+from supernet.space import SearchSpace
+
+Accuracies = Callable[[Genomes], NDArray[np.float64]]
+
+
+def test_features_do_not_see_dropped_blocks_and_tell_networks_apart(small_space: SearchSpace) -> None:
+    features = GenomeFeatures(small_space)
+    genomes = features.codec.sample(300, np.random.default_rng(0))
+    distinct = np.unique(genomes, axis=0)
+    assert features(distinct).shape == (len(distinct), features.length)
+    assert len(np.unique(features(distinct).round(9), axis=0)) == len(distinct)
+
+
+def test_features_contain_the_mean_kernel_and_expansion(tiny_cost: CostModel) -> None:
+    features = GenomeFeatures(tiny_cost.space)
+    codec = tiny_cost.codec
+    genomes = codec.sample(30, np.random.default_rng(0))
+    columns = features(genomes).T
+    for s in range(4):
+        means = [np.mean([b.kernel for b in arch.stages[s].blocks]) / 7 for arch in codec.decode_many(genomes)]
+        assert any(np.allclose(column, means) for column in columns)
+
+
+def test_held_out_subnets_are_ranked(predictor: AccuracyPredictor, tiny_ap: Accuracies) -> None:
+    genomes = GenomeFeatures(predictor.space).codec.sample(500, np.random.default_rng(99))
+    mean, std = predictor.predict(genomes)
+    assert kendalltau(mean, tiny_ap(genomes)).statistic > 0.8
+    assert predictor.quality.kendall_tau > 0.75
+    assert predictor.quality.mae < 0.02
+    assert mean.min() >= 0
+    assert mean.max() <= 1
+    assert (std > 0).all()
+    np.testing.assert_array_equal(predictor.predict_ap(genomes), mean)
+
+
+def test_noise_alone_is_not_ranked(tiny_cost: CostModel, identity: dict[str, Any]) -> None:
+    rng = np.random.default_rng(5)
+    genomes = tiny_cost.codec.sample(80, rng)
+    predictor = AccuracyPredictor.fit(tiny_cost.space, genomes, rng.uniform(0.4, 0.6, 80), identity=identity)
+    assert abs(predictor.quality.kendall_tau) < 0.35
+
+
+def test_equal_samples_give_no_correlation_and_no_warning(tiny_cost: CostModel, identity: dict[str, Any]) -> None:
+    genomes = tiny_cost.codec.sample(20, np.random.default_rng(5))
+    predictor = AccuracyPredictor.fit(tiny_cost.space, genomes, np.full(20, 0.5), identity=identity)
+    np.testing.assert_allclose(predictor.predict_ap(genomes), 0.5)
+    assert predictor.quality.kendall_tau == 0
+
+
+@pytest.mark.parametrize("kind", list(REGRESSORS))
+def test_file_round_trip(
+    tiny_cost: CostModel,
+    tiny_ap: Accuracies,
+    identity: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Kind,
+) -> None:
+    monkeypatch.setattr(predictor_module, "cross_validate", lambda *_: CrossValidation(0.7, 0.01, np.zeros(0)))
+    rng = np.random.default_rng(3)
+    genomes, unseen = tiny_cost.codec.sample(20, rng), tiny_cost.codec.sample(50, rng)
+    predictor = AccuracyPredictor.fit(tiny_cost.space, genomes, tiny_ap(genomes), identity=identity, kind=kind)
+    path = tmp_path / "p.safetensors"
+    predictor.save(path)
+    loaded = AccuracyPredictor.load(path)
+    for ours, theirs in zip(loaded.predict(unseen), predictor.predict(unseen), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (loaded.digest, loaded.regressor.kind) == (predictor.digest, kind)
+    assert loaded.quality == predictor.quality
+    loaded.require(space=predictor.space, identity=identity)
+    np.testing.assert_array_equal(
+        loaded.refitted(unseen[:5], tiny_ap(unseen[:5])).predict_ap(unseen),
+        predictor.refitted(unseen[:5], tiny_ap(unseen[:5])).predict_ap(unseen),
+    )
+
+
+def test_damaged_files_are_refused(predictor: AccuracyPredictor, tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    with pytest.raises(InputError, match=r"p\.safetensors: no such file"):
+        AccuracyPredictor.load(path)
+    predictor.save(path)
+    whole = path.read_bytes()
+    changed = whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]
+    other_kind = whole.replace(b'\\"kind\\": \\"gaussian_process\\"', b'\\"kind\\": \\"gaussian_procesz\\"')
+    for damaged in (whole[:-100], changed, other_kind, b"", b"x" * 100):
+        assert damaged != whole
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"p\.safetensors: is not an accuracy predictor \(.+\)$"):
+            AccuracyPredictor.load(path)
+
+
+def test_a_refit_adds_samples_and_the_last_measurement_counts(
+    predictor: AccuracyPredictor, tiny_cost: CostModel, tiny_ap: Accuracies
+) -> None:
+    new = tiny_cost.codec.sample(40, np.random.default_rng(11))
+    more = predictor.refitted(new, tiny_ap(new))
+    unseen = tiny_cost.codec.sample(400, np.random.default_rng(12))
+
+    def error(fitted: AccuracyPredictor) -> float:
+        return float(np.abs(fitted.predict_ap(unseen) - tiny_ap(unseen)).mean())
+
+    assert len(more.ap) == len(np.unique(np.concatenate([new, predictor.genomes]), axis=0))
+    assert error(more) < error(predictor)
+    assert more.digest != predictor.digest
+    assert more.identity == predictor.identity
+    again = more.refitted(new[:1], np.array([0.99]))
+    row = np.flatnonzero((again.genomes == new[0]).all(axis=1))
+    assert again.ap[row].tolist() == [0.99]
+    with pytest.raises(InputError, match="sample 0 has no finite AP"):
+        predictor.refitted(new[:1], np.array([np.nan]))
+
+
+def test_another_space_or_supernet_is_refused(
+    predictor: AccuracyPredictor, identity: dict[str, Any], small_space: SearchSpace
+) -> None:
+    with pytest.raises(InputError, match="fitted on space 'tiny', not on this 'small'"):
+        predictor.require(space=small_space)
+    with pytest.raises(InputError, match="weights was 'abc', is 'def'"):
+        predictor.require(space=predictor.space, identity=identity | {"weights": "def"})
+
+
+def test_bad_samples_are_refused(tiny_cost: CostModel, identity: dict[str, Any]) -> None:
+    genomes = tiny_cost.codec.sample(12, np.random.default_rng(0))
+    with pytest.raises(InputError, match="at least 10"):
+        AccuracyPredictor.fit(tiny_cost.space, genomes[:9], np.ones(9), identity=identity)
+    ap = np.full(12, 0.5)
+    ap[3] = np.nan
+    with pytest.raises(InputError, match="sample 3 has no finite AP"):
+        AccuracyPredictor.fit(tiny_cost.space, genomes, ap, identity=identity)

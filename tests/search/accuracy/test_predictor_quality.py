@@ -1,0 +1,101 @@
+"""The comparison of regressors: held-out subnets are held out, the figures are theirs, the best kind is kept."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from search.accuracy.predictor_plots import plot_predictor
+from search.accuracy.predictor_quality import compare_regressors, cross_validate, hold_out, require_samples
+from search.accuracy.regressors import REGRESSORS, TrainingSet
+from supernet.errors import InputError
+
+
+def bent_samples(rows: int = 60) -> TrainingSet:
+    """Targets that no straight line ranks."""
+    x = np.random.default_rng(0).uniform(-1, 1, size=(rows, 2))
+    return TrainingSet(x, 0.4 + 0.2 * x[:, 0] ** 2 + 0.05 * x[:, 1], np.ones(2))
+
+
+def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp_path: Path) -> None:
+    samples = bent_samples()
+    held_out = hold_out(np.ones(60, np.bool_), 0.25, np.random.default_rng(1))
+    comparison = compare_regressors(
+        samples, held_out, kinds=("ridge", "gaussian_process"), top_k=2, rng=np.random.default_rng(2)
+    )
+    assert comparison.chosen == "gaussian_process"
+    assert sorted([*comparison.rows, *comparison.held_out_rows]) == list(range(60))
+    for kind, quality in comparison.held_out.items():
+        regressor = REGRESSORS[kind].fit(samples.rows(comparison.rows))
+        predicted = regressor.predict_mean(samples.features[held_out])
+        truth = samples.targets[held_out]
+        assert quality.agreement.kendall_tau.value == pytest.approx(kendalltau(predicted, truth).statistic)
+        assert quality.mae.value == pytest.approx(np.abs(predicted - truth).mean())
+        assert quality.mae.low < quality.mae.value < quality.mae.high
+        best_two = np.argsort(-predicted)[:2]
+        assert quality.agreement.regret.value == pytest.approx(truth.max() - truth[best_two].max())
+    figures = json.loads(json.dumps(comparison.to_dict()))
+    assert (figures["num_samples"], figures["num_held_out"]) == (60, 15)
+    assert set(figures["regressors"]) == {"ridge", "gaussian_process"}
+    plot_predictor(tmp_path / "p.png", comparison, samples.targets)
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+def test_held_out_targets_do_not_touch_the_choice() -> None:
+    samples = bent_samples()
+    held_out = np.arange(0, 60, 4)
+    changed = samples.targets.copy()
+    changed[held_out] = changed[held_out][::-1]
+    first, second = (
+        compare_regressors(
+            TrainingSet(samples.features, targets, samples.feature_weights),
+            held_out,
+            kinds=("ridge", "gaussian_process"),
+            top_k=1,
+            rng=np.random.default_rng(0),
+        )
+        for targets in (samples.targets, changed)
+    )
+    for kind in ("ridge", "gaussian_process"):
+        assert first.cross_validation[kind].kendall_tau == second.cross_validation[kind].kendall_tau
+        np.testing.assert_array_equal(first.held_out[kind].predicted, second.held_out[kind].predicted)
+
+
+def test_cross_validation_predicts_each_sample_without_it() -> None:
+    samples = bent_samples(12)
+    leave_one_out = cross_validate("ridge", samples, np.random.default_rng(0), folds=12, repeats=1)
+    for row in range(12):
+        rest = np.delete(np.arange(12), row)
+        alone = REGRESSORS["ridge"].fit(samples.rows(rest)).predict_mean(samples.features[[row]])
+        assert leave_one_out.predicted[row] == pytest.approx(alone[0])
+
+
+def test_held_out_samples_are_among_the_eligible() -> None:
+    eligible = np.arange(40) < 30
+    rows = hold_out(eligible, 0.2, np.random.default_rng(0))
+    assert len(rows) == len(set(rows.tolist())) == 8
+    assert eligible[rows].all()
+    assert len(hold_out(np.ones(10, np.bool_), 0.2, np.random.default_rng(0))) == 3
+
+
+@pytest.mark.parametrize(
+    ("eligible", "share", "message"),
+    [
+        (np.ones(30, np.bool_), 1.5, "held_out is 1.5; it must be a number between 0 and 1"),
+        (np.ones(30, np.bool_), True, "held_out is True"),
+        (np.ones(10, np.bool_), 0.6, "held_out is 0.6; of 10 measured subnets that leaves 4"),
+        (np.arange(30) < 5, 0.3, "held_out asks for 9 subnets, but only 5 were drawn without a model"),
+    ],
+)
+def test_impossible_shares_are_refused(eligible: np.ndarray, share: float, message: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(InputError, match=message):
+        hold_out(eligible, share, np.random.default_rng(0))
+
+
+def test_samples_that_nothing_can_be_fitted_to_are_refused() -> None:
+    with pytest.raises(InputError, match="9 measured subnets are too few"):
+        require_samples(np.ones(9))
+    with pytest.raises(InputError, match="sample 4 has no finite AP"):
+        require_samples(np.where(np.arange(12) == 4, np.nan, 0.5))

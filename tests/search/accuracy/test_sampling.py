@@ -1,0 +1,91 @@
+"""Which subnets are measured: distinct, spread over MACs, a longer list begins like a shorter one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.accuracy.sampling import UNIFORM_SHARES, AccuracySamples, stratified_genomes, uniform_genomes
+from search.cost import CostModel
+from supernet.errors import InputError
+from supernet.space import SearchSpace
+
+
+@pytest.mark.parametrize("name", ["tiny", "litepose"])
+def test_samples_are_distinct_and_spread(name: str) -> None:
+    cost = CostModel(SearchSpace.preset(name))
+    genomes = stratified_genomes(cost, 80, np.random.default_rng(0))
+    assert cost.codec.is_valid(genomes).all()
+    assert len(np.unique(genomes, axis=0)) == 80
+    assert cost.codec.decode_many(genomes[:2]) == [cost.space.smallest(), cost.space.largest()]
+    macs = np.log(cost.evaluate(genomes)["macs"])
+    tenths = np.histogram(macs, bins=np.linspace(macs.min(), macs.max(), 6))[0]
+    assert (tenths >= 5).all()
+    for column in np.flatnonzero(cost.codec.cardinalities > 1):
+        assert len(np.unique(genomes[:, column])) == cost.codec.cardinalities[column]
+
+
+@pytest.mark.parametrize("name", ["tiny", "litepose"])
+def test_a_cost_is_spread_evenly_in_its_logarithm(name: str) -> None:
+    cost = CostModel(SearchSpace.preset(name))
+    params = np.log(
+        cost.evaluate(stratified_genomes(cost, 80, np.random.default_rng(0), spread_over="params"))["params"]
+    )
+    shares = np.histogram(params, bins=5)[0] / 80
+    assert (shares > 0.13).all()
+
+
+def test_uniform_networks_come_first(tiny_cost: CostModel) -> None:
+    uniform = uniform_genomes(tiny_cost.codec, UNIFORM_SHARES)
+    genomes = stratified_genomes(tiny_cost, 20, np.random.default_rng(0))
+    np.testing.assert_array_equal(genomes[: len(uniform)], uniform)
+    for arch in tiny_cost.codec.decode_many(uniform):
+        assert len({block.kernel for stage in arch.stages for block in stage.blocks}) == 1
+
+
+def test_more_samples_begin_with_the_fewer(tiny_cost: CostModel) -> None:
+    few = stratified_genomes(tiny_cost, 20, np.random.default_rng(1))
+    many = stratified_genomes(tiny_cost, 100, np.random.default_rng(1))
+    np.testing.assert_array_equal(many[:20], few)
+    assert not np.array_equal(stratified_genomes(tiny_cost, 20, np.random.default_rng(2)), few)
+
+
+def test_a_small_space_is_sampled_whole(small_cost: CostModel) -> None:
+    genomes = stratified_genomes(small_cost, 10**6, np.random.default_rng(0))
+    assert 0.5 * small_cost.space.size < len(genomes) <= small_cost.space.size
+
+
+def test_file_round_trip(tiny_cost: CostModel, identity: dict[str, Any], tmp_path: Path) -> None:
+    genomes = stratified_genomes(tiny_cost, 12, np.random.default_rng(0))
+    path = tmp_path / "samples.json"
+    AccuracySamples(tiny_cost.space, 17, identity, genomes, np.linspace(0.1, 0.7, 12)).save(path)
+    loaded = AccuracySamples.load(path)
+    assert (loaded.space, loaded.num_keypoints) == (tiny_cost.space, 17)
+    assert json.dumps(loaded.identity) == json.dumps(identity)
+    np.testing.assert_array_equal(loaded.genomes, genomes)
+    np.testing.assert_array_equal(loaded.ap, np.linspace(0.1, 0.7, 12))
+
+
+def test_foreign_files_are_refused(tiny_cost: CostModel, tmp_path: Path) -> None:
+    path = tmp_path / "samples.json"
+    with pytest.raises(InputError, match="no such file"):
+        AccuracySamples.load(path)
+    for text in ('{"samples": []}', "[]", "3"):
+        path.write_text(text)
+        with pytest.raises(InputError, match="is no file of measured subnets"):
+            AccuracySamples.load(path)
+    genomes = np.full((1, tiny_cost.codec.length), 9, np.int8)
+    AccuracySamples(tiny_cost.space, 14, {}, genomes, np.ones(1)).save(path)
+    with pytest.raises(InputError, match="a genome is not of the space 'tiny'"):
+        AccuracySamples.load(path)
+
+
+def test_accuracies_that_are_none_are_refused(tiny_cost: CostModel, tmp_path: Path) -> None:
+    path = tmp_path / "samples.json"
+    for ap in (np.nan, 54.0):
+        genomes = tiny_cost.codec.sample(1, np.random.default_rng(0))
+        AccuracySamples(tiny_cost.space, 14, {}, genomes, np.array([ap])).save(path)
+        with pytest.raises(InputError, match=r"samples\.json: an AP is not a number from 0 to 1"):
+            AccuracySamples.load(path)
