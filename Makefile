@@ -1,12 +1,13 @@
 # `make demo` does the whole job at laptop scale; `make test` runs the tests, `make test-slow` the long ones.
-# All set up .venv first.
+# `make docs` builds the documentation, `make dist` the wheel and the source archive. All set up .venv first.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+LITEPOSE := $(VENV)/bin/litepose
 DEVICES := snapdragon_855,raspberry_pi_4b,jetson_nano
 TIERS := xs,s,m,l
 
-.PHONY: install demo test test-slow check clean-demo
+.PHONY: install demo test test-slow check docs dist clean-demo
 
 install: $(VENV)/.installed
 
@@ -18,14 +19,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	$(RUN) scripts/generate_people.py
-	$(RUN) scripts/train_supernet.py
-	$(RUN) scripts/evaluate_subnet.py --multirun arch=smallest,largest
-	$(RUN) scripts/sample_accuracies.py
-	$(RUN) scripts/fit_predictor.py
-	$(RUN) scripts/run_search.py --multirun device=$(DEVICES) tier=$(TIERS)
-	$(RUN) scripts/export_subnet.py --multirun device=$(DEVICES) tier=$(TIERS)
-	$(RUN) scripts/make_report.py
+	$(LITEPOSE) generate-people
+	$(LITEPOSE) train
+	$(LITEPOSE) evaluate --multirun arch=smallest,largest
+	$(LITEPOSE) sample
+	$(LITEPOSE) fit
+	$(LITEPOSE) search --multirun device=$(DEVICES) tier=$(TIERS)
+	$(LITEPOSE) export --multirun device=$(DEVICES) tier=$(TIERS)
+	$(LITEPOSE) report
 
 test: install
 	$(RUN) -m pytest -n auto --dist loadfile -m "not slow"
@@ -38,6 +39,12 @@ check: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(RUN) -m pytest -q tests/test_import_direction.py
+
+docs: install
+	$(VENV)/bin/sphinx-build -W docs build/docs
+
+dist: install
+	$(RUN) -m build --outdir dist
 
 clean-demo:
 	rm -rf data/people runs/tiny-people

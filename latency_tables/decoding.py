@@ -13,7 +13,7 @@ from typing import Any, Self
 import yaml
 
 from latency_tables.metadata import is_finite
-from supernet.errors import InputError, require
+from supernet.errors import InputError, require, require_keys
 from supernet.files import read_yaml, write_text
 
 SHIPPED_DIR = Path(__file__).parent / "decoding_costs"
@@ -136,14 +136,14 @@ class DecodingCost:
     def from_dict(cls, value: object) -> Self:
         """Build a cost from what ``to_dict`` returns (strict: unknown and missing keys are errors)."""
         names = [field.name for field in fields(cls)]
-        top = dict(_checked("the decoding cost", value, ["schema_version", *names]))
+        top = dict(require_keys("the decoding cost", value, ["schema_version", *names]))
         version = top.pop("schema_version")
         require(type(version) is int and version == SCHEMA_VERSION, "schema_version", version, str(SCHEMA_VERSION))
         require(isinstance(top["sizes"], list), "sizes", top["sizes"], "a list")
         require(isinstance(top["frame"], list), "frame", top["frame"], "a width and a height in pixels")
         sizes = []
         for i, size in enumerate(top["sizes"]):
-            entry = _checked(f"sizes[{i}]", size, [field.name for field in fields(SizeCost)])
+            entry = require_keys(f"sizes[{i}]", size, [field.name for field in fields(SizeCost)])
             try:
                 sizes.append(SizeCost(**entry))
             except InputError as error:
@@ -238,19 +238,7 @@ def _locate(name_or_path: Path | str) -> Path:
 
 
 def _how_to_measure(setting: str) -> str:
-    return f"measure there: python scripts/measure_decoding.py {setting}"
-
-
-def _checked(where: str, value: object, names: list[str]) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InputError(f"{where} is {type(value).__name__}; it must be a mapping")
-    for key in value:
-        if key not in names:
-            raise InputError(f"{where} has the unknown key {key!r}; the keys are {', '.join(names)}")
-    for name in names:
-        if name not in value:
-            raise InputError(f"{where} lacks the key {name!r}")
-    return value
+    return f"measure there: litepose measure-decoding {setting}"
 
 
 def _is_count(value: object) -> bool:

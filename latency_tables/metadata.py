@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 
 import yaml
 
-from supernet.errors import InputError, require
+from supernet.errors import InputError, require, require_keys
 from supernet.files import read_yaml
 
 SCHEMA_VERSION = 2
@@ -95,12 +95,7 @@ class TableMetadata:
         version = value.get("schema_version")
         if type(version) is not int or version != SCHEMA_VERSION:
             raise InputError(f"schema_version is {version!r}; this program reads version {SCHEMA_VERSION}")
-        for key in value:
-            if key not in _FIELDS:
-                raise InputError(f"unknown key {key!r}; the keys are {', '.join(_FIELDS)}")
-        for key in _FIELDS:
-            if key not in value:
-                raise InputError(f"the key {key!r} is missing")
+        require_keys("the metadata", value, _FIELDS)
         sources = value["sources"]
         return cls(**{**value, "sources": tuple(sources) if isinstance(sources, list) else sources})
 

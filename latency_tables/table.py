@@ -244,8 +244,8 @@ class LatencyTable:
 
     def _how_to_add(self) -> str:
         if self.metadata.provenance == "measured":
-            return "python scripts/export_profiling_kit.py space=... runtime=... table=... measures what is missing"
-        command = f"python scripts/estimate_latency_tables.py device={self.metadata.device}"
+            return "litepose profile space=... runtime=... table=... measures what is missing"
+        command = f"litepose estimate-tables device={self.metadata.device}"
         return f"{command} space=... num_keypoints=[...] adds it"
 
 

@@ -254,7 +254,7 @@ def load_trained_supernet(cfg: DictConfig, device: torch.device) -> LitePoseSupe
     """
     path = supernet_path(cfg)
     if not path.exists():
-        raise InputError(f"{path}: no such file; train first (train_supernet.py) or set workspace")
+        raise InputError(f"{path}: no such file; train first (litepose train) or set workspace")
     supernet = load_supernet(path)
     if supernet.space != build_space(cfg):
         raise InputError(f"{path}: is a supernet of the space {supernet.space.name!r}, not {cfg.space.name!r}")

@@ -16,12 +16,17 @@ from typing import NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import conf
+from scripts.verb_help import verb_help
+from scripts.verbs import BY_CONFIG, HELP_FLAGS
 from supernet.errors import InputError, require
 from supernet.files import read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 CONFIG_DIR = str(Path(conf.__file__).parent)
 RECORD_NAME = "run.json"
@@ -33,45 +38,65 @@ FREE_SETTINGS = frozenset(
 )
 """Settings that may change between two starts of one run: where things are, and how the work is cut up."""
 
+USER_ERRORS = (InputError, OSError, OmegaConfBaseException)
+
 RECORDED_PACKAGES = ("litepose-ofa", "torch", "numpy", "optuna", "ray", "onnxruntime")
+
+
+class SweepRunError(Exception):
+    """A run of a sweep failed and has said why; Hydra goes on with the others, in whatever process they are."""
 
 
 def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a Hydra app of a function that takes the composed config.
 
     Errors that a user can mend (``InputError``, files and disks, config overrides) end the process with one line on
-    standard error and status 2; anything else is a bug and keeps its traceback.
+    standard error and status 2; anything else is a bug and keeps its traceback. Where a run of a sweep fails, the
+    others go on, and the same status comes at the end with a line that names it.
     """
 
     def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+        failed: list[str] = []
+
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> None:
             try:
                 require(type(cfg.seed) is int and cfg.seed >= 0, "seed", cfg.seed, "an integer of at least 0")
                 task(cfg)
-            except InputError as error:
-                _fail(str(error))
-            except OSError as error:
-                _fail(f"{error.filename or config_name}: {error.strerror or error}")
-            except OmegaConfBaseException as error:
-                _fail(str(error))
+            except USER_ERRORS as error:
+                if HydraConfig.get().mode != RunMode.MULTIRUN:
+                    _fail(_told(error, config_name))
+                failed.append(_overrides())
+                _complain(f"{failed[-1]}: {_told(error, config_name)}")
+                raise SweepRunError(failed[-1]) from None
+            except Exception:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:  # of several failures Hydra would show the first alone
+                    failed.append(_overrides())
+                    logger.exception("%s", failed[-1])
+                raise
 
         app = hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(guarded)
 
         @functools.wraps(task)
         def main() -> None:
+            if HELP_FLAGS & set(sys.argv[1:]):
+                print(verb_help(BY_CONFIG[config_name]), end="")
+                return
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its own exceptions through to the lines below
             logging.raiseExceptions = False  # a log file on a full disk is no cause for a traceback
+            failed.clear()
             try:
                 app()
             except KeyboardInterrupt:
                 logging.shutdown()
                 print("interrupted; the same command goes on from here", file=sys.stderr)
                 sys.exit(130)
-            except (HydraException, OmegaConfBaseException) as error:
+            except SweepRunError as error:  # of the first; a launcher's other processes have said what else failed
+                _fail(f"the sweep is done, without: {'; '.join(failed or [str(error)])}")
+            except HydraException as error:
                 _fail(str(error).partition("Config search path")[0])  # what follows is a list of folders
-            except OSError as error:  # Hydra makes the run folder before the task starts
-                _fail(f"{error.filename or config_name}: {error.strerror or error}")
+            except (OSError, OmegaConfBaseException) as error:  # Hydra makes the run folder before the task starts
+                _fail(_told(error, config_name))
 
         return main
 
@@ -162,7 +187,22 @@ def _commit() -> str | None:
     return answer.stdout.strip() or None
 
 
+def _overrides() -> str:
+    return " ".join(HydraConfig.get().overrides.task)
+
+
+def _told(error: Exception, config_name: str) -> str:
+    """Return what a user is told of an error; the name of the config stands for a file that it does not name."""
+    if isinstance(error, OSError):
+        return f"{error.filename or config_name}: {error.strerror or error}"
+    return str(error)
+
+
+def _complain(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+
+
 def _fail(message: str) -> NoReturn:
     logging.shutdown()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    _complain(message)
     sys.exit(2)

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from latency_tables import LatencyTable
 from latency_tables.coverage import space_operators
-from latency_tables.estimation.estimates import ClassModels, DeviceEstimate, estimated_devices
+from latency_tables.estimation.estimates import ClassModels, DeviceEstimate, estimated_devices, shipped_class_models
 from latency_tables.estimation.refit import refit_class_models, save_class_models
 from latency_tables.estimation.report import format_block_checks, format_class_models, format_report
 from scripts.builders import build_space
@@ -36,12 +36,13 @@ def main(cfg: DictConfig) -> None:
 
 
 def _class_models(cfg: DictConfig) -> ClassModels:
-    path = Path(cfg.class_models)
     if cfg.data is None:
-        class_models: ClassModels = read_yaml(path)
-        return class_models
+        known: ClassModels = shipped_class_models() if cfg.class_models is None else read_yaml(Path(cfg.class_models))
+        return known
+    if cfg.class_models is None:
+        raise InputError("class_models is None; with data it must be the file to write the class models to")
     class_models = refit_class_models(Path(cfg.data))
-    save_class_models(path, class_models)
+    save_class_models(Path(cfg.class_models), class_models)
     logger.info("%s", format_class_models(class_models))
     logger.info("%s", format_block_checks(Path(cfg.data), class_models))
     return class_models

@@ -1,11 +1,13 @@
 """Measure one network on a split: AP with its interval, AR, and the time in network and decoding.
 
-A subnet of the workspace's supernet, or ``weights=FILE``: a subnet's file, an export folder, or others' weights with
-their ``arch``.
+A subnet of the workspace's supernet, or ``weights=PATH``: a subnet's file, an export folder or a runtime's file in it,
+or others' weights with their ``arch``.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,15 +18,17 @@ from scripts.builders import build_device, build_inference, build_subnet_evaluat
 from scripts.cli import script, start_run
 from scripts.network_files import find_weights, load_network
 from supernet.arch import Arch
-from supernet.checkpoints import weights_digest
+from supernet.checkpoints import load_subnet, weights_digest
 from supernet.complexity import measure_complexity
 from supernet.data.skeletons import Skeleton
 from supernet.errors import InputError, require
-from supernet.evaluation import ap_interval, keypoint_breakdown, write_results
+from supernet.evaluation import ap_interval, evaluate_model, keypoint_breakdown, write_results
 from supernet.evaluation.inference import EvaluationResult
 from supernet.evaluation.intervals import ApInterval
 from supernet.evaluation.keypoint_ap import require_engine
 from supernet.evaluation.subnets import NetworkEvaluator
+from supernet.export.bundle import WEIGHTS_FILE
+from supernet.export.runtime import ExportedPose, SquarePredictor, is_runtime_file
 from supernet.files import write_json
 from supernet.litepose import LitePose
 
@@ -32,10 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 class _Measured(NamedTuple):
-    """A network to measure, on what, the name of its files, and what the record says of its source."""
+    """A network's architecture, what measures it, the name of its files, and what the record says of its source."""
 
-    network: LitePose
-    evaluator: NetworkEvaluator
+    arch: Arch
+    evaluate: Callable[..., EvaluationResult]
     name: str
     identity: dict[str, Any]
 
@@ -44,8 +48,8 @@ class _Measured(NamedTuple):
 def main(cfg: DictConfig) -> None:
     """Find or prepare the network, evaluate it, write one JSON, and its results file if asked."""
     _check(cfg)
-    measured = _of_supernet(cfg) if cfg.weights is None else _of_weights(cfg)
-    result = measured.evaluator.evaluate_prepared(measured.network, engine=cfg.engine)
+    measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg, find_weights(Path(cfg.weights)))
+    result = measured.evaluate(engine=cfg.engine)
     interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
     record = _record(measured, result, interval)
     if cfg.breakdown:
@@ -59,7 +63,7 @@ def main(cfg: DictConfig) -> None:
         logger.warning("skipped %s", skipped)
     logger.info(
         "%s, %d px, %.1f MMACs, %d images of %s: %s (network %.1f s, decoding %.1f s)",
-        measured.name, measured.network.arch.image_size, record["macs"] / 1e6, result.num_images, cfg.split,
+        measured.name, measured.arch.image_size, record["macs"] / 1e6, result.num_images, cfg.split,
         _shown(result.metrics, interval), result.network_seconds, result.decode_seconds,
     )  # fmt: skip
     logger.info("%s", path)
@@ -84,14 +88,43 @@ def _of_supernet(cfg: DictConfig) -> _Measured:
     arch = _resized(find_arch(evaluator.space, choice), cfg)
     if not evaluator.space.contains(arch):
         raise InputError(f"arch {choice} at {arch.image_size} px is not in the space {evaluator.space.name!r}")
-    return _Measured(evaluator.prepare(arch), evaluator, arch.digest, evaluator.identity)
+    evaluate = partial(evaluator.evaluate_prepared, evaluator.prepare(arch))
+    return _Measured(arch, evaluate, arch.digest, evaluator.identity)
 
 
-def _of_weights(cfg: DictConfig) -> _Measured:
-    """Return the network of ``weights`` as it is; where the file does not describe it, of the architecture ``arch``."""
+def _of_path(cfg: DictConfig, path: Path) -> _Measured:
+    """Return the network of ``weights``."""
+    return _of_runtime_file(cfg, path) if is_runtime_file(path) else _of_weights(cfg, path)
+
+
+def _of_runtime_file(cfg: DictConfig, path: Path) -> _Measured:
+    """Return the network of an export's file, under its runtime; images are fitted to the one input that it has."""
+    build_device(cfg)
+    require(cfg.arch is None, "arch", cfg.arch, f"null: {path} knows its architecture")
+    exported = ExportedPose.open(path, threads=torch.get_num_threads())
+    subnet, size = load_subnet(path.parent / WEIGHTS_FILE), exported.usage.image_size
+    require(cfg.image_size in (None, size), "image_size", cfg.image_size, f"null or {size}, which {path} takes")
+    dataset = load_split(cfg, cfg.split)
+    _require_skeleton(path, exported.usage.skeleton, dataset.skeleton)
+    settings, batch_size = build_inference(cfg)
+    evaluate = partial(
+        evaluate_model,
+        exported.model,
+        dataset,
+        image_size=size,
+        settings=settings,
+        batch_size=batch_size,
+        predictor=SquarePredictor,
+    )
+    identity = NetworkEvaluator(dataset, settings=settings, batch_size=batch_size).identity_of(subnet)
+    name = f"{subnet.arch.digest}_{exported.digest}"
+    return _Measured(subnet.arch, evaluate, name, {**identity, "format": exported.format, "file": exported.digest})
+
+
+def _of_weights(cfg: DictConfig, path: Path) -> _Measured:
+    """Return the network of a file as it is; where the file does not describe it, of the architecture ``arch``."""
     device = build_device(cfg)
     dataset = load_split(cfg, cfg.split)
-    path = find_weights(Path(cfg.weights))
     network, skeleton = load_network(path, cfg.arch, dataset.skeleton)
     _require_skeleton(path, skeleton, dataset.skeleton)
     resized = LitePose(_resized(network.arch, cfg), network.num_keypoints)
@@ -100,7 +133,8 @@ def _of_weights(cfg: DictConfig) -> _Measured:
     settings, batch_size = build_inference(cfg)
     evaluator = NetworkEvaluator(dataset, settings=settings, batch_size=batch_size)
     name = f"{resized.arch.digest}_{weights_digest(resized)}"
-    return _Measured(resized, evaluator, name, evaluator.identity_of(resized))
+    evaluate = partial(evaluator.evaluate_prepared, resized)
+    return _Measured(resized.arch, evaluate, name, evaluator.identity_of(resized))
 
 
 def _require_skeleton(path: Path, found: Skeleton, wanted: Skeleton) -> None:
@@ -118,9 +152,9 @@ def _resized(arch: Arch, cfg: DictConfig) -> Arch:
 
 
 def _record(measured: _Measured, result: EvaluationResult, interval: ApInterval | None) -> dict[str, Any]:
-    cost = measure_complexity(measured.network.arch, measured.network.num_keypoints)
+    cost = measure_complexity(measured.arch, result.comparison.skeleton.num_keypoints)
     return {
-        "arch": measured.network.arch.to_dict(),
+        "arch": measured.arch.to_dict(),
         "metrics": result.metrics,
         "ap_interval": None if interval is None else asdict(interval),
         "skipped_images": [str(skipped) for skipped in result.skipped],

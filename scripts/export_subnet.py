@@ -6,86 +6,117 @@ Or export what became of it in a finetuning.
 import copy
 import json
 import logging
-from dataclasses import asdict, dataclass
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from omegaconf import DictConfig
+import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from latency_tables import LatencyTable
-from scripts.builders import build_subnet_evaluator, find_arch
-from scripts.cli import script, start_run
+from scripts.builders import build_subnet_evaluator, find_arch, supernet_path
+from scripts.cli import run_folder, script, start_run
+from scripts.export_facts import SPLIT, accuracy_facts, folder_name, latency_facts, source_facts, usage_config
+from scripts.export_formats import build_examination, build_formats
 from scripts.finetuning import SUBNET_FILE
 from search.course.outcome import SearchOutcome
+from search.reporting.card import write_card
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet, read_description, weights_digest
 from supernet.data.loading import SampleRequest, TrainingImages, collate
 from supernet.errors import InputError, require
 from supernet.evaluation.subnets import SubnetEvaluator
-from supernet.export.bundle import MANIFEST_FILE, write_bundle
+from supernet.export.accuracy import FormatEvaluator
+from supernet.export.bundle import sweep_leftovers, write_bundle
+from supernet.export.formats import ExportFormat
+from supernet.export.manifest import MANIFEST_FILE, Manifest
+from supernet.export.verification import open_export
 from supernet.extract import extract_subnet, is_equal_to_supernet
-from supernet.files import read_json
+from supernet.files import locked_folder
 from supernet.litepose import LitePose
 
 logger = logging.getLogger(__name__)
 
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+
 
 @dataclass(frozen=True)
 class _Finetuned:
-    """A finetuned network on the evaluator's device, and the record of its training."""
+    """A finetuned network on the evaluator's device, where it was, and the record of its training."""
 
     subnet: LitePose
+    path: Path
     record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is exported, where to, and all that the folder's content follows from."""
+
+    folder: Path
+    arch: Arch
+    finetuned: _Finetuned | None
+    table: LatencyTable
+    formats: Sequence[ExportFormat]
+    facts: dict[str, Any]
 
 
 @script("export_subnet")
 def main(cfg: DictConfig) -> None:
-    """Write the export folder of one device and tier."""
-    count = cfg.checked_images
-    require(type(count) is int and count >= 1, "checked_images", count, "an integer of at least 1")
-    require(type(cfg.finetuned) is bool, "finetuned", cfg.finetuned, "true or false")
-    evaluator = build_subnet_evaluator(cfg, "val")
+    """Write the export folder of one device and tier, or of one architecture."""
+    _check(cfg)
+    evaluator = build_subnet_evaluator(cfg, SPLIT)
+    plan = _plan(cfg, evaluator)
+    if _is_exported(plan):
+        logger.info("%s: already exported", plan.folder)
+        return
+    _refuse_foreign(plan.folder)
+    start_run(cfg)
+    with locked_folder(run_folder().with_name(plan.folder.name)), _sigterm_interrupts():
+        sweep_leftovers(plan.folder)
+        _report(_export(cfg, evaluator, plan))
+
+
+def _check(cfg: DictConfig) -> None:
+    for name, least in (("checked_images", 1), ("resamples", 0)):
+        require(type(cfg[name]) is int and cfg[name] >= least, name, cfg[name], f"an integer of at least {least}")
+    for name in ("finetuned", "measure_formats"):
+        require(type(cfg[name]) is bool, name, cfg[name], "true or false")
+
+
+def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
     arch, chosen = _chosen(cfg, evaluator)
-    folder = Path(cfg.workspace) / "export" / cfg.device.name / cfg.tier
     table = LatencyTable.load(cfg.device.table)
     if chosen is not None and chosen["search"]["table"] != table.digest:
         raise InputError(f"tier {cfg.tier} was searched with the table {chosen['table']}; pass device.table=... again")
     finetuned = _load_finetuned(cfg, evaluator, arch) if cfg.finetuned else None
     if finetuned is not None:
         arch = finetuned.subnet.arch  # of several candidates, finetuning may have preferred another
-    source = {
+    facts = {
         "device": cfg.device.name,
-        "tier": cfg.tier,
+        "tier": str(cfg.tier) if cfg.arch is None else None,
         "search": chosen,
-        "latency": {**asdict(table.estimate(arch, evaluator.num_keypoints)), "table": table.digest},
+        "source": _source(cfg, evaluator, finetuned),
+        "finetuned": None if finetuned is None else finetuned.record,
+        "latency": latency_facts(cfg, table, evaluator, arch, chosen),
         "measured_on": evaluator.identity,
+        "options": {name: cfg[name] for name in ("seed", "checked_images", "measure_formats", "resamples")},
     }
+    name = str(cfg.tier) if cfg.arch is None else arch.digest
+    folder = Path(cfg.workspace) / "export" / cfg.device.name / name
+    formats = build_formats(cfg, evaluator, arch.image_size)
+    return _Plan(folder, arch, finetuned, table, formats, json.loads(json.dumps(facts)))
+
+
+def _source(cfg: DictConfig, evaluator: SubnetEvaluator, finetuned: _Finetuned | None) -> dict[str, Any]:
     if finetuned is not None:
-        source["finetuned"] = finetuned.record
-    if _is_exported(folder, arch, source):
-        logger.info("%s: already exported", folder)
-        return
-    start_run(cfg)
-    images = _images(evaluator, arch, count)
-    if finetuned is None:
-        _prove_equal(evaluator, arch, images)
-        subnet = evaluator.prepare(arch)
-        equality = {"images": len(images), "bit_equal": True, "recalibrated_after": True}
-    else:
-        subnet, equality = finetuned.subnet, None
-    result = evaluator.evaluate_prepared(subnet)
-    facts: dict[str, Any] = {
-        **source,
-        "accuracy": {**result.metrics, "skipped_images": len(result.skipped)},
-        "equal_to_supernet": equality,
-    }
-    manifest = write_bundle(folder, subnet.cpu(), skeleton=evaluator.dataset.skeleton, images=images, facts=facts)
-    logger.info(
-        "%s: %s on %d images, ONNX within %.1e, AP %.1f on %d held-out images",
-        folder, "equal to the supernet" if equality else "finetuned, compared", len(images),
-        manifest["onnx"]["max_abs_difference"], 100 * result.metrics["AP"], result.num_images,
-    )  # fmt: skip
+        return source_facts(cfg, finetuned.path, finetuned.record["weights"])
+    return source_facts(cfg, supernet_path(cfg), evaluator.identity["weights"])
 
 
 def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str, Any] | None]:
@@ -94,7 +125,7 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
         arch = find_arch(evaluator.space, cfg.arch)
         chosen = None
     else:
-        outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / cfg.tier)
+        outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / str(cfg.tier))
         outcome.require_weights(evaluator.identity["weights"])
         arch, chosen = outcome.arch, dict(outcome.record)
     if not evaluator.space.contains(arch):
@@ -103,9 +134,9 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
 
 
 def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> _Finetuned:
-    path = Path(cfg.workspace) / "finetune" / cfg.device.name / cfg.tier / SUBNET_FILE
+    path = Path(cfg.workspace) / "finetune" / cfg.device.name / str(cfg.tier) / SUBNET_FILE
     if not path.exists():
-        raise InputError(f"{path}: no such file; finetune first (finetune_subnet.py device=... tier={cfg.tier})")
+        raise InputError(f"{path}: no such file; finetune first (litepose finetune device=... tier={cfg.tier})")
     subnet, record = load_subnet(path), read_description(path)["info"]
     known = record["archs"][0] if cfg.arch is None else subnet.arch.digest
     if arch.digest != known:
@@ -116,7 +147,66 @@ def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> 
     if subnet.num_keypoints != evaluator.num_keypoints:
         raise InputError(f"{path}: has {subnet.num_keypoints} keypoints; the dataset has {evaluator.num_keypoints}")
     device = next(evaluator.supernet.parameters()).device
-    return _Finetuned(subnet.to(device), {**record, "weights": weights_digest(subnet)})
+    return _Finetuned(subnet.to(device), path, {**record, "weights": weights_digest(subnet)})
+
+
+def _is_exported(plan: _Plan) -> bool:
+    """Say whether the folder is whole, and of this plan's facts and formats."""
+    try:
+        manifest = open_export(plan.folder)
+    except InputError:
+        return False
+    known, formats = manifest.record, {fmt.name: json.loads(json.dumps(fmt.describe())) for fmt in plan.formats}
+    return (
+        manifest.arch_digest == plan.arch.digest
+        and {key: known.get(key) for key in plan.facts} == plan.facts
+        and list(manifest.formats) == list(formats)
+        and all(described.items() <= dict(manifest.formats[name]).items() for name, described in formats.items())
+    )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse to replace a folder that no export wrote."""
+    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST_FILE).exists() or not any(folder.iterdir()))):
+        raise InputError(f"{folder}: holds other things than an export ({MANIFEST_FILE} is missing); move it away")
+
+
+def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifest:
+    """Prove, recalibrate, measure, write."""
+    images = _images(evaluator, plan.arch, cfg.checked_images)
+    if plan.finetuned is None:
+        _prove_equal(evaluator, plan.arch, images)
+        subnet = evaluator.prepare(plan.arch)
+        equality = {"images": len(images), "bit_equal": True, "recalibrated_after": True}
+    else:
+        subnet, equality = plan.finetuned.subnet, None
+    result = evaluator.evaluate_prepared(subnet)
+    subnet = subnet.cpu()
+    of_formats = FormatEvaluator(
+        subnet,
+        evaluator.dataset,
+        settings=evaluator.settings,
+        batch_size=evaluator.batch_size,
+        resamples=cfg.resamples,
+        seed=cfg.seed,
+        threads=torch.get_num_threads(),
+    )
+    skeleton = evaluator.dataset.skeleton
+
+    def add_card(folder: Path, record: Mapping[str, Any]) -> None:
+        write_card(folder, plan.arch, skeleton, record, table=plan.table)
+
+    return write_bundle(
+        plan.folder,
+        subnet,
+        skeleton=skeleton,
+        images=images.contiguous().numpy(),
+        formats=plan.formats,
+        facts={**plan.facts, "accuracy": accuracy_facts(cfg, result), "equal_to_supernet": equality},
+        config=usage_config(plan.arch.digest),
+        examine=build_examination(cfg, of_formats),
+        complete=add_card,
+    )
 
 
 def _prove_equal(evaluator: SubnetEvaluator, arch: Arch, images: Tensor) -> None:
@@ -125,21 +215,42 @@ def _prove_equal(evaluator: SubnetEvaluator, arch: Arch, images: Tensor) -> None
         raise RuntimeError(f"subnet {arch.digest} differs from its supernet")
 
 
-def _is_exported(folder: Path, arch: Arch, source: dict[str, Any]) -> bool:
-    path = folder / MANIFEST_FILE
-    if not path.exists():
-        return False
-    manifest = read_json(path)
-    expected = json.loads(json.dumps({"finetuned": None, **source}))
-    same = {key: manifest.get(key) for key in expected} == expected
-    return bool(same and manifest["arch_digest"] == arch.digest)
-
-
 def _images(evaluator: SubnetEvaluator, arch: Arch, count: int) -> Tensor:
     """Return held-out images as the network's input, (B, 3, R, R)."""
     images = TrainingImages(evaluator.dataset, augmentation=None)
     requests = [SampleRequest(index, arch.image_size, 0) for index in range(min(count, len(images)))]
     return collate([images[request] for request in requests]).images
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that what is half written is taken away."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _report(manifest: Manifest) -> None:
+    record = manifest.record
+    accuracy, equality = record["accuracy"], record["equal_to_supernet"]
+    logger.info(
+        "%s: %s, AP %.1f on %d held-out images",
+        manifest.folder, "finetuned" if equality is None else f"equal to the supernet on {equality['images']} images",
+        100 * accuracy["metrics"]["AP"], accuracy["images"],
+    )  # fmt: skip
+    for name, described in manifest.formats.items():
+        parity, measured = described["parity"], described["accuracy"]
+        ap = "" if measured is None else f", AP {100 * measured['AP']:.1f} ({100 * measured['difference']:+.2f})"
+        logger.info(
+            "%s: %s, within %.1e of torch on %d images%s",
+            name, " and ".join(described["files"]), parity["max_abs_difference"], parity["images"], ap,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

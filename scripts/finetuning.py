@@ -21,11 +21,13 @@ from scripts.builders import (
     plain,
     steps_of,
 )
+from scripts.network_files import find_weights
 from search.course.outcome import SearchOutcome
 from search.finetuning import FinetuningTrial
 from supernet.arch import Arch
 from supernet.checkpoints import load_weights, save_subnet, weights_digest
 from supernet.errors import InputError, require
+from supernet.export.bundle import ARCH_FILE
 from supernet.extract import extract_subnet
 from supernet.litepose import LitePose
 from supernet.training.distributed import Process
@@ -54,7 +56,8 @@ class Finetuning:
         for name in ("share", "rate"):
             number = isinstance(cfg[name], int | float) and not isinstance(cfg[name], bool) and cfg[name] > 0
             require(number, name, cfg[name], "a number above 0")
-        require(isinstance(cfg.start, str), "start", cfg.start, f"{SUPERNET}, {SCRATCH} or a file of weights")
+        starts = f"{SUPERNET}, {SCRATCH}, a file of weights or an export folder"
+        require(isinstance(cfg.start, str), "start", cfg.start, starts)
         self.cfg = cfg
         self.process = process
         self.settings = build_training_settings(cfg)
@@ -65,10 +68,11 @@ class Finetuning:
         needed = SUPERNET in (cfg.start, cfg.teacher.weights)
         self.supernet = load_trained_supernet(cfg, process.device) if needed else None
         self.supernet_digest = weights_digest(self.supernet) if self.supernet is not None else None
+        self._weights = None if cfg.start in (SUPERNET, SCRATCH) else find_weights(Path(cfg.start))
         self.teacher = self._build_teacher()
 
     def archs(self, count: int = 1) -> list[Arch]:
-        """Return the architecture that the config names, or the best of the search's front, its choice first.
+        """Return the architecture that is named, or of the export to start from, or the best of the search's front.
 
         Raises:
             InputError: If nothing was searched, or it was on another supernet than the one to start from.
@@ -76,6 +80,8 @@ class Finetuning:
         cfg = self.cfg
         if cfg.arch is not None:
             archs = [find_arch(build_space(cfg), cfg.arch)]
+        elif self._weights is not None and Path(cfg.start).is_dir():
+            archs = [Arch.load(self._weights.with_name(ARCH_FILE))]
         else:
             outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / cfg.tier)
             if self.supernet_digest is not None:
@@ -88,12 +94,11 @@ class Finetuning:
 
     def describe(self, archs: list[Arch]) -> dict[str, Any]:
         """Return what the outcome depends on beside the config: the files' contents, by digest."""
-        from_file = self.cfg.start not in (SUPERNET, SCRATCH)
         teacher = self.teacher if self.cfg.teacher.weights != SUPERNET else None
         return {
             "archs": [arch.digest for arch in archs],
             "supernet": self.supernet_digest,
-            "start_weights": [weights_digest(self.network(arch)) for arch in archs] if from_file else None,
+            "start_weights": [weights_digest(self.network(arch)) for arch in archs] if self._weights else None,
             "teacher_weights": None if teacher is None else weights_digest(teacher.model),
         }
 
@@ -104,8 +109,8 @@ class Finetuning:
             return extract_subnet(self.supernet, arch)
         torch.manual_seed(self.cfg.seed)
         network = LitePose(arch, self.num_keypoints)
-        if self.cfg.start != SCRATCH:
-            load_weights(network, self.cfg.start)
+        if self._weights is not None:
+            load_weights(network, self._weights)
         return network.to(self.process.device)
 
     def learning_rate(self, rate: float) -> LearningRate:

@@ -57,7 +57,8 @@ def main(cfg: DictConfig) -> None:
         num_keypoints=samples.num_keypoints,
         rng=rng,
     )
-    write_json(folder / QUALITY_FILE, comparison.to_dict())
+    quality = {**comparison.to_dict(), "predictions": comparison.predictions(samples.ap)}
+    write_json(folder / QUALITY_FILE, quality)
     plot_predictor(folder / PLOT_FILE, comparison, samples.ap)
     predictor.save(predictor_path(cfg))
     logger.info("%s", _table(comparison))

@@ -1,4 +1,4 @@
-"""Render people into a COCO-format folder: ``python scripts/generate_people.py``."""
+"""Render people into a COCO-format folder: ``litepose generate-people``."""
 
 import time
 from pathlib import Path

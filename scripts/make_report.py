@@ -1,21 +1,26 @@
-"""Put the searches of a workspace, the finished ones, into tables and pictures; say what is missing."""
+"""Put the searches of a workspace, the finished ones, on one page, into tables and pictures; say what is missing."""
 
 import itertools
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
 
-from scripts.cli import script, start_run
+from scripts.cli import RECORD_NAME, script, start_run
+from scripts.sample_pictures import draw_sample_pictures
 from scripts.search_builders import predictor_path, samples_path
 from search.accuracy.predictor import AccuracyPredictor
 from search.accuracy.sampling import AccuracySamples
-from search.reporting.report import remove_report, write_report
+from search.reporting.findings import Findings
+from search.reporting.page.document import PAGE_FILE
+from search.reporting.page.samples_section import samples_section
+from search.reporting.report import remove_report, write_index, write_report
 from search.reporting.searches import Cell, comparable, group_name, read_searches
 from supernet.errors import InputError
-from supernet.files import read_yaml
+from supernet.files import read_json, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +28,7 @@ SWEEP_RECORD = "multirun.yaml"
 
 
 @script("make_report")
-def main(cfg: DictConfig) -> None:
+def make_report(cfg: DictConfig) -> None:
     """Write a report; of searches whose accuracies cannot be compared, one each in a folder of its own."""
     workspace = Path(cfg.workspace)
     cells, gaps = read_searches(workspace, planned_cells(workspace))
@@ -31,14 +36,56 @@ def main(cfg: DictConfig) -> None:
     samples = AccuracySamples.load(samples_path(cfg)) if samples_path(cfg).exists() else None
     predictor = AccuracyPredictor.load(predictor_path(cfg)) if predictor_path(cfg).exists() else None
     folder = start_run(cfg)
+    record = read_json(folder / RECORD_NAME)
     remove_report(folder)
-    if len(groups) > 1:
-        logger.warning("The searches are of different spaces, supernets or predictors: a report each.")
+    reports = {}
     for group in groups:
-        place = folder if len(groups) == 1 else folder / group_name(group)
         rng = np.random.default_rng(cfg.seed)
-        text = write_report(place, group, gaps, samples=samples, predictor=predictor, rng=rng)
-        logger.info("%s\n%s", text, place)
+        findings = Findings.collect(group, gaps, samples=samples, predictor=predictor, rng=rng)
+        pictures = samples_section(*draw_sample_pictures(cfg, group, cfg.samples))
+        place = folder if len(groups) == 1 else folder / group_name(group)
+        text = write_report(place, findings, record=record, samples=pictures)
+        logger.info("%s\n%s", text, place / PAGE_FILE)
+        reports[place.name] = findings
+    if len(groups) > 1:
+        write_index(folder, workspace, reports)
+        logger.warning("The searches are of different spaces, supernets or predictors: a report each.")
+        logger.info("%s leads to them", folder / PAGE_FILE)
+
+
+def main() -> None:
+    """Run the script; its workspace may also be given by its path alone."""
+    try:
+        sys.argv[1:] = name_workspace(sys.argv[1:])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    make_report()
+
+
+def name_workspace(arguments: Sequence[str]) -> list[str]:
+    """Return command-line arguments for Hydra, in which a folder that stands alone is the workspace.
+
+    Raises:
+        InputError: If there is no such folder.
+    """
+    before = ("", *arguments)
+    return [
+        _as_override(argument) if _stands_alone(argument, previous) else argument
+        for previous, argument in zip(before, arguments, strict=False)
+    ]
+
+
+def _stands_alone(argument: str, previous: str) -> bool:
+    """Say whether an argument is neither an override nor an option nor an option's value."""
+    return "=" not in argument and not argument.startswith(("-", "~")) and not previous.startswith("-")
+
+
+def _as_override(folder: str) -> str:
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder; give the workspace of a search, such as runs/tiny-people")
+    quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
+    return f"workspace='{quoted}'"
 
 
 def planned_cells(workspace: Path) -> list[Cell]:

@@ -8,6 +8,7 @@ from supernet.data.skeletons import Skeleton
 from supernet.errors import InputError
 from supernet.export.bundle import CONFIG_FILE, WEIGHTS_FILE
 from supernet.export.runtime import ExportedUsage
+from supernet.export.verification import open_export
 from supernet.litepose import LitePose
 
 
@@ -15,15 +16,11 @@ def find_weights(path: Path) -> Path:
     """Return a file, or the weights in the export folder that is named.
 
     Raises:
-        InputError: If there is no such file or folder, or the folder holds no weights.
+        InputError: If there is no such file or folder, or the folder is no whole export folder.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return path
-    if not (path / WEIGHTS_FILE).is_file():
-        raise InputError(f"{path}: is no export folder: it has no {WEIGHTS_FILE}; name a file of weights")
-    return path / WEIGHTS_FILE
+    return open_export(path).folder / WEIGHTS_FILE if path.is_dir() else path
 
 
 def kind_of(path: Path, arch: str | None) -> str:

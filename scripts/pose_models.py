@@ -1,4 +1,4 @@
-"""From ``model=PATH`` to a network that finds people: export folders, ONNX files, subnets, supernets, bare weights."""
+"""From ``model=PATH`` to a network that finds people: export folders, runtimes' files, subnets, supernets, weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from supernet.data.skeletons import Skeleton
 from supernet.errors import InputError
 from supernet.evaluation import InferenceSettings
 from supernet.evaluation.people import PeoplePredictor
-from supernet.export.runtime import ExportedUsage, OnnxPose, SquarePredictor
+from supernet.export.runtime import ExportedPose, SquarePredictor, is_runtime_file
 from supernet.litepose import LitePose
 
 
 @dataclass(frozen=True, slots=True)
 class PoseNetwork:
-    """A network, its keypoints, and what tells it from others: the digest of its weights or of its ONNX file."""
+    """A network, its keypoints, and what tells it from others: the digest of its weights or of its runtime's file."""
 
     predictor: PeoplePredictor
     skeleton: Skeleton
@@ -29,15 +29,15 @@ class PoseNetwork:
 def open_pose_network(cfg: DictConfig, settings: InferenceSettings) -> PoseNetwork:
     """Load what ``model``, ``arch`` and ``dataset`` say.
 
-    An ONNX file of an export folder says everything itself. A supernet needs ``arch``, and its training images for BN
-    recalibration. ``load_network`` says what any other file needs.
+    A runtime's file in an export folder says everything itself. A supernet needs ``arch``, and its training images for
+    BN recalibration. ``load_network`` says what any other file needs.
 
     Raises:
         InputError: If the model is missing, damaged, of no such kind, or does not fit ``arch`` or the dataset.
     """
     path = find_weights(Path(cfg.model))
-    if path.suffix == ".onnx":
-        return _open_onnx(cfg, path, settings)
+    if is_runtime_file(path):
+        return _open_exported(cfg, path, settings)
     device = build_device(cfg)
     supernet = kind_of(path, cfg.arch) == "supernet"
     network, skeleton = _cut_out(cfg, path) if supernet else load_network(path, cfg.arch, build_skeleton(cfg))
@@ -50,16 +50,16 @@ def open_pose_network(cfg: DictConfig, settings: InferenceSettings) -> PoseNetwo
     return PoseNetwork(predictor, skeleton, digest)
 
 
-def _open_onnx(cfg: DictConfig, path: Path, settings: InferenceSettings) -> PoseNetwork:
+def _open_exported(cfg: DictConfig, path: Path, settings: InferenceSettings) -> PoseNetwork:
     if cfg.arch is not None:
         raise InputError(f"arch is {cfg.arch!r}; it must be null: {path} knows its architecture")
     build_device(cfg)
-    usage = ExportedUsage.load(path.parent)
+    exported = ExportedPose.open(path, threads=torch.get_num_threads())
+    usage = exported.usage
     if cfg.image_size not in (None, usage.image_size):
         raise InputError(f"image_size is {cfg.image_size!r}; {path} takes {usage.image_size} alone")
-    model = OnnxPose(path, usage)
-    predictor = SquarePredictor(model, usage.image_size, usage.skeleton, settings)
-    return PoseNetwork(predictor, usage.skeleton, model.digest)
+    predictor = SquarePredictor(exported.model, usage.image_size, usage.skeleton, settings)
+    return PoseNetwork(predictor, usage.skeleton, exported.digest)
 
 
 def _cut_out(cfg: DictConfig, path: Path) -> tuple[LitePose, Skeleton]:

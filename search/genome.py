@@ -3,13 +3,13 @@
 Legend: n genomes, G genes; a gene is the index of a choice in the space's ascending list, so 0 is the smallest.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
+from supernet.arch import Arch
 from supernet.errors import InputError
 from supernet.space import SearchSpace
 
@@ -65,15 +65,15 @@ class GenomeCodec:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        genes = list(_genes(space))
-        self.names = tuple(name for name, _, _ in genes)
-        self.choices = tuple(choices for _, choices, _ in genes)
-        self.parts = np.array([part for _, _, part in genes])
-        self.length = len(genes)
+        self.names = tuple(space.choices)
+        self.choices = tuple(space.choices.values())
+        first = {"image_size": 0, "stem": 0} | {f"stage{s}": s + 1 for s in range(len(space.stages))}
+        self.parts = np.array([first.get(name.partition(".")[0], len(space.stages) + 1) for name in self.names])
+        self.length = len(self.names)
         self.cardinalities = np.array([len(choices) for choices in self.choices])
         if self.cardinalities.max() > MOST_CHOICES:
             raise InputError(f"space {space.name!r} has a list of more than {MOST_CHOICES} choices")
-        column = {name: index for index, name in enumerate(self.names)}
+        self._column = column = {name: index for index, name in enumerate(self.names)}
         self.stages = tuple(
             StageGenes(
                 column[f"stage{s}.width"],
@@ -94,44 +94,18 @@ class GenomeCodec:
             InputError: If a choice is not one of the space's; the message names it.
         """
         genome = np.zeros(self.length, np.int8)
-
-        def put(column: int, value: int) -> None:
+        for name, value in arch.chosen.items():
+            column = self._column[name]  # a block that no depth has comes after its stage's depth, which is refused
             if value not in self._index[column]:
                 allowed = ", ".join(map(str, self.choices[column]))
-                name = self.names[column]
                 raise InputError(f"{name} is {value}; space {self.space.name!r} allows {allowed}")
             genome[column] = self._index[column][value]
-
-        put(0, arch.image_size)
-        put(1, arch.stem_channels)
-        for genes, stage in zip(self.stages, arch.stages, strict=True):
-            put(genes.width, stage.channels)
-            put(genes.depth, len(stage.blocks))
-            for kernel, expansion, block in zip(genes.kernels, genes.expansions, stage.blocks, strict=False):
-                put(kernel, block.kernel)
-                put(expansion, block.expansion)
-        for column, width in zip(self.deconvs, arch.deconv_channels, strict=True):
-            put(column, width)
         return genome
 
     def decode(self, genome: ArrayLike) -> Arch:
         """Return the architecture of a genome, shape (G,); genes of dropped blocks do not matter."""
-        indices = np.asarray(genome).tolist()
-        value = [choices[index] for choices, index in zip(self.choices, indices, strict=True)]
-        stages = tuple(
-            StageArch(
-                value[genes.width],
-                stride,
-                tuple(
-                    BlockArch(value[expansion], value[kernel])
-                    for kernel, expansion in list(zip(genes.kernels, genes.expansions, strict=True))[
-                        : value[genes.depth]
-                    ]
-                ),
-            )
-            for genes, stride in zip(self.stages, STAGE_STRIDES, strict=True)
-        )
-        return Arch(value[0], value[1], stages, tuple(value[column] for column in self.deconvs))
+        indices = dict(zip(self.names, np.asarray(genome).tolist(), strict=True))
+        return self.space.assemble(lambda name, values: values[indices[name]])
 
     def encode_many(self, archs: Iterable[Arch]) -> Genomes:
         """Return the canonical genomes of architectures, shape (n, G)."""
@@ -183,20 +157,6 @@ def distinct(genomes: Genomes, *, seen: Genomes | None = None) -> Genomes:
     if seen is not None:
         rows = rows[~np.isin(keys[rows], genome_keys(seen))]
     return genomes[rows]
-
-
-def _genes(space: SearchSpace) -> Iterator[tuple[str, tuple[int, ...], int]]:
-    """Yield name, choices and part of the network of every gene."""
-    yield "image_size", space.image_sizes, 0
-    yield "stem", space.stem_channels, 0
-    for s, stage in enumerate(space.stages):
-        yield f"stage{s}.width", stage.channels, s + 1
-        yield f"stage{s}.depth", stage.depths, s + 1
-        for b in range(stage.depths[-1]):
-            yield f"stage{s}.block{b}.kernel", stage.kernels, s + 1
-            yield f"stage{s}.block{b}.expansion", stage.expansions, s + 1
-    for i, widths in enumerate(space.deconv_channels):
-        yield f"deconv{i}", widths, len(space.stages) + 1
 
 
 def _kept_blocks(depths: tuple[int, ...]) -> NDArray[np.bool_]:

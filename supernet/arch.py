@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from supernet.errors import InputError
+from supernet.errors import InputError, require_keys
 from supernet.files import read_json, read_yaml, write_json, write_text
 
 STAGE_STRIDES = (2, 2, 2, 1)
@@ -99,11 +99,13 @@ class Arch:
         Raises:
             InputError: If a key is unknown or missing, or a value has the wrong type or is impossible.
         """
-        top = _fields("architecture", published, ("img_size", "input_channel", "deconv_setting", "backbone_setting"))
+        top = require_keys(
+            "architecture", published, ("img_size", "input_channel", "deconv_setting", "backbone_setting")
+        )
         stages = []
         for s, setting in enumerate(_items("backbone_setting", top["backbone_setting"])):
             where = f"backbone_setting[{s}]"
-            stage = _fields(where, setting, ("num_blocks", "stride", "channel", "block_setting"))
+            stage = require_keys(where, setting, ("num_blocks", "stride", "channel", "block_setting"))
             blocks = [
                 BlockArch(*_items(f"{where}.block_setting[{b}]", pair, length=2))
                 for b, pair in enumerate(_items(f"{where}.block_setting", stage["block_setting"]))
@@ -130,6 +132,17 @@ class Arch:
                 for stage in self.stages
             ],
         }
+
+    @property
+    def chosen(self) -> dict[str, int]:
+        """The value of every choice, by its name: a block's is ``stage0.block1.kernel``."""
+        chosen = {"image_size": self.image_size, "stem": self.stem_channels}
+        for s, stage in enumerate(self.stages):
+            chosen |= {f"stage{s}.width": stage.channels, f"stage{s}.depth": len(stage.blocks)}
+            for b, block in enumerate(stage.blocks):
+                chosen[f"stage{s}.block{b}.kernel"] = block.kernel
+                chosen[f"stage{s}.block{b}.expansion"] = block.expansion
+        return chosen | {f"deconv{i}": width for i, width in enumerate(self.deconv_channels)}
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -178,18 +191,6 @@ def _refuse(field: str, value: object, allowed: str) -> NoReturn:
 def _require_positive(field: str, value: object) -> None:
     if type(value) is not int or value < 1:
         _refuse(field, value, "a positive integer")
-
-
-def _fields(where: str, value: object, names: Sequence[str]) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        _refuse(where, value, f"an object with the keys {', '.join(names)}")
-    for key in value:
-        if key not in names:
-            raise InputError(f"{where} has the unknown key {key!r}; the keys are {', '.join(names)}")
-    for name in names:
-        if name not in value:
-            raise InputError(f"{where} lacks the key {name!r}")
-    return value
 
 
 def _items(where: str, value: object, length: int | None = None) -> Sequence[Any]:

@@ -1,5 +1,8 @@
 """Errors that a user can mend."""
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 
 class InputError(ValueError):
     """Bad input from outside: a file, a setting, an argument.
@@ -12,6 +15,26 @@ def require(condition: bool, field: str, value: object, allowed: str) -> None:
     """Raise ``InputError`` that names field, value and what is allowed, unless the condition holds."""
     if not condition:
         raise InputError(f"{field} is {value!r}; it must be {allowed}")
+
+
+def require_keys(
+    where: str, value: object, names: Collection[str], optional: Collection[str] = ()
+) -> Mapping[str, Any]:
+    """Return a mapping that has all of these keys, perhaps optional ones, and no others.
+
+    Raises:
+        InputError: If it is no mapping, or names the first key that is unknown or missing.
+    """
+    known = ", ".join((*names, *optional))
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where} is {value!r}; it must be an object with the keys {known}")
+    for key in value:
+        if key not in names and key not in optional:
+            raise InputError(f"{where} has the unknown key {key!r}; the keys are {known}")
+    for name in names:
+        if name not in value:
+            raise InputError(f"{where} lacks the key {name!r}")
+    return value
 
 
 class InfeasibleBudgetError(InputError):

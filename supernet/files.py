@@ -93,6 +93,8 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
             os.replace(path, before)
         os.replace(temporary, path)
     finally:
+        if before.exists() and not path.exists():
+            os.replace(before, path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)
 

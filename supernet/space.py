@@ -1,16 +1,14 @@
 """The search space: every choice an architecture may make, in one value."""
 
-import dataclasses
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, TypeVar, get_args
+from functools import cached_property
+from typing import Any, Literal, Protocol, Self, get_args
 
 from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
-from supernet.errors import InputError
-
-T = TypeVar("T")
+from supernet.errors import InputError, require_keys
 
 Dimension = Literal["resolution", "kernel", "depth", "expansion", "width"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
@@ -40,7 +38,7 @@ class StageSpace:
     expansions: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SearchSpace:
     """All architectures that a supernet contains.
 
@@ -88,12 +86,12 @@ class SearchSpace:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Build a space from what ``to_dict`` returns (strict: unknown and missing keys are errors)."""
-        top = _checked("space", value, ("name", "image_sizes", "stem_channels", "stages", "deconv_channels"))
+        top = require_keys("space", value, ("name", "image_sizes", "stem_channels", "stages", "deconv_channels"))
         if not isinstance(top["name"], str):
             raise InputError(f"space: name is {top['name']!r}; it must be a text")
         stages = []
         for s, stage in enumerate(_listed("stages", top["stages"])):
-            fields = _checked(f"stages[{s}]", stage, ("channels", "depths", "kernels", "expansions"))
+            fields = require_keys(f"space: stages[{s}]", stage, ("channels", "depths", "kernels", "expansions"))
             stages.append(StageSpace(**{key: _listed(f"stages[{s}].{key}", fields[key]) for key in fields}))
         return cls(
             name=top["name"],
@@ -108,66 +106,7 @@ class SearchSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as plain lists and dicts."""
-        return {
-            "name": self.name,
-            "image_sizes": list(self.image_sizes),
-            "stem_channels": list(self.stem_channels),
-            "stages": [
-                {
-                    "channels": list(stage.channels),
-                    "depths": list(stage.depths),
-                    "kernels": list(stage.kernels),
-                    "expansions": list(stage.expansions),
-                }
-                for stage in self.stages
-            ],
-            "deconv_channels": [list(choices) for choices in self.deconv_channels],
-        }
-
-    @property
-    def size(self) -> int:
-        """Number of distinct architectures."""
-        count = len(self.image_sizes) * len(self.stem_channels) * math.prod(len(c) for c in self.deconv_channels)
-        for stage in self.stages:
-            blocks = len(stage.kernels) * len(stage.expansions)
-            count *= len(stage.channels) * sum(blocks**depth for depth in stage.depths)
-        return count
-
-    def smallest(self) -> Arch:
-        """Return the architecture with the smallest choice everywhere."""
-        return self._arch_at(0)
-
-    def largest(self) -> Arch:
-        """Return the architecture with the largest choice everywhere."""
-        return self._arch_at(-1)
-
-    def sample(self, rng: RandomSource) -> Arch:
-        """Draw an architecture, every choice uniform and independent."""
-
-        def pick(choices: tuple[T, ...]) -> T:
-            return choices[int(rng.random() * len(choices))]
-
-        image_size, stem = pick(self.image_sizes), pick(self.stem_channels)
-        stages = []
-        for space, stride in zip(self.stages, STAGE_STRIDES, strict=True):
-            channels, depth = pick(space.channels), pick(space.depths)
-            blocks = tuple(BlockArch(pick(space.expansions), pick(space.kernels)) for _ in range(depth))
-            stages.append(StageArch(channels, stride, blocks))
-        return Arch(image_size, stem, tuple(stages), tuple(pick(choices) for choices in self.deconv_channels))
-
-    def contains(self, arch: Arch) -> bool:
-        """Say whether every choice of ``arch`` is one of this space's."""
-        return (
-            arch.image_size in self.image_sizes
-            and arch.stem_channels in self.stem_channels
-            and all(d in choices for d, choices in zip(arch.deconv_channels, self.deconv_channels, strict=True))
-            and all(
-                stage.channels in space.channels
-                and len(stage.blocks) in space.depths
-                and all(b.kernel in space.kernels and b.expansion in space.expansions for b in stage.blocks)
-                for stage, space in zip(arch.stages, self.stages, strict=True)
-            )
-        )
+        return self._to_dict(DIMENSIONS)
 
     def restricted(self, elastic: Collection[Dimension]) -> Self:
         """Return the part of this space that is elastic in some dimensions only, at the largest choice in the others.
@@ -185,42 +124,91 @@ class SearchSpace:
         for dimension in elastic:
             if dimension not in DIMENSIONS:
                 raise InputError(f"unknown dimension {dimension!r}; known: {', '.join(DIMENSIONS)}")
+        return self.from_dict(self._to_dict(elastic))
 
-        def kept(dimension: Dimension, choices: tuple[int, ...]) -> tuple[int, ...]:
-            return choices if dimension in elastic else choices[-1:]
+    @cached_property
+    def choices(self) -> Mapping[str, tuple[int, ...]]:
+        """What every choice offers, by its name: those of ``Arch.chosen`` at the greatest depths, in its order."""
+        offered = {}
 
-        return dataclasses.replace(
-            self,
-            image_sizes=kept("resolution", self.image_sizes),
-            stem_channels=kept("width", self.stem_channels),
-            stages=tuple(
-                StageSpace(
-                    channels=kept("width", stage.channels),
-                    depths=kept("depth", stage.depths),
-                    kernels=kept("kernel", stage.kernels),
-                    expansions=kept("expansion", stage.expansions),
+        def pick(name: str, values: tuple[int, ...]) -> int:
+            offered[name] = values
+            return values[-1]
+
+        return {name: offered[name] for name in self.assemble(pick).chosen}
+
+    @property
+    def size(self) -> int:
+        """Number of distinct architectures."""
+        count = math.prod(len(values) for name, values in self.choices.items() if not name.startswith("stage"))
+        for stage in self.stages:
+            blocks = len(stage.kernels) * len(stage.expansions)
+            count *= len(stage.channels) * sum(blocks**depth for depth in stage.depths)
+        return count
+
+    def smallest(self) -> Arch:
+        """Return the architecture with the smallest choice everywhere."""
+        return self._arch_at(0)
+
+    def largest(self) -> Arch:
+        """Return the architecture with the largest choice everywhere."""
+        return self._arch_at(-1)
+
+    def sample(self, rng: RandomSource) -> Arch:
+        """Draw an architecture, every choice uniform and independent."""
+        return self.assemble(lambda _, values: values[int(rng.random() * len(values))])
+
+    def contains(self, arch: Arch) -> bool:
+        """Say whether every choice of ``arch`` is one of this space's."""
+        return all(value in self.choices.get(name, ()) for name, value in arch.chosen.items())
+
+    def assemble(self, pick: Callable[[str, tuple[int, ...]], int]) -> Arch:
+        """Put an architecture together.
+
+        Args:
+            pick: Called for one choice after another with its name, as in ``Arch.chosen``, and the values that the
+                space offers; returns one of them.
+        """
+        image_size, stem = pick("image_size", self.image_sizes), pick("stem", self.stem_channels)
+        stages = []
+        for s, (space, stride) in enumerate(zip(self.stages, STAGE_STRIDES, strict=True)):
+            channels, depth = pick(f"stage{s}.width", space.channels), pick(f"stage{s}.depth", space.depths)
+            blocks = tuple(
+                BlockArch(
+                    expansion=pick(f"stage{s}.block{b}.expansion", space.expansions),
+                    kernel=pick(f"stage{s}.block{b}.kernel", space.kernels),
                 )
-                for stage in self.stages
-            ),
-            deconv_channels=tuple(kept("width", choices) for choices in self.deconv_channels),
-        )
+                for b in range(depth)
+            )
+            stages.append(StageArch(channels, stride, blocks))
+        deconvs = tuple(pick(f"deconv{i}", widths) for i, widths in enumerate(self.deconv_channels))
+        return Arch(image_size, stem, tuple(stages), deconvs)
 
     def _arch_at(self, index: int) -> Arch:
         """Return the architecture with this index in every list of choices, the last where a list is shorter."""
+        return self.assemble(lambda _, values: values[min(index, len(values) - 1)])
 
-        def pick(choices: tuple[T, ...]) -> T:
-            return choices[min(index, len(choices) - 1)]
+    def _to_dict(self, elastic: Collection[Dimension]) -> dict[str, Any]:
+        """Return the space as plain lists and dicts, with the largest choice alone in the other dimensions."""
 
-        stages = tuple(
-            StageArch(
-                pick(stage.channels),
-                stride,
-                (BlockArch(pick(stage.expansions), pick(stage.kernels)),) * pick(stage.depths),
-            )
-            for stage, stride in zip(self.stages, STAGE_STRIDES, strict=True)
-        )
-        deconvs = tuple(pick(choices) for choices in self.deconv_channels)
-        return Arch(pick(self.image_sizes), pick(self.stem_channels), stages, deconvs)
+        def kept(dimension: Dimension, choices: tuple[int, ...]) -> list[int]:
+            return list(choices if dimension in elastic else choices[-1:])
+
+        return {
+            "name": self.name,
+            "image_sizes": kept("resolution", self.image_sizes),
+            "stem_channels": kept("width", self.stem_channels),
+            "stages": [
+                {
+                    "channels": kept("width", stage.channels),
+                    "depths": kept("depth", stage.depths),
+                    "kernels": kept("kernel", stage.kernels),
+                    "expansions": kept("expansion", stage.expansions),
+                }
+                for stage in self.stages
+            ],
+            "deconv_channels": [kept("width", choices) for choices in self.deconv_channels],
+        }
 
     def _choice_lists(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield "image_sizes", self.image_sizes
@@ -238,13 +226,6 @@ def round_width(width: float, multiple: int = 8) -> int:
     """Round a width to the nearest multiple; one step up if that loses more than a tenth (the LitePose rule)."""
     rounded = max(multiple, int(width + multiple / 2) // multiple * multiple)
     return rounded if rounded >= 0.9 * width else rounded + multiple
-
-
-def _checked(where: str, value: Any, names: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or set(value) != set(names):
-        found = list(value) if isinstance(value, Mapping) else type(value).__name__
-        raise InputError(f"{where} has {found}; it must have exactly the keys {', '.join(names)}")
-    return value
 
 
 def _listed(field: str, value: Any) -> tuple[Any, ...]:

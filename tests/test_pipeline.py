@@ -102,7 +102,7 @@ def test_a_changed_table_is_not_reported_with_the_old_latency(workspace: Path, t
     assert "already" not in run(copy, "export_subnet", *cell, table)
     manifest = json.loads((copy / "run" / "export" / "jetson_nano" / "l" / "manifest.json").read_text())
     arch = Arch.load(copy / "run" / "export" / "jetson_nano" / "l" / "arch.json")
-    assert manifest["latency"]["ms"] == LatencyTable.load(copy / "slower.csv").estimate(arch).ms
+    assert manifest["latency"]["network"]["ms"] == LatencyTable.load(copy / "slower.csv").estimate(arch).ms
 
 
 def test_the_same_seed_chooses_the_same_architecture(workspace: Path, tmp_path: Path) -> None:

@@ -68,14 +68,6 @@ class Manifest:
             raise InputError(f"{path}: was changed after the kit was written; write the kit again")
         return manifest
 
-    def find(self, model: str) -> Subject | None:
-        """Return the subject of a model's id, or None."""
-        return self._subjects.get(model)
-
-    @cached_property
-    def _subjects(self) -> dict[str, Subject]:
-        return {model.subject.id: model.subject for model in self.models}
-
     @classmethod
     def _from_dict(cls, value: Any) -> Self:
         if value["format"] != FORMAT:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from latency_tables.profiling.subjects import ConvolutionWeights, NullModel, Subject, WholeNetwork, draw_weights
 from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
+from supernet.export.folding import LayerNames, layer_names
 from supernet.litepose import FinalBranch, InvertedBottleneck, LitePose
-from supernet.operators import Operator
+from supernet.operators import Convolution, Operator, operators_of
 
 Layers = Iterator[tuple[nn.Module, nn.Module | None]]
 """An operator's convolutions in the order they run, each with the batch norm that follows it or its sum."""
@@ -99,14 +100,15 @@ def _set_weights(layers: Iterator[Layers], weights: list[list[ConvolutionWeights
 
 
 def _network_layers(network: LitePose) -> Iterator[Layers]:
-    yield _operator_layers(network.first)
-    for stage in network.stage:
-        assert isinstance(stage, nn.Sequential)
-        yield from map(_operator_layers, stage)
-    for i in range(3):
-        yield _deconv_layers(network.deconv_refined[i], network.deconv_raw[i], network.deconv_bnrelu[i])
-        if i > 0:
-            yield _head_layers(network.final_refined[i - 1], network.final_raw[i - 1])
+    operators = operators_of(network.arch, network.num_keypoints)
+    for operator, layers in zip(operators, layer_names(network.arch), strict=True):
+        pairs = zip(layers, operator.convolutions, strict=True)
+        yield iter([_find_layer(network, names, convolution) for names, convolution in pairs])
+
+
+def _find_layer(network: LitePose, names: LayerNames, convolution: Convolution) -> tuple[nn.Module, nn.Module | None]:
+    norm = names.norm if convolution.norm else None
+    return network.get_submodule(names.convolution), None if norm is None else network.get_submodule(norm)
 
 
 def _operator_layers(operator: nn.Module) -> Layers:

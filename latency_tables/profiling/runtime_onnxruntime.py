@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import onnx
-
 from latency_tables.profiling.graphs import build_graph
 from latency_tables.profiling.subjects import Subject
+from supernet.export.onnx_model import save_onnx
 
 
 class OnnxRuntimeExporter:
@@ -16,7 +15,7 @@ class OnnxRuntimeExporter:
     def export(self, subject: Subject, stem: Path) -> list[Path]:
         """Write the ONNX graph of a model."""
         path = stem.with_name(f"{stem.name}.onnx")
-        onnx.save(build_graph(subject), path)
+        save_onnx(path, build_graph(subject, deconvs="merged"))
         return [path]
 
 

@@ -173,7 +173,7 @@ class AccuracyPredictor:
             if self.identity.get(key) != now.get(key):
                 raise InputError(
                     f"the predictor was fitted on another supernet or split ({key} was {self.identity.get(key)!r}, "
-                    f"is {now.get(key)!r}); run sample_accuracies.py and fit_predictor.py again"
+                    f"is {now.get(key)!r}); run litepose sample and litepose fit again"
                 )
 
     def save(self, path: Path | str) -> None:
@@ -190,7 +190,7 @@ class AccuracyPredictor:
         """
         path = Path(path)
         if not path.is_file():
-            raise InputError(f"{path}: no such file; fit_predictor.py writes it")
+            raise InputError(f"{path}: no such file; litepose fit writes it")
         try:
             with safe_open(path, "numpy") as file:
                 header = json.loads((file.metadata() or {})["predictor"])

@@ -93,6 +93,18 @@ class PredictorComparison:
         sizes = {"num_samples": len(self.rows) + len(self.held_out_rows), "num_held_out": len(self.held_out_rows)}
         return {"chosen": self.chosen, **sizes, "confidence": CONFIDENCE, "regressors": kinds}
 
+    def predictions(self, ap: Floats) -> dict[str, Any]:
+        """Return measured AP and the chosen kind's predictions for JSON, each by a fit that did not see the sample.
+
+        Args:
+            ap: Measured AP of all samples, shape (m,).
+        """
+        predicted = np.empty(len(ap))
+        predicted[self.rows] = self.cross_validation[self.chosen].predicted
+        predicted[self.held_out_rows] = self.held_out[self.chosen].predicted
+        held_out = np.isin(np.arange(len(ap)), self.held_out_rows)
+        return {"measured": ap.tolist(), "predicted": predicted.tolist(), "held_out": held_out.tolist()}
+
 
 def compare_regressors(
     samples: TrainingSet,

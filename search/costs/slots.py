@@ -6,26 +6,22 @@ array a slot, indexed by those genes.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.genome import GenomeCodec
-from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
 from supernet.operators import Operator, operators_of
 from supernet.space import SearchSpace
 
 PROBE_DEPTH = 2
 """Blocks a stage of the networks that are looked at: the first, and one that stands for all that repeat it."""
-
-BACKBONE_COLOURS = (0, 1, 0, 1, 0, 2, 2, 2)
-TAIL_COLOURS = (1, 2, 0, 1, 0, 2, 1, 0)
-"""Colours of the widths (stem, four stages, three deconvs): those that one operator of the backbone, or of the tail,
-reads together differ, so that networks with one width a colour show every combination of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,26 +87,27 @@ def network_slots(space: SearchSpace, num_keypoints: int) -> NetworkSlots:
     size, stem = 0, 1
     widths = (stem, *(stage.width for stage in codec.stages))
     d0, d1, d2 = codec.deconvs
-    genes: list[tuple[int, ...]] = [(size, stem)]
+    backbone: list[tuple[int, ...]] = [(size, stem)]
     for s, stage in enumerate(codec.stages):
         block = (stage.kernels[0], stage.expansions[0])
-        genes += [(size, widths[s], stage.width, *block), (size, stage.width, *block)]
-    genes += [
+        backbone += [(size, widths[s], stage.width, *block), (size, stage.width, *block)]
+    tail: list[tuple[int, ...]] = [
         (size, widths[4], widths[3], d0),
         (size, d0, widths[2], d1),
         (size, d1, widths[1]),
         (size, d1, widths[1], d2),
         (size, d2, widths[0]),
     ]
-    slots = _find_slots(codec, genes, num_keypoints)
-    firsts, repeats = slots[1:-5:PROBE_DEPTH], slots[2:-5:PROBE_DEPTH]
+    probes = _Probes(codec, num_keypoints)
+    stem_slot, *blocks = probes.slots(backbone, slice(len(backbone)))
+    firsts, repeats = blocks[::PROBE_DEPTH], blocks[1::PROBE_DEPTH]
     return NetworkSlots(
-        stem=slots[0],
+        stem=stem_slot,
         first_blocks=tuple(firsts),
         repeats=tuple(
             slot if len(stage.kernels) > 1 else None for slot, stage in zip(repeats, codec.stages, strict=True)
         ),
-        tail=tuple(slots[-5:]),
+        tail=tuple(probes.slots(tail, slice(len(backbone), None))),
     )
 
 
@@ -123,53 +120,56 @@ def aligned(table: NDArray[Any], axes: Sequence[int], ndim: int) -> NDArray[Any]
     return table.transpose(*order, *range(len(axes), table.ndim)).reshape(*shape, *rest)
 
 
-def _find_slots(codec: GenomeCodec, genes: Sequence[tuple[int, ...]], num_keypoints: int) -> list[Slot]:
-    """Return the slot of every operator of the probes, in the order they run, by the genes that determine it."""
-    found: list[dict[tuple[int, ...], Operator]] = [{} for _ in genes]
-    for indices in _probes(codec):
-        for operators, columns, operator in zip(
-            found, genes, operators_of(_probe_arch(codec, indices), num_keypoints), strict=True
-        ):
-            operators[tuple(indices[column] for column in columns)] = operator
-    slots = []
-    for columns, operators in zip(genes, found, strict=True):
-        shape = tuple(len(codec.choices[column]) for column in columns)
-        slots.append(Slot(columns, shape, tuple(operators[key] for key in itertools.product(*map(range, shape)))))
-    return slots
+class _Probes:
+    """Small networks of a space, to read off what runs where.
+
+    All blocks of a stage are alike, by the genes of the first; genes that are not given are 0.
+    """
+
+    def __init__(self, codec: GenomeCodec, num_keypoints: int) -> None:
+        stages = tuple(replace(stage, depths=(PROBE_DEPTH,)) for stage in codec.space.stages)
+        self._cardinalities = codec.cardinalities.tolist()
+        self._small = GenomeCodec(replace(codec.space, stages=stages))
+        self._columns = [codec.names.index(re.sub(r"block\d", "block0", name)) for name in self._small.names]
+        self._num_keypoints = num_keypoints
+
+    def slots(self, genes: Sequence[tuple[int, ...]], place: slice) -> list[Slot]:
+        """Return the slots of neighbouring operators.
+
+        Args:
+            genes: Of each, the columns of the genes that determine it.
+            place: Where they stand among the operators of a probe.
+        """
+        found: list[dict[tuple[int, ...], Operator]] = [{} for _ in genes]
+        readers = [itemgetter(*columns) for columns in genes]
+        for indices in self._combinations(genes):
+            probe = self._small.decode([indices.get(column, 0) for column in self._columns])
+            operators = operators_of(probe, self._num_keypoints)[place]
+            for seen, read, operator in zip(found, readers, operators, strict=True):
+                seen[read(indices)] = operator
+        shapes = [tuple(self._cardinalities[column] for column in columns) for columns in genes]
+        return [
+            Slot(columns, shape, tuple(seen[key] for key in itertools.product(*map(range, shape))))
+            for columns, shape, seen in zip(genes, shapes, found, strict=True)
+        ]
+
+    def _combinations(self, genes: Sequence[tuple[int, ...]]) -> Iterator[dict[int, int]]:
+        """Yield genes by column such that every operator sees all combinations of its own.
+
+        Genes that one operator reads together have different colours, and one index a colour runs over all choices.
+        """
+        colours = _colours(genes)
+        counts = [0] * (max(colours.values()) + 1)
+        for column, colour in colours.items():
+            counts[colour] = max(counts[colour], self._cardinalities[column])
+        for indices in itertools.product(*map(range, counts)):
+            yield {column: indices[colour] % self._cardinalities[column] for column, colour in colours.items()}
 
 
-def _probes(codec: GenomeCodec) -> Iterator[dict[int, int]]:
-    """Yield genes, by column, of networks that show every operator of the space: first all blocks, then all tails."""
-    backbone = (1, *(stage.width for stage in codec.stages))
-    widths = (*backbone, *codec.deconvs)
-    kernels = tuple(stage.kernels[0] for stage in codec.stages)
-    expansions = tuple(stage.expansions[0] for stage in codec.stages)
-
-    def most(columns: Iterable[int]) -> range:
-        return range(max(len(codec.choices[column]) for column in columns))
-
-    def probe(size: int, by_column: Iterable[int], kernel: int, expansion: int) -> dict[int, int]:
-        genes = {0: size, **dict(zip(widths, by_column, strict=True))}
-        genes |= dict.fromkeys(kernels, kernel) | dict.fromkeys(expansions, expansion)
-        return {column: gene % len(codec.choices[column]) for column, gene in genes.items()}
-
-    for size, a, b, kernel, expansion in itertools.product(
-        most([0]), most(backbone), most(backbone), most(kernels), most(expansions)
-    ):
-        yield probe(size, ((a, b, 0)[colour] for colour in BACKBONE_COLOURS), kernel, expansion)
-    for size, *colours in itertools.product(most([0]), most(widths), most(widths), most(widths)):
-        yield probe(size, (colours[colour] for colour in TAIL_COLOURS), 0, 0)
-
-
-def _probe_arch(codec: GenomeCodec, genes: Mapping[int, int]) -> Arch:
-    """Return the network of a probe; all blocks of a stage are alike."""
-    value = {column: codec.choices[column][gene] for column, gene in genes.items()}
-    stages = tuple(
-        StageArch(
-            value[stage.width],
-            stride,
-            (BlockArch(value[stage.expansions[0]], value[stage.kernels[0]]),) * PROBE_DEPTH,
-        )
-        for stage, stride in zip(codec.stages, STAGE_STRIDES, strict=True)
-    )
-    return Arch(value[0], value[1], stages, tuple(value[column] for column in codec.deconvs))
+def _colours(groups: Sequence[tuple[int, ...]]) -> dict[int, int]:
+    """Colour columns so that those of a group differ: each takes the first colour that is free where it stands."""
+    colours: dict[int, int] = {}
+    for column in dict.fromkeys(itertools.chain(*groups)):
+        taken = {colours.get(other) for group in groups if column in group for other in group}
+        colours[column] = next(colour for colour in itertools.count() if colour not in taken)
+    return colours

@@ -16,7 +16,7 @@ from supernet.space import SearchSpace
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """What ``run_search.py`` left in a folder.
+    """What ``litepose search`` left in a folder.
 
     Attributes:
         folder: The folder.
@@ -37,10 +37,10 @@ class SearchOutcome:
         """
         path = folder / CHOSEN_FILE
         if not path.exists():
-            raise InputError(f"{path}: no such file; search first (run_search.py device=... tier={folder.name})")
+            raise InputError(f"{path}: no such file; search first (litepose search device=... tier={folder.name})")
         record = read_json(path)
         if not isinstance(record, dict) or "arch" not in record:
-            raise InputError(f"{path}: has no architecture; run_search.py writes one")
+            raise InputError(f"{path}: has no architecture; litepose search writes one")
         return cls(folder, Arch.from_dict(record.pop("arch")), record)
 
     def require_weights(self, weights: str) -> None:
@@ -69,7 +69,7 @@ class SearchOutcome:
         path = self.folder / FRONT_FILE
         codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
         if not path.exists():
-            raise InputError(f"{path}: no such file; search first (run_search.py device=... tier={self.folder.name})")
+            raise InputError(f"{path}: no such file; search first (litepose search device=... tier={self.folder.name})")
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         try:

@@ -3,7 +3,9 @@
 Legend: n trials, G genes, D devices.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -19,6 +21,10 @@ from supernet.space import SearchSpace
 VIOLATION = "violation"
 """Name of a trial's constraint: 0 where it keeps all constraints of the problem."""
 
+MEAN = "mean_"
+"""How the names of those parameters begin that are means over all blocks."""
+
+T = TypeVar("T")
 Distributions = Mapping[str, BaseDistribution]
 
 
@@ -32,29 +38,20 @@ def trial_params(arch: Arch) -> dict[str, int | float]:
 
     An Optuna storage writes every parameter of every trial, and an importance plot of 80 of them tells nothing.
     """
-    params: dict[str, int | float] = {"resolution": arch.image_size, "stem": arch.stem_channels}
-    for s, stage in enumerate(arch.stages):
-        params[f"stage{s}.width"] = stage.channels
-        params[f"stage{s}.depth"] = len(stage.blocks)
-    blocks = [block for stage in arch.stages for block in stage.blocks]
-    params["mean_kernel"] = sum(block.kernel for block in blocks) / len(blocks)
-    params["mean_expansion"] = sum(block.expansion for block in blocks) / len(blocks)
-    return params | {f"deconv{i}": width for i, width in enumerate(arch.deconv_channels)}
+    return {
+        name: sum(values) / len(values) if name.startswith(MEAN) else values[0]
+        for name, values in _by_parameter(arch.chosen).items()
+    }
 
 
 def trial_distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return the range of every parameter: from the space's smallest to its largest architecture.
-
-    A mean over the blocks has that of the choices: stages differ in them, so that a network of other depths can have a
-    smaller mean than the smallest network.
-    """
-    low, high = trial_params(space.smallest()), trial_params(space.largest())
-    for name, choices in (
-        ("mean_kernel", [stage.kernels for stage in space.stages]),
-        ("mean_expansion", [stage.expansions for stage in space.stages]),
-    ):
-        low[name], high[name] = float(min(map(min, choices))), float(max(map(max, choices)))
-    return {name: _distribution(low[name], high[name]) for name in low}
+    """Return the range of every parameter: from the least to the greatest value that the space offers."""
+    distributions: dict[str, BaseDistribution] = {}
+    for name, offered in _by_parameter(space.choices).items():
+        low, high = min(map(min, offered)), max(map(max, offered))
+        is_mean = name.startswith(MEAN)
+        distributions[name] = FloatDistribution(float(low), float(high)) if is_mean else IntDistribution(low, high)
+    return distributions
 
 
 def finished_trials(
@@ -126,7 +123,15 @@ def read_genome(text: str) -> list[int]:
     return [int(gene) for gene in text.split("-")]
 
 
-def _distribution(low: int | float, high: int | float) -> BaseDistribution:
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high)
-    return FloatDistribution(low, high)
+def _by_parameter(choices: Mapping[str, T]) -> dict[str, list[T]]:
+    """Gather what belongs to the choices' names under the parameters that show them."""
+    gathered: defaultdict[str, list[T]] = defaultdict(list)
+    for name, value in choices.items():
+        match name.split("."):
+            case ["image_size"]:
+                gathered["resolution"].append(value)
+            case [_, _, of_block]:
+                gathered[MEAN + of_block].append(value)
+            case _:
+                gathered[name].append(value)
+    return gathered

@@ -3,6 +3,7 @@
 Legend: n genomes, G genes.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.genome import GenomeCodec, Genomes
+from search.reporting.summary import AP_BY
 
 NUM_GENOMES = 1024
 
@@ -82,13 +84,11 @@ def choice_genes(codec: GenomeCodec) -> dict[str, list[int]]:
     They are resolution, stem, each stage's width, depth, kernels and expansions, and the deconvs: of a stage's blocks
     together, as each of them alone matters little.
     """
-    choices = {"resolution": [0], "stem": [1]}
-    for s, genes in enumerate(codec.stages):
-        choices[f"stage{s} width"], choices[f"stage{s} depth"] = [genes.width], [genes.depth]
-        choices[f"stage{s} kernels"] = list(genes.kernels)
-        choices[f"stage{s} expansions"] = list(genes.expansions)
-    choices |= {f"deconv{i}": [column] for i, column in enumerate(codec.deconvs)}
-    return {name: columns for name, columns in choices.items() if codec.cardinalities[columns].max() > 1}
+    columns: defaultdict[str, list[int]] = defaultdict(list)
+    for column, name in enumerate(codec.names):
+        if codec.cardinalities[column] > 1:
+            columns[_choice(name)].append(column)
+    return dict(columns)
 
 
 def importance_table(importances: Mapping[str, Mapping[str, ChoiceImportance]], ap_source: str) -> pd.DataFrame:
@@ -112,6 +112,22 @@ def importance_table(importances: Mapping[str, Mapping[str, ChoiceImportance]], 
         for name, found in sorted(by_choice.items(), key=lambda item: -item[1].share)
     ]
     return pd.DataFrame(rows)
+
+
+def quantity_title(quantity: str, source: str) -> str:
+    """Return what to call a quantity of ``importance_table``, whose AP comes from a source."""
+    return f"AP by the {AP_BY[source]}" if quantity == "AP" else f"latency on {quantity.removeprefix('latency_ms/')}"
+
+
+def _choice(gene: str) -> str:
+    """Return the choice that a gene belongs to: ``stage0 kernels`` for ``stage0.block1.kernel``."""
+    match gene.split("."):
+        case ["image_size"]:
+            return "resolution"
+        case [stage, _, of_block]:
+            return f"{stage} {of_block}s"
+        case words:
+            return " ".join(words)
 
 
 def _direction(steps: NDArray[np.int64], change: Floats) -> float:

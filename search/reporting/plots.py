@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from search.reporting.figures import PANEL_COLUMNS, make_grid, save_picture, set_title
-from search.reporting.importance import METHOD, ChoiceImportance
+from search.reporting.importance import METHOD, ChoiceImportance, quantity_title
 from search.reporting.summary import AP_BY, REFERENCE
 
 RAISING_COLOUR, LOWERING_COLOUR = "tab:blue", "tab:orange"
@@ -68,7 +68,7 @@ def plot_importance(path: Path | str, importances: Mapping[str, Mapping[str, Cho
             )  # fmt: skip
         axis.set_xlim(0, 1.3 * max(shares))
         axis.set_ylim(-0.7, len(names) - 0.3)
-        axis.set_title(_quantity_title(quantity, source), fontsize=10)
+        axis.set_title(quantity_title(quantity, source), fontsize=10)
         axis.set_xlabel("share of variance, %")
         axis.tick_params(labelleft=index % 4 == 0, labelsize=8.5)
         axis.grid(axis="x", alpha=0.25)
@@ -80,9 +80,3 @@ def plot_importance(path: Path | str, importances: Mapping[str, Mapping[str, Cho
     )
     figure.supxlabel(note, fontsize=8, color="0.35", x=0.01, ha="left")
     save_picture(figure, path)
-
-
-def _quantity_title(quantity: str, source: str) -> str:
-    if quantity == "AP":
-        return f"AP by the {AP_BY[source]}"
-    return f"latency on {quantity.removeprefix('latency_ms/')}"

@@ -14,8 +14,11 @@ import pandas as pd
 from search.accuracy.evaluators import identity_digest
 from search.course.outcome import SearchOutcome
 from search.course.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE
+from supernet.arch import Arch
 from supernet.errors import InputError
-from supernet.export.bundle import MANIFEST_FILE
+from supernet.export.bundle import ARCH_FILE
+from supernet.export.manifest import MANIFEST_FILE
+from supernet.export.verification import open_export
 from supernet.files import read_json
 from supernet.space import SearchSpace
 
@@ -158,22 +161,40 @@ class SearchedCell:
 
     @cached_property
     def manifest(self) -> Mapping[str, Any] | None:
-        """The manifest of the exported subnet; None if there is none, or it is not of what this search chose."""
-        path = self.export_folder / MANIFEST_FILE
-        manifest: Mapping[str, Any] = read_json(path) if path.exists() else {}
+        """The manifest of the exported subnet; None if there is none, it is damaged, or not of what was chosen here."""
+        found = self._opened_export
+        if isinstance(found, str):
+            return None
         known = {self.record["arch_digest"], *self.front["arch_digest"]}
-        is_ours = manifest.get("search") == self.record and manifest.get("arch_digest") in known
-        return manifest if is_ours else None
+        is_ours = found.get("search") == self.record and found["arch_digest"] in known
+        return found if is_ours else None
+
+    @cached_property
+    def arch(self) -> Arch:
+        """The exported architecture, which finetuning may have preferred, or else the one that the search chose.
+
+        Raises:
+            InputError: If the export's architecture file is damaged.
+        """
+        return self.outcome.arch if self.manifest is None else Arch.load(self.export_folder / ARCH_FILE)
 
     def export_gap(self) -> Gap | None:
         """Return what is wrong with the export; a surrogate's choice has no weights to export."""
         if self.manifest is not None or self.source == "published-surrogate":
             return None
-        if (self.export_folder / MANIFEST_FILE).exists():
-            return Gap(
-                self.device, self.tier, "the export is not what the search chose last; run export_subnet.py again"
-            )
-        return Gap(self.device, self.tier, "not exported, so no held-out AP; run export_subnet.py")
+        if not (self.export_folder / MANIFEST_FILE).exists():
+            return Gap(self.device, self.tier, "not exported, so no held-out AP; litepose export makes one")
+        if isinstance(self._opened_export, str):
+            return Gap(self.device, self.tier, f"the export is left out: {self._opened_export}")
+        return Gap(self.device, self.tier, "the export is not what the search chose last; run litepose export again")
+
+    @cached_property
+    def _opened_export(self) -> Mapping[str, Any] | str:
+        """The manifest of the export folder, or what is wrong with the folder."""
+        try:
+            return open_export(self.export_folder).record
+        except InputError as error:
+            return str(error)
 
 
 def read_searches(workspace: Path, planned: Iterable[Cell] = ()) -> tuple[list[SearchedCell], list[Gap]]:
@@ -197,11 +218,11 @@ def read_searches(workspace: Path, planned: Iterable[Cell] = ()) -> tuple[list[S
             except InputError as error:
                 gaps.append(Gap(*cell, f"left out: {error}"))
         elif (path / RUN_RECORD).exists() and not _is_written(workspace, cell):
-            gaps.append(Gap(*cell, "not searched to the end; the same run_search.py goes on"))
+            gaps.append(Gap(*cell, "not searched to the end; the same litepose search goes on"))
     seen = {*((cell.device, cell.tier) for cell in found), *((gap.device, gap.tier) for gap in gaps)}
-    gaps += [Gap(*cell, "not searched; run run_search.py") for cell in planned if cell not in seen]
+    gaps += [Gap(*cell, "not searched; run litepose search") for cell in planned if cell not in seen]
     if not found:
-        raise InputError(f"{workspace}: no search that has ended; run run_search.py first")
+        raise InputError(f"{workspace}: no search that has ended; run litepose search first")
     return sorted(found, key=lambda cell: (cell.device, cell.record["budget_ms"], cell.tier)), gaps
 
 

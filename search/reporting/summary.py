@@ -3,16 +3,15 @@
 Whose an accuracy is stands beside it: in a column ``ap_source``, in a line, in a title.
 """
 
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from search.course.results import PROGRESS_FILE
 from search.reporting.searches import Gap, SearchedCell
-from supernet.arch import Arch
 from supernet.complexity import measure_complexity
-from supernet.export.bundle import ARCH_FILE
 
 SURROGATE = "published-surrogate"
 
@@ -20,6 +19,9 @@ AP_BY = {"predictor": "accuracy predictor", "supernet": "supernet, search split"
 """Where an AP comes from, for titles and legends."""
 
 SURROGATE_WARNING = "AP by a SURROGATE drawn through published figures: nothing was trained or measured"
+
+NOTE_WIDTH = 110
+"""Characters a line of explanations on a terminal."""
 
 REFERENCE = "AP 0 and the latency budget"
 """The corner up to which a search's hypervolume counts, as a share of the area from AP 0 to 1."""
@@ -42,7 +44,7 @@ def summarise(cells: Sequence[SearchedCell]) -> pd.DataFrame:
 
 def _summary_row(cell: SearchedCell) -> dict[str, Any]:
     record, manifest = cell.record, cell.manifest or {}
-    exported = Arch.load(cell.export_folder / ARCH_FILE) if manifest else cell.outcome.arch
+    exported = cell.arch
     numbers = _numbers_of(cell, exported.digest)
     finetuned = manifest.get("finetuned")
     ap_search = finetuned["ap_search"]["after"] if finetuned else numbers["verified_ap"]
@@ -64,7 +66,7 @@ def _summary_row(cell: SearchedCell) -> dict[str, Any]:
         "ap_source": cell.source,
         "ap_predicted": numbers["ap"] if is_predicted else None,
         "ap_search": ap_search,
-        "ap_val": manifest.get("accuracy", {}).get("AP"),
+        "ap_val": manifest.get("accuracy", {}).get("metrics", {}).get("AP"),
         "image_size": numbers["image_size"],
         "macs": numbers["macs"],
         "macs_as_published": measure_complexity(exported, cell.num_keypoints).macs_as_published,
@@ -72,7 +74,7 @@ def _summary_row(cell: SearchedCell) -> dict[str, Any]:
         "peak_memory_bytes": numbers.get("peak_memory_bytes"),
         "finetuned": finetuned is not None,
         "bit_equal": equality.get("bit_equal"),
-        "onnx_max_abs_difference": manifest.get("onnx", {}).get("max_abs_difference"),
+        "onnx_max_abs_difference": _onnx_difference(manifest),
         "evaluations": record.get("evaluations"),
         "stopped_by": record.get("stopped_by"),
         "arch_digest": exported.digest,
@@ -121,47 +123,18 @@ def format_summary(summary: pd.DataFrame) -> str:
         f"px   {'MMACs':>8}  {'params':>9}  equal  folder"
     ]
     lines += [_format_row({str(key): value for key, value in row.items()}) for row in summary.to_dict("records")]
-    return "\n".join([*lines, *_legend(summary)])
+    notes = [line for mark in explain_marks(summary) for line in textwrap.wrap(mark, NOTE_WIDTH)]
+    return "\n".join([*lines, *notes])
 
 
-def format_gaps(gaps: Iterable[Gap]) -> list[str]:
-    """Return a line a reason, with all that it is the reason for."""
-    by_reason: dict[str, list[str]] = {}
-    for gap in gaps:
-        by_reason.setdefault(gap.reason, []).append(f"{gap.device}/{gap.tier}")
-    return [f"{', '.join(cells)}: {reason}" for reason, cells in by_reason.items()]
-
-
-def _format_row(row: dict[str, Any]) -> str:
-    mark = " " if row["latency_provenance"] == "measured" else "~"
-    latency = f"{mark}{row['latency_ms']:.4g} ({row['latency_low_ms']:.4g}-{row['latency_high_ms']:.4g})"
-    predicted = _percent(row["ap_predicted"]) + (" surrogate" if row["ap_source"] == SURROGATE else "")
-    return (
-        f"{row['device']:<18}  {row['tier']:<9}  {row['budget_ms']:>9.4g}  {latency:<24}  {predicted:<14}  "
-        f"{_percent(row['ap_search']):>9}  {_percent(row['ap_val']):>11}  {row['image_size']:<3}  "
-        f"{row['macs'] / 1e6:>8,.1f}  {row['params']:>9,}  {_equality(row):<5}  {row['folder']}"
-    )
-
-
-def _percent(ap: float | None) -> str:
-    return "-" if pd.isna(ap) else f"{100 * float(ap):.1f}"
-
-
-def _equality(row: dict[str, Any]) -> str:
-    if row["finetuned"]:
-        return "tuned"
-    if pd.isna(row["bit_equal"]):
-        return "-"
-    return "yes" if row["bit_equal"] else "NO"
-
-
-def _legend(summary: pd.DataFrame) -> list[str]:
+def explain_marks(summary: pd.DataFrame) -> list[str]:
+    """Return what the marks and columns of a summary mean: what is estimated, predicted and measured."""
     lines = []
     if (summary["latency_provenance"] != "measured").any():
-        lines += [
-            "~ estimated, not measured: the table is calibrated to published latencies, and extrapolates far from",
-            "those networks, as for the tiny space (docs/latency_tables.md).",
-        ]
+        lines.append(
+            "~ estimated, not measured: the table is calibrated to published latencies, and extrapolates far from "
+            "those networks, as for the tiny space (docs/latency_tables.md)."
+        )
     if (summary["latency_provenance"] == "measured").any():
         lines.append(
             "Latencies without ~ are sums of operators that were measured on the device, not of the subnet's own runs."
@@ -182,6 +155,45 @@ def _legend(summary: pd.DataFrame) -> list[str]:
     if summary["finetuned"].any():
         lines.append("tuned: trained on alone after it was cut out, so equal no more.")
     return lines
+
+
+def format_gaps(gaps: Iterable[Gap]) -> list[str]:
+    """Return a line a reason, with all that it is the reason for."""
+    by_reason: dict[str, list[str]] = {}
+    for gap in gaps:
+        by_reason.setdefault(gap.reason, []).append(f"{gap.device}/{gap.tier}")
+    return [f"{', '.join(cells)}: {reason}" for reason, cells in by_reason.items()]
+
+
+def _format_row(row: dict[str, Any]) -> str:
+    mark = " " if row["latency_provenance"] == "measured" else "~"
+    latency = f"{mark}{row['latency_ms']:.4g} ({row['latency_low_ms']:.4g}-{row['latency_high_ms']:.4g})"
+    predicted = format_percent(row["ap_predicted"]) + (" surrogate" if row["ap_source"] == SURROGATE else "")
+    return (
+        f"{row['device']:<18}  {row['tier']:<9}  {row['budget_ms']:>9.4g}  {latency:<24}  {predicted:<14}  "
+        f"{format_percent(row['ap_search']):>9}  {format_percent(row['ap_val']):>11}  {row['image_size']:<3}  "
+        f"{row['macs'] / 1e6:>8,.1f}  {row['params']:>9,}  {format_equality(row):<5}  {row['folder']}"
+    )
+
+
+def format_percent(ap: float | None) -> str:
+    """Return an AP in %, or a dash."""
+    return "-" if pd.isna(ap) else f"{100 * float(ap):.1f}"
+
+
+def format_equality(row: Mapping[str, Any]) -> str:
+    """Say whether a subnet of a summary equals the supernet's."""
+    if row["finetuned"]:
+        return "tuned"
+    if pd.isna(row["bit_equal"]):
+        return "-"
+    return "yes" if row["bit_equal"] else "NO"
+
+
+def _onnx_difference(manifest: Mapping[str, Any]) -> float | None:
+    """Return how far the exported ONNX file is from torch; None where there is none."""
+    described = manifest.get("formats", {}).get("onnx")
+    return None if described is None else float(described["parity"]["max_abs_difference"])
 
 
 def _numbers_of(cell: SearchedCell, digest: str) -> dict[str, Any]:

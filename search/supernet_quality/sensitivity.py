@@ -1,12 +1,12 @@
 """Sensitivity: AP and costs as each dimension alone goes from smallest to largest."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from latency_tables.table import LatencyTable
-from supernet.arch import Arch, BlockArch, StageArch
+from supernet.arch import Arch, BlockArch
 from supernet.complexity import measure_complexity
 from supernet.errors import InputError
 from supernet.published import KERNEL_ABLATION_AP
@@ -62,8 +62,8 @@ def sensitivity_archs(space: SearchSpace, base: Arch) -> list[Variation]:
     if not space.contains(base):
         raise InputError(f"architecture {base.digest} is not in space {space.name!r}")
     variations = []
-    for dimension, base_value, choices in _dimensions(space, base):
-        values = {arch: value for value, arch in choices.items() if arch != base} | {base: base_value}
+    for dimension, names in _dimensions(space):
+        values = _varied(space, base, names)
         if len(values) > 1:
             found = [Variation(dimension, value, arch, arch == base) for arch, value in values.items()]
             variations += sorted(found, key=lambda v: (isinstance(v.value, str), v.value))
@@ -182,44 +182,34 @@ def _costs(arch: Arch, tables: Mapping[str, LatencyTable], num_keypoints: int) -
     return costs
 
 
-Dimension = tuple[str, int | str, dict[int, Arch]]
-"""Name, the base's value, and the architecture of every choice."""
+def _dimensions(space: SearchSpace) -> Iterator[tuple[str, list[str]]]:
+    """Yield every dimension and the names of its choices."""
+    stages, deconvs = range(len(space.stages)), range(len(space.deconv_channels))
+    yield "resolution", ["image_size"]
+    for field in ("kernel", "expansion"):
+        yield field, [name for name in space.choices if ".block" in name and name.endswith(field)]
+    yield "stem width", ["stem"]
+    yield from ((f"depth of stage {s + 1}", [f"stage{s}.depth"]) for s in stages)
+    yield from ((f"width of stage {s + 1}", [f"stage{s}.width"]) for s in stages)
+    yield from ((f"deconv width {i + 1}", [f"deconv{i}"]) for i in deconvs)
 
 
-def _dimensions(space: SearchSpace, base: Arch) -> Iterator[Dimension]:
-    yield "resolution", base.image_size, {r: replace(base, image_size=r) for r in space.image_sizes}
-    yield "kernel", *_block_dimension(space, base, "kernel", "kernels")
-    yield "expansion", *_block_dimension(space, base, "expansion", "expansions")
-    yield "stem width", base.stem_channels, {c: replace(base, stem_channels=c) for c in space.stem_channels}
-    for s, (stage, choices) in enumerate(zip(base.stages, space.stages, strict=True)):
-        deep = {d: _with_stage(base, s, replace(stage, blocks=_resized(stage.blocks, d))) for d in choices.depths}
-        yield f"depth of stage {s + 1}", len(stage.blocks), deep
-    for s, (stage, choices) in enumerate(zip(base.stages, space.stages, strict=True)):
-        wide = {c: _with_stage(base, s, replace(stage, channels=c)) for c in choices.channels}
-        yield f"width of stage {s + 1}", stage.channels, wide
-    for i, (width, widths) in enumerate(zip(base.deconv_channels, space.deconv_channels, strict=True)):
-        others = base.deconv_channels[:i], base.deconv_channels[i + 1 :]
-        archs = {d: replace(base, deconv_channels=(*others[0], d, *others[1])) for d in widths}
-        yield f"deconv width {i + 1}", width, archs
+def _varied(space: SearchSpace, base: Arch, names: Collection[str]) -> dict[Arch, int | str]:
+    """Return the architectures that differ from the base in these choices alone, and the base, with their values."""
+    found = {value for name, value in base.chosen.items() if name in names}
+    offered = {value for name in names for value in space.choices[name]}
+    archs = {_with_value(space, base, names, value): value for value in sorted(offered)}
+    return archs | {base: found.pop() if len(found) == 1 else MIXED}
 
 
-def _block_dimension(space: SearchSpace, base: Arch, field: str, choices: str) -> tuple[int | str, dict[int, Arch]]:
-    """Vary a field of all blocks."""
-    found = {getattr(block, field) for stage in base.stages for block in stage.blocks}
-    archs = {}
-    for value in sorted({value for stage in space.stages for value in getattr(stage, choices)}):
-        stages = tuple(
-            replace(stage, blocks=tuple(replace(block, **{field: value}) for block in stage.blocks))
-            if value in getattr(choice, choices)
-            else stage
-            for stage, choice in zip(base.stages, space.stages, strict=True)
-        )
-        archs[value] = replace(base, stages=stages)
-    return found.pop() if len(found) == 1 else MIXED, archs
-
-
-def _with_stage(base: Arch, s: int, stage: StageArch) -> Arch:
-    return replace(base, stages=(*base.stages[:s], stage, *base.stages[s + 1 :]))
+def _with_value(space: SearchSpace, base: Arch, names: Collection[str], value: int) -> Arch:
+    """Return the base with a value in those of these choices that offer it."""
+    deepest = (
+        replace(stage, blocks=_resized(stage.blocks, choices.depths[-1]))
+        for stage, choices in zip(base.stages, space.stages, strict=True)
+    )
+    chosen = replace(base, stages=tuple(deepest)).chosen | base.chosen
+    return space.assemble(lambda name, offered: value if name in names and value in offered else chosen[name])
 
 
 def _resized(blocks: tuple[BlockArch, ...], depth: int) -> tuple[BlockArch, ...]:

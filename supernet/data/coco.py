@@ -78,11 +78,6 @@ class KeypointDataset:
         record = self.records[index]
         return read_image_file(record.path, (record.width, record.height), source=str(self.annotations_path))
 
-    def ignore_mask(self, index: int) -> ByteArray | None:
-        """Return 1 where nobody labelled the people, 0 elsewhere, shape (H, W); None if there is nothing to ignore."""
-        record = self.records[index]
-        return record.ignore.draw(record.width, record.height) if record.ignore else None
-
     def subset(self, indices: Iterable[int]) -> Self:
         """Return the dataset of these images alone."""
         records = self.records

@@ -110,6 +110,7 @@ def evaluate_model(
     batch_size: int = 16,
     device: torch.device | str = "cpu",
     engine: Engine = "pycocotools",
+    predictor: type[PeoplePredictor] = PeoplePredictor,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Predict people in every image and compare them with the annotations.
@@ -122,6 +123,7 @@ def evaluate_model(
         batch_size: Most images of a forward pass.
         device: Where the model is.
         engine: Who matches and averages, of ``evaluate_keypoints``.
+        predictor: How an image is fitted to the input.
         progress: Called with the number of images done since the last call.
 
     Example:
@@ -140,6 +142,7 @@ def evaluate_model(
         settings=settings,
         batch_size=batch_size,
         device=device,
+        predictor=predictor,
         progress=progress,
     )
     comparison = compare_people(
@@ -156,6 +159,7 @@ def predict_dataset(
     settings: InferenceSettings = DEFAULT_SETTINGS,
     batch_size: int = 16,
     device: torch.device | str = "cpu",
+    predictor: type[PeoplePredictor] = PeoplePredictor,
     progress: Progress | None = None,
 ) -> Predictions:
     """Find the people in every image of a dataset; the arguments are those of ``evaluate_model``.
@@ -168,13 +172,13 @@ def predict_dataset(
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size!r}; it must be at least 1")
-    predictor = PeoplePredictor(model, image_size, dataset.skeleton, settings, device)
+    people_of = predictor(model, image_size, dataset.skeleton, settings, device)
     skipped: list[Path] = []
     found: dict[int, People] = {}
-    with closing(_read_batches(dataset, _batches(dataset, predictor, batch_size))) as batches:
+    with closing(_read_batches(dataset, _batches(dataset, people_of, batch_size))) as batches:
         for batch in batches:
             readable = dict(_readable(dataset, batch, skipped))
-            people = predictor.predict(list(readable.values())) if readable else []
+            people = people_of.predict(list(readable.values())) if readable else []
             found.update(zip(readable, people, strict=True))
             if progress is not None:
                 progress(len(batch))
@@ -186,8 +190,8 @@ def predict_dataset(
         results=_gathered(image_ids, [found[index] for index in in_order]),
         image_ids=tuple(image_ids),
         skipped=tuple(skipped),
-        network_seconds=predictor.network_seconds,
-        decode_seconds=predictor.decode_seconds,
+        network_seconds=people_of.network_seconds,
+        decode_seconds=people_of.decode_seconds,
     )
 
 

@@ -246,16 +246,16 @@ def predict_maps(
         Heatmaps, shape (B, K, H/2, W/2), and AE tags, shape (B, K, H/2, W/2, L), L = 2 with ``flip_test``, else 1.
     """
     with torch.inference_mode():
-        heatmaps, tags = _merge_heads(*model(inputs))
+        heatmaps, tags = merge_heads(*model(inputs))
         if not settings.flip_test:
             return heatmaps, tags[..., None]
-        mirrored = _merge_heads(*model(inputs.flip(3)))
+        mirrored = merge_heads(*model(inputs.flip(3)))
         mirrored_heatmaps, mirrored_tags = (maps.flip(3)[:, list(skeleton.flip_indices)] for maps in mirrored)
         return (heatmaps + mirrored_heatmaps) / 2, torch.stack([tags, mirrored_tags], dim=-1)
 
 
-def _merge_heads(head0: Tensor, head1: Tensor) -> tuple[Tensor, Tensor]:
-    """Average the heatmaps at head 1's size and upsample the tags to it."""
+def merge_heads(head0: Tensor, head1: Tensor) -> tuple[Tensor, Tensor]:
+    """Average the heatmaps at head 1's size and upsample the tags to it, (B, K, H/2, W/2) both."""
     num_keypoints, size = head1.shape[1], (head1.shape[2], head1.shape[3])
     upsampled = F.interpolate(head0, size=size, mode="bilinear", align_corners=False)
     return (upsampled[:, :num_keypoints] + head1) / 2, upsampled[:, num_keypoints:]

@@ -1,16 +1,14 @@
-"""An export folder's ONNX file as a model that finds people, through ONNX Runtime.
+"""A file of an export folder as a model that finds people, under the runtime that the file is for.
 
 Legend: B batch, K keypoints, R input size in pixels.
 """
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
@@ -18,9 +16,18 @@ from supernet.data.geometry import Matrix
 from supernet.data.skeletons import Skeleton, get_skeleton
 from supernet.errors import InputError
 from supernet.evaluation.people import PeoplePredictor
-from supernet.export.bundle import CONFIG_FILE, MANIFEST_FILE
-from supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES
-from supernet.files import read_json, read_yaml
+from supernet.export.bundle import CONFIG_FILE
+from supernet.export.formats import Runner
+from supernet.export.litert import LitertRunner
+from supernet.export.ncnn import NcnnRunner
+from supernet.export.onnx_formats import OnnxRunner
+from supernet.export.verification import open_exported_file
+from supernet.files import read_yaml
+
+RUNNERS: Mapping[str, Callable[..., Runner]] = {".onnx": OnnxRunner, ".tflite": LitertRunner, ".param": NcnnRunner}
+"""What opens a file, by how its name ends; ncnn's ``.bin`` lies beside its ``.param``."""
+
+PEAKS_FORMAT = "onnx_peaks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class ExportedUsage:
     image_size: int
 
     @classmethod
-    def load(cls, folder: Path) -> "ExportedUsage":
+    def load(cls, folder: Path) -> Self:
         """Read the file of an export folder.
 
         Raises:
@@ -62,44 +69,17 @@ class ExportedUsage:
         return cls(known, height)
 
 
-class OnnxPose:
-    """A network in an ONNX file, to be called like one of torch: images to the two heads.
+class RunnerPose:
+    """A network under a runtime, to be called like one of torch: images to the two heads.
 
     Args:
-        path: The file, in an export folder; it takes one image of one size.
-        usage: How it is fed.
-
-    Attributes:
-        digest: First 12 hexadecimal digits of the file's SHA-256.
-
-    Raises:
-        InputError: If the file is missing, damaged, is not what the folder's manifest says, or does not fit ``usage``.
+        runner: What runs one image.
+        image_size: R.
     """
 
-    def __init__(self, path: Path, usage: ExportedUsage) -> None:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        content = path.read_bytes()
-        full_digest = hashlib.sha256(content).hexdigest()
-        _require_manifest(path, full_digest)
-        self.digest = full_digest[:12]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has a class for every way in which a file is broken
-            raise InputError(f"{path}: ONNX Runtime cannot open it ({' '.join(str(error).split())[:160]})") from None
-        size, keypoints = usage.image_size, usage.skeleton.num_keypoints
-        expected = {
-            INPUT_NAME: [1, 3, size, size],
-            OUTPUT_NAMES[0]: [1, 2 * keypoints, size // 4, size // 4],
-            OUTPUT_NAMES[1]: [1, keypoints, size // 2, size // 2],
-        }
-        found = {value.name: value.shape for value in (*self._session.get_inputs(), *self._session.get_outputs())}
-        for name, shape in expected.items():
-            if found.get(name) != shape:
-                raise InputError(f"{path}: {name} has the shape {found.get(name)}; {CONFIG_FILE} says {shape}")
-        self._input_shape = (3, size, size)
+    def __init__(self, runner: Runner, image_size: int) -> None:
+        self._runner = runner
+        self._image_size = image_size
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Run the images, shape (B, 3, R, R), one by one; heads as those of ``LitePose``, on the CPU.
@@ -107,15 +87,50 @@ class OnnxPose:
         Raises:
             InputError: If they are of another size.
         """
-        if tuple(images.shape[1:]) != self._input_shape:
-            needed, given = self._input_shape[1], f"{images.shape[3]}x{images.shape[2]}"
-            raise InputError(f"the ONNX file takes inputs of {needed}x{needed} pixels; this one is {given}")
-        heads: list[list[Any]] = [
-            self._session.run(OUTPUT_NAMES, {INPUT_NAME: np.ascontiguousarray(image.cpu().numpy())})
-            for image in torch.split(images, 1)
-        ]
+        size = self._image_size
+        if tuple(images.shape[1:]) != (3, size, size):
+            given = f"{images.shape[3]}x{images.shape[2]}"
+            raise InputError(f"the exported file takes inputs of {size}x{size} pixels; this one is {given}")
+        heads = [self._runner(np.ascontiguousarray(image.cpu().numpy())) for image in torch.split(images, 1)]
         head0, head1 = (torch.from_numpy(np.concatenate(head)) for head in zip(*heads, strict=True))
         return head0, head1
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPose:
+    """A network of an export folder, opened.
+
+    Attributes:
+        model: What is called.
+        usage: How it is fed.
+        digest: 12 hexadecimal digits that tell its files from others.
+        format: Name of its format.
+    """
+
+    model: RunnerPose
+    usage: ExportedUsage
+    digest: str
+    format: str
+
+    @classmethod
+    def open(cls, path: Path, *, threads: int = 1) -> Self:
+        """Open a runtime's file of an export folder; of ncnn's two either may be named.
+
+        Raises:
+            InputError: If the folder is not whole, the file is none of a network in it, or its runtime is missing.
+        """
+        manifest = open_exported_file(path)
+        name = manifest.format_of(path.name)
+        if name is None:
+            raise InputError(f"{path}: is no runtime's file; the export has {', '.join(_files(manifest.formats))}")
+        if name == PEAKS_FORMAT:
+            raise InputError(f"{path}: gives peaks for a device's own decoder, not heatmaps; use another format's file")
+        files = manifest.formats[name]["files"]
+        opened = next(path.parent / file for file in files if Path(file).suffix in RUNNERS)
+        runner = RUNNERS[opened.suffix](opened, threads=threads)
+        usage = ExportedUsage.load(path.parent)
+        digest = "".join(manifest.files[file][: 12 // len(files)] for file in files)
+        return cls(RunnerPose(runner, usage.image_size), usage, digest, name)
 
 
 class SquarePredictor(PeoplePredictor):
@@ -132,12 +147,10 @@ class SquarePredictor(PeoplePredictor):
         return np.column_stack([zoom * np.eye(2), offsets]), (side, side)
 
 
-def _require_manifest(path: Path, digest: str) -> None:
-    """Refuse a file that is not the one that was checked when it was exported."""
-    manifest = path.parent / MANIFEST_FILE
-    if not manifest.is_file():
-        return
-    content = read_json(manifest)
-    recorded = content.get("sha256", {}).get(path.name) if isinstance(content, dict) else None
-    if recorded is not None and recorded != digest:
-        raise InputError(f"{path}: is damaged: its SHA-256 is not the one in {MANIFEST_FILE}")
+def is_runtime_file(path: Path) -> bool:
+    """Say whether a file's name is one of a runtime's."""
+    return path.suffix in RUNNERS or path.name.endswith(".ncnn.bin")
+
+
+def _files(formats: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
+    return [file for described in formats.values() for file in described["files"]]

@@ -171,12 +171,12 @@ def test_missing_row_names_the_operator_and_the_remedy() -> None:
     table = LatencyTable(METADATA, ROWS)
     message = (
         r"has no row for bottleneck \(resolution 32, channels 16/96/24, kernel 5, stride 2, expansion 6\), nor rows "
-        r"around it .*export_profiling_kit\.py space=\.\.\. runtime=\.\.\. table=\.\.\. measures what is missing$"
+        r"around it .*litepose profile space=\.\.\. runtime=\.\.\. table=\.\.\. measures what is missing$"
     )
     with pytest.raises(InputError, match=message):
         table.lookup(absent)
     estimated = LatencyTable(replace(METADATA, provenance="calibrated-estimate"), ROWS)
-    with pytest.raises(InputError, match=r"estimate_latency_tables\.py device=bench_board .* adds it$"):
+    with pytest.raises(InputError, match=r"estimate-tables device=bench_board .* adds it$"):
         estimated.lookup(absent)
     assert table.missing([STEM, absent, absent]) == [absent]
     assert not table.is_interpolated(absent)

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from supernet.checkpoints import load_subnet, load_supernet, save_subnet, weights_digest
 from supernet.data.skeletons import COCO, CROWDPOSE
 from supernet.evaluation import evaluate_keypoints, read_results
+from supernet.export.bundle import write_bundle
 from supernet.extract import extract_subnet
 from supernet.files import read_json
 from supernet.litepose import LitePose
@@ -97,11 +99,10 @@ def test_a_file_s_network_is_measured_as_it_is(evaluate: Callable[..., Any], tra
 def test_weights_need_no_supernet_and_may_come_in_a_folder_or_with_an_arch(
     evaluate: Callable[..., Any], trained: Path, subnet_file: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "export"
-    folder.mkdir()
-    network = load_subnet(subnet_file)
-    subnet_file.rename(folder / "weights.safetensors")
-    network.arch.save(folder / "arch.json")
+    network, images = load_subnet(subnet_file), np.zeros((0, 3, 96, 96), np.float32)
+    bundle = {"skeleton": CROWDPOSE, "images": images, "formats": (), "facts": {}}
+    folder = write_bundle(tmp_path / "export", network, **bundle).folder
+    subnet_file.unlink()
     (trained / "supernet").rename(tmp_path / "elsewhere")
     of_folder = evaluate(f"weights={folder}")
     assert of_folder.status == 0, of_folder.stderr

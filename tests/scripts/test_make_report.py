@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from scripts.make_report import planned_cells
+from scripts.make_report import name_workspace, planned_cells
+from supernet.errors import InputError
 
 RunScript = Callable[..., Any]
 SMALL = (
@@ -37,7 +38,8 @@ def test_a_sweep_is_one_table(run_script: RunScript, swept: Path) -> None:
     assert "Missing" not in outcome.stdout
     written = {path.name for path in folder.iterdir()}
     assert written >= {"summary.csv", "summary.txt", "front.csv", "front.png", "hypervolume.csv", "hypervolume.png"}
-    assert written >= {"importance.csv", "importance.png", "run.json"}
+    assert written >= {"importance.csv", "importance.png", "run.json", "report.html"}
+    assert (folder / "report.html").stat().st_size < 5e6
     before = (folder / "summary.csv").read_bytes(), (folder / "importance.csv").read_bytes()
     assert run_script("make_report", f"workspace={swept}").status == 0
     assert before == ((folder / "summary.csv").read_bytes(), (folder / "importance.csv").read_bytes())
@@ -51,8 +53,8 @@ def test_a_killed_sweep_is_reported_with_what_it_lacks(run_script: RunScript, sw
     outcome = run_script("make_report", f"workspace={swept}")
     assert outcome.status == 0, outcome.stderr
     assert len(pd.read_csv(swept / "report" / "summary.csv")) == 2
-    assert "- raspberry_pi_4b/xs: not searched to the end; the same run_search.py goes on" in outcome.stdout
-    assert "- raspberry_pi_4b/l: not searched; run run_search.py" in outcome.stdout
+    assert "- raspberry_pi_4b/xs: not searched to the end; the same litepose search goes on" in outcome.stdout
+    assert "- raspberry_pi_4b/l: not searched; run litepose search" in outcome.stdout
 
 
 def test_other_searches_get_a_report_of_their_own(run_script: RunScript, swept: Path) -> None:
@@ -65,12 +67,14 @@ def test_other_searches_get_a_report_of_their_own(run_script: RunScript, swept: 
     reports = sorted((swept / "report").glob("tiny-published-surrogate-*/summary.csv"))
     assert sorted(len(pd.read_csv(path)) for path in reports) == [1, 4]
     assert not (swept / "report" / "summary.csv").exists(), "the earlier report had not all of it"
+    index = (swept / "report" / "report.html").read_text()
+    assert all(f'href="{path.parent.name}/report.html"' in index for path in reports)
 
 
 def test_nothing_to_report_is_one_line(run_script: RunScript, tmp_path: Path) -> None:
     outcome = run_script("make_report", f"workspace={tmp_path}")
     assert outcome.status == 2
-    assert outcome.stderr == f"error: {tmp_path}: no search that has ended; run run_search.py first\n"
+    assert outcome.stderr == f"error: {tmp_path}: no search that has ended; run litepose search first\n"
 
 
 @pytest.mark.parametrize(
@@ -91,3 +95,34 @@ def test_a_sweeps_record_names_the_planned_cells(
 
 def test_without_a_sweep_nothing_is_planned(tmp_path: Path) -> None:
     assert planned_cells(tmp_path) == []
+
+
+def test_a_workspace_may_be_named_by_its_path_alone(run_script: RunScript, tmp_path: Path) -> None:
+    workspace = tmp_path / "it's a (run)"
+    workspace.mkdir()
+    outcome = run_script("make_report", str(workspace))
+    assert outcome.stderr == f"error: {workspace}: no search that has ended; run litepose search first\n"
+
+
+def test_a_missing_workspace_is_one_line_and_is_not_made(run_script: RunScript, tmp_path: Path) -> None:
+    outcome = run_script("make_report", str(tmp_path / "none"))
+    assert outcome.status == 2
+    assert outcome.stderr.startswith(f"error: {tmp_path / 'none'}: no such folder; ")
+    assert outcome.stderr.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["{}", "seed=3"], ["workspace='{}'", "seed=3"]),
+        (["seed=3", "{}"], ["seed=3", "workspace='{}'"]),
+        (["--config-dir", "own", "~samples", "workspace={}"], ["--config-dir", "own", "~samples", "workspace={}"]),
+        ([], []),
+    ],
+)
+def test_only_what_stands_alone_is_a_workspace(tmp_path: Path, arguments: list[str], named: list[str]) -> None:
+    filled = [argument.format(tmp_path) for argument in arguments]
+    assert name_workspace(filled) == [argument.format(tmp_path) for argument in named]
+    with pytest.raises(InputError, match="no such folder"):
+        name_workspace([*filled, "x", str(tmp_path / "nowhere")])

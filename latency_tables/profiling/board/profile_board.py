@@ -212,7 +212,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    print(f"{arguments.output} is complete; hand it to build_latency_table.py with the folder of this kit")
+    print(f"{arguments.output} is complete; hand it to litepose build-table with the folder of this kit")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Legend: n queries, m samples, P features.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -68,6 +69,26 @@ class Regressor(Protocol):
         Raises:
             KeyError, TypeError, ValueError: If they are not those of this kind.
         """
+
+
+class Ensemble(ABC):
+    """Members that predict each for itself: their mean, and their standard deviation."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _predict_members(self, features: Floats) -> Floats:
+        """Return every member's predictions for features (n, P), shape (E, n)."""
+
+    def predict_mean(self, features: Floats) -> Floats:
+        """Return the mean of the members' predictions for features (n, P), shape (n,)."""
+        mean: Floats = self._predict_members(features).mean(axis=0)
+        return mean
+
+    def predict_std(self, features: Floats) -> Floats:
+        """Return the standard deviation of the members' predictions, shape (n,)."""
+        std: Floats = self._predict_members(features).std(axis=0, ddof=1)
+        return std
 
 
 @dataclass(frozen=True, slots=True)

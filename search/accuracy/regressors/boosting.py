@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from search.accuracy.regressors.base import CHUNK, Arrays, Floats, Kind, TrainingSet
+from search.accuracy.regressors.base import CHUNK, Arrays, Ensemble, Floats, Kind, TrainingSet
 
 MEMBERS = 5
 TREES = 100
@@ -23,7 +23,7 @@ FEATURE_SHARE = 0.3
 
 
 @dataclass(frozen=True)
-class BoostedTrees:
+class BoostedTrees(Ensemble):
     """A fitted ensemble; every tree is a complete binary tree, its nodes level by level.
 
     Attributes:
@@ -52,16 +52,6 @@ class BoostedTrees:
     def refitted(self, samples: TrainingSet) -> Self:
         """Return an ensemble fitted to other samples."""
         return self.fit(samples)
-
-    def predict_mean(self, features: Floats) -> Floats:
-        """Return the mean of the members' predictions for features (n, P), shape (n,)."""
-        mean: Floats = self._predict_members(features).mean(axis=0)
-        return mean
-
-    def predict_std(self, features: Floats) -> Floats:
-        """Return the standard deviation of the members' predictions, shape (n,)."""
-        std: Floats = self._predict_members(features).std(axis=0, ddof=1)
-        return std
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fitted arrays by name."""

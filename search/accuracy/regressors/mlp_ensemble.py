@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search.accuracy.regressors.base import CHUNK, Arrays, Floats, Kind, Standardisation, TrainingSet
+from search.accuracy.regressors.base import CHUNK, Arrays, Ensemble, Floats, Kind, Standardisation, TrainingSet
 
 MEMBERS = 8
 HIDDEN = 24
@@ -26,7 +26,7 @@ WEIGHT_DECAY = 0.02
 
 
 @dataclass(frozen=True)
-class MlpEnsemble:
+class MlpEnsemble(Ensemble):
     """A fitted ensemble.
 
     Attributes:
@@ -59,16 +59,6 @@ class MlpEnsemble:
     def refitted(self, samples: TrainingSet) -> Self:
         """Return an ensemble trained on other samples."""
         return self.fit(samples)
-
-    def predict_mean(self, features: Floats) -> Floats:
-        """Return the mean of the members' predictions for features (n, P), shape (n,)."""
-        mean: Floats = self._predict_members(features).mean(axis=0)
-        return mean
-
-    def predict_std(self, features: Floats) -> Floats:
-        """Return the standard deviation of the members' predictions, shape (n,)."""
-        std: Floats = self._predict_members(features).std(axis=0, ddof=1)
-        return std
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fitted arrays by name."""

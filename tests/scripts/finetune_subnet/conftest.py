@@ -52,7 +52,11 @@ def searched(trained: Path, candidates: list[Candidate]) -> Path:
     search = {
         "space": SearchSpace.preset("tiny").to_dict(),
         "table": LatencyTable.load(DEVICE).digest,
-        "evaluator": {"weights": weights_digest(load_supernet(trained / "supernet" / "supernet.safetensors"))},
+        "strategy": {"strategy": "random"},
+        "evaluator": {
+            "evaluator": "predictor",
+            "weights": weights_digest(load_supernet(trained / "supernet" / "supernet.safetensors")),
+        },
     }
     record = {"device": DEVICE, "table": DEVICE, "tier": TIER, "budget_ms": 3.5, "search": search}
     write_chosen(folder / "chosen.json", candidates[0], record)

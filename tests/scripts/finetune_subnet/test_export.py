@@ -40,7 +40,7 @@ def test_the_finetuned_network_is_exported(
     bundle = searched / "export" / cell
     plain = read_json(bundle / "manifest.json")
     assert plain["equal_to_supernet"]["bit_equal"] is True
-    assert "finetuned" not in plain
+    assert plain["finetuned"] is None
 
     outcome = export(searched, "finetuned=true")
     assert outcome.status == 0, outcome.stderr
@@ -49,7 +49,8 @@ def test_the_finetuned_network_is_exported(
     assert manifest["equal_to_supernet"] is None
     assert manifest["finetuned"] == {**info(searched), "weights": weights_digest(finetuned)}
     assert manifest["search"] == plain["search"]
-    assert manifest["onnx"]["max_abs_difference"] <= 1e-4
+    assert manifest["source"]["checkpoint"] == f"finetune/{cell.as_posix()}/subnet.safetensors"
+    assert manifest["formats"]["onnx"]["parity"]["max_abs_difference"] <= 1e-4
     exported = load_subnet(bundle / "weights.safetensors")
     assert_equal(exported, finetuned)
     images = torch.rand(1, 3, exported.arch.image_size, exported.arch.image_size)

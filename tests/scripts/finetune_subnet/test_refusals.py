@@ -18,10 +18,10 @@ Complaint = Callable[[Any], str]
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (("tier=xl",), "chosen.json: no such file; search first (run_search.py device=... tier=xl)"),
+        (("tier=xl",), "chosen.json: no such file; search first (litepose search device=... tier=xl)"),
         (("rate=0",), "rate is 0; it must be a number above 0"),
         (("share=much",), "share is 'much'; it must be a number above 0"),
-        (("start=null",), "start is None; it must be supernet, scratch or a file of weights"),
+        (("start=null",), "start is None; it must be supernet, scratch, a file of weights or an export folder"),
         (("start=missing.safetensors",), "missing.safetensors: no such file"),
         (("arch=medium",), "arch is 'medium'; it must be smallest, largest or a .json or .yaml file"),
         (("arch=other.json", "start=supernet"), "other.json: no such file"),

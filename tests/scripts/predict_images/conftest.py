@@ -19,6 +19,7 @@ from supernet.data.coco import KeypointDataset
 from supernet.data.skeletons import CROWDPOSE
 from supernet.evaluation.subnets import Calibration
 from supernet.export.bundle import write_bundle
+from supernet.export.onnx_formats import OnnxFormat
 from supernet.extract import extract_subnet
 from supernet.files import read_json
 
@@ -40,8 +41,8 @@ def exported(_trained: Path, data_root: Path, tmp_path_factory: pytest.TempPathF
     Calibration(dataset, num_images=4, batch_size=2).apply(subnet)
     folder = tmp_path_factory.mktemp("export") / "m"
     images = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    write_bundle(folder, subnet, skeleton=CROWDPOSE, images=images, facts={})
-    return folder
+    formats = [OnnxFormat()]
+    return write_bundle(folder, subnet, skeleton=CROWDPOSE, images=images.numpy(), formats=formats, facts={}).folder
 
 
 @pytest.fixture

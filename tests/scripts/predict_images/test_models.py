@@ -72,9 +72,9 @@ def test_a_subnet_of_a_supernet_is_cut_out_and_recalibrated(
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"model": "empty"}, "empty: is no export folder: it has no weights.safetensors"),
+        ({"model": "empty"}, "empty: is no export folder: it has no manifest.json"),
         ({"model": "notes.txt"}, "notes.txt: holds weights alone; give arch="),
-        ({"model": "alone.onnx"}, "subnet.yaml: no such file"),
+        ({"model": "alone.onnx"}, ": is no export folder: it has no manifest.json; litepose export makes one"),
         ({"model": "broken.safetensors"}, "broken.safetensors: is damaged"),
         (
             {"model": "subnet.safetensors", "dataset": {"skeleton": "coco"}},

@@ -39,6 +39,14 @@ def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp
     figures = json.loads(json.dumps(comparison.to_dict()))
     assert (figures["num_samples"], figures["num_held_out"]) == (60, 15)
     assert set(figures["regressors"]) == {"ridge", "gaussian_process"}
+    shown = json.loads(json.dumps(comparison.predictions(samples.targets)))
+    assert shown["measured"] == samples.targets.tolist()
+    assert np.flatnonzero(shown["held_out"]).tolist() == sorted(held_out.tolist())
+    best = REGRESSORS["gaussian_process"].fit(samples.rows(comparison.rows))
+    expected = best.predict_mean(samples.features[comparison.held_out_rows])
+    np.testing.assert_allclose(np.array(shown["predicted"])[comparison.held_out_rows], expected)
+    validated = comparison.cross_validation["gaussian_process"].predicted
+    np.testing.assert_array_equal(np.array(shown["predicted"])[comparison.rows], validated)
     plot_predictor(tmp_path / "p.png", comparison, samples.targets)
     assert (tmp_path / "p.png").stat().st_size > 10_000
 

@@ -1,6 +1,7 @@
 """Reports on workspaces: whole ones, ones with gaps, and ones whose searches cannot be compared."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 from latency_tables import LatencyTable
 from latency_tables.decoding import DecodingCost
@@ -24,16 +26,30 @@ from search.problem import SearchProblem
 from search.proposals.strategies import RandomStrategy
 from search.reporting.device_latency import DEVICE, DeviceLatency
 from search.reporting.evaluated import EvaluatedSubnets
+from search.reporting.findings import Findings
 from search.reporting.importances import accuracy_model
+from search.reporting.page.document import render
+from search.reporting.page.report_page import report_page
+from search.reporting.page.section import Table
 from search.reporting.panels import build_panel, panel_groups
 from search.reporting.published_points import published_points
-from search.reporting.report import remove_report, write_report
+from search.reporting.report import remove_report, write_index, write_report
 from search.reporting.searches import Gap, SearchedCell, comparable, group_name, read_searches
-from search.reporting.summary import collect_fronts, collect_progress, format_gaps, format_summary, summarise
+from search.reporting.summary import (
+    SURROGATE_WARNING,
+    collect_fronts,
+    collect_progress,
+    format_gaps,
+    format_summary,
+    summarise,
+)
 from supernet.arch import Arch
 from supernet.complexity import measure_complexity
+from supernet.data.skeletons import CROWDPOSE
 from supernet.errors import InputError
+from supernet.export.bundle import write_bundle
 from supernet.files import read_json, write_json
+from supernet.litepose import LitePose
 from supernet.published import published_archs
 from supernet.space import SearchSpace
 
@@ -111,17 +127,22 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AccuracyP
     return workspace, predictor
 
 
-def export(workspace: Path, device: str, tier: str, **changes: Any) -> None:
-    """Leave what an export of the chosen subnet leaves."""
+def export(workspace: Path, device: str, tier: str, *, of: Arch | None = None, **changes: Any) -> None:
+    """Leave what an export of the chosen subnet leaves, or of another that finetuning preferred."""
     chosen = read_json(workspace / "search" / device / tier / "chosen.json")
-    arch = Arch.from_dict(chosen.pop("arch"))
+    arch = Arch.from_dict(chosen.pop("arch")) if of is None else of
+    chosen.pop("arch", None)
     folder = workspace / "export" / device / tier
-    manifest = {
-        "search": chosen, "arch_digest": arch.digest, "accuracy": {"AP": 0.41},
-        "equal_to_supernet": {"bit_equal": True}, "onnx": {"max_abs_difference": 1e-6},
+    facts = {
+        "search": chosen, "finetuned": None, "accuracy": {"metrics": {"AP": 0.41}},
+        "equal_to_supernet": {"bit_equal": True}, **changes,
     }  # fmt: skip
-    arch.save(folder / "arch.json")
-    write_json(folder / "manifest.json", {**manifest, **changes})
+    images = np.zeros((0, 3, arch.image_size, arch.image_size), np.float32)
+    write_bundle(folder, LitePose(arch), skeleton=CROWDPOSE, images=images, formats=(), facts=facts)
+
+
+def collect(cells: Sequence[SearchedCell], gaps: Sequence[Gap] = (), **known: Any) -> Findings:
+    return Findings.collect(cells, gaps, rng=np.random.default_rng(0), **known)
 
 
 def test_cells_come_by_device_and_budget(workspace: Path) -> None:
@@ -155,7 +176,7 @@ def test_a_summary_has_every_number_and_whose_it_is(workspace: Path) -> None:
 
 def test_a_surrogate_is_called_so_in_every_file_and_line(workspace: Path, tmp_path: Path) -> None:
     cells, _ = read_searches(workspace)
-    text = write_report(tmp_path / "report", cells, rng=np.random.default_rng(0))
+    text = write_report(tmp_path / "report", collect(cells))
     assert text.startswith("AP by a SURROGATE")
     lines = [line for line in text.splitlines() if "/search/" in line]
     assert len(lines) == 4
@@ -169,8 +190,50 @@ def test_a_surrogate_is_called_so_in_every_file_and_line(workspace: Path, tmp_pa
         assert set(table["ap_source"]) == {"published-surrogate"}
     for name in ("front", "hypervolume", "importance"):
         assert (tmp_path / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert f'<p class="warning" role="note">{SURROGATE_WARNING}.</p>' in page
     remove_report(tmp_path / "report")
     assert list((tmp_path / "report").iterdir()) == []
+
+
+def test_a_page_has_every_section_and_leads_to_what_was_chosen(workspace: Path, tmp_path: Path) -> None:
+    cells, _ = read_searches(workspace)
+    record = {"versions": {"torch": "2.13.0"}, "python": "3.11.7", "commit": "0123456789abcdef"}
+    page = report_page(collect(cells), tmp_path / "report", record=record)
+    anchors = [section.anchor for section in page.sections]
+    assert anchors[:3] == ["summary", "fronts", "subnets"]
+    assert len(set(anchors)) == len(anchors)
+    assert {"hypervolume", "importance", "sensitivity", "predictor", "rank-fidelity", "training"} <= set(anchors)
+    assert page.facts["source commit"] == "`0123456789ab`"
+    assert page.facts["versions"] == "torch 2.13.0, Python 3.11.7"
+    assert "estimated, not measured" in page.facts["latencies"]
+    table = page.sections[0].blocks[0]
+    assert isinstance(table, Table)
+    links = table.frame["tier"].tolist()
+    assert [(tmp_path / "report" / link.href).resolve() for link in links] == [cell.outcome.folder for cell in cells]
+
+
+def test_names_in_a_workspace_cannot_become_markup(workspace: Path, tmp_path: Path) -> None:
+    tier = "<img src=x onerror=alert(1)>"
+    (workspace / "search" / "jetson_nano" / "s").rename(workspace / "search" / "jetson_nano" / tier)
+    cells, gaps = read_searches(workspace)
+    hostile = Gap("</script><script>alert(1)</script>", tier, "`<b>`")
+    page = render(report_page(collect(cells, [*gaps, hostile]), tmp_path))
+    assert tier not in page
+    assert tier.upper() not in page
+    assert str(escape(tier)) in page
+    assert "<script>alert" not in page
+    assert "<li>&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;/" in page
+
+
+def test_an_index_leads_to_reports_of_searches_that_cannot_be_compared(workspace: Path, tmp_path: Path) -> None:
+    search(workspace, "jetson_nano", tier="coco", model=PublishedSurrogate(SPACE, dataset="coco"))
+    reports = {group_name(group): collect(group) for group in comparable(read_searches(workspace)[0])}
+    write_index(tmp_path, workspace, reports)
+    page = (tmp_path / "report.html").read_text()
+    assert len(reports) == 2
+    assert all(f'href="{name}/report.html"' in page for name in reports)
+    assert "vegaEmbed" not in page
 
 
 def test_fronts_and_progress_keep_every_line(workspace: Path) -> None:
@@ -193,14 +256,14 @@ def test_what_is_missing_is_said_and_the_rest_reported(workspace: Path, tmp_path
     (search_folder / "raspberry_pi_4b" / "s" / "study.log").unlink()
     cells, gaps = read_searches(workspace, [("jetson_nano", "m"), ("jetson_nano", "l"), ("raspberry_pi_4b", "m")])
     assert [(cell.device, cell.tier) for cell in cells] == [("raspberry_pi_4b", "s"), ("raspberry_pi_4b", "m")]
-    text = write_report(tmp_path / "report", cells, gaps, rng=np.random.default_rng(0))
+    text = write_report(tmp_path / "report", collect(cells, gaps))
     missing = text.partition("Missing:")[2].splitlines()[1:]
     assert len(missing) == 5
     for said, line in zip(
         (
             "jetson_nano/m: not searched to the end",
             "lacks the column 'ap'",
-            "jetson_nano/l: not searched; run run_search.py",
+            "jetson_nano/l: not searched; run litepose search",
             "raspberry_pi_4b/s: has no progress.csv",
             "its study is gone",
         ),
@@ -208,6 +271,8 @@ def test_what_is_missing_is_said_and_the_rest_reported(workspace: Path, tmp_path
         strict=True,
     ):
         assert said in line
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert all(f"<li>{escape(line.removeprefix('- '))}</li>" in page for line in missing)
     assert (tmp_path / "report" / "importance.csv").exists(), "the surrogate and the table are there"
 
 
@@ -284,7 +349,9 @@ def test_a_search_for_several_devices_is_read_from_its_own_folder(tmp_path: Path
     np.testing.assert_array_equal(merged.genomes, nano.genomes)
     (tmp_path / "several" / "search" / "raspberry_pi_4b" / "m" / "chosen.json").unlink()
     _, gaps = read_searches(tmp_path / "several")
-    assert gaps == [Gap("jetson_nano+raspberry_pi_4b", "m", "not searched to the end; the same run_search.py goes on")]
+    assert gaps == [
+        Gap("jetson_nano+raspberry_pi_4b", "m", "not searched to the end; the same litepose search goes on")
+    ]
 
 
 def test_a_predictors_search_tells_predicted_verified_and_held_out_apart(
@@ -315,6 +382,14 @@ def test_a_predictors_search_tells_predicted_verified_and_held_out_apart(
     assert "is not what the search chose last" in gap.reason
     assert summarise([cell])["ap_val"].isna().all()
 
+    path = cell.export_folder / "arch.json"
+    path.write_bytes(path.read_bytes() + b" ")
+    (cell,), _ = read_searches(workspace)
+    gap = cell.export_gap()
+    assert gap is not None
+    assert gap.reason.startswith(f"the export is left out: {path}: is damaged")
+    assert cell.manifest is None
+
 
 def test_a_finetuned_subnet_has_its_own_numbers(predicted: tuple[Path, AccuracyPredictor], tmp_path: Path) -> None:
     workspace = Path(shutil.copytree(predicted[0], tmp_path / "copy"))
@@ -322,8 +397,7 @@ def test_a_finetuned_subnet_has_its_own_numbers(predicted: tuple[Path, AccuracyP
     other = cell.front[cell.front["arch_digest"] != cell.record["arch_digest"]].iloc[0]
     arch = next(arch for arch in cell.outcome.best(100) if arch.digest == other["arch_digest"])
     finetuned = {"ap_search": {"after": 0.77}}
-    export(workspace, "jetson_nano", "m", arch_digest=arch.digest, finetuned=finetuned, equal_to_supernet=None)
-    arch.save(workspace / "export" / "jetson_nano" / "m" / "arch.json")
+    export(workspace, "jetson_nano", "m", of=arch, finetuned=finetuned, equal_to_supernet=None)
     (row,) = summarise(read_searches(workspace)[0]).to_dict("records")
     assert (row["arch_digest"], row["latency_ms"], row["macs"]) == (arch.digest, other["latency_ms"], other["macs"])
     assert (row["ap_search"], row["ap_predicted"], row["bit_equal"]) == (0.77, None, None)
@@ -354,7 +428,7 @@ def test_importances_are_of_the_model_that_the_search_had(
     refitted = predictor.refitted(predictor.genomes[:1], np.array([0.9]))
     with pytest.raises(InputError, match="another one than the search had"):
         accuracy_model(cell, [], refitted)
-    text = write_report(tmp_path, [cell], predictor=refitted, rng=np.random.default_rng(0))
+    text = write_report(tmp_path, collect([cell], predictor=refitted))
     assert "no importances for AP" in text
     assert set(pd.read_csv(tmp_path / "importance.csv")["quantity"]) == {"latency_ms/jetson_nano"}
     surrogate = read_searches(workspace)[0][0]

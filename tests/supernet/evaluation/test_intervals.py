@@ -11,6 +11,7 @@ import pytest
 from supernet.data.skeletons import SKELETONS, Skeleton
 from supernet.errors import InputError
 from supernet.evaluation import ap_interval, compare_people, evaluate_keypoints
+from supernet.evaluation.intervals import ap_difference
 from supernet.evaluation.matching import Matches
 from supernet.files import write_json
 
@@ -129,3 +130,38 @@ def test_equal_images_have_no_interval_and_empty_draws_are_left_out() -> None:
 def test_settings_out_of_range_are_named(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{name} is {value}"):
         ap_interval(population(5, seed=3), **{name: value})
+
+
+def worse(matches: Matches, share: float, seed: int) -> Matches:
+    """The same images and people, some of the found ones missed."""
+    missed = np.random.default_rng(seed).random(matches.correct.shape) < share
+    return dataclasses.replace(matches, correct=matches.correct & ~missed, wrong=matches.wrong | missed)
+
+
+def test_a_difference_is_that_of_the_aps_on_every_draw() -> None:
+    ours = population(40, seed=1)
+    theirs = worse(ours, 0.2, seed=2)
+    found = ap_difference(ours, theirs, resamples=50, confidence=0.9, seed=3)
+    assert found.difference == ours.average_precision() - theirs.average_precision() > 0
+    rng = np.random.default_rng(3)
+    draws = [np.bincount(rng.integers(40, size=40), minlength=40) for _ in range(50)]
+    expected = [ours.average_precision(times) - theirs.average_precision(times) for times in draws]
+    assert [found.low, found.high] == pytest.approx(np.percentile(expected, [5, 95]).tolist(), abs=1e-12)
+    assert str(found).startswith(f"{100 * found.difference:+.1f} (+")
+
+
+def test_pairing_narrows_the_interval_and_a_network_equals_itself() -> None:
+    ours = population(60, seed=4)
+    theirs = worse(ours, 0.05, seed=5)
+    paired = ap_difference(ours, theirs, resamples=200)
+    alone = [ap_interval(matches, resamples=200) for matches in (ours, theirs)]
+    assert paired.high - paired.low < min(each.high - each.low for each in alone)
+    same = ap_difference(ours, ours, resamples=10)
+    assert (same.difference, same.low, same.high) == (0, 0, 0)
+
+
+def test_other_images_are_no_pair() -> None:
+    with pytest.raises(InputError, match="theirs is 'of 9 images'; it must be of the same 8 images"):
+        ap_difference(population(8, seed=0), population(9, seed=0))
+    with pytest.raises(InputError, match="resamples"):
+        ap_difference(population(8, seed=0), population(8, seed=0), resamples=0)

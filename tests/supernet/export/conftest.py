@@ -1,7 +1,7 @@
 """One export folder, made once: a subnet with kernels 3, 5 and 7 and statistics of its own."""
 
+import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ from supernet.bn_recalibration import recalibrate_batch_norm
 from supernet.data.skeletons import CROWDPOSE
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.export.bundle import write_bundle
+from supernet.export.manifest import Manifest
+from supernet.export.onnx_formats import OnnxFormat
 from supernet.extract import extract_subnet
 from supernet.litepose import LitePose
 from supernet.space import SearchSpace
-
-FACTS = {"device": "raspberry_pi_4b", "tier": "m", "accuracy": {"AP": 0.5}}
 
 
 @pytest.fixture(scope="session")
@@ -45,20 +45,25 @@ def subnet(_tiny_supernet: LitePoseSupernet, mixed_arch: Arch, images: Tensor) -
 
 
 @pytest.fixture(scope="session")
-def _exported(
-    tmp_path_factory: pytest.TempPathFactory, subnet: LitePose, images: Tensor
-) -> tuple[Path, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("export") / "raspberry_pi_4b" / "m"
-    facts = {"device": "raspberry_pi_4b", "tier": "m", "accuracy": {"AP": 0.5}}
-    return folder, write_bundle(folder, subnet, skeleton=CROWDPOSE, images=images, facts=facts)
-
-
-@pytest.fixture(scope="session")
-def folder(_exported: tuple[Path, dict[str, Any]]) -> Path:
-    return _exported[0]
-
-
-@pytest.fixture(scope="session")
-def manifest(_exported: tuple[Path, dict[str, Any]]) -> dict[str, Any]:
+def manifest(tmp_path_factory: pytest.TempPathFactory, subnet: LitePose, images: Tensor) -> Manifest:
     """What the writer returned."""
-    return _exported[1]
+    return write_bundle(
+        tmp_path_factory.mktemp("export") / "raspberry_pi_4b" / "m",
+        subnet,
+        skeleton=CROWDPOSE,
+        images=images.numpy(),
+        formats=[OnnxFormat()],
+        facts={"device": "raspberry_pi_4b", "tier": "m", "accuracy": {"metrics": {"AP": 0.5}}},
+    )
+
+
+@pytest.fixture(scope="session")
+def folder(manifest: Manifest) -> Path:
+    """The export folder, to be read only."""
+    return manifest.folder
+
+
+@pytest.fixture
+def own_folder(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the export folder that the test may change."""
+    return Path(shutil.copytree(folder, tmp_path / "m"))

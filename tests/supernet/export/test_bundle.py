@@ -2,9 +2,10 @@
 
 import dataclasses
 import hashlib
-import json
-import subprocess
-import sys
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +16,27 @@ import yaml
 from torch import Tensor
 
 from supernet.arch import Arch
-from supernet.checkpoints import load_subnet, read_description
+from supernet.checkpoints import load_subnet, read_description, weights_digest
 from supernet.complexity import measure_complexity
 from supernet.data.loading import normalise
 from supernet.data.skeletons import CROWDPOSE
-from supernet.export import bundle as bundle_module
-from supernet.export.bundle import write_bundle
-from supernet.export.onnx_model import ParityError
+from supernet.export.bundle import sweep_leftovers, write_bundle
+from supernet.export.formats import ExportFormat, ParityError
+from supernet.export.manifest import Manifest
+from supernet.export.onnx_formats import OnnxFormat
+from supernet.export.onnx_model import OPSET
+from supernet.export.verification import open_export
 from supernet.files import read_json
 from supernet.litepose import LitePose
 
 FILES = ["arch.json", "manifest.json", "model.onnx", "subnet.yaml", "weights.safetensors"]
 
-STANDALONE = """
-import json, sys
-import numpy as np
-import onnxruntime
 
-usage = json.load(open(sys.argv[1] + "/usage.json"))
-pixels = np.load(sys.argv[1] + "/pixels.npy")
-given = usage["input"]
-image = (pixels / 255 - given["mean"]) / given["std"]
-image = image.transpose(2, 0, 1)[None].astype(np.float32)
-assert list(image.shape) == given["shape"]
-session = onnxruntime.InferenceSession(sys.argv[2])
-names = list(usage["outputs"])
-np.savez(sys.argv[1] + "/heads.npz", **dict(zip(names, session.run(names, {given["name"]: image}))))
-assert not {"torch", "supernet"} & set(sys.modules)
-"""
+def write(
+    folder: Path, subnet: LitePose, images: Tensor, *, facts: Mapping[str, Any] | None = None, **changes: Any
+) -> Manifest:
+    given = {"skeleton": CROWDPOSE, "formats": [OnnxFormat()], "facts": facts or {}, **changes}
+    return write_bundle(folder, subnet, images=images.numpy(), **given)
 
 
 def test_a_folder_holds_its_files_and_nothing_else(folder: Path) -> None:
@@ -64,62 +58,134 @@ def test_the_weights_give_the_same_bits(folder: Path, subnet: LitePose, images: 
     assert read_description(folder / "weights.safetensors")["info"]["tier"] == "m"
 
 
-def test_the_manifest_is_true(folder: Path, subnet: LitePose, manifest: dict[str, Any]) -> None:
-    assert read_json(folder / "manifest.json") == json.loads(json.dumps(manifest))
-    assert (manifest["device"], manifest["tier"], manifest["accuracy"]) == ("raspberry_pi_4b", "m", {"AP": 0.5})
-    assert manifest["arch_digest"] == subnet.arch.digest
-    assert manifest["complexity"] == dataclasses.asdict(measure_complexity(subnet.arch, 14))
-    assert manifest["onnx"]["images_compared"] == 3
-    assert 0 <= manifest["onnx"]["max_abs_difference"] <= 1e-4
-    assert sorted(manifest["sha256"]) == [name for name in FILES if name != "manifest.json"]
-    for name, digest in manifest["sha256"].items():
+def test_the_manifest_is_true(folder: Path, subnet: LitePose, manifest: Manifest) -> None:
+    record = manifest.record
+    assert read_json(folder / "manifest.json") == record
+    assert (record["kind"], record["schema"]) == ("litepose-export", 1)
+    assert (record["device"], record["tier"], record["accuracy"]) == ("raspberry_pi_4b", "m", {"metrics": {"AP": 0.5}})
+    assert (record["arch_digest"], record["weights"]) == (subnet.arch.digest, weights_digest(subnet))
+    assert record["complexity"] == dataclasses.asdict(measure_complexity(subnet.arch, 14))
+    assert list(record["formats"]) == ["onnx"]
+    described = record["formats"]["onnx"]
+    assert described["files"] == ["model.onnx"]
+    assert (described["opset"], described["batch"], described["precision"]) == (OPSET, 1, "float32")
+    assert described["runtime_version"] == version("onnxruntime")
+    assert described["parity"]["images"] == 3
+    assert 0 <= described["parity"]["max_abs_difference"] <= described["parity"]["tolerance"] == 1e-4
+    assert record["versions"]["torch"] == version("torch")
+    assert sorted(record["sha256"]) == [name for name in FILES if name != "manifest.json"]
+    for name, digest in record["sha256"].items():
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
 
 
-def test_onnx_runtime_and_numpy_suffice(folder: Path, subnet: LitePose, tmp_path: Path) -> None:
+def test_equal_exports_are_equal_bytes(folder: Path, subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
+    facts = {"device": "raspberry_pi_4b", "tier": "m", "accuracy": {"metrics": {"AP": 0.5}}}
+    again = write(tmp_path / "elsewhere", subnet, images, facts=facts).folder
+    for path in folder.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_what_a_caller_adds_is_in_the_manifest(subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
+    def examine(fmt: ExportFormat, folder: Path) -> dict[str, Any]:
+        assert fmt.open(folder)(images[:1].numpy())[0].shape == (1, 28, 24, 24)
+        return {"accuracy": {"AP": 0.4}}
+
+    def complete(folder: Path, record: Mapping[str, Any]) -> None:
+        assert {path.name for path in folder.iterdir()} == {*FILES} - {"manifest.json"}
+        (folder / "card.md").write_text(f"AP {record['formats']['onnx']['accuracy']['AP']}")
+
+    given = write(tmp_path / "m", subnet, images, examine=examine, complete=complete, config={"overrides": ["space=x"]})
+    assert given.formats["onnx"]["accuracy"] == {"AP": 0.4}
+    assert (given.folder / "card.md").read_text() == "AP 0.4"
+    assert "card.md" in given.files
+    assert yaml.safe_load((given.folder / "subnet.yaml").read_text())["overrides"] == ["space=x"]
+    assert open_export(given.folder) == given
+
+
+def test_no_format_is_needed(subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
+    given = write(tmp_path / "m", subnet, images, formats=[])
+    assert sorted(path.name for path in given.folder.iterdir()) == [name for name in FILES if name != "model.onnx"]
+    assert open_export(given.folder).formats == {}
+
+
+def test_the_usage_describes_what_the_network_takes_and_gives(folder: Path, subnet: LitePose, images: Tensor) -> None:
     usage = yaml.safe_load((folder / "subnet.yaml").read_text())
     assert usage["keypoints"] == list(CROWDPOSE.keypoints)
-    assert [usage[name] for name in ("arch", "weights", "onnx")] == ["arch.json", "weights.safetensors", "model.onnx"]
+    assert [usage[name] for name in ("arch", "weights")] == ["arch.json", "weights.safetensors"]
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
-    np.save(tmp_path / "pixels.npy", pixels)
-    (tmp_path / "usage.json").write_text(json.dumps(usage))
-    command = [sys.executable, "-I", "-c", STANDALONE, str(tmp_path), str(folder / usage["onnx"])]
-    subprocess.run(command, check=True, timeout=60)
+    given = (pixels / 255 - usage["input"]["mean"]) / usage["input"]["std"]
+    np.testing.assert_allclose(given.transpose(2, 0, 1)[None], normalise(pixels[None]).numpy(), atol=1e-6)
     with torch.no_grad():
-        expected = subnet(normalise(pixels[None]))
-    with np.load(tmp_path / "heads.npz") as heads:
-        for (name, described), head in zip(usage["outputs"].items(), expected, strict=True):
-            assert list(head.shape) == described["shape"]
-            np.testing.assert_allclose(heads[name], head.numpy(), atol=1e-4)
+        heads = subnet(images[:1])
+    assert usage["input"]["shape"] == list(images[:1].shape)
+    assert [each["shape"] for each in usage["outputs"].values()] == [list(head.shape) for head in heads]
 
 
-def test_a_failed_export_leaves_nothing(
-    folder: Path, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Failing(OnnxFormat):
+    """A format that fails when half of its file is written."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, folder: Path, subnet: LitePose) -> list[str]:
+        (folder / "model.onnx").write_bytes(b"half")
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["full disk", "interrupt"])
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_failed_export_leaves_what_was_there(
+    subnet: LitePose, images: Tensor, folder: Path, tmp_path: Path, error: BaseException, exists: bool
 ) -> None:
-    def export_something_else(path: Path, subnet: object) -> None:
-        path.write_bytes((folder / "model.onnx").read_bytes())
+    target = tmp_path / "tier"
+    if exists:
+        shutil.copytree(folder, target)
+    with pytest.raises(type(error)):
+        write(target, subnet, images, formats=[Failing(error)])
+    assert [path.name for path in tmp_path.iterdir()] == (["tier"] if exists else [])
+    if exists:
+        open_export(target)
 
-    monkeypatch.setattr(bundle_module, "export_onnx", export_something_else)
+
+def test_an_export_that_computes_something_else_leaves_nothing(folder: Path, images: Tensor, tmp_path: Path) -> None:
+    class Copying(OnnxFormat):
+        def write(self, target: Path, subnet: LitePose) -> list[str]:
+            shutil.copy(folder / "model.onnx", target)
+            return ["model.onnx"]
+
     subnet = load_subnet(folder / "weights.safetensors")
     with torch.no_grad():
         subnet.get_parameter("first.0.0.weight").mul_(2)
     with pytest.raises(ParityError):
-        write_bundle(tmp_path / "tier", subnet, skeleton=CROWDPOSE, images=images, facts={})
+        write(tmp_path / "tier", subnet, images, formats=[Copying()])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_export_keeps_the_folder_that_was_there(
-    subnet: LitePose, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupt_between_the_two_renames_keeps_the_earlier_export(
+    folder: Path, subnet: LitePose, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path, subnet: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError("no space left on device")
+    target = Path(shutil.copytree(folder, tmp_path / "m"))
+    replace = os.replace
 
-    monkeypatch.setattr(bundle_module, "export_onnx", fail)
-    folder = tmp_path / "tier"
-    folder.mkdir()
-    (folder / "manifest.json").write_text("{}")
-    with pytest.raises(OSError, match="no space left"):
-        write_bundle(folder, subnet, skeleton=CROWDPOSE, images=images, facts={})
-    assert [path.name for path in tmp_path.iterdir()] == ["tier"]
-    assert [path.name for path in folder.iterdir()] == ["manifest.json"]
+    def interrupted(source: Path, destination: Path) -> None:
+        if Path(destination) == target and ".tmp" in Path(source).name:
+            raise KeyboardInterrupt
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(target, subnet, images, formats=[])
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert open_export(target).formats.keys() == {"onnx"}
+
+
+def test_leftovers_of_killed_exports_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    left, others = [".m.12.tmp", ".m.4711.tmp"], [".m.1.12.tmp", ".l.12.tmp", "m.12.tmp", ".m.x.tmp", ".m.before"]
+    for name in (*left, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.onnx").touch()
+    sweep_leftovers(tmp_path / "m")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    sweep_leftovers(tmp_path / "missing" / "m")

@@ -1,7 +1,7 @@
-"""An ONNX file of an export folder is a model like the network it came from; a folder that is not right is named."""
+"""A runtime's file of an export folder is a model like the network it came from."""
 
-import json
-import shutil
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,20 @@ import yaml
 from torch import Tensor
 
 from supernet.data.geometry import transform_points
-from supernet.data.skeletons import COCO, CROWDPOSE
+from supernet.data.skeletons import CROWDPOSE
 from supernet.errors import InputError
 from supernet.evaluation import InferenceSettings
 from supernet.evaluation.people import PeoplePredictor
-from supernet.export.runtime import ExportedUsage, OnnxPose, SquarePredictor
+from supernet.export.bundle import write_bundle
+from supernet.export.formats import ExportFormat
+from supernet.export.litert import LitertFormat
+from supernet.export.manifest import read_manifest, write_manifest
+from supernet.export.ncnn import NcnnFormat
+from supernet.export.onnx_formats import OnnxPeaksFormat
+from supernet.export.runtime import ExportedPose, ExportedUsage, SquarePredictor
 from supernet.litepose import LitePose
 
 SETTINGS = InferenceSettings(flip_test=True, threshold=0.5, max_people=5)
-
-
-@pytest.fixture
-def own_folder(folder: Path, tmp_path: Path) -> Path:
-    """A copy of the export folder that the test may change."""
-    return Path(shutil.copytree(folder, tmp_path / "m"))
 
 
 def change_usage(folder: Path, change: Callable[[Any], object]) -> None:
@@ -37,28 +37,71 @@ def change_usage(folder: Path, change: Callable[[Any], object]) -> None:
 
 
 def test_the_heads_are_those_of_torch(folder: Path, subnet: LitePose, images: Tensor) -> None:
-    model = OnnxPose(folder / "model.onnx", ExportedUsage.load(folder))
+    exported = ExportedPose.open(folder / "model.onnx")
+    assert (exported.format, exported.usage) == ("onnx", ExportedUsage(CROWDPOSE, 96))
     with torch.inference_mode():
         expected = subnet(images)
-    for ours, theirs in zip(model(images), expected, strict=True):
+    for ours, theirs in zip(exported.model(images), expected, strict=True):
         assert ours.shape == theirs.shape
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
-    recorded = json.loads((folder / "manifest.json").read_text())["sha256"]["model.onnx"]
-    assert recorded.startswith(model.digest)
+    recorded = read_manifest(folder).files["model.onnx"]
+    assert (recorded[:12], len(exported.digest)) == (exported.digest, 12)
 
 
 def test_it_finds_the_same_people(folder: Path, subnet: LitePose) -> None:
-    usage = ExportedUsage.load(folder)
-    assert usage == ExportedUsage(CROWDPOSE, 96)
+    exported = ExportedPose.open(folder / "model.onnx")
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((96, 96), (150, 100), (40, 200))]
-    by_onnx = SquarePredictor(OnnxPose(folder / "model.onnx", usage), 96, CROWDPOSE, SETTINGS).predict(pictures)
+    by_onnx = SquarePredictor(exported.model, 96, CROWDPOSE, SETTINGS).predict(pictures)
     by_torch = SquarePredictor(subnet, 96, CROWDPOSE, SETTINGS).predict(pictures)
     for (ours, our_scores), (theirs, their_scores) in zip(by_onnx, by_torch, strict=True):
         assert len(ours) > 0
         np.testing.assert_allclose(our_scores, their_scores, atol=1e-3)
         same = np.abs(ours - theirs).max(axis=2) < 0.01
         assert same.mean() > 0.9, "a tie may fall the other way"
+
+
+def runtime_files(subnet: LitePose, images: Tensor, folder: Path, *formats: ExportFormat) -> Path:
+    arguments = {"skeleton": CROWDPOSE, "images": images[:1].numpy(), "formats": formats, "facts": {}}
+    return write_bundle(folder, subnet, **arguments).folder  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("file", ["model_fp16.tflite", "model.ncnn.param", "model.ncnn.bin"])
+def test_every_runtime_s_file_is_a_model(subnet: LitePose, images: Tensor, tmp_path: Path, file: str) -> None:
+    pytest.importorskip("ai_edge_litert" if file.endswith("tflite") else "ncnn")
+    fmt = LitertFormat("float16") if file.endswith("tflite") else NcnnFormat()
+    folder = runtime_files(subnet, images, tmp_path / "m", fmt)
+    exported = ExportedPose.open(folder / file)
+    assert exported.format == fmt.name
+    strided = images.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.inference_mode():
+        expected = subnet(images)
+    for ours, theirs in zip(exported.model(strided), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=0.02 * float(theirs.abs().max()), rtol=0)
+
+
+def test_a_file_that_gives_no_heads_is_named(subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
+    folder = runtime_files(subnet, images, tmp_path / "m", OnnxPeaksFormat())
+    with pytest.raises(InputError, match=r"model_peaks\.onnx: gives peaks for a device's own decoder, not heatmaps"):
+        ExportedPose.open(folder / "model_peaks.onnx")
+    with pytest.raises(InputError, match=r"arch\.json: is no runtime's file; the export has model_peaks\.onnx"):
+        ExportedPose.open(folder / "arch.json")
+
+
+@pytest.mark.parametrize(
+    ("file", "package", "extra"),
+    [("model.tflite", "ai_edge_litert", "litert"), ("model.ncnn.param", "ncnn", "ncnn")],
+)
+def test_a_missing_runtime_is_named_with_what_to_install(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch, file: str, package: str, extra: str
+) -> None:
+    (own_folder / file).write_bytes(b"a network")
+    record = dict(read_manifest(own_folder).record)
+    record.pop("digest")
+    write_manifest(own_folder, {**record, "formats": {"another": {"files": [file]}}})
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"{re.escape(file)} needs .* pip install 'litepose-ofa\[{extra}\]'"):
+        ExportedPose.open(own_folder / file)
 
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (96, 96), (1, 1), (1000, 125)])
@@ -78,7 +121,7 @@ def test_a_whole_picture_fits_into_the_square(size: tuple[int, int]) -> None:
 
 
 def test_another_input_size_is_refused(folder: Path) -> None:
-    model = OnnxPose(folder / "model.onnx", ExportedUsage.load(folder))
+    model = ExportedPose.open(folder / "model.onnx").model
     with pytest.raises(InputError, match="takes inputs of 96x96 pixels; this one is 128x64"):
         model(torch.zeros(1, 3, 64, 128))
 
@@ -111,28 +154,3 @@ def test_a_skeleton_that_is_spelt_out_is_read(own_folder: Path) -> None:
 def test_a_folder_without_its_usage_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"subnet\.yaml: no such file; an export folder has one"):
         ExportedUsage.load(tmp_path)
-
-
-def test_a_network_of_another_size_or_skeleton_is_named(own_folder: Path) -> None:
-    path = own_folder / "model.onnx"
-    with pytest.raises(
-        InputError, match=r"images has the shape \[1, 3, 96, 96\]; subnet\.yaml says \[1, 3, 128, 128\]"
-    ):
-        OnnxPose(path, ExportedUsage(CROWDPOSE, 128))
-    with pytest.raises(InputError, match=r"head0 has the shape \[1, 28, 24, 24\]; subnet\.yaml says \[1, 34, 24, 24\]"):
-        OnnxPose(path, ExportedUsage(COCO, 96))
-
-
-def test_a_damaged_file_is_named(own_folder: Path) -> None:
-    path, usage = own_folder / "model.onnx", ExportedUsage.load(own_folder)
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2] + b"?" + content[len(content) // 2 + 1 :])
-    with pytest.raises(InputError, match=r"model\.onnx: is damaged: its SHA-256 is not the one in manifest\.json"):
-        OnnxPose(path, usage)
-    (own_folder / "manifest.json").unlink()
-    path.write_bytes(content[:1000])
-    with pytest.raises(InputError, match=r"model\.onnx: ONNX Runtime cannot open it"):
-        OnnxPose(path, usage)
-    path.unlink()
-    with pytest.raises(InputError, match=r"model\.onnx: no such file"):
-        OnnxPose(path, usage)

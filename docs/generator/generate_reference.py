@@ -1,0 +1,24 @@
+"""Writes ``docs/reference``: commands and config groups from the configs, Python names from their docstrings."""
+
+from pathlib import Path
+
+import config_reference
+import python_reference
+
+from supernet.files import write_text
+
+FOLDER = Path(__file__).parents[1] / "reference"
+
+
+def pages() -> dict[Path, str]:
+    """Return the text of each page by its file."""
+    return {
+        FOLDER / "commands.md": config_reference.commands_page(),
+        FOLDER / "groups.md": config_reference.groups_page(),
+        FOLDER / "python.md": python_reference.page(),
+    }
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        write_text(path, text)

@@ -1,0 +1,1 @@
+"""What ``litepose doctor`` looks at: checks that give findings, and import nothing that may be broken."""

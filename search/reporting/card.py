@@ -1,0 +1,143 @@
+"""The card of an exported subnet: what it is, where it runs, what it costs, how good it is, and what that rests on.
+
+``card.json`` holds the facts, ``card.md`` shows them; both are made from the export's record and the latency tables.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from latency_tables import LatencyTable
+from latency_tables.decoding import DecodingCost, shipped_decoding_costs
+from latency_tables.table import shipped_tables
+from search.reporting.card_text import render_card
+from supernet.arch import Arch
+from supernet.data.skeletons import Skeleton
+from supernet.errors import InputError
+from supernet.files import write_json, write_text
+
+CARD_JSON = "card.json"
+CARD_TEXT = "card.md"
+
+
+def write_card(folder: Path, arch: Arch, skeleton: Skeleton, record: Mapping[str, Any], *, table: LatencyTable) -> None:
+    """Write ``card.json`` and ``card.md`` into an export folder.
+
+    Args:
+        folder: The folder, whose other files are there.
+        arch: The subnet's architecture.
+        skeleton: Its keypoints.
+        record: What the manifest says.
+        table: The target device's table; the shipped ones are asked too.
+    """
+    others = [LatencyTable.load(name) for name in shipped_tables()]
+    tables = [table, *(other for other in others if other.metadata.device != table.metadata.device)]
+    decoding = [DecodingCost.load(name) for name in shipped_decoding_costs()]
+    card = describe_subnet(arch, skeleton, record, tables=tables, decoding=decoding)
+    sizes = {file: (folder / file).stat().st_size for each in card["formats"] for file in each["files"]}
+    card["file_bytes"] = sizes
+    write_json(folder / CARD_JSON, card)
+    write_text(folder / CARD_TEXT, render_card(json.loads(json.dumps(card))))
+
+
+def describe_subnet(
+    arch: Arch,
+    skeleton: Skeleton,
+    record: Mapping[str, Any],
+    *,
+    tables: Sequence[LatencyTable],
+    decoding: Sequence[DecodingCost],
+) -> dict[str, Any]:
+    """Return the facts of a card as plain values.
+
+    Args:
+        arch: The architecture.
+        skeleton: The keypoints.
+        record: What the export's manifest says.
+        tables: Of the devices to estimate for, the target first.
+        decoding: Machines on which finding people in the heads was measured.
+    """
+    return {
+        "arch_digest": arch.digest,
+        "device": record["device"],
+        "tier": record["tier"],
+        "network": _network(arch, skeleton),
+        "complexity": record["complexity"],
+        "latency": [_latency(arch, skeleton.num_keypoints, table) for table in tables],
+        "frame": record["latency"]["frame"],
+        "decoding": [_decoding(arch.image_size, cost) for cost in decoding],
+        "accuracy": {**record["accuracy"], "inference": record["measured_on"].get("inference")},
+        "formats": [{"format": name, **described} for name, described in record["formats"].items()],
+        "origin": _origin(record),
+    }
+
+
+def _network(arch: Arch, skeleton: Skeleton) -> dict[str, Any]:
+    blocks = [block for stage in arch.stages for block in stage.blocks]
+    return {
+        "image_size": arch.image_size,
+        "keypoints": skeleton.num_keypoints,
+        "skeleton": skeleton.name,
+        "stem_channels": arch.stem_channels,
+        "stage_channels": [stage.channels for stage in arch.stages],
+        "stage_depths": [len(stage.blocks) for stage in arch.stages],
+        "deconv_channels": list(arch.deconv_channels),
+        "kernels": {str(kernel): count for kernel, count in sorted(Counter(b.kernel for b in blocks).items())},
+        "expansions": {str(e): count for e, count in sorted(Counter(b.expansion for b in blocks).items())},
+    }
+
+
+def _latency(arch: Arch, num_keypoints: int, table: LatencyTable) -> dict[str, Any]:
+    about = table.metadata
+    facts = {
+        "device": about.device,
+        "processor": about.processor,
+        "runtime": about.runtime,
+        "threads": about.threads,
+        "precision": about.precision,
+        "provenance": about.provenance,
+        "table": table.digest,
+    }
+    try:
+        estimate = table.estimate(arch, num_keypoints)
+    except InputError as error:
+        return {**facts, "ms": None, "why_not": str(error)}
+    found = {"ms": estimate.ms, "low_ms": estimate.low_ms, "high_ms": estimate.high_ms}
+    return {**facts, **found, "unmeasured_operators": estimate.unmeasured}
+
+
+def _decoding(image_size: int, cost: DecodingCost) -> dict[str, Any]:
+    facts = {"measured_on": cost.name, "processor": cost.processor, "threads": cost.threads, "frame": list(cost.frame)}
+    counts = list(cost.sizes[0].measured_ms)
+    try:
+        return {**facts, "ms_by_people": {str(people): cost.ms(image_size, people) for people in counts}}
+    except InputError as error:
+        return {**facts, "ms_by_people": None, "why_not": str(error)}
+
+
+def _origin(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the supernet and the search behind a subnet, without what only a program needs of them."""
+    search = record["search"]
+    chosen = None
+    if search is not None:
+        about = search["search"]
+        chosen = {
+            "budget_ms": search["budget_ms"],
+            "space": about["space"]["name"],
+            "evaluator": about["evaluator"]["evaluator"],
+            "strategy": about["strategy"]["strategy"],
+            "evaluations": search.get("evaluations"),
+            "ap_predicted": search["ap"] if search["ap_source"] != "supernet" else None,
+            "ap_search": search["verified_ap"] if search["ap_source"] != "supernet" else search["ap"],
+            "same_architecture": search["arch_digest"] == record["arch_digest"],
+        }
+    return {
+        "source": record["source"],
+        "finetuned": record["finetuned"] is not None,
+        "equal_to_supernet": record["equal_to_supernet"],
+        "search": chosen,
+        "seed_and_split": {key: record["measured_on"].get(key) for key in ("split", "num_images", "bn")},
+        "versions": record["versions"],
+    }

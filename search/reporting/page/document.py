@@ -1,0 +1,102 @@
+"""Sections to one HTML file that needs nothing else: no server, no network, no file beside it."""
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import vl_convert
+from altair import SCHEMA_VERSION
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from search.reporting.page.charts import spec_of
+from search.reporting.page.section import Block, Chart, Grid, Link, Section, Table
+
+PAGE_FILE = "report.html"
+
+TEMPLATE = "page.html.j2"
+
+CODE = re.compile(r"`([^`]+)`")
+
+NUMBER = re.compile(r"[~+\N{MINUS SIGN}-]?\d")
+"""What a cell begins with that is set as a number: to the right, digits below digits."""
+
+NOTHING = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A document.
+
+    Attributes:
+        title: Its heading, and the window's.
+        lead: What it is about, in a sentence or two.
+        facts: What it rests on: names and values.
+        warnings: What a reader has to know before anything else.
+        sections: Its parts.
+    """
+
+    title: str
+    lead: str
+    facts: Mapping[str, str]
+    warnings: Sequence[str]
+    sections: Sequence[Section]
+
+
+def render(page: Page) -> str:
+    """Return a page as HTML. Every text is escaped; only the SVG of a ``Drawing`` is taken as it is."""
+    has_charts = any(_is_chart(block) for section in page.sections for block in _flat(section.blocks))
+    return _environment().get_template(TEMPLATE).render(page=page, vega=_vega() if has_charts else "")
+
+
+def _flat(blocks: Sequence[Block]) -> Iterator[Block]:
+    for block in blocks:
+        yield from block.blocks if isinstance(block, Grid) else (block,)
+
+
+def _is_chart(block: Block) -> bool:
+    return isinstance(block, Chart)
+
+
+@cache
+def _vega() -> Markup:
+    """Return Vega, Vega-Lite and Vega-Embed as one script, which defines ``vegaEmbed``."""
+    version = ".".join(SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
+    return Markup(bundle.replace("</script", r"<\/script"))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("search.reporting.page", "assets"),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "inline": _inline,
+        "spec": lambda chart: spec_of(chart.chart, chart.caption),
+        "rows": _rows,
+        "base64": lambda content: base64.b64encode(content).decode("ascii"),
+        "trusted": Markup,
+    }
+    environment.tests |= {"link": lambda cell: isinstance(cell, Link), "number": _is_number}
+    environment.globals["kind"] = lambda block: type(block).__name__
+    return environment
+
+
+def _inline(text: str) -> Markup:
+    """Escape a text, and set what stands between backticks as code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def _rows(table: Table) -> list[list[Any]]:
+    """Return the cells of a table; what is empty in the frame is a dash."""
+    rows = table.frame.astype(object).where(table.frame.notna(), NOTHING)
+    return [list(row) for row in rows.itertuples(index=False)]
+
+
+def _is_number(cell: object) -> bool:
+    return cell == NOTHING or NUMBER.match(str(cell)) is not None

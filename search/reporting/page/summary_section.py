@@ -1,0 +1,92 @@
+"""What was chosen for each device and tier, as a table, and what a report has to do without."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from search.reporting.page.section import Link, Listing, Prose, Section, Table
+from search.reporting.searches import Gap
+from search.reporting.summary import SURROGATE, explain_marks, format_equality, format_gaps, format_percent
+from supernet.export.bundle import WEIGHTS_FILE
+
+NAMES = {
+    "device": "device", "tier": "tier", "budget": "budget, ms", "latency": "latency, ms (80 % interval)",
+    "ap_predicted": "AP pred.", "ap_search": "AP search", "ap_val": "AP held-out",
+    "resolution": "input, px", "macs": "MACs, millions", "params": "params", "peak_memory": "peak memory, MiB",
+    "size": "weights, MiB", "equality": "equal",
+}  # fmt: skip
+"""Headings of the table."""
+
+MEBIBYTE = 2**20
+
+
+def summary_section(summary: pd.DataFrame, folder: Path) -> Section:
+    """Return the section of the chosen subnets.
+
+    Args:
+        summary: From ``summarise``.
+        folder: Of the page: links start there.
+    """
+    rows = [_row({str(key): value for key, value in row.items()}, folder) for row in summary.to_dict("records")]
+    frame = pd.DataFrame(rows, columns=list(NAMES)).rename(columns=NAMES)
+    frame = frame.dropna(axis="columns", how="all")
+    caption = (
+        "The chosen subnets; each tier leads to its files. AP in %; peak memory is that of the activations in float32 "
+        "at batch 1. The same, unrounded: summary.csv beside this page."
+    )
+    return Section("summary", "Summary", [Table(frame, caption), Listing(explain_marks(summary))])
+
+
+def missing_section(gaps: Sequence[Gap]) -> Section | None:
+    """Return the section of what a report has to do without, or None if that is nothing."""
+    if not gaps:
+        return None
+    warning = Prose("Missing: this report has to do without the following.", is_warning=True)
+    return Section("missing", "Missing", [warning, Listing(format_gaps(gaps))])
+
+
+def format_latency(row: Mapping[str, Any]) -> str:
+    """Return a latency in ms, with ``~`` before it where it is an estimate."""
+    return f"{'' if row['latency_provenance'] == 'measured' else '~'}{row['latency_ms']:.4g}"
+
+
+def _row(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    interval = f"{row['latency_low_ms']:.4g}\N{EN DASH}{row['latency_high_ms']:.4g}"
+    peak = row["peak_memory_bytes"]
+    place = Path(row["folder"])
+    return {
+        "device": row["device"],
+        "tier": Link(row["tier"], _address(place, folder)),
+        "budget": f"{row['budget_ms']:.4g}",
+        "latency": f"{format_latency(row)} ({interval})",
+        "ap_predicted": _predicted(row),
+        "ap_search": _known(row["ap_search"]),
+        "ap_val": _known(row["ap_val"]),
+        "resolution": str(row["image_size"]),
+        "macs": f"{row['macs'] / 1e6:,.1f}",
+        "params": f"{row['params']:,}",
+        "peak_memory": None if pd.isna(peak) else f"{peak / MEBIBYTE:.2f}",
+        "size": _size(place / WEIGHTS_FILE),
+        "equality": None if not row["finetuned"] and pd.isna(row["bit_equal"]) else format_equality(row),
+    }
+
+
+def _predicted(row: Mapping[str, Any]) -> str | None:
+    ap = _known(row["ap_predicted"])
+    return f"{ap} surrogate" if ap is not None and row["ap_source"] == SURROGATE else ap
+
+
+def _known(ap: float | None) -> str | None:
+    return None if pd.isna(ap) else format_percent(ap)
+
+
+def _size(file: Path) -> str | None:
+    return f"{file.stat().st_size / MEBIBYTE:.2f}" if file.exists() else None
+
+
+def _address(place: Path, folder: Path) -> str:
+    return quote(Path(os.path.relpath(place, folder)).as_posix()) + "/"

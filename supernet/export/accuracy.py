@@ -1,0 +1,77 @@
+"""The AP of an exported file under its runtime, beside that of the network it came from, on the same images."""
+
+import dataclasses
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from supernet.data.coco import KeypointDataset
+from supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
+from supernet.evaluation.intervals import ap_difference, ap_interval
+from supernet.evaluation.people import PoseModel
+from supernet.export.formats import ExportFormat
+from supernet.export.runtime import RunnerPose, SquarePredictor
+from supernet.litepose import LitePose
+
+
+class FormatEvaluator:
+    """Measures exported files on a split; a file has one square input, so torch is measured with the same.
+
+    Args:
+        subnet: The network, in eval mode, on the CPU.
+        dataset: The split.
+        settings: How people are found; a file runs at scale 1 alone.
+        batch_size: Images a batch.
+        resamples: Of the images, for the intervals; 0 for none.
+        seed: Of the draws.
+        threads: CPU threads of a runtime.
+    """
+
+    def __init__(
+        self,
+        subnet: LitePose,
+        dataset: KeypointDataset,
+        *,
+        settings: InferenceSettings,
+        batch_size: int,
+        resamples: int,
+        seed: int = 0,
+        threads: int = 1,
+    ) -> None:
+        self.subnet = subnet
+        self.dataset = dataset
+        self.settings = dataclasses.replace(settings, scales=(1.0,))
+        self.batch_size = batch_size
+        self.resamples = resamples
+        self.seed = seed
+        self.threads = threads
+
+    def measure(self, fmt: ExportFormat, folder: Path) -> dict[str, Any]:
+        """Return AP in [0, 1], AP of torch, and what the file's is above it, with intervals where there are draws.
+
+        The difference is paired: both see the same draws of images.
+        """
+        model = RunnerPose(fmt.open(folder, threads=self.threads), self.subnet.arch.image_size)
+        ours, theirs = self._evaluate(model).comparison.matches, self._of_torch.comparison.matches
+        ap, torch_ap = ours.average_precision(), theirs.average_precision()
+        record: dict[str, Any] = {"AP": ap, "torch_AP": torch_ap, "difference": ap - torch_ap}
+        if self.resamples:
+            draws = {"resamples": self.resamples, "seed": self.seed}
+            record["interval"] = asdict(ap_interval(ours, **draws))
+            record["difference_interval"] = asdict(ap_difference(ours, theirs, **draws))
+        return record
+
+    @cached_property
+    def _of_torch(self) -> EvaluationResult:
+        return self._evaluate(self.subnet)
+
+    def _evaluate(self, model: PoseModel) -> EvaluationResult:
+        return evaluate_model(
+            model,
+            self.dataset,
+            image_size=self.subnet.arch.image_size,
+            settings=self.settings,
+            batch_size=self.batch_size,
+            predictor=SquarePredictor,
+        )

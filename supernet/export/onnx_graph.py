@@ -1,0 +1,201 @@
+"""A LitePose as ONNX nodes: what every export of a network runs, and every model of a profiling kit.
+
+Written with the ONNX helpers, in milliseconds a network: torch's exporter takes seconds, and leaves the paths of the
+machine's files in the nodes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from supernet.arch import Arch
+from supernet.export.folding import FoldedConvolution
+from supernet.operators import Convolution, Operator, operators_of
+
+OPSET = 17
+"""The operators of a network are the same in all of ``OPSETS``: a newer one would only shut out older runtimes."""
+
+OPSETS = range(13, 23)
+"""Opsets that a graph can be written for."""
+
+PRODUCER = "litepose-ofa"
+
+Deconvs = Literal["separate", "merged"]
+"""How a fusion deconv runs: two transposed convolutions and their sum, or one of both inputs, concatenated.
+
+The second is the faster one where a transposed convolution is a matrix product whose columns are then added up into its
+output, as in ONNX Runtime: they are added up once, not twice (``benchmarks/export_latency.py``).
+"""
+
+Shape = tuple[int | str, ...]
+"""Sides of a value; a text names one that is only known when the network runs."""
+
+
+class Output(NamedTuple):
+    """A float32 output of a graph."""
+
+    name: str
+    shape: Shape
+
+
+class OnnxGraph:
+    """Nodes and weights in the making; a value is known by its name, and a node by that of its first output.
+
+    Args:
+        deconvs: How fusion deconvs run.
+    """
+
+    def __init__(self, deconvs: Deconvs = "separate") -> None:
+        self.deconvs = deconvs
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: dict[str, onnx.TensorProto] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+
+    def add_input(self, name: str, shape: Shape) -> str:
+        """Add a float32 input and return its name."""
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return name
+
+    def add(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add a node of one output and return the output's name."""
+        return self.add_many(kind, inputs, [output], **attributes)[0]
+
+    def add_many(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> list[str]:
+        """Add a node and return the names of its outputs."""
+        self._nodes.append(helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes))
+        return list(outputs)
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """Add a constant and return its name; one of a name that is there already is the same."""
+        if name not in self._weights:
+            self._weights[name] = numpy_helper.from_array(value, name)
+        return name
+
+    def convolution(self, x: str, convolution: Convolution, weights: FoldedConvolution) -> str:
+        """Add a convolution of any kind."""
+        c, k = convolution, convolution.kernel
+        transposed = c.kind == "transposed"
+        stride = c.out_size // c.in_size if transposed else c.in_size // c.out_size
+        inputs = [x, self.constant(f"{weights.name}.weight", weights.kernel)]
+        if weights.bias is not None:
+            inputs.append(self.constant(f"{weights.name}.bias", weights.bias))
+        return self.add(
+            "ConvTranspose" if transposed else "Conv",
+            inputs,
+            weights.name,
+            group=c.in_channels if c.kind == "depthwise" else 1,
+            kernel_shape=[k, k],
+            pads=[(k - stride) // 2 if transposed else k // 2] * 4,
+            strides=[stride, stride],
+        )
+
+    def relu(self, x: str) -> str:
+        """Add a ReLU."""
+        return self.add("Relu", [x], f"{x}.relu")
+
+    def relu6(self, x: str) -> str:
+        """Add a ReLU that saturates at 6."""
+        bounds = [self.constant(name, np.array(value, np.float32)) for name, value in (("zero", 0), ("six", 6))]
+        return self.add("Clip", [x, *bounds], f"{x}.relu6")
+
+    def sum(self, x: str, y: str) -> str:
+        """Add two values up; the sum is named after the second."""
+        return self.add("Add", [x, y], f"{y}.sum")
+
+    def rename(self, value: str, name: str) -> str:
+        """Give a value, and the node that makes it, another name; return it."""
+        for node in self._nodes:
+            for values in (node.input, node.output):
+                values[:] = [name if each == value else each for each in values]
+            node.name = node.output[0]
+        return name
+
+    def to_model(self, name: str, outputs: Sequence[Output], *, opset: int = OPSET) -> onnx.ModelProto:
+        """Return the graph as a model of the oldest file format that has the opset.
+
+        Args:
+            name: Of the graph.
+            outputs: What it gives back.
+            opset: One of ``OPSETS``.
+        """
+        infos = [helper.make_tensor_value_info(output.name, TensorProto.FLOAT, output.shape) for output in outputs]
+        graph = helper.make_graph(self._nodes, name, self._inputs, infos, list(self._weights.values()))
+        imports = [helper.make_opsetid("", opset)]
+        version = helper.find_min_ir_version_for(imports)
+        return helper.make_model(graph, opset_imports=imports, producer_name=PRODUCER, ir_version=version)
+
+
+def add_operator(
+    graph: OnnxGraph, operator: Operator, inputs: Sequence[str], weights: Sequence[FoldedConvolution]
+) -> str:
+    """Add an operator; a fusion deconv and a head take two inputs, refined then raw.
+
+    Args:
+        graph: Where to.
+        operator: What to add.
+        inputs: Its inputs.
+        weights: Of its convolutions, in their order.
+    """
+    convolutions = operator.convolutions
+    if operator.kind == "fusion_deconv":
+        return graph.relu(_add_deconvs(graph, convolutions, inputs, weights))
+    if operator.kind == "head":
+        branches = []
+        for x, first in zip(inputs, (0, 2), strict=True):
+            hidden = graph.relu(graph.convolution(x, convolutions[first], weights[first]))
+            branches.append(graph.convolution(hidden, convolutions[first + 1], weights[first + 1]))
+        return graph.sum(branches[1], branches[0])
+    (x,) = inputs
+    for convolution, w in zip(convolutions, weights, strict=True):
+        x = graph.convolution(x, convolution, w)
+        if convolution.relu:
+            x = graph.relu6(x)
+    return graph.sum(inputs[0], x) if operator.residual else x
+
+
+def _add_deconvs(
+    graph: OnnxGraph, convolutions: Sequence[Convolution], inputs: Sequence[str], weights: Sequence[FoldedConvolution]
+) -> str:
+    if graph.deconvs == "separate":
+        refined, raw = map(graph.convolution, inputs, convolutions, weights)
+        return graph.sum(raw, refined)
+    name = weights[0].name
+    both = replace(convolutions[0], in_channels=sum(convolution.in_channels for convolution in convolutions))
+    kernel = np.concatenate([w.kernel for w in weights])
+    x = graph.add("Concat", inputs, f"{name}.inputs", axis=1)
+    return graph.convolution(x, both, FoldedConvolution(name, kernel, weights[0].bias))
+
+
+def add_network(
+    graph: OnnxGraph, arch: Arch, num_keypoints: int, images: str, weights: Sequence[Sequence[FoldedConvolution]]
+) -> tuple[str, str]:
+    """Add a network's operators, wired up, and return its heads.
+
+    The raw inputs of fusion deconvs and heads are the outputs of the stages and of the stem.
+
+    Args:
+        graph: Where to.
+        arch: The architecture.
+        num_keypoints: K.
+        images: Input of the network.
+        weights: One list an operator of ``operators_of``, in the order of its convolutions.
+    """
+    stage_ends = np.cumsum([len(stage.blocks) for stage in arch.stages])
+    x, raw, heads, deconvs = images, list[str](), list[str](), 0
+    for place, (operator, w) in enumerate(zip(operators_of(arch, num_keypoints), weights, strict=True)):
+        if operator.kind == "head":
+            heads.append(add_operator(graph, operator, [x, raw[1 - len(heads)]], w))
+        elif operator.kind == "fusion_deconv":
+            x = add_operator(graph, operator, [x, raw[3 - deconvs]], w)
+            deconvs += 1
+        else:
+            x = add_operator(graph, operator, [x], w)
+            if place in (0, *stage_ends):
+                raw.append(x)
+    head0, head1 = heads
+    return head0, head1

@@ -1,0 +1,25 @@
+"""In which numbers a file stores weights, and how near to torch it must then be."""
+
+from typing import Literal
+
+from supernet.export.onnx_model import TOLERANCE
+
+Precision = Literal["float32", "float16"]
+
+FLOAT16_TOLERANCE = 0.03
+"""Largest difference from torch, of the largest output, that weights in float16 may make.
+
+Rounding changes a weight by up to 2**-11 of it, and every layer passes on the changes before it: 6e-4 of the largest
+output were seen of a trained network of ``tiny``, 0.014 and 0.019 of the published XS and L with random weights, which
+pass on more than trained ones. A wrong or missing layer makes a difference of the order of 1.
+"""
+
+
+def tolerance_of(precision: Precision) -> float:
+    """Return the largest difference from torch: absolute of float32, of the largest output of float16."""
+    return TOLERANCE if precision == "float32" else FLOAT16_TOLERANCE
+
+
+def name_of(precision: Precision) -> str:
+    """Return what a manifest calls it."""
+    return "float32" if precision == "float32" else "float16 weights"

@@ -1,0 +1,198 @@
+"""The report in a real browser: it opens from a file without a network, answers a pointer, fits a phone, prints."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+SMALL_SEARCH = (
+    "evaluator=published", "dataset=crowdpose", "space=litepose_released", "search.first=30", "search.batch=20",
+    "search.generations=1", "search.evolution.population=20", "search.evolution.generations=3", "threads=1",
+)  # fmt: skip
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+HOSTILE_TIER = "<img src=x onerror=console.error(1)>"
+HEADINGS = ("Summary", "Pareto fronts", "Chosen subnets", "Course of the searches", "What drives AP and latency")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed"),
+]
+
+
+@dataclass
+class Opened:
+    """A page in the browser, and what it said and asked for."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a sweep over two devices and two tiers, one of them with a hostile name."""
+    workspace = tmp_path_factory.mktemp("run")
+    sweep = ("--multirun", "device=jetson_nano,raspberry_pi_4b", "tier=s,l")
+    run_script("run_search", *sweep, *SMALL_SEARCH, f"workspace={workspace}")
+    (workspace / "search" / "jetson_nano" / "s").rename(workspace / "search" / "jetson_nano" / HOSTILE_TIER)
+    run_script("make_report", str(workspace), "samples=0")
+    return workspace / "report" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def open_report(report: Path) -> Iterator[Open]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
+
+        @contextmanager
+        def open_page(**settings: Any) -> Iterator[Opened]:
+            context = browser.new_context(**{"viewport": DESKTOP, "offline": True, **settings})
+            opened = Opened(context.new_page())
+            opened.page.on("console", lambda message: opened.complaints.append(f"{message.type}: {message.text}"))
+            opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+            opened.page.on("request", lambda request: opened.requests.append(request.url))
+            opened.page.goto(report.as_uri())
+            opened.page.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
+            yield opened
+            context.close()
+
+        yield open_page
+        browser.close()
+
+
+def run_script(name: str, *arguments: str) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_opens_quietly_and_asks_for_nothing_else(open_report: Open, report: Path) -> None:
+    with open_report() as opened:
+        assert opened.complaints == []
+        assert opened.requests == [report.as_uri()]
+        drawn = opened.page.evaluate(
+            "Array.from(document.querySelectorAll('figure.chart'), f => !!f.querySelector('svg'))"
+        )
+        assert len(drawn) >= 6
+        assert all(drawn)
+        assert opened.page.title() == "LitePose subnets for jetson_nano, raspberry_pi_4b"
+        assert opened.page.get_by_role("cell", name=HOSTILE_TIER).count() == 1
+        assert opened.page.locator("img").count() == 0
+    assert report.stat().st_size < 5e6
+
+
+def test_a_chart_is_described_to_those_who_cannot_see_it(open_report: Open) -> None:
+    with open_report() as opened:
+        plots = opened.page.locator("figure.chart [role=graphics-document]")
+        labels = plots.evaluate_all("plots => plots.map(plot => plot.getAttribute('aria-label'))")
+        captions = opened.page.locator("figure.chart figcaption").all_inner_texts()
+        assert len(labels) >= 6
+        assert labels == captions
+
+
+def test_a_pointer_on_a_subnet_is_told_what_it_is(open_report: Open) -> None:
+    with open_report() as opened:
+        chart = opened.page.locator("#fronts figure.chart").nth(1)
+        chart.scroll_into_view_if_needed()
+        names = chart.locator("path[aria-roledescription=point]").all()
+        (chosen,) = [
+            name
+            for name in names
+            if "chosen" in str(name.get_attribute("aria-label")) and "tier: l" in str(name.get_attribute("aria-label"))
+        ]
+        chosen.hover(force=True)
+        tooltip = opened.page.locator("#vg-tooltip-element.visible")
+        tooltip.wait_for(timeout=5000)
+        told = tooltip.inner_text()
+        for expected in ("tier", "AP", "latency", "~", "80 % interval", "resolution", "px", "blocks a stage", "MACs"):
+            assert expected in told
+        assert opened.complaints == []
+
+
+def test_a_hostile_name_is_a_name_in_a_tooltip_too(open_report: Open) -> None:
+    with open_report() as opened:
+        chart = opened.page.locator("#fronts figure.chart").first
+        chart.scroll_into_view_if_needed()
+        points = chart.locator("path[aria-roledescription=point]").all()
+        hostile = next(point for point in points if HOSTILE_TIER in str(point.get_attribute("aria-label")))
+        hostile.hover(force=True)
+        tooltip = opened.page.locator("#vg-tooltip-element.visible")
+        tooltip.wait_for(timeout=5000)
+        assert HOSTILE_TIER in tooltip.inner_text()
+        assert (tooltip.locator("img").count(), opened.complaints, len(opened.requests)) == (0, [], 1)
+
+
+def test_a_phone_scrolls_in_one_direction(open_report: Open) -> None:
+    with open_report(viewport=PHONE) as opened:
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        widths = opened.page.evaluate(
+            "Array.from(document.querySelectorAll('.plot svg'), s => s.getBoundingClientRect().right)"
+        )
+        assert max(widths) <= PHONE["width"]
+        box = opened.page.locator("#summary .scroll")
+        assert box.evaluate("box => box.scrollWidth > box.clientWidth"), "the table scrolls inside its own box"
+
+
+def test_it_follows_a_change_of_width(open_report: Open) -> None:
+    with open_report() as opened:
+        svg = opened.page.locator("#fronts .plot svg").first
+        before = svg.bounding_box()["width"]
+        opened.page.set_viewport_size(PHONE)
+        opened.page.wait_for_function("document.querySelector('#fronts .plot svg').getBoundingClientRect().width < 360")
+        assert before > 800
+
+
+def test_the_keyboard_reaches_contents_and_wide_tables(open_report: Open) -> None:
+    with open_report() as opened:
+        opened.page.keyboard.press("Tab")
+        assert opened.page.evaluate("document.activeElement.getAttribute('href')") == "#content"
+        reached = set()
+        for _ in range(40):
+            opened.page.keyboard.press("Tab")
+            reached.add(
+                opened.page.evaluate("document.activeElement.getAttribute('href') || document.activeElement.className")
+            )
+        assert {"#summary", "#fronts", "scroll"} <= reached
+
+
+def test_it_prints_with_every_heading(open_report: Open) -> None:
+    with open_report(color_scheme="dark") as opened:
+        printed = opened.page.pdf(format="A4", tagged=True, outline=True)
+        opened.page.emulate_media(media="print")
+        assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert opened.page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+        assert opened.page.evaluate("getComputedStyle(document.querySelector('figure')).breakInside") == "avoid"
+    assert printed.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type ?/Page\b", printed)) >= 3
+    titles = re.findall(rb"/Title \(([^)]*)\)", printed)
+    assert {heading.encode() for heading in HEADINGS} <= set(titles)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "paper", "ink"), [("light", (255, 255, 255), (27, 31, 36)), ("dark", (20, 23, 27), (228, 231, 235))]
+)
+def test_charts_take_the_pages_ink(
+    open_report: Open, scheme: str, paper: tuple[int, ...], ink: tuple[int, ...]
+) -> None:
+    with open_report(color_scheme=scheme) as opened:
+        assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == f"rgb{paper}"
+        label = opened.page.locator("#fronts .plot svg .role-axis-label text").first
+        assert label.evaluate("label => getComputedStyle(label).fill") == f"rgb{ink}"
+        assert opened.complaints == []

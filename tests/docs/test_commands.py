@@ -1,0 +1,144 @@
+"""Every command of the README and the docs: its keys and groups exist, and what it names is there."""
+
+import importlib
+import shlex
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from scripts.cli import CONFIG_DIR
+from scripts.verbs import CONFIGURED, VERBS
+
+SWEEP_FLAGS = {"-m", "--multirun"}
+OTHER_FLAGS = {"--cfg", "--help", "--config-dir"}
+PLUGIN = ("hydra/launcher", "hydra.launcher", "+hydra.launcher")
+"""Keys that exist where a launcher is installed."""
+
+PATCHED = "a source tree to change"
+"""The mark of commands whose keys and options a patch brings."""
+
+MODULES = {verb.module for verb in CONFIGURED.values()}
+
+
+Compose = Callable[[str, tuple[str, ...]], None]
+
+
+@pytest.fixture(scope="module")
+def check_composing(shown_files: Path) -> Iterator[Compose]:
+    """Compose a script's config by the arguments of a command; of a sweep its first, and the options of all."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        yield cache(partial(_check_composing, shown_files))
+
+
+def _check_composing(shown_files: Path, module: str, arguments: tuple[str, ...]) -> None:
+    importlib.import_module(f"scripts.{module}")  # it registers its resolvers
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    assert flags <= SWEEP_FLAGS | OTHER_FLAGS, f"unknown flags {flags}"
+    words = [word for word in arguments if not word.startswith(("-", *PLUGIN)) and ("=" in word or word[0] == "~")]
+    if "--config-dir" in arguments:
+        folder = shown_files / arguments[arguments.index("--config-dir") + 1]
+        words.append(f"hydra.searchpath=[file://{folder}]")
+    loader = GlobalHydra.instance().config_loader()
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
+    is_sweep = any(override.is_sweep_override() for override in overrides)
+    assert bool(flags & SWEEP_FLAGS) or not is_sweep, "several values without -m"
+    for override in overrides:
+        if override.is_sweep_override() and loader.get_group_options(override.key_or_group):
+            values = set(override.sweep_string_iterator())
+            assert values <= set(loader.get_group_options(override.key_or_group)), override.input_line
+    config = compose(module, [_first(override) for override in overrides])
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def _first(override: Override) -> str:
+    """Return an override, of a sweep with its first value."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+
+
+def test_every_command_composes(check_composing: Compose, composed_commands: list[Any]) -> None:
+    wrong = []
+    for command in composed_commands:
+        module = CONFIGURED[command.verb].module if command.verb in CONFIGURED else command.verb
+        if module in MODULES and command.needs != PATCHED:
+            try:
+                check_composing(module, command.arguments)
+            except Exception as error:
+                wrong.append(f"{command}\n    {str(error).strip().splitlines()[0]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_verb_exists(composed_commands: list[Any]) -> None:
+    known = {*VERBS, *MODULES, "--help", "--version", "litepose", "doctor"}
+    started = [command for command in composed_commands if command.verb is not None]
+    assert [str(command) for command in started if command.verb not in known] == []
+    assert len({command.verb for command in started} & VERBS.keys()) >= 15
+
+
+def test_a_command_of_another_program_says_what_it_needs(all_commands: list[Any]) -> None:
+    own = {*VERBS, *MODULES, "--help", "--version", "litepose", "doctor"}
+    assert [str(command) for command in all_commands if command.verb not in own and command.needs is None] == []
+
+
+def test_what_other_commands_name_is_there(all_commands: list[Any], root: Path) -> None:
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    targets = (root / "Makefile").read_text()
+    absent = []
+    for command in all_commands:
+        for first, word in zip(command.words, command.words[1:], strict=False):
+            name, _, extra = word.partition("[")
+            if (
+                "python" in first
+                and word.startswith(("docs/", "benchmarks/", "scripts/"))
+                and not (root / word).exists()
+            ):
+                absent.append(str(command))
+            if first == "make" and f"\n{word}:" not in targets:
+                absent.append(str(command))
+            if name in (".", "litepose-ofa") and extra and not set(extra.rstrip("]").split(",")) <= extras.keys():
+                absent.append(str(command))
+    assert absent == []
+
+
+@pytest.mark.parametrize("verb", CONFIGURED)
+def test_the_examples_of_the_help_compose(check_composing: Compose, verb: str) -> None:
+    for example in CONFIGURED[verb].examples:
+        check_composing(CONFIGURED[verb].module, tuple(shlex.split(example)))
+
+
+def test_a_wrong_key_and_a_wrong_group_do_not_compose(check_composing: Compose) -> None:
+    for wrong in ("training.stops=3", "recipe=circular", "device=raspberry_pi_4b", "training.steps=1,2"):
+        with pytest.raises(Exception, match=r".+"):
+            check_composing("train_supernet", (wrong,))
+
+
+def test_every_page_that_the_help_names_is_there(root: Path) -> None:
+    assert [verb.page for verb in VERBS.values() if verb.page is not None and not (root / verb.page).exists()] == []
+
+
+def test_every_block_says_its_language(all_blocks: list[Any]) -> None:
+    known = {"bash", "python", "text", "yaml", "csv", "json", "diff", "pycon", "toml"}
+    assert [
+        f"{block.page}:{block.line} {block.language!r}" for block in all_blocks if block.language not in known
+    ] == []
+
+
+def test_python_blocks_import_what_is_there(all_blocks: list[Any]) -> None:
+    for block in all_blocks:
+        if block.language == "python":
+            code = compile(block.text, f"{block.page}:{block.line}", "exec", dont_inherit=True)
+            imports = [line for line in block.text.splitlines() if line.startswith(("import ", "from "))]
+            if block.needs is None:
+                exec("\n".join(imports), {})
+            assert code is not None

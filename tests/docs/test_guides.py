@@ -1,0 +1,173 @@
+"""The guides' figures and code: tables of the comparison, estimates for COCO, and the Python of the pages."""
+
+import math
+import re
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from latency_tables import LatencyTable
+from latency_tables.coverage import coverage
+from supernet.checkpoints import load_weights
+from supernet.complexity import measure_complexity
+from supernet.data.loading import Batch
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.published import PUBLISHED_AP, published_archs
+from supernet.space import SearchSpace
+from supernet.training.objective import LossSettings, make_targets, pose_loss
+
+COCO_KEYPOINTS = 17
+STEPS, BATCH, RANDOM_SUBNETS = 440_000, 64, 2
+DEVICES = ("jetson_nano", "snapdragon_855", "raspberry_pi_4b")
+NAMES = ("search-XS", "search-S", "search-M", "search-L")
+
+Rows = list[list[str]]
+
+
+@pytest.fixture(scope="module")
+def rows_of(root: Path) -> Callable[[str, str], Rows]:
+    """Return the cells of the tables below a heading."""
+
+    def find(page: str, heading: str) -> Rows:
+        text = (root / "docs" / page).read_text(encoding="utf-8")
+        section = re.split(r"^## ", text.partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0]
+        lines = re.findall(r"^\|(.+)\|$", section, re.MULTILINE)
+        return [[cell.strip() for cell in line.split("|")] for line in lines]
+
+    return find
+
+
+@pytest.fixture
+def run_python(all_blocks: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Any]]:
+    """Run the Python blocks of a page that need nothing, each by itself, in an empty folder; return their names."""
+
+    def run(page: str) -> list[Any]:
+        monkeypatch.chdir(tmp_path)
+        namespaces = []
+        for block in all_blocks:
+            if block.page == f"docs/{page}" and block.language == "python" and block.needs is None:
+                namespace: dict[str, Any] = {}
+                exec(compile(block.text, f"{block.page}:{block.line}", "exec", dont_inherit=True), namespace)
+                namespaces.append(namespace)
+        return namespaces
+
+    return run
+
+
+def test_published_accuracies_are_the_code_s(rows_of: Callable[[str, str], Rows]) -> None:
+    cells = {row[0]: row[1:] for row in rows_of("comparison.md", "Accuracy")}
+    for name, dataset in (("CrowdPose test", "crowdpose"), ("COCO val", "coco")):
+        assert cells[name] == [f"{100 * PUBLISHED_AP[dataset][arch]:.1f}" for arch in NAMES]
+
+
+def test_sizes_are_counted(rows_of: Callable[[str, str], Rows]) -> None:
+    cells = {row[0]: row[1:] for row in rows_of("comparison.md", "Size and arithmetic")}
+    for name, arch in published_archs().items():
+        found = measure_complexity(arch)
+        assert cells[name][:4] == [
+            str(arch.image_size),
+            f"{found.params / 1e6:.3f}",
+            f"{found.macs / 1e9:.3f}",
+            f"{found.macs_as_published / 1e9:.3f}",
+        ]
+        assert cells[name][5] == f"{found.peak_activation_bytes / 2**20:.1f}"
+
+
+def test_estimates_are_the_shipped_tables(rows_of: Callable[[str, str], Rows]) -> None:
+    cells = {row[0]: row[1:] for row in rows_of("comparison.md", "Latency")}
+    for column, device in enumerate(DEVICES):
+        table = LatencyTable.load(device)
+        for name in NAMES:
+            found = table.estimate(published_archs()[name])
+            shown = f"{found.ms:.1f} ({found.low_ms:.1f}-{found.high_ms:.1f})"
+            assert cells[name][2 * column + 1] == shown, (device, name)
+            error = found.ms / float(cells[name][2 * column]) - 1
+            assert error == pytest.approx(table.metadata.fit_errors[f"LitePose-{name[7:]}"], abs=0.006)
+
+
+def test_the_arithmetic_of_a_training_on_coco(rows_of: Callable[[str, str], Rows]) -> None:
+    space, rng = SearchSpace.preset("litepose"), Random(0)
+
+    def gmacs(arch: Any) -> float:
+        return measure_complexity(arch, COCO_KEYPOINTS).macs / 1e9
+
+    largest, smallest = (
+        statistics.mean(gmacs(arch.with_image_size(size)) for size in space.image_sizes)
+        for arch in (space.largest(), space.smallest())
+    )
+    drawn = statistics.mean(gmacs(space.sample(rng)) for _ in range(1000))
+    step = 3 * BATCH * (largest + smallest + RANDOM_SUBNETS * drawn) / 1e3
+    cells = {row[0]: row[1:] for row in rows_of("coco.md", "Train")}
+    assert [f"{value:.1f}" for value in (largest, smallest, drawn)] == re.findall(
+        r"\d\.\d", cells["arithmetic of a step"][1]
+    )
+    assert cells["arithmetic of a step"][0] == f"{step:.1f} TMACs"
+    operations = 2e12 * step * STEPS
+    assert float(cells["the whole training"][0].split()[0]) == pytest.approx(operations, rel=0.03)
+    days = [operations / 8 / rate / 86_400 for rate in (2e12, 0.5e12)]
+    assert cells["time on 8 GPUs"][0] == f"**{days[0]:.1f} to {days[1]:.0f} days**"
+
+
+def test_the_memory_of_a_training_on_coco(root: Path) -> None:
+    """The bytes that autograd keeps of one image, which grow with the area."""
+    space = SearchSpace.preset("litepose")
+    supernet = LitePoseSupernet(space, COCO_KEYPOINTS).train().to(memory_format=torch.channels_last)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in supernet.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    images = torch.zeros(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
+    batch = Batch(images, torch.ones(1, 1, COCO_KEYPOINTS, 3), torch.ones(1, 128, 128), (0,), ())
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        heads = supernet(images, replace(space.largest(), image_size=256))
+        pose_loss(heads, make_targets(batch, LossSettings()), LossSettings(), progress=0.0)
+    mebibytes = sum(storage.nbytes() for storage in kept.values()) / 2**20
+    page = (root / "docs/coco.md").read_text()
+    large, small = (
+        float(n.replace(",", "")) for n in re.search(r"([\d,]+) MiB an image.*\((\d+) at 256\)", page).groups()
+    )
+    assert mebibytes == pytest.approx(small, rel=0.02)
+    assert 4 * mebibytes == pytest.approx(large, rel=0.02)
+    assert math.ceil(8 * large / 1024) == int(re.search(r"\| (\d+) GiB a GPU \|", page)[1])
+
+
+def test_the_tables_of_the_device_page(run_python: Callable[[str], list[Any]]) -> None:
+    by_hand, scaled = run_python("own_device.md")
+    table = LatencyTable.load("my_board.csv")
+    found = coverage(table, SearchSpace.preset("tiny"))
+    assert found.total("measured") == len(table.rows) == len(by_hand["rows"])
+    assert found.missing == ()
+    like = LatencyTable.load("pi_5_like.csv")
+    assert like.metadata.provenance == "calibrated-estimate"
+    for name, ms in scaled["timed_ms"].items():
+        estimate = like.estimate(published_archs()[name])
+        assert estimate.ms == pytest.approx(ms, rel=0.05)
+        assert estimate.low_ms < ms < estimate.high_ms
+
+
+def test_the_start_of_the_skeleton_page_loads(
+    run_python: Callable[[str], list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (names,) = run_python("own_skeleton.md")
+    assert capsys.readouterr().out.count("conv.3.weight") == 4
+    started = LitePoseSupernet(SearchSpace.preset("tiny"), num_keypoints=5)
+    load_weights(started, "start.safetensors")
+    trained = names["trained"].state_dict()
+    same = [torch.equal(value, trained[name]) for name, value in started.state_dict().items() if "conv.3" not in name]
+    assert all(same)
+
+
+def test_the_published_architectures_are_written(run_python: Callable[[str], list[Any]]) -> None:
+    run_python("published_weights.md")
+    assert sorted(path.stem for path in Path().glob("*.json")) == sorted(published_archs())

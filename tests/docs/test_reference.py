@@ -1,0 +1,76 @@
+"""The generated reference: equal to what its generator writes now, complete, and with examples that run."""
+
+import doctest
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from scripts.verbs import VERBS
+
+GENERATOR = ("generate_reference", "python_reference", "config_reference", "config_files", "docstrings")
+
+
+@pytest.fixture(scope="module")
+def generator(root: Path) -> Iterator[dict[str, ModuleType]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(root / "docs" / "generator")
+        yield {name: importlib.import_module(name) for name in GENERATOR}
+    for name in GENERATOR:
+        sys.modules.pop(name, None)
+
+
+def test_generating_it_again_changes_nothing(generator: dict[str, ModuleType]) -> None:
+    pages = generator["generate_reference"].pages()
+    changed = [path.name for path, text in pages.items() if path.read_text(encoding="utf-8") != text]
+    assert changed == [], "run: python docs/generator/generate_reference.py"
+    assert {path.name for path in pages} == {path.name for path in next(iter(pages)).parent.iterdir()}
+
+
+def test_every_config_is_in_it(root: Path) -> None:
+    reference = root / "docs" / "reference"
+    commands, groups = (reference / f"{name}.md" for name in ("commands", "groups"))
+    assert all(f"### litepose {verb}\n" in commands.read_text() for verb in VERBS)
+    options = list((root / "conf").glob("*/*.yaml"))
+    assert len(options) > 20
+    assert [path.name for path in options if f"### {path.parent.name}={path.stem}\n" not in groups.read_text()] == []
+
+
+def test_every_key_with_its_comments_is_read(generator: dict[str, ModuleType], tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text(
+        "# What it\n# is.\ndefaults:\n  - base\n  - device: pi\n  - _self_\n\n"
+        "steps: 3      # of a step,\n              # and more\n# About two.\nouter:        # holds\n  first: {a: 1}\n"
+        "  # About one.\n  second: x # y\nhydra:\n  run: 1\nlast: ${.x}/y\n"
+    )
+    config = generator["config_files"].read_config(path)
+    assert (config.head, config.groups, config.builds_on) == ("What it\nis.", {"device": "pi"}, ("base",))
+    assert [(key.name, key.default, key.comment, key.heading) for key in config.keys] == [
+        ("steps", "3", "of a step, and more", ""),
+        ("outer", None, "holds", "About two."),
+        ("outer.first", "{a: 1}", "", ""),
+        ("outer.second", "x", "y", "About one."),
+        ("last", "${.x}/y", "", ""),
+    ]
+
+
+def test_docstrings_become_markdown(generator: dict[str, ModuleType]) -> None:
+    text = (
+        "One ``line``.\n\nArgs:\n    x: First,\n        and more.\n    **more: Others.\n"
+        "\nReturns:\n    Two\n    lines.\n\nExample:\n    >>> 1 + 1\n    2"
+    )
+    assert generator["docstrings"].to_markdown(text) == (
+        "One `line`.\n\n**Args**\n\n- `x`: First, and more.\n- `**more`: Others.\n\n**Returns** Two lines.\n\n"
+        "```pycon\n>>> 1 + 1\n2\n```"
+    )
+
+
+def test_the_examples_run(generator: dict[str, ModuleType]) -> None:
+    reference = generator["python_reference"]
+    modules = {reference.resolve(name).__module__ for name in reference.NAMES}
+    results = {name: doctest.testmod(importlib.import_module(name)) for name in sorted(modules)}
+    assert {name: result.failed for name, result in results.items() if result.failed} == {}
+    assert sum(result.attempted for result in results.values()) > 20

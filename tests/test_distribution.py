@@ -1,0 +1,138 @@
+"""The wheel and the source archive: what they hold, and the command of an installed wheel, run from an empty folder."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("conf", "latency_tables", "scripts", "search", "supernet")
+SOURCES = (*PACKAGES, ".ci", "benchmarks", "docs", "tests")
+MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info")
+
+pytestmark = pytest.mark.slow
+
+
+def files_below(folder: Path) -> set[str]:
+    """Name the files of a folder, without what Python and setuptools make."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source archive, and the wheel built from it."""
+    if any(importlib.util.find_spec(name) is None for name in ("build", "setuptools")):
+        pytest.skip("building needs the packages build and setuptools")
+    source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, source / name, ignore=MADE)
+    for path in ROOT.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copy(path, source)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(made), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return made
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    (path,) = distributions.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """A virtual environment with the wheel, and this environment's packages behind it."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True)
+    site_packages = next(folder.glob("lib/python*/site-packages"))
+    (site_packages / "behind.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return folder
+
+
+@pytest.fixture
+def run(installed: Path, tmp_path: Path) -> "Run":
+    return Run(installed, tmp_path)
+
+
+class Run:
+    """Runs the installed command in an empty folder."""
+
+    def __init__(self, installed: Path, folder: Path) -> None:
+        self.bin = installed / "bin"
+        self.folder = folder
+
+    def __call__(self, *command: str) -> str:
+        kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        done = subprocess.run(
+            [str(self.bin / command[0]), *command[1:]],
+            cwd=self.folder,
+            env={**kept, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+
+def test_the_wheel_has_every_file_of_the_packages_and_no_tests(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == {f"{package}/{name}" for package in PACKAGES for name in files_below(ROOT / package)}
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+
+
+def test_the_source_archive_has_the_tests_and_the_docs_too(distributions: Path) -> None:
+    (path,) = distributions.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    assert {f"{folder}/{name}" for folder in SOURCES for name in files_below(ROOT / folder)} <= names
+    assert {"Makefile", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "constraints.txt"} <= names
+
+
+def test_an_installed_wheel_is_what_runs_and_keeps_its_folder_as_it_was(run: Run, installed: Path) -> None:
+    before = files_below(installed)
+    code = (
+        "import conf, scripts, search, supernet, latency_tables as t; print(*(m.__file__ for m in (conf, scripts, t)))"
+    )
+    assert all(path.startswith(str(installed)) for path in run("python", "-c", code).split())
+    assert "search" in run("litepose", "--help")
+    assert "litepose-ofa 0." in run("litepose", "--version")
+    assert "training.steps" in run("litepose", "train", "--help")
+    assert "name: jetson_nano" in run("litepose", "search", "--cfg", "job", "device=jetson_nano")
+    assert list(run.folder.iterdir()) == []
+    printed = run(
+        *("litepose", "search", "-m", "evaluator=published", "space=litepose", "device=glob(*)", "tier=xs,l"),
+        *("search.first=16", "search.batch=16", "search.generations=1", "search.evolution.generations=5"),
+    )
+    devices = {path.stem for path in (ROOT / "conf" / "device").glob("*.yaml")}
+    found = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("chosen.json")}
+    workspace = "runs/litepose-people/search"
+    assert found == {f"{workspace}/{device}/{tier}/chosen.json" for device in devices for tier in ("xs", "l")}
+    assert all(device in printed for device in devices)
+    run("litepose", "generate-people", "images.train=2", "images.search=1", "images.val=1", "workers=1")
+    run("litepose", "report", "space=litepose")
+    assert files_below(installed) == before
+
+
+def test_the_doctor_finds_an_installed_wheel_healthy(run: Run) -> None:
+    found = {finding["subject"]: finding["status"] for finding in json.loads(run("litepose", "doctor", "--json"))}
+    assert {found[name] for name in ("litepose-ofa", "torch", "ONNX Runtime", "latency tables", "completion")} == {"ok"}
