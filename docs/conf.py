@@ -22,9 +22,6 @@ pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
 _SECTION = re.compile(r"^## (?P<title>.+)$", re.MULTILINE)
-_OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./(?!\w+\.md)[^)]*\)")
-"""A link to the source tree's other folders, which the site does not hold."""
-
 _PAGE = re.compile(r"^[-|].*?\]\((?P<page>[\w/]+)\.md\)", re.MULTILINE)
 
 
@@ -39,8 +36,13 @@ def navigation(markdown: str) -> str:
     )
 
 
+def without_outside_links(markdown: str, *, depth: int) -> str:
+    """Return a page so many folders deep with the text alone of links to what the site does not hold."""
+    return re.sub(rf"\[([^\]]+)\]\((?:\.\./){{{depth + 1}}}[^)]*\)", r"\1", markdown)
+
+
 def _adapt(app: Sphinx, page: str, source: list[str]) -> None:
-    source[0] = _OUTSIDE.sub(r"\1", source[0])
+    source[0] = without_outside_links(source[0], depth=page.count("/"))
     if page == "index":
         source[0] += f"\n{navigation(source[0])}\n"
 

@@ -73,7 +73,7 @@ class CostModel:
         self.codec = GenomeCodec(space)
         self.quantities = ("macs", "params", "peak_memory_bytes", *(f"latency_ms/{device}" for device in self.tables))
         self._slots = network_slots(space, num_keypoints)
-        self._sums = dict(_complexity_sums(space, num_keypoints))
+        self._sums = dict(_complexity_sums(self._slots))
         for device, table in self.tables.items():
             self._sums[f"ms/{device}"], self._sums[f"variance/{device}"] = _latency_sums(self._slots, table)
         self._compiled = CompiledCosts(self.codec, self._slots, self._sums)
@@ -229,9 +229,8 @@ class CostModel:
 
 
 @lru_cache(maxsize=8)
-def _complexity_sums(space: SearchSpace, num_keypoints: int) -> Mapping[str, SlotTables]:
+def _complexity_sums(slots: NetworkSlots) -> Mapping[str, SlotTables]:
     """Return what every operator adds to MACs and parameters."""
-    slots = network_slots(space, num_keypoints)
     return {
         "macs": slots.tabulate(lambda operator: operator.macs),
         "params": slots.tabulate(lambda operator: operator.params),

@@ -67,13 +67,13 @@ class GenomeCodec:
         self.space = space
         self.names = tuple(space.choices)
         self.choices = tuple(space.choices.values())
-        first = {"image_size": 0, "stem": 0} | {f"stage{s}": s + 1 for s in range(len(space.stages))}
-        self.parts = np.array([first.get(name.partition(".")[0], len(space.stages) + 1) for name in self.names])
+        part = {"image_size": 0, "stem": 0} | {f"stage{s}": s + 1 for s in range(len(space.stages))}
+        self.parts = np.array([part.get(name.partition(".")[0], len(space.stages) + 1) for name in self.names])
         self.length = len(self.names)
         self.cardinalities = np.array([len(choices) for choices in self.choices])
         if self.cardinalities.max() > MOST_CHOICES:
             raise InputError(f"space {space.name!r} has a list of more than {MOST_CHOICES} choices")
-        self._column = column = {name: index for index, name in enumerate(self.names)}
+        column = {name: index for index, name in enumerate(self.names)}
         self.stages = tuple(
             StageGenes(
                 column[f"stage{s}.width"],
@@ -84,7 +84,7 @@ class GenomeCodec:
             for s, stage in enumerate(space.stages)
         )
         self.deconvs = tuple(column[f"deconv{i}"] for i in range(len(space.deconv_channels)))
-        self._index = tuple({value: i for i, value in enumerate(choices)} for choices in self.choices)
+        self._column = column
         self._kept = tuple(np.repeat(_kept_blocks(stage.depths), 2, axis=1) for stage in space.stages)
 
     def encode(self, arch: Arch) -> Genomes:
@@ -95,11 +95,11 @@ class GenomeCodec:
         """
         genome = np.zeros(self.length, np.int8)
         for name, value in arch.chosen.items():
-            column = self._column[name]  # a block that no depth has comes after its stage's depth, which is refused
-            if value not in self._index[column]:
-                allowed = ", ".join(map(str, self.choices[column]))
+            offered = self.space.choices[name]  # a block too many comes after its stage's depth, which is refused
+            if value not in offered:
+                allowed = ", ".join(map(str, offered))
                 raise InputError(f"{name} is {value}; space {self.space.name!r} allows {allowed}")
-            genome[column] = self._index[column][value]
+            genome[self._column[name]] = offered.index(value)
         return genome
 
     def decode(self, genome: ArrayLike) -> Arch:

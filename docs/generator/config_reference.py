@@ -55,7 +55,7 @@ def _joined(parts: Iterable[str]) -> str:
 
 def _command(verb: Verb) -> Iterator[str]:
     yield f"### litepose {verb.name}"
-    yield f"{verb.line[0].upper()}{verb.line[1:]}."
+    yield f"{verb.line[0].upper()}{verb.line[1:]}{'' if verb.line.endswith('?') else '.'}"
     path = CONFIGS / f"{verb.module}.yaml"
     if path.exists():
         config = read_config(path)

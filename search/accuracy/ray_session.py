@@ -2,11 +2,16 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from supernet.errors import InputError
+
+
+ANSWER_SECONDS = 5.0
+"""How long a cluster's port may take to answer; Ray by itself tries for minutes."""
 
 
 @contextmanager
@@ -31,6 +36,8 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         options |= {"include_dashboard": False, "num_cpus": num_cpus}
+    else:
+        _require_answer(address)
     try:
         ray.init(address=address or "local", **options)
     except (ConnectionError, RuntimeError) as error:
@@ -41,3 +48,14 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Raise ``InputError`` if nothing listens at an address that names a host and a port."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"backend.address is {address!r}; no Ray cluster answers there ({error})") from None

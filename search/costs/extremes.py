@@ -39,16 +39,16 @@ def least_genome(codec: GenomeCodec, slots: NetworkSlots, costs: SlotTables) -> 
         _best_stage(costs[first], None if repeat is None else costs[repeat], np.array(space.depths))
         for first, repeat, space in zip(slots.first_blocks, slots.repeats, codec.space.stages, strict=True)
     ]
-    axes = (0, 1, *(stage.width for stage in codec.stages), *codec.deconvs)
     terms = [(slot.genes, costs[slot]) for slot in (slots.stem, *slots.tail)]
     terms += [(slot.genes[:3], stage.cost) for slot, stage in zip(slots.first_blocks, stages, strict=True)]
+    axes = sorted({gene for genes, _ in terms for gene in genes})
     shape = tuple(len(codec.choices[column]) for column in axes)
     total = np.zeros(shape)
     for genes, cost in terms:
         total += aligned(cost, [axes.index(gene) for gene in genes], len(axes))
     widths = np.unravel_index(int(total.argmin()), shape)
     genome = np.zeros(codec.length, np.int8)
-    genome[list(axes)] = widths
+    genome[axes] = widths
     for stage, slot, best in zip(codec.stages, slots.first_blocks, stages, strict=True):
         size, before, width = (int(genome[column]) for column in slot.genes[:3])
         num_expansions = slot.shape[4]

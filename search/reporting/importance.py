@@ -81,8 +81,7 @@ def choice_importances(
 def choice_genes(codec: GenomeCodec) -> dict[str, list[int]]:
     """Return the columns of the genes of every choice, without those that leave no choice.
 
-    They are resolution, stem, each stage's width, depth, kernels and expansions, and the deconvs: of a stage's blocks
-    together, as each of them alone matters little.
+    Kernels and expansions are those of a stage's blocks together, as each block alone matters little.
     """
     columns: defaultdict[str, list[int]] = defaultdict(list)
     for column, name in enumerate(codec.names):

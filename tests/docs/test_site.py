@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -42,13 +43,25 @@ def test_the_search_guide_is_not_under_the_name_of_the_search_page(site: Path) -
     assert "searchbox" in (site / "search.html").read_text(encoding="utf-8")
 
 
-def test_the_navigation_is_that_of_the_index(root: Path) -> None:
+@pytest.fixture(scope="module")
+def settings(root: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("docs_conf", root / "docs" / "conf.py")
     assert spec is not None
     assert spec.loader is not None
-    settings = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(settings)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_navigation_is_that_of_the_index(settings: ModuleType) -> None:
     markdown = "# Top\n\n## One\n\n- [A](a.md): see [B](b.md)\n\n## Two\n\ntext\n\n## Three\n\n- [C](d/c.md)\n"
     assert settings.navigation(markdown) == (
         "```{toctree}\n:hidden:\n:caption: One\n\na\n```\n```{toctree}\n:hidden:\n:caption: Three\n\nd/c\n```"
     )
+
+
+def test_links_that_leave_the_site_become_text(settings: ModuleType) -> None:
+    markdown = "[a](../README.md), [b](b.md#c), [d](../other/d.md), [e](../e.md)"
+    assert settings.without_outside_links(markdown, depth=0) == "a, [b](b.md#c), d, e"
+    assert settings.without_outside_links(markdown, depth=1) == markdown
+    assert settings.without_outside_links("[f](../../f.md)", depth=1) == "f"

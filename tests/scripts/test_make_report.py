@@ -9,6 +9,7 @@ import pytest
 
 from scripts.make_report import name_workspace, planned_cells
 from supernet.errors import InputError
+from supernet.files import write_text
 
 RunScript = Callable[..., Any]
 SMALL = (
@@ -82,6 +83,7 @@ def test_nothing_to_report_is_one_line(run_script: RunScript, tmp_path: Path) ->
     [
         ("[device=a, 'tier=xs,s']", [("a", "xs"), ("a", "s")]),
         ("[tier=m]", []),
+        ("[{device: a}]", []),
         ("['device=a,b', 'tier=choice(xs,s)']", []),
         ("7", []),
     ],
@@ -91,6 +93,16 @@ def test_a_sweeps_record_names_the_planned_cells(
 ) -> None:
     (tmp_path / "multirun.yaml").write_text(f"hydra:\n  overrides:\n    task: {overrides}\n")
     assert planned_cells(tmp_path) == planned
+
+
+@pytest.mark.parametrize("count", ["-1", "1.5", "four", "true"])
+def test_samples_are_a_count_or_an_earlier_report_stays(run_script: RunScript, tmp_path: Path, count: str) -> None:
+    report = tmp_path / "report" / "report.html"
+    write_text(report, "earlier")
+    outcome = run_script("make_report", f"workspace={tmp_path}", f"samples={count}")
+    assert (outcome.status, report.read_text()) == (2, "earlier")
+    assert outcome.stderr.startswith("error: samples is ")
+    assert outcome.stderr.endswith("; it must be an integer of at least 0\n")
 
 
 def test_without_a_sweep_nothing_is_planned(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Genomes: one to one with networks, canonical, uniform when drawn."""
 
+import hashlib
 import random
 
 import numpy as np
@@ -57,6 +58,38 @@ def test_every_network_of_a_small_space_has_its_own_genome(small_space: SearchSp
     canonical = distinct(codec.canonicalise(grid.reshape(-1, codec.length).astype(np.int8)))
     assert len(canonical) == small_space.size
     assert len(set(codec.decode_many(canonical))) == small_space.size
+
+
+GENOMES_OF_SEED_0 = {
+    "tiny": "618b470177db",
+    "litepose": "7f9256eb40f0",
+    "litepose_released": "f70be98a4b42",
+}
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_an_architecture_has_the_genome_that_it_always_had(name: str) -> None:
+    """Studies and samples are stored as genomes."""
+    codec, rng = CODECS[name], random.Random(0)
+    genomes = codec.encode_many(codec.space.sample(rng) for _ in range(200))
+    text = " ".join("-".join(map(str, genes)) for genes in genomes.tolist())
+    assert hashlib.sha256(text.encode()).hexdigest()[:12] == GENOMES_OF_SEED_0[name]
+
+
+def test_the_genes_of_the_first_stage_and_the_last_ones() -> None:
+    codec = CODECS["tiny"]
+    assert codec.names[:8] == (
+        "image_size",
+        "stem",
+        "stage0.width",
+        "stage0.depth",
+        "stage0.block0.kernel",
+        "stage0.block0.expansion",
+        "stage0.block1.kernel",
+        "stage0.block1.expansion",
+    )
+    assert codec.names[-3:] == ("deconv0", "deconv1", "deconv2")
+    assert codec.parts.tolist() == [0] * 2 + [1] * 6 + [2] * 6 + [3] * 6 + [4] * 6 + [5] * 3
 
 
 @pytest.mark.parametrize("name", CODECS)

@@ -94,6 +94,12 @@ def test_a_damaged_front_is_named(folder: Path, candidates: list[Candidate], dam
         SearchOutcome.load(folder).best(2)
 
 
+def test_a_front_that_is_no_text_is_named(folder: Path) -> None:
+    (folder / "front.csv").write_bytes(b"arch_digest\n\xff\xfe\n")
+    with pytest.raises(InputError, match=r"front\.csv: is no front of this search"):
+        SearchOutcome.load(folder).best(2)
+
+
 def test_a_choice_without_an_architecture_is_refused(folder: Path) -> None:
     (folder / CHOSEN_FILE).write_text("{}")
     with pytest.raises(InputError, match=r"chosen\.json: has no architecture"):

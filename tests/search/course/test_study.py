@@ -30,6 +30,7 @@ from search.proposals.strategies import SurrogateEvolution
 from search.proposals.surrogates import FixedSurrogate, LearnedSurrogate
 from supernet.arch import Arch
 from supernet.errors import InputError
+from supernet.published import published_archs
 from supernet.space import PRESETS, SearchSpace
 
 SMALL = StudySettings(first=12, batch=10)
@@ -125,12 +126,25 @@ def test_optuna_reads_the_journal(uninterrupted: tuple[Path, History], problem: 
 
 
 def test_parameters_are_few_and_inside_their_ranges(small_space: SearchSpace) -> None:
-    assert len(trial_distributions(SearchSpace.preset("litepose"))) == 15
+    assert len(trial_distributions(SearchSpace.preset("litepose"))) <= 20
     spaces = (small_space, *PRESETS.values())
     for space, seed in itertools.product(spaces, range(40)):
         ranges, arch = trial_distributions(space), space.sample(np.random.default_rng(seed))
         for name, value in trial_params(arch).items():
             assert ranges[name]._contains(ranges[name].to_internal_repr(value)), name
+
+
+def test_parameters_have_the_names_that_stored_studies_have() -> None:
+    stored = {
+        "resolution": 256,
+        "stem": 16,
+        **{f"stage{s}.width": width for s, width in enumerate((16, 32, 48, 80))},
+        **{f"stage{s}.depth": depth for s, depth in enumerate((6, 8, 10, 10))},
+        "mean_kernel": 7.0,
+        "mean_expansion": 6.0,
+        **{f"deconv{i}": width for i, width in enumerate((16, 24, 24))},
+    }
+    assert stored.items() <= trial_params(published_archs()["search-XS"]).items()
 
 
 def test_the_seed_decides(uninterrupted: tuple[Path, History], make: Make, tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def test_accuracies_stand_with_split_interval_and_crowding(folder: Path, record:
     assert "| AP | 75.6 (74.0 to 77.0) |" in text
     assert "| AP, hard images by crowding | 60.0 (40 people) |" in text
     assert "300 images of `people` (val)" in text
+    assert "a bootstrap over images (95 %)" in text
+    assert "Two subnets whose intervals overlap may be equally good." in text
     assert "74.8 (-0.8 against float32 in torch, -2.1 to +0.4)" in text
     assert "AP of onnx was not measured" in text
 
@@ -134,6 +136,9 @@ def test_decoding_times_are_those_measured(folder: Path, record: dict[str, Any])
         str(people): pytest.approx(cost.ms(ARCH.image_size, people)) for people in cost.sizes[0].measured_ms
     }
     assert "| host_cpu |" in text.partition("## Finding the people")[2]
+    card["decoding"].append({"measured_on": "other", "ms_by_people": {"1": 0.5}})
+    (line,) = re.findall(r"^\| other \|(.*)\|$", render_card(card), re.MULTILINE)
+    assert [cell.strip() for cell in line.split("|")] == ["0.5" if people == "1" else "-" for people in known["ms_by_people"]]
 
 
 def test_what_stands_behind_it_is_said(folder: Path, record: dict[str, Any]) -> None:
@@ -153,6 +158,7 @@ def test_a_subnet_named_by_hand_and_finetuned_says_so(folder: Path, record: dict
     assert "Chosen by hand" in text
     assert "no longer the supernet's" in text
     assert "| AP | 75.6 |" in text
+    assert "intervals overlap" not in text, "there is none"
 
 
 def test_the_frame_is_told_apart_from_the_network(folder: Path, record: dict[str, Any]) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from markupsafe import escape
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 
 from latency_tables import LatencyTable
 from latency_tables.decoding import DecodingCost
@@ -21,7 +24,7 @@ from search.cost import CostModel
 from search.course.generations import StudySettings
 from search.course.results import choose, front_candidates, write_chosen, write_front, write_progress
 from search.course.stopping import StopRule
-from search.course.study import SearchStudy
+from search.course.study import IDENTITY_KEY, SearchStudy
 from search.problem import SearchProblem
 from search.proposals.strategies import RandomStrategy
 from search.reporting.device_latency import DEVICE, DeviceLatency
@@ -207,6 +210,7 @@ def test_a_page_has_every_section_and_leads_to_what_was_chosen(workspace: Path, 
     assert page.facts["source commit"] == "`0123456789ab`"
     assert page.facts["versions"] == "torch 2.13.0, Python 3.11.7"
     assert "estimated, not measured" in page.facts["latencies"]
+    assert page.lead == f"{len({cell.arch for cell in cells})} subnets for 2 devices. The searches made 240 evaluations."
     table = page.sections[0].blocks[0]
     assert isinstance(table, Table)
     links = table.frame["tier"].tolist()
@@ -234,6 +238,8 @@ def test_an_index_leads_to_reports_of_searches_that_cannot_be_compared(workspace
     assert len(reports) == 2
     assert all(f'href="{name}/report.html"' in page for name in reports)
     assert "vegaEmbed" not in page
+    write_index(tmp_path, workspace, {"a #1": next(iter(reports.values()))})
+    assert 'href="a%20%231/report.html"' in (tmp_path / "report.html").read_text()
 
 
 def test_fronts_and_progress_keep_every_line(workspace: Path) -> None:
@@ -283,6 +289,54 @@ def test_a_damaged_choice_is_left_out(workspace: Path, content: str) -> None:
     assert len(cells) == 3
     assert len(gaps) == 1
     assert gaps[0].reason.startswith("left out: ")
+
+
+@pytest.mark.parametrize("column", ["verified_ap", "macs", "latency_provenance"])
+def test_a_front_that_lacks_a_column_is_left_out(workspace: Path, column: str) -> None:
+    path = workspace / "search" / "jetson_nano" / "m" / "front.csv"
+    pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
+    cells, (gap,) = read_searches(workspace)
+    assert len(cells) == 3
+    assert gap.reason == f"left out: {path}: lacks the column {column!r}; search again"
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"config": 3}'])
+def test_a_damaged_record_of_a_run_is_named(workspace: Path, content: str) -> None:
+    path = workspace / "search" / "jetson_nano" / "m" / "run.json"
+    path.write_text(content)
+    cell = next(cell for cell in read_searches(workspace)[0] if cell.run_folder == path.parent)
+    with pytest.raises(InputError, match=r"run\.json: has no config"):
+        cell.settings  # noqa: B018
+
+
+def test_a_study_that_was_begun_anew_is_a_gap(workspace: Path) -> None:
+    cell = read_searches(workspace)[0][0]
+    path = cell.run_folder / "study.log"
+    path.unlink()
+    name = f"{workspace.name}/search/{cell.device}/{cell.tier}"
+    study = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(path))), study_name=name)
+    study.set_user_attr(IDENTITY_KEY, {key: value for key, value in cell.search.items() if key != "table"})
+    with pytest.raises(InputError, match="has no evaluated subnet"):
+        EvaluatedSubnets.of(cell)
+
+
+def test_a_study_in_a_database_is_read_and_let_go_of(workspace: Path) -> None:
+    cell = read_searches(workspace)[0][0]
+    journal, file = cell.run_folder / "study.log", workspace / "studies.db"
+    expected = EvaluatedSubnets.of(cell)
+    name, storage = f"search/{cell.device}/{cell.tier}", RDBStorage(f"sqlite:///{file}")
+    source = JournalStorage(JournalFileBackend(str(journal)))
+    (known,) = optuna.get_all_study_names(source)
+    optuna.copy_study(from_study_name=known, from_storage=source, to_storage=storage, to_study_name=name)
+    storage.remove_session()
+    storage.engine.dispose()
+    write_json(cell.run_folder / "run.json", {"config": {"storage": f"sqlite:///{file}"}})
+    (cell, *_), _ = read_searches(workspace)
+    found = EvaluatedSubnets.of(cell)
+    np.testing.assert_array_equal(found.genomes, expected.genomes)
+    np.testing.assert_array_equal(found.ap, expected.ap)
+    opened = [path.resolve() for path in Path("/proc/self/fd").iterdir()]
+    assert file not in opened
 
 
 def test_without_a_finished_search_there_is_no_report(tmp_path: Path) -> None:
@@ -347,6 +401,7 @@ def test_a_search_for_several_devices_is_read_from_its_own_folder(tmp_path: Path
     np.testing.assert_allclose(nano.ap, PublishedSurrogate(SPACE).predict_ap(nano.genomes))
     merged = EvaluatedSubnets.merged([nano, pi])
     np.testing.assert_array_equal(merged.genomes, nano.genomes)
+    assert "The searches made 60 evaluations." in report_page(collect(cells), tmp_path).lead, "one search for both"
     (tmp_path / "several" / "search" / "raspberry_pi_4b" / "m" / "chosen.json").unlink()
     _, gaps = read_searches(tmp_path / "several")
     assert gaps == [

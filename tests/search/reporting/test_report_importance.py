@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from search.cost import CostModel
 from search.genome import GenomeCodec, Genomes
 from search.reporting.importance import METHOD, ChoiceImportance, choice_genes, choice_importances, importance_table
-from supernet.space import SearchSpace
+from supernet.space import PRESETS, SearchSpace
 
 WEIGHTS = {"resolution": 3.0, "stage1 width": -2.0, "stage2 depth": 1.0, "deconv0": 0.5}
 
@@ -89,6 +89,15 @@ def test_choices_are_the_meaningful_ones() -> None:
         "deconv1",
         "deconv2",
     }
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_gene_that_varies_belongs_to_one_choice(name: str) -> None:
+    codec = GenomeCodec(SearchSpace.preset(name))
+    columns = [column for columns in choice_genes(codec).values() for column in columns]
+    assert sorted(columns) == np.flatnonzero(codec.cardinalities > 1).tolist()
+    if name == "tiny":
+        assert choice_genes(codec)["stage3 kernels"] == list(codec.stages[3].kernels)
 
 
 def test_the_table_says_what_it_is(codec: GenomeCodec) -> None:

@@ -88,6 +88,15 @@ def test_dimensions_of_the_presets() -> None:
     assert [v.is_base for v in full["depth of stage 3"]] == [True, False, False, False]
 
 
+@pytest.mark.parametrize("space", [TINY, LITEPOSE], ids=lambda space: space.name)
+def test_no_choice_is_forgotten(space: SearchSpace) -> None:
+    """From the smallest architecture, whatever offers a choice reaches its largest value in some variation."""
+    archs = [v.arch.chosen for v in sensitivity_archs(space, space.smallest())]
+    for name, values in space.choices.items():
+        if name in space.smallest().chosen:
+            assert {chosen[name] for chosen in archs} == set(values), name
+
+
 def test_a_deeper_stage_repeats_its_last_block_and_a_shallower_one_drops_it() -> None:
     space = LITEPOSE
     largest = space.largest()

@@ -1,6 +1,7 @@
 """The charts of the fronts: every point where it belongs, told in full, estimates marked."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import vl_convert
 
 from search.cost import CostModel
 from search.course.trials import write_genome
+from search.reporting.front_plot import plot_fronts
 from search.reporting.front_view import ap_range, latency_window, staircase
 from search.reporting.page.charts import spec_of
 from search.reporting.page.front_points import MOST_CLOUD
@@ -89,6 +91,20 @@ def test_the_window_holds_the_front_the_choices_and_the_budgets(panel: DevicePan
     assert high >= 100 * staircase(panel.front)["ap"].max()
     wide = DevicePanel("board", panel.summary.assign(budget_ms=[20.0, 3000.0]), panel.front)
     assert latency_window(wide).is_logarithmic
+
+
+def test_a_choice_far_below_its_budget_is_shown(panel: DevicePanel) -> None:
+    loose = DevicePanel("board", panel.summary.assign(budget_ms=[200.0, 300.0]), panel.front)
+    assert loose.summary["latency_ms"].map(latency_window(loose).holds).all()
+
+
+def test_a_front_of_one_subnet_at_its_budget_has_axes(panel: DevicePanel, tmp_path: Path) -> None:
+    summary = panel.summary.iloc[[1]]
+    only = summary.assign(budget_ms=summary["latency_ms"])
+    alone = DevicePanel("board", only, panel.front[panel.front["arch_digest"].isin(only["arch_digest"])])
+    window = latency_window(alone)
+    assert window.low_ms < only["latency_ms"].item() < window.high_ms
+    plot_fronts(tmp_path / "front.png", [alone], source="predictor", dataset=None)
 
 
 def test_every_subnet_is_told_in_full_and_its_latency_marked(panel: DevicePanel, tiny_cost: CostModel) -> None:

@@ -1,4 +1,4 @@
-"""Sections of records: what was measured is shown, what was not is one line with the command that measures it."""
+"""Sections of records: what was recorded is shown, what was not is one line with the command that records it."""
 
 import dataclasses
 import json
@@ -49,13 +49,13 @@ def points_of(chart: Chart) -> list[list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_what_is_not_measured_is_one_line_with_its_command(tmp_path: Path, record: str) -> None:
+def test_what_is_not_recorded_is_one_line_with_its_command(tmp_path: Path, record: str) -> None:
     build, command = RECORDS[record]
     section = build(tmp_path)
     (only,) = section.blocks
     assert isinstance(only, Prose)
     assert command in only.text
-    assert "not measured" in only.text
+    assert "not recorded" in only.text
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"report": 1}', "a,b\n1,2\n", '"text"', "\x00"])
@@ -75,7 +75,7 @@ def test_an_interval_is_written_after_its_figure() -> None:
 def write_metrics(path: Path, steps: int = 1000) -> None:
     lines = [
         {"step": step, "learning_rate": 0.25, "loss/largest": 2.0, "loss/smallest": 1.0, "largest/heatmap": 0.5,
-         "largest/push": 0.0, "images_per_second": 30.0, "skipped_updates": 2.0}
+         "largest/push": 0.0, "largest/distillation": 0.25, "images_per_second": 30.0, "skipped_updates": 2.0}
         for step in range(steps)
     ]  # fmt: skip
     ends = [{"step": steps - 1, "ap/smallest": 0.5, "ap/largest": 0.75}]
@@ -93,7 +93,8 @@ def test_training_curves_are_thinned_and_tell_the_end(tmp_path: Path) -> None:
     assert len(points) == 2 * 400
     assert {point["curve"]: point["value"] for point in points} == {"smallest": 1.0, "largest": 2.0}
     assert list(dict.fromkeys(point["curve"] for point in points)) == ["smallest", "largest"]
-    assert {point["curve"] for point in points_of(parts)[0]} == {"largest, heatmap", "largest, push"}
+    shown = {point["curve"] for point in points_of(parts)[0]}
+    assert shown == {"largest, heatmap", "largest, push", "largest, distillation"}
     assert [point["value"] for point in points_of(accuracy)[0]] == [50, 75]
     assert {point["value"] for point in points_of(rate)[0]} == {0.25}
 

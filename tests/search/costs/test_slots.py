@@ -1,0 +1,68 @@
+"""Slots: every network runs what its genes say, and few networks are looked at to find that out."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.costs import slots
+from search.costs.slots import NetworkSlots, Slot, network_slots
+from search.genome import GenomeCodec, Genomes
+from supernet.arch import Arch
+from supernet.operators import Operator, operators_of
+from supernet.space import PRESETS, SearchSpace
+
+NUM_KEYPOINTS = 17
+
+
+def operator_at(slot: Slot, indices: Sequence[int]) -> Operator:
+    return slot.operators[int(np.ravel_multi_index(tuple(indices), slot.shape))]
+
+
+def operators_by_slots(found: NetworkSlots, codec: GenomeCodec, genome: Genomes, arch: Arch) -> list[Operator]:
+    """What a network runs, looked up slot by slot."""
+    genes = genome.tolist()
+
+    def at(slot: Slot) -> Operator:
+        return operator_at(slot, [genes[column] for column in slot.genes])
+
+    operators = [at(found.stem)]
+    for stage, first, repeat, part in zip(codec.stages, found.first_blocks, found.repeats, arch.stages, strict=True):
+        operators.append(at(first))
+        for kernel, expansion in list(zip(stage.kernels, stage.expansions, strict=True))[1 : len(part.blocks)]:
+            assert repeat is not None
+            operators.append(operator_at(repeat, [genes[c] for c in (0, stage.width, kernel, expansion)]))
+    return operators + [at(slot) for slot in found.tail]
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "small"])
+def test_networks_run_what_the_slots_say(name: str, small_space: SearchSpace) -> None:
+    space = PRESETS.get(name, small_space)
+    found, codec = network_slots.__wrapped__(space, NUM_KEYPOINTS), GenomeCodec(space)
+    genomes = codec.sample(40, np.random.default_rng(0))
+    for genome, arch in zip(genomes, codec.decode_many(genomes), strict=True):
+        assert operators_by_slots(found, codec, genome, arch) == operators_of(arch, NUM_KEYPOINTS)
+
+
+def test_few_networks_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+
+    def counted(arch: Arch, num_keypoints: int) -> list[Operator]:
+        looked_at.append(arch)
+        return operators_of(arch, num_keypoints)
+
+    monkeypatch.setattr(slots, "operators_of", counted)
+    network_slots.__wrapped__(SearchSpace.preset("litepose"), NUM_KEYPOINTS)
+    blocks, tails = 5 * 4 * 4 * 3 * 3, 5 * 4 * 4 * 4
+    assert len(looked_at) == blocks + tails
+
+
+@given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=5, unique=True).map(tuple), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_columns_of_a_group_differ_in_colour(groups: list[tuple[int, ...]]) -> None:
+    colours = slots._colours(groups)
+    assert set(colours) == set(itertools.chain(*groups))
+    assert all(len({colours[column] for column in group}) == len(group) for group in groups)
