@@ -32,7 +32,6 @@ def main() -> None:
     """Print the findings; exit with status 1 if one is an error, 2 for arguments that are not understood."""
     arguments = _parse(sys.argv[1:])
     findings = examine(arguments.places, with_ray=arguments.ray)
-    errors = 0
     if arguments.json:
         listed = list(findings)
         print(json.dumps([asdict(finding) for finding in listed], indent=2))

@@ -48,7 +48,7 @@ class _Measured(NamedTuple):
 def main(cfg: DictConfig) -> None:
     """Find or prepare the network, evaluate it, write one JSON, and its results file if asked."""
     _check(cfg)
-    measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg, find_weights(Path(cfg.weights)))
+    measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg, find_weights(Path(str(cfg.weights))))
     result = measured.evaluate(engine=cfg.engine)
     interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
     record = _record(measured, result, interval)

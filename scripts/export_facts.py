@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -106,7 +107,7 @@ def usage_config(name: str) -> dict[str, Any]:
     keys = tuple(f"{group}." for group in groups)
     changed = [each for each in hydra.overrides.task if each.lstrip("+~").startswith(keys)]
     overrides = [*chosen, *(each for each in changed if not each.startswith("dataset.root="))]
-    given = " ".join(overrides)
+    given = shlex.join(overrides)
     return {
         "overrides": overrides,
         "commands": {
@@ -122,9 +123,11 @@ def _decoding(cfg: DictConfig, chosen: Mapping[str, Any] | None) -> tuple[Decodi
     searched = (chosen or {}).get("search", {}).get("devices", {}).get(cfg.device.name, {}).get("decoding")
     if searched is None:
         given = cfg.device.decoding
-        return None if given is None else (DecodingCost.load(given), cfg.people_per_frame)
-    decoding = DecodingCost.load(cfg.device.decoding or searched["measured_on"])
+        return None if given is None else (DecodingCost.load(str(given)), cfg.people_per_frame)
+    decoding = DecodingCost.load(str(cfg.device.decoding or searched["measured_on"]))
     if decoding.digest != searched["digest"]:
-        known = searched["measured_on"]
-        raise InputError(f"tier {cfg.tier} was searched with the decoding cost {known}; pass device.decoding=... again")
+        known = f"the decoding cost {searched['measured_on']} ({searched['digest']}), not {decoding.digest}"
+        raise InputError(
+            f"tier {cfg.tier} was searched with {known}; search again, or pass device.decoding=... as then"
+        )
     return decoding, searched["people"]

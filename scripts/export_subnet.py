@@ -20,7 +20,7 @@ from torch import Tensor
 
 from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, find_arch, supernet_path
-from scripts.cli import run_folder, script, start_run
+from scripts.cli import script, start_run
 from scripts.export_facts import SPLIT, accuracy_facts, folder_name, latency_facts, source_facts, usage_config
 from scripts.export_formats import build_examination, build_formats
 from scripts.finetuning import SUBNET_FILE
@@ -65,6 +65,11 @@ class _Plan:
     formats: Sequence[ExportFormat]
     facts: dict[str, Any]
 
+    @property
+    def lock(self) -> Path:
+        """The folder that is held while this export is written, wherever its run folder is."""
+        return self.folder.parents[1] / ".runs" / self.folder.parent.name / self.folder.name
+
 
 @script("export_subnet")
 def main(cfg: DictConfig) -> None:
@@ -77,7 +82,7 @@ def main(cfg: DictConfig) -> None:
         return
     _refuse_foreign(plan.folder)
     start_run(cfg)
-    with locked_folder(run_folder().with_name(plan.folder.name)), _sigterm_interrupts():
+    with locked_folder(plan.lock), _sigterm_interrupts():
         sweep_leftovers(plan.folder)
         _report(_export(cfg, evaluator, plan))
 
@@ -87,13 +92,15 @@ def _check(cfg: DictConfig) -> None:
         require(type(cfg[name]) is int and cfg[name] >= least, name, cfg[name], f"an integer of at least {least}")
     for name in ("finetuned", "measure_formats"):
         require(type(cfg[name]) is bool, name, cfg[name], "true or false")
+    require(isinstance(cfg.device.name, str), "device.name", cfg.device.name, "a name")
 
 
 def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
     arch, chosen = _chosen(cfg, evaluator)
-    table = LatencyTable.load(cfg.device.table)
+    table = LatencyTable.load(str(cfg.device.table))
     if chosen is not None and chosen["search"]["table"] != table.digest:
-        raise InputError(f"tier {cfg.tier} was searched with the table {chosen['table']}; pass device.table=... again")
+        known = f"the table {chosen['table']} ({chosen['search']['table']}), not {table.digest}"
+        raise InputError(f"tier {cfg.tier} was searched with {known}; search again, or pass device.table=... as then")
     finetuned = _load_finetuned(cfg, evaluator, arch) if cfg.finetuned else None
     if finetuned is not None:
         arch = finetuned.subnet.arch  # of several candidates, finetuning may have preferred another

@@ -28,6 +28,7 @@ from supernet.arch import Arch
 from supernet.checkpoints import load_weights, save_subnet, weights_digest
 from supernet.errors import InputError, require
 from supernet.export.bundle import ARCH_FILE
+from supernet.export.runtime import is_runtime_file
 from supernet.extract import extract_subnet
 from supernet.litepose import LitePose
 from supernet.training.distributed import Process
@@ -57,7 +58,8 @@ class Finetuning:
             number = isinstance(cfg[name], int | float) and not isinstance(cfg[name], bool) and cfg[name] > 0
             require(number, name, cfg[name], "a number above 0")
         starts = f"{SUPERNET}, {SCRATCH}, a file of weights or an export folder"
-        require(isinstance(cfg.start, str), "start", cfg.start, starts)
+        trainable = isinstance(cfg.start, str) and not is_runtime_file(Path(cfg.start))
+        require(trainable, "start", cfg.start, f"{starts}; a runtime's file cannot be trained")
         self.cfg = cfg
         self.process = process
         self.settings = build_training_settings(cfg)
@@ -83,7 +85,7 @@ class Finetuning:
         elif self._weights is not None and Path(cfg.start).is_dir():
             archs = [Arch.load(self._weights.with_name(ARCH_FILE))]
         else:
-            outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / cfg.tier)
+            outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / str(cfg.tier))
             if self.supernet_digest is not None:
                 outcome.require_weights(self.supernet_digest)
             archs = [outcome.arch] if count == 1 else outcome.best(count)

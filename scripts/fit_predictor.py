@@ -11,7 +11,13 @@ from scripts.cli import run_folder, script, start_run
 from scripts.search_builders import predictor_path, samples_path
 from search.accuracy.predictor import AccuracyPredictor, training_set
 from search.accuracy.predictor_plots import plot_predictor
-from search.accuracy.predictor_quality import PredictorComparison, compare_regressors, hold_out, require_samples
+from search.accuracy.predictor_quality import (
+    QUALITY_FILE,
+    PredictorComparison,
+    compare_regressors,
+    hold_out,
+    require_samples,
+)
 from search.accuracy.regressors import Kind
 from search.accuracy.sampling import AccuracySamples
 from search.supernet_quality.rank_agreement import CONFIDENCE, Estimate
@@ -20,7 +26,6 @@ from supernet.files import write_json
 
 logger = logging.getLogger(__name__)
 
-QUALITY_FILE = "quality.json"
 PLOT_FILE = "predictor.png"
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -40,7 +41,16 @@ def main() -> None:
 
     Exits with status 2 and one line if there is no such verb, or a package that it needs is not installed.
     """
-    arguments = sys.argv[1:]
+    try:
+        _dispatch(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader has seen enough, as head has; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _dispatch(arguments: Sequence[str]) -> None:
     first = arguments[0] if arguments else "--help"
     if first in HELP_FLAGS:
         print(_help(), end="")

@@ -3,8 +3,9 @@
 import itertools
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from omegaconf import DictConfig
@@ -18,11 +19,13 @@ from search.reporting.findings import Findings
 from search.reporting.page.document import PAGE_FILE
 from search.reporting.page.samples_section import samples_section
 from search.reporting.report import remove_report, write_index, write_report
-from search.reporting.searches import Cell, comparable, group_name, read_searches
-from supernet.errors import InputError
+from search.reporting.searches import Cell, Gap, comparable, group_name, read_searches
+from supernet.errors import InputError, require
 from supernet.files import read_json, read_yaml
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SWEEP_RECORD = "multirun.yaml"
 
@@ -30,24 +33,25 @@ SWEEP_RECORD = "multirun.yaml"
 @script("make_report")
 def make_report(cfg: DictConfig) -> None:
     """Write a report; of searches whose accuracies cannot be compared, one each in a folder of its own."""
+    require(type(cfg.samples) is int and cfg.samples >= 0, "samples", cfg.samples, "an integer of at least 0")
     workspace = Path(cfg.workspace)
     cells, gaps = read_searches(workspace, planned_cells(workspace))
-    groups = comparable(cells)
-    samples = AccuracySamples.load(samples_path(cfg)) if samples_path(cfg).exists() else None
-    predictor = AccuracyPredictor.load(predictor_path(cfg)) if predictor_path(cfg).exists() else None
+    samples, no_samples = _load(AccuracySamples.load, samples_path(cfg))
+    predictor, no_predictor = _load(AccuracyPredictor.load, predictor_path(cfg))
+    gaps += [Gap(cell.device, cell.tier, reason) for reason in (*no_samples, *no_predictor) for cell in cells]
     folder = start_run(cfg)
     record = read_json(folder / RECORD_NAME)
-    remove_report(folder)
     reports = {}
-    for group in groups:
+    for group in comparable(cells):
         rng = np.random.default_rng(cfg.seed)
-        findings = Findings.collect(group, gaps, samples=samples, predictor=predictor, rng=rng)
-        pictures = samples_section(*draw_sample_pictures(cfg, group, cfg.samples))
-        place = folder if len(groups) == 1 else folder / group_name(group)
+        reports[group_name(group)] = Findings.collect(group, gaps, samples=samples, predictor=predictor, rng=rng)
+    remove_report(folder)
+    for name, findings in reports.items():
+        pictures = samples_section(*draw_sample_pictures(cfg, findings.cells, cfg.samples))
+        place = folder if len(reports) == 1 else folder / name
         text = write_report(place, findings, record=record, samples=pictures)
         logger.info("%s\n%s", text, place / PAGE_FILE)
-        reports[place.name] = findings
-    if len(groups) > 1:
+    if len(reports) > 1:
         write_index(folder, workspace, reports)
         logger.warning("The searches are of different spaces, supernets or predictors: a report each.")
         logger.info("%s leads to them", folder / PAGE_FILE)
@@ -88,12 +92,20 @@ def _as_override(folder: str) -> str:
     return f"workspace='{quoted}'"
 
 
+def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:
+    """Return what a file of the workspace holds, if it is there, and what is wrong with it: a report can do without."""
+    try:
+        return (load(path) if path.exists() else None), []
+    except InputError as error:
+        return None, [f"left out: {error}"]
+
+
 def planned_cells(workspace: Path) -> list[Cell]:
     """Return the devices and tiers of the workspace's last sweep, by Hydra's record of it; none where it names none."""
     try:
         overrides = read_yaml(workspace / SWEEP_RECORD)["hydra"]["overrides"]["task"]
         choices = dict(_listed_choices(overrides))
-    except (InputError, KeyError, TypeError, ValueError):
+    except (InputError, AttributeError, KeyError, TypeError, ValueError):
         return []
     return list(itertools.product(choices.get("device", ()), choices.get("tier", ())))
 

@@ -35,7 +35,7 @@ def open_pose_network(cfg: DictConfig, settings: InferenceSettings) -> PoseNetwo
     Raises:
         InputError: If the model is missing, damaged, of no such kind, or does not fit ``arch`` or the dataset.
     """
-    path = find_weights(Path(cfg.model))
+    path = find_weights(Path(str(cfg.model)))
     if is_runtime_file(path):
         return _open_exported(cfg, path, settings)
     device = build_device(cfg)

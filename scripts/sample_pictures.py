@@ -44,11 +44,7 @@ def draw_sample_pictures(cfg: DictConfig, cells: Sequence[SearchedCell], count: 
     Returns:
         One picture an image, and a line on what they are or why there are none; nothing at all for a count of 0, and
         where a surrogate chose: it has no weights to find anybody with.
-
-    Raises:
-        InputError: If the count is no integer of at least 0.
     """
-    require(type(count) is int and count >= 0, "samples", count, "an integer of at least 0")
     if count == 0 or all(cell.source == SURROGATE for cell in cells):
         return [], ""
     shown = _cells_to_show(cells)
@@ -127,7 +123,9 @@ def _picture(dataset: KeypointDataset, index: int, predictors: Mapping[str, Peop
         found.append(f"{tier} {len(people)}")
     caption = f"{len(labelled)} labelled; found: {', '.join(found)}."
     sheet = make_sheet(tiles, columns=2 if len(tiles) == 4 else TILE_COLUMNS)
-    return Picture(encode_jpeg(sheet), f"An image of {len(labelled)} people, drawn for each subnet. {caption}", caption)
+    return Picture(
+        encode_jpeg(sheet), f"An image, its labelled people, and those that each subnet finds. {caption}", caption
+    )
 
 
 def _tile(image: Image, people: FloatArray, skeleton: Skeleton, title: str) -> Image:

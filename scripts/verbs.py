@@ -52,7 +52,7 @@ JOB = (
         "evaluate",
         "evaluate_subnet",
         "measure the AP of one network",
-        ("arch=smallest", "-m arch=smallest,largest", "weights=export/jetson_nano/m breakdown=true"),
+        ("arch=smallest", "-m arch=smallest,largest", "weights=runs/tiny-people/export/jetson_nano/m breakdown=true"),
         "docs/evaluation.md",
     ),
     Verb(
@@ -85,7 +85,8 @@ JOB = (
         "export",
         "export_subnet",
         "cut it out, prove it equal, measure it, write what a device runs",
-        ("device=jetson_nano tier=m", "-m 'device=glob(*)' tier=xs,s,m,l", "arch=arch.json tier=mine"),
+        ("device=jetson_nano tier=m", "-m 'device=glob(*)' tier=xs,s,m,l", "device=jetson_nano arch=arch.json"),
+        "docs/export.md",
     ),
     Verb(
         "finetune",
@@ -100,10 +101,17 @@ JOB = (
         "find people in pictures and videos, and draw them",
         (
             "input=photos model=runs/tiny-people/export/jetson_nano/m output=found",
-            "input=clip.mp4 model=supernet.safetensors",
+            "input=clip.mp4 model=weights.pth arch=arch.json dataset=crowdpose",
         ),
+        "docs/evaluation.md",
     ),
-    Verb("report", "make_report", "put all that a workspace holds on one page", ("", "workspace=runs/tiny-people")),
+    Verb(
+        "report",
+        "make_report",
+        "put all that a workspace holds on one page",
+        ("", "workspace=runs/tiny-people"),
+        "docs/searching.md",
+    ),
 )
 
 TABLES = (
@@ -162,7 +170,7 @@ QUESTIONS = (
 )
 
 INSTALLATION = (
-    Verb("doctor", "doctor", "is everything here that is needed, and what to do if not"),
+    Verb("doctor", "doctor", "look whether all that is needed is here, and say what to do if not"),
     Verb("completion", "completion", "print what makes bash, zsh or fish complete this command"),
 )
 

@@ -6,11 +6,14 @@ from pathlib import Path
 from config_files import Key, read_config
 
 import conf
+from scripts.completion import ARGUMENTS
 from scripts.verbs import SECTIONS, Verb
 
 CONFIGS = Path(conf.__file__).parent
 BASE = "base"
 SPACE = "${space}"
+GIVEN = "???"
+"""The default of a key that has none; of one in ``base``, every command's own config gives it."""
 
 COMMANDS_HEAD = """\
 # Commands
@@ -32,7 +35,8 @@ GROUPS_HEAD = """\
 def commands_page() -> str:
     """Return the page of all commands."""
     base = read_config(CONFIGS / f"{BASE}.yaml")
-    parts = [COMMANDS_HEAD.strip(), "## Keys of every command", base.head, _table(base.keys), _group_list(base.groups)]
+    shared = _table(key for key in base.keys if key.default != GIVEN)
+    parts = [COMMANDS_HEAD.strip(), "## Keys of every command", base.head, shared, _group_list(base.groups)]
     for title, verbs in SECTIONS.items():
         parts.append(f"## {title}")
         parts += [part for verb in verbs for part in _command(verb)]
@@ -55,19 +59,26 @@ def _joined(parts: Iterable[str]) -> str:
 
 def _command(verb: Verb) -> Iterator[str]:
     yield f"### litepose {verb.name}"
-    yield f"{verb.line[0].upper()}{verb.line[1:]}{'' if verb.line.endswith('?') else '.'}"
+    yield _sentence(verb.line)
     path = CONFIGS / f"{verb.module}.yaml"
     if path.exists():
         config = read_config(path)
         yield f"```text\n{config.head}\n```"
         yield _table(config.keys)
         yield _group_list(config.groups)
+    elif verb.name in ARGUMENTS:
+        arguments = ", ".join(f"`{argument}`" for argument in ARGUMENTS[verb.name])
+        yield f"Takes {arguments}; `litepose {verb.name} --help` says more."
     if verb.examples:
         examples = "\n".join(f"litepose {verb.name} {example}".rstrip() for example in verb.examples)
         yield f"```bash\n{examples}\n```"
     if verb.page is not None:
         page = Path(verb.page)
         yield f"More: [{page.name}](../{page.name})."
+
+
+def _sentence(line: str) -> str:
+    return f"{line[0].upper()}{line[1:]}{'' if line.endswith('?') else '.'}"
 
 
 def _option(path: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from supernet.errors import InputError
 from supernet.files import read_json
 
 MANIFEST_FILE = "kit.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

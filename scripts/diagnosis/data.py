@@ -100,10 +100,11 @@ def _check_dataset(name: str, root: Path, config: dict[str, Any]) -> Finding:
                 lacks.append(f"{split}: {missing}")
             else:
                 counts.append(f"{split} {images:,}")
-    found = f"{root}: {', '.join(counts)} images" if counts else f"{root}:"
+    complete = [f"{', '.join(counts)} images"] if counts else []
+    found = f"{root}: {'; '.join([*complete, *lacks])}"
     if lacks:
-        return Finding(subject, "warning", f"{found}; {'; '.join(lacks)}", source)
-    return Finding(subject, "ok", found, f"litepose check-dataset dataset={name} reads every image" if counts else "")
+        return Finding(subject, "warning", found, source)
+    return Finding(subject, "ok", found, f"litepose check-dataset dataset={name} reads every image")
 
 
 def _count(root: Path, split: dict[str, str]) -> tuple[int, str]:

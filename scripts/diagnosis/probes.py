@@ -23,7 +23,7 @@ def probe_torch() -> str:
     layer = torch.nn.Conv2d(3, 8, 3)
     layer(torch.ones(1, 3, 8, 8)).sum().backward()
     build = "no CUDA in this build" if torch.version.cuda is None else f"built for CUDA {torch.version.cuda}"
-    return f"{torch.__version__}, {build}, {torch.get_num_threads()} threads unless threads= says otherwise"
+    return f"{torch.__version__}, {build}"
 
 
 def probe_cuda() -> str:
@@ -88,7 +88,8 @@ def _probe_format(fmt: "ExportFormat", package: str) -> str:
         fmt.write(Path(folder), subnet)
         parity = measure_parity(fmt, Path(folder), subnet, images)
     difference = parity.max_abs_difference / parity.max_abs_output
-    return f"{importlib.import_module(package).__version__}, runs a network as torch does, to {difference:.0e} of it"
+    found = importlib.import_module(package).__version__
+    return f"{found}, runs a network as torch does, to {difference:.0e} of the largest output"
 
 
 PROBES: dict[str, Callable[[], str]] = {

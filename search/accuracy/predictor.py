@@ -199,7 +199,10 @@ class AccuracyPredictor:
                 raise ValueError("its arrays were changed")
             return cls._restore(header, arrays)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: is not an accuracy predictor ({' '.join(str(error).split())})") from None
+            why = " ".join(str(error).split())
+            raise InputError(
+                f"{path}: is no accuracy predictor of this version ({why}); run litepose fit again"
+            ) from None
 
     @classmethod
     def _restore(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:

@@ -22,6 +22,9 @@ from search.supernet_quality.rank_agreement import (
 )
 from supernet.errors import InputError, require
 
+QUALITY_FILE = "quality.json"
+"""Of a predictor's folder: ``PredictorComparison.to_dict``, and ``predictions`` of that."""
+
 FEWEST_SAMPLES = 10
 FOLDS = 5
 REPEATS = 2

@@ -9,7 +9,6 @@ from typing import Any
 
 from supernet.errors import InputError
 
-
 ANSWER_SECONDS = 5.0
 """How long a cluster's port may take to answer; Ray by itself tries for minutes."""
 
@@ -57,5 +56,5 @@ def _require_answer(address: str) -> None:
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # a name that no host can have is a UnicodeError
         raise InputError(f"backend.address is {address!r}; no Ray cluster answers there ({error})") from None

@@ -70,12 +70,12 @@ class SearchOutcome:
         codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
         if not path.exists():
             raise InputError(f"{path}: no such file; search first (litepose search device=... tier={self.folder.name})")
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
         try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
             within = [row for row in rows if float(row["latency_ms"]) <= self.record["budget_ms"]]
             archs = [_decode(codec, row) for row in sorted(within, key=_preference)[:count]]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, csv.Error) as error:
             raise InputError(f"{path}: is no front of this search ({error})") from None
         require(len(archs) > 0, f"{path}: the number of architectures within the budget", 0, "at least 1")
         return archs

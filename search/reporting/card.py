@@ -138,6 +138,6 @@ def _origin(record: Mapping[str, Any]) -> dict[str, Any]:
         "finetuned": record["finetuned"] is not None,
         "equal_to_supernet": record["equal_to_supernet"],
         "search": chosen,
-        "seed_and_split": {key: record["measured_on"].get(key) for key in ("split", "num_images", "bn")},
+        "measured_on": {key: record["measured_on"].get(key) for key in ("split", "num_images", "bn")},
         "versions": record["versions"],
     }

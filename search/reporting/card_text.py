@@ -23,7 +23,7 @@ def render_card(card: Mapping[str, Any]) -> str:
         _section("Files", _files(card)),
         _section("Finding the people", _decoding(card)),
         _section("Where it comes from", _origin(card)),
-        _section("Limits", [*_limits(card)]),
+        _section("Limits", [_list(_limits(card))]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -103,7 +103,7 @@ def _accuracy(card: Mapping[str, Any]) -> list[str]:
         f"({accuracy['split']}), which neither training nor search saw, {flip} flip test."
     )
     if interval is not None:
-        words += f" The interval is a bootstrap over images ({interval['confidence']:.0%})."
+        words += f" The interval is a bootstrap over images ({100 * interval['confidence']:g} %)."
     return [_table(("", "percent"), rows), words]
 
 
@@ -138,8 +138,7 @@ def _decoding(card: Mapping[str, Any]) -> list[str]:
         return ["Not measured at this input size."]
     counts = list(known[0]["ms_by_people"])
     rows = [
-        (each["measured_on"], *(f"{each['ms_by_people'].get(people, float('nan')):.2g}" for people in counts))
-        for each in known
+        (each["measured_on"], *(_milliseconds(each["ms_by_people"].get(people)) for people in counts)) for each in known
     ]
     words = (
         "Milliseconds a frame beyond the network, by the number of people in it: reading it into the network's input, "
@@ -177,11 +176,7 @@ def _aps(search: Mapping[str, Any]) -> str:
     return f" AP {', '.join(said)}." if said else ""
 
 
-def _limits(card: Mapping[str, Any]) -> Iterable[str]:
-    yield _list(_limit_lines(card))
-
-
-def _limit_lines(card: Mapping[str, Any]) -> list[str]:
+def _limits(card: Mapping[str, Any]) -> list[str]:
     accuracy, network = card["accuracy"], card["network"]
     lines = []
     if any(each["provenance"] != "measured" for each in card["latency"]):
@@ -190,10 +185,9 @@ def _limit_lines(card: Mapping[str, Any]) -> list[str]:
             "Measure on the board before promising a frame rate (`litepose profile`)."
         )
     lines.append("Latency is the network's alone; reading frames and finding people come on top.")
-    lines.append(
-        f"AP is that of `{accuracy['dataset']}`; on other cameras, poses and crowds it is another. "
-        f"{_count(accuracy['images'], 'image')} tell subnets apart only beyond the interval above."
-    )
+    of_dataset = f"AP is that of `{accuracy['dataset']}`; on other cameras, poses and crowds it is another."
+    overlap = " Two subnets whose intervals overlap may be equally good." if accuracy["interval"] is not None else ""
+    lines.append(of_dataset + overlap)
     if accuracy["dataset"] == "people":
         lines.append("Trained on rendered people: a demonstration, not a network for photographs.")
     lines.append(
@@ -217,6 +211,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _milliseconds(ms: float | None) -> str:
+    return "-" if ms is None else f"{ms:.2g}"
 
 
 def _percent(share: float) -> str:

@@ -3,7 +3,8 @@
 Legend: n subnets, G genes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -21,6 +22,8 @@ from search.course.trials import genome_of
 from search.genome import Genomes, genome_keys
 from search.reporting.searches import SearchedCell
 from supernet.errors import InputError
+
+SQLITE = "sqlite:///"
 
 MOST_SHOWN = 200
 """Characters of a driver's message."""
@@ -45,7 +48,7 @@ class EvaluatedSubnets:
         """Read what a search evaluated, with the latency on the cell's device.
 
         Raises:
-            InputError: If its study is gone, or was kept in memory.
+            InputError: If its study is gone or empty, or was kept in memory.
         """
         trials = _trials(cell)
         values = np.array([trial.values for trial in trials]).reshape(len(trials), 1 + len(cell.devices))
@@ -73,19 +76,33 @@ def _trials(cell: SearchedCell) -> list[FrozenTrial]:
     location = cell.settings.get("storage") or str(cell.run_folder / JOURNAL_FILE)
     if location == MEMORY:
         raise InputError(f"{where} was kept in memory, and is gone")
-    if "://" not in location and not Path(location).exists():
-        raise InputError(f"{where} is gone ({location})")
+    is_sqlite = location.startswith(SQLITE)
+    file = location.removeprefix(SQLITE).partition("?")[0] if is_sqlite else location
+    if "://" not in file and not Path(file).exists():  # opening it would make it
+        raise InputError(f"{where} is gone ({file})")
     try:
-        storage = _open(location)
-        return _find_study(cell, storage).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        with _opened(location) as storage:
+            trials = _find_study(cell, storage).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     except LookupError:
         raise InputError(f"{where} is not in its storage, or of another search by now") from None
     except Exception as error:  # every driver has its own, and a report can do without the study
         raise InputError(f"{where} cannot be read ({' '.join(str(error).split())[:MOST_SHOWN]})") from None
+    if not trials:
+        raise InputError(f"{where} has no evaluated subnet: it was begun anew")
+    return trials
 
 
-def _open(location: str) -> BaseStorage:
-    return RDBStorage(location) if "://" in location else JournalStorage(JournalFileBackend(location))
+@contextmanager
+def _opened(location: str) -> Iterator[BaseStorage]:
+    if "://" not in location:
+        yield JournalStorage(JournalFileBackend(location))
+        return
+    storage = RDBStorage(location)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _find_study(cell: SearchedCell, storage: BaseStorage) -> optuna.Study:

@@ -50,7 +50,7 @@ def plot_fronts(path: Path | str, panels: Sequence[DevicePanel], *, source: str,
     bottoms, tops = zip(
         *(_draw_panel(axis, panel, source) for axis, panel in zip(axes, panels, strict=True)), strict=True
     )
-    margin = 0.05 * (max(tops) - min(bottoms))
+    margin = 0.05 * (max(tops) - min(bottoms)) or 1.0
     axes[0].set_ylim(min(bottoms) - margin, max(tops) + margin)
     for axis in axes[::PANEL_COLUMNS]:
         axis.set_ylabel(ap_title(dataset))

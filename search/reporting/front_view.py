@@ -14,7 +14,7 @@ CLOUD_CUT = 0.1
 """Share of the subnets behind a front, those of the least AP, that may fall below the picture."""
 
 WIDEST_BELOW = 3
-"""How far below the least budget a picture goes, as a factor."""
+"""How far below the least budget a picture goes, as a factor, unless something that was chosen is faster."""
 
 LINEAR_RATIO = 6
 """Greatest by least latency from which on the axis is logarithmic."""
@@ -50,13 +50,17 @@ def staircase(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def latency_window(panel: DevicePanel) -> LatencyWindow:
-    """Return what shows the front from well below the least budget on, and the budgets; intervals may go beyond it."""
-    budgets = panel.summary["budget_ms"]
-    ends = [*staircase(panel.front)["latency_ms"], *panel.summary["latency_ms"], *budgets]
+    """Return what shows budgets, choices, and the front from well below the least budget on.
+
+    Intervals of latencies may go beyond it.
+    """
+    budgets, chosen = panel.summary["budget_ms"], panel.summary["latency_ms"]
+    ends = [*staircase(panel.front)["latency_ms"], *chosen, *budgets]
     inside = [point.latency_ms for point in panel.published if point.latency_ms < 1.5 * max(ends)]
-    low, high = max(min(ends), min(budgets) / WIDEST_BELOW), max([*ends, *inside])
+    low, high = min(max(min(ends), min(budgets) / WIDEST_BELOW), *chosen), max([*ends, *inside])
     if high < LINEAR_RATIO * low:
-        return LatencyWindow(low - 0.05 * (high - low), high + 0.08 * (high - low), False)
+        extent = high - low or high
+        return LatencyWindow(low - 0.05 * extent, high + 0.08 * extent, False)
     return LatencyWindow(0.93 * low, 1.4 * high, True)
 
 

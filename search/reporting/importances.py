@@ -69,7 +69,7 @@ def accuracy_model(
         model: AccuracyModel = PublishedSurrogate(cell.space, dataset=evaluator["dataset"])
     elif cell.source == "predictor":
         if predictor is None:
-            raise InputError("the workspace has no predictor any more")
+            raise InputError("the workspace has no predictor that can be read")
         model = predictor
     else:
         if not evaluated:

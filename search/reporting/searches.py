@@ -33,6 +33,12 @@ CHOSEN_KEYS = (
 )  # fmt: skip
 """What a report needs of a search's record."""
 
+NEEDED_COLUMNS = (
+    "arch_digest", "ap", "ap_source", "verified_ap", "latency_ms", "latency_low_ms", "latency_high_ms",
+    "latency_provenance", "macs", "params", "image_size", "genome",
+)  # fmt: skip
+"""What it needs of a front."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -77,7 +83,7 @@ class SearchedCell:
         for key in CHOSEN_KEYS:
             if key not in outcome.record:
                 raise InputError(f"{folder / CHOSEN_FILE}: lacks the key {key!r}; search again")
-        front = read_table(folder / FRONT_FILE, ("arch_digest", "ap", "ap_source", "latency_ms", "genome"))
+        front = read_table(folder / FRONT_FILE, NEEDED_COLUMNS)
         return cls(workspace, device, tier, outcome, front)
 
     @property
@@ -135,9 +141,18 @@ class SearchedCell:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """The config that the search was started with, or nothing if it was not kept."""
+        """The config that the search was started with, or nothing if it was not kept.
+
+        Raises:
+            InputError: If the file that holds it is damaged.
+        """
         path = self.run_folder / RUN_RECORD
-        settings: Mapping[str, Any] = read_json(path)["config"] if path.exists() else {}
+        if not path.exists():
+            return {}
+        record = read_json(path)
+        settings = record.get("config") if isinstance(record, dict) else None
+        if not isinstance(settings, dict):
+            raise InputError(f"{path}: has no config; remove the file, or search again")
         return settings
 
     @property
@@ -145,7 +160,10 @@ class SearchedCell:
         """The dataset whose AP the accuracies are, if known."""
         if self.source == "published-surrogate":
             return str(self.search["evaluator"]["dataset"])
-        name: str | None = self.settings.get("dataset", {}).get("name")
+        try:
+            name: str | None = self.settings.get("dataset", {}).get("name")
+        except InputError:  # without them the study cannot be read either, and that is said
+            return None
         return name
 
     @property

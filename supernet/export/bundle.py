@@ -1,5 +1,6 @@
 """The export folder of one subnet: architecture, weights, runtime files, how to feed them, and what was checked."""
 
+import math
 import platform
 import re
 import shutil
@@ -69,7 +70,9 @@ def write_bundle(
         subnet.arch.save(temporary / ARCH_FILE)
         save_subnet(temporary / WEIGHTS_FILE, subnet, facts, skeleton=skeleton)
         described = {fmt.name: _write_format(temporary, fmt, subnet, images, examine) for fmt in formats}
-        write_text(temporary / CONFIG_FILE, yaml.safe_dump(_usage(subnet, skeleton, config or {}), sort_keys=False))
+        usage = _usage(subnet, skeleton, config or {})
+        one_line = math.inf  # a command is to be copied whole
+        write_text(temporary / CONFIG_FILE, yaml.safe_dump(usage, sort_keys=False, width=one_line))
         record = {
             **facts,
             "arch_digest": subnet.arch.digest,

@@ -69,10 +69,10 @@ def require_options(batch: Batch, opset: int) -> None:
     """Refuse what a file cannot be written with.
 
     Raises:
-        InputError: If ``batch`` is no ``Batch``, or ``opset`` not of ``OPSETS``.
+        InputError: If ``batch`` is no ``Batch``, or ``opset`` no integer of ``OPSETS``.
     """
     require(batch in get_args(Batch), "batch", batch, " or ".join(get_args(Batch)))
-    require(opset in OPSETS, "opset", opset, f"{OPSETS.start} to {OPSETS.stop - 1}")
+    require(type(opset) is int and opset in OPSETS, "opset", opset, f"{OPSETS.start} to {OPSETS.stop - 1}")
 
 
 def add_subnet(graph: OnnxGraph, subnet: LitePose, batch: Batch) -> tuple[str, str]:

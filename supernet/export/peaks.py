@@ -2,8 +2,8 @@
 
 What is left for a device is to group at most K x M numbers by their tags, as ``group_peaks`` does. That is
 ``decode_people`` without the joints that it fills in if refining, for which it needs whole maps: people keep zeros
-there. It costs 5 to 8 points of AP on synthetic people with networks of the space ``tiny``, to which as much as the
-mirrored image gives is to be added. Nor are gaps closed: maps that are not finite are for ``decode_people`` alone.
+there, which costs AP (docs/export.md says how much). Nor is the mirrored image averaged in, nor are gaps closed: maps
+that are not finite are for ``decode_people`` alone.
 
 Legend: K keypoints, M candidates a keypoint, N people, S side of head 1. Locations are in input pixels; pixel i covers
 [i, i + 1).

@@ -1,6 +1,7 @@
 """Every command of the README and the docs: its keys and groups exist, and what it names is there."""
 
 import importlib
+import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator
@@ -84,6 +85,11 @@ def test_every_verb_exists(composed_commands: list[Any]) -> None:
     started = [command for command in composed_commands if command.verb is not None]
     assert [str(command) for command in started if command.verb not in known] == []
     assert len({command.verb for command in started} & VERBS.keys()) >= 15
+
+
+def test_every_verb_in_a_sentence_exists(page: str, root: Path) -> None:
+    named = re.findall(r"`litepose\s+([a-z][a-z-]*)", (root / page).read_text(encoding="utf-8"))
+    assert set(named) <= VERBS.keys()
 
 
 def test_a_command_of_another_program_says_what_it_needs(all_commands: list[Any]) -> None:

@@ -9,17 +9,20 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from latency_tables import LatencyTable
-from latency_tables.coverage import coverage
+from latency_tables import LatencyTable, OperatorLatency
+from latency_tables.coverage import coverage, space_operators
+from latency_tables.profiling.plan import make_plan
+from latency_tables.profiling.regression import fit_rows
 from supernet.checkpoints import load_weights
 from supernet.complexity import measure_complexity
 from supernet.data.loading import Batch
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.published import PUBLISHED_AP, published_archs
-from supernet.space import SearchSpace
+from supernet.space import PRESETS, SearchSpace
 from supernet.training.objective import LossSettings, make_targets, pose_loss
 
 COCO_KEYPOINTS = 17
@@ -140,6 +143,50 @@ def test_the_memory_of_a_training_on_coco(root: Path) -> None:
     assert mebibytes == pytest.approx(small, rel=0.02)
     assert 4 * mebibytes == pytest.approx(large, rel=0.02)
     assert math.ceil(8 * large / 1024) == int(re.search(r"\| (\d+) GiB a GPU \|", page)[1])
+
+
+def test_the_spaces_are_counted(rows_of: Callable[[str, str], Rows]) -> None:
+    cells = {row[0].strip("`"): row[1:] for row in rows_of("../README.md", "The spaces")}
+    for name in PRESETS:
+        space, sizes = SearchSpace.preset(name), re.findall(r"\d+", cells[name][0])
+        assert [int(sizes[0]), int(sizes[-1])] == [space.image_sizes[0], space.image_sizes[-1]]
+        assert float(cells[name][-1].replace(",", "")) in (space.size, float(f"{space.size:.2g}"))
+
+
+def test_the_tutorial_shows_rows_of_the_readme(all_blocks: list[Any]) -> None:
+    """The demo's results stand on both pages, and are of one run."""
+    reports = {block.page: block.text.splitlines() for block in all_blocks if block.text.startswith("device  ")}
+    readme, tutorial = (reports[page] for page in ("README.md", "docs/tutorial.md"))
+    assert sum(line.startswith(DEVICES) for line in readme) == 12
+    assert [line for line in tutorial if not any(full.startswith(line) for full in readme)] == []
+
+
+def test_how_long_a_kit_times_a_model(root: Path) -> None:
+    script = (root / "latency_tables" / "profiling" / "board" / "profile_board.py").read_text()
+    runs, seconds = (re.search(rf'"--{name}".*?default=([\d.]+)', script)[1] for name in ("runs", "seconds"))
+    first, later = re.search(r"^FIRST_WARMUPS, LATER_WARMUPS = (\d+), (\d+)$", script, re.MULTILINE).groups()
+    page = (root / "docs" / "measuring.md").read_text()
+    assert f"{first} warm-ups in the first round and {later} in the later ones" in page
+    assert f"{runs} runs or {seconds} s in all rounds" in page
+
+
+def test_the_operators_of_a_kit_are_counted(rows_of: Callable[[str, str], Rows]) -> None:
+    (cells,) = (row for row in rows_of("measuring.md", "What the kit times") if row[0] == "operators timed")
+    counts = [len(space_operators(SearchSpace.preset(name))) for name in ("litepose", "tiny")]
+    assert [int(cells[column].replace(",", "")) for column in (1, 3)] == counts
+
+
+def test_what_a_kit_of_the_pages_leaves_out_can_be_fitted(all_commands: list[Any]) -> None:
+    given = [
+        dict(word.partition("=")[::2] for word in each.arguments) for each in all_commands if each.verb == "profile"
+    ]
+    sampled = {(keys["space"], float(keys["sample"])) for keys in given if float(keys.get("sample", 0)) > 0}
+    assert sampled
+    for name, share in sampled:
+        space = SearchSpace.preset(name)
+        timed = {o: OperatorLatency(0.01 + 2e-7 * o.macs, 0.001, 5) for o in make_plan([space], sample=share).timed}
+        wanted = space_operators(space)
+        assert timed.keys() | fit_rows(timed, wanted, np.random.default_rng(0)).rows.keys() == wanted
 
 
 def test_the_tables_of_the_device_page(run_python: Callable[[str], list[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ def test_every_config_is_in_it(root: Path) -> None:
     reference = root / "docs" / "reference"
     commands, groups = (reference / f"{name}.md" for name in ("commands", "groups"))
     assert all(f"### litepose {verb}\n" in commands.read_text() for verb in VERBS)
+    assert "?." not in commands.read_text()
     options = list((root / "conf").glob("*/*.yaml"))
     assert len(options) > 20
     assert [path.name for path in options if f"### {path.parent.name}={path.stem}\n" not in groups.read_text()] == []
@@ -55,6 +57,20 @@ def test_every_key_with_its_comments_is_read(generator: dict[str, ModuleType], t
         ("outer.second", "x", "y", "About one."),
         ("last", "${.x}/y", "", ""),
     ]
+
+
+def test_a_key_without_a_default_is_one_that_has_to_be_given(root: Path) -> None:
+    page = (root / "docs" / "reference" / "commands.md").read_text()
+    required = {}
+    for section in page.split("\n### ")[1:]:
+        title, _, text = section.partition("\n")
+        required[title] = re.findall(r"^\| `([\w.]+)` \| `\?\?\?` \|", text, re.MULTILINE)
+    assert {title: keys for title, keys in required.items() if keys} == {
+        "litepose predict": ["input", "model"],
+        "litepose build-table": ["kit", "name"],
+        "litepose validate-table": ["table"],
+    }
+    assert page.count("`???`") == 1 + 5
 
 
 def test_docstrings_become_markdown(generator: dict[str, ModuleType]) -> None:

@@ -9,6 +9,13 @@ from types import ModuleType
 
 import pytest
 
+CHROMIUM = Path("/usr/bin/chromium")
+WIDER_THAN_THE_PAGE = """
+    [...document.querySelectorAll(".table-wrapper")]
+        .filter(wrapper => wrapper.scrollWidth > wrapper.clientWidth + 2)
+        .map(wrapper => wrapper.innerText.slice(0, 60))
+"""
+
 
 @pytest.fixture(scope="module")
 def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -37,6 +44,19 @@ def test_pictures_are_in_it_and_nothing_is_loaded_from_elsewhere(site: Path) -> 
     assert pictures
     assert all((site / picture).exists() for picture in pictures)
     assert not re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="https?:', how)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
+def test_what_the_keys_mean_is_in_sight(site: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+        for name in ("commands", "groups"):
+            page.goto((site / "reference" / f"{name}.html").as_uri())
+            assert page.evaluate(WIDER_THAN_THE_PAGE) == []
+        browser.close()
 
 
 def test_the_search_guide_is_not_under_the_name_of_the_search_page(site: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -46,6 +47,11 @@ def test_python_is_compared_with_what_is_needed(monkeypatch: pytest.MonkeyPatch)
     assert only(check_python()).status == "ok"
     monkeypatch.setattr(installation, "LEAST_PYTHON", (99, 1))
     assert (only(check_python()).status, "Python 99.1" in only(check_python()).advice) == ("error", True)
+
+
+def test_the_least_python_is_the_one_that_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert declared == ">=" + ".".join(map(str, installation.LEAST_PYTHON))
 
 
 def test_packages_are_compared_with_the_declared_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +157,7 @@ def test_what_a_dataset_lacks_is_named(people: Path, damage: Any, told: str) -> 
     damage(people / "people")
     found = by_subject(check_datasets(people))["dataset people"]
     assert (found.status, told in found.text) == ("warning", True)
+    assert ":;" not in found.text
 
 
 def test_the_workspace_is_writable_and_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

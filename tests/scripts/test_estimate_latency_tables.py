@@ -55,7 +55,7 @@ def test_refits_before_it_estimates(estimate: Any, tmp_path: Path, reference_pat
         ("+device.name=toaster", "unknown device 'toaster'; known: snapdragon_855, raspberry_pi_4b, jetson_nano"),
         ("num_keypoints=[0]", "num_keypoints has 0; it must be a list of positive integers"),
         ("data=nowhere", "class_models is None; with data it must be the file to write"),
-        ("data=nowhere class_models=models.yaml", "sd855_pixel4_tflite_gpu_ops.csv: no such file; data must be the folder"),
+        ("data=nowhere class_models=models.yaml", "sd855_pixel4_tflite_gpu_ops.csv: no such file; data must be"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(estimate: Any, tmp_path: Path, override: str, message: str) -> None:

@@ -117,6 +117,7 @@ def test_weights_that_do_not_fit_are_named(
     evaluate: Callable[..., Any], trained: Path, subnet_file: Path, tmp_path: Path
 ) -> None:
     assert "none.safetensors: no such file" in complaint(evaluate("weights=none.safetensors"))
+    assert "5: no such file" in complaint(evaluate("weights=5"))
     supernet = trained / "supernet" / "supernet.safetensors"
     assert "holds a supernet, not a subnet" in complaint(evaluate(f"weights={supernet}"))
     arch = load_subnet(subnet_file).arch

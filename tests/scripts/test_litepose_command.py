@@ -100,6 +100,18 @@ def _absent(package: str) -> str:
     raise litepose.PackageNotFoundError(package)
 
 
+@pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt, 130), (BrokenPipeError, 141)])
+def test_a_verb_that_is_stopped_ends_without_a_traceback(stop: type[BaseException], status: int) -> None:
+    code = (
+        "import sys; from scripts import litepose\n"
+        f"def stop(): print('first'); raise {stop.__name__}\n"
+        "sys.modules['scripts.doctor'] = type('doctor', (), {'main': stop}); sys.argv = ['litepose', 'doctor']\n"
+        "litepose.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
 def test_a_missing_package_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hydra", None)
     monkeypatch.delitem(sys.modules, "scripts.completion", raising=False)

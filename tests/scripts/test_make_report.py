@@ -48,6 +48,7 @@ def test_a_sweep_is_one_table(run_script: RunScript, swept: Path) -> None:
 
 def test_a_killed_sweep_is_reported_with_what_it_lacks(run_script: RunScript, swept: Path) -> None:
     (swept / "search" / "raspberry_pi_4b" / "xs" / "chosen.json").unlink()
+    write_text(swept / "predictor" / "predictor.safetensors", "torn")
     for path in (swept / "search" / "raspberry_pi_4b" / "l").iterdir():
         path.unlink()
     (swept / "search" / "raspberry_pi_4b" / "l").rmdir()
@@ -56,10 +57,12 @@ def test_a_killed_sweep_is_reported_with_what_it_lacks(run_script: RunScript, sw
     assert len(pd.read_csv(swept / "report" / "summary.csv")) == 2
     assert "- raspberry_pi_4b/xs: not searched to the end; the same litepose search goes on" in outcome.stdout
     assert "- raspberry_pi_4b/l: not searched; run litepose search" in outcome.stdout
+    damaged = swept / "predictor" / "predictor.safetensors"
+    assert f"- jetson_nano/xs, jetson_nano/l: left out: {damaged}: is no" in outcome.stdout
 
 
 def test_other_searches_get_a_report_of_their_own(run_script: RunScript, swept: Path) -> None:
-    assert run_script("make_report", f"workspace={swept}").status == 0
+    write_text(swept / "report" / "summary.csv", "of an earlier report")
     other = ("published=coco", "device=host_cpu", "tier=m")
     assert run_script("run_search", f"workspace={swept}", *SMALL, *other).status == 0
     outcome = run_script("make_report", f"workspace={swept}")

@@ -8,9 +8,9 @@ from altair.typing import ChartType
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9"
 GREY = "#8b929a"
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
-"""Distinct for colour-blind readers, and legible on white as on near black.
+"""Distinct for colour-blind readers, on white as on near black.
 
-Source: Okabe and Ito, Color Universal Design (2008).
+Source: Okabe and Ito, Color Universal Design (2008); the grey is ours.
 """
 
 INK = "currentColor"

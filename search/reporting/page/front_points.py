@@ -101,12 +101,12 @@ def verified_kinds(panel: DevicePanel, window: LatencyWindow, codec: GenomeCodec
 
 def chosen_kinds(panel: DevicePanel, source: str, codec: GenomeCodec) -> list[Kind]:
     """Return the chosen subnets by the best AP that is known of each."""
-    depths = panel.front.drop_duplicates("arch_digest").set_index("arch_digest")["genome"]
+    genomes = panel.front.drop_duplicates("arch_digest").set_index("arch_digest")["genome"]
     left, kinds = panel.summary, []
     for column, label in CHOSEN_BY.items():
         known, left = left[left[column].notna()], left[left[column].isna()]
         if len(known):
-            points = _described(known.assign(ap=known[column], genome=known["arch_digest"].map(depths)), codec)
+            points = _described(known.assign(ap=known[column], genome=known["arch_digest"].map(genomes)), codec)
             label = label.format(source=AP_BY[source])
             points["name"] = points["tier"].str.upper()
             kinds.append(Kind(label, VERMILION, CHOSEN_SHAPES[column], 110, points, is_chosen=True))

@@ -73,9 +73,9 @@ def fronts_section(panels: Sequence[DevicePanel], *, space: SearchSpace, source:
     margin = 0.06 * (max(highs) - min(lows)) or 1.0
     aps = (min(lows) - margin, max(highs) + margin)
     intro = (
-        f"Each step of a blue line is a subnet than which no evaluated one is both faster and better, AP by the "
+        f"Each step of a blue line is a subnet that no evaluated one beats in both latency and AP, by the "
         f"{AP_BY[source]}. Dotted lines are the tiers' latency budgets. All devices share the AP axis. "
-        "Latencies of the published subnets are by the same tables. Rest on a point to see what it is."
+        "Latencies of the published subnets are by the same tables. Point at a subnet to see what it is."
     )
     charts = [_device_chart(panel, aps, GenomeCodec(space), source, dataset) for panel in panels]
     return Section("fronts", "Pareto fronts", [Prose(intro), *charts])

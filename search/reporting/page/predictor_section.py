@@ -8,11 +8,11 @@ import altair as alt
 import pandas as pd
 
 from search.accuracy.predictor_plots import LABELS
+from search.accuracy.predictor_quality import QUALITY_FILE
 from search.reporting.page.charts import BLUE, GREY, HEIGHT, percent_axis
 from search.reporting.page.recorded import interval, recorded_blocks, span
 from search.reporting.page.section import Block, Chart, Prose, Section, Table
 
-QUALITY_FILE = "quality.json"
 COMMAND = "litepose fit"
 
 SEEN, HELD_OUT = "cross-validated", "held out"

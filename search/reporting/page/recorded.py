@@ -29,7 +29,7 @@ def recorded_blocks(
         read: Reads it.
     """
     if not path.exists():
-        return [Prose(f"{what}: not measured in this workspace. `{command}` measures it.")]
+        return [Prose(f"{what}: not recorded in this workspace. `{command}` records it.")]
     try:
         return list(build(read(path)))
     except InputError as error:

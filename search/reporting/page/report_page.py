@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -85,9 +86,11 @@ def index_page(workspace: Path, reports: Mapping[str, Findings]) -> Page:
 
 def _lead(findings: Findings, num_devices: int) -> str:
     summary = findings.summary
-    count = f"{len(summary)} subnet{'s' * (len(summary) > 1)} for {num_devices} device{'s' * (num_devices > 1)}"
-    lead = f"{count}, cut from one supernet." if not findings.is_surrogate else f"{count}."
-    evaluations = int(summary["evaluations"].fillna(0).sum())
+    subnets = summary["arch_digest"].nunique()
+    count = f"{subnets} subnet{'s' * (subnets > 1)} for {num_devices} device{'s' * (num_devices > 1)}"
+    lead = f"{count}." if findings.is_surrogate else f"{count}, of one supernet."
+    by_search = {cell.run_folder: cell.record.get("evaluations") or 0 for cell in findings.cells}
+    evaluations = sum(by_search.values())  # a search for several devices counts once
     lead += f" The searches made {evaluations:,} evaluations." if evaluations else ""
     measured = summary.dropna(subset="ap_val").sort_values("ap_val", ascending=False).to_dict("records")
     if not measured:
@@ -130,7 +133,7 @@ def _made_by(record: Mapping[str, Any]) -> dict[str, str]:
 def _index_row(name: str, findings: Findings) -> dict[str, Any]:
     cells = findings.cells
     return {
-        "report": Link(name, f"{name}/{PAGE_FILE}"),
+        "report": Link(name, quote(f"{name}/{PAGE_FILE}")),
         "space": cells[0].space.name,
         "dataset": findings.dataset or UNKNOWN,
         "AP by the": AP_BY[findings.source],

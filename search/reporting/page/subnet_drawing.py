@@ -233,6 +233,6 @@ def _line(svg: Element, x1: float, y1: float, x2: float, y2: float, *, dotted: b
 
 def _path(svg: Element, corners: Iterable[tuple[float, float]], name: str) -> None:
     points = " ".join(f"{x:g},{y:.2f}" for x, y in corners)
-    look = {"fill": "none", "stroke": "currentColor", "stroke-opacity": "0.5", "class": "raw"}
+    look = {"fill": "none", "stroke": "currentColor", "stroke-opacity": "0.5"}
     path = SubElement(svg, "polyline", {"points": points, **look})
     SubElement(path, "title").text = name

@@ -14,7 +14,8 @@ from search.reporting.summary import SURROGATE, explain_marks, format_equality, 
 from supernet.export.bundle import WEIGHTS_FILE
 
 NAMES = {
-    "device": "device", "tier": "tier", "budget": "budget, ms", "latency": "latency, ms (80 % interval)",
+    "device": "device", "tier": "tier", "budget": "budget, ms",
+    "latency": "latency, ms (80\N{NO-BREAK SPACE}% interval)",
     "ap_predicted": "AP pred.", "ap_search": "AP search", "ap_val": "AP held-out",
     "resolution": "input, px", "macs": "MACs, millions", "params": "params", "peak_memory": "peak memory, MiB",
     "size": "weights, MiB", "equality": "equal",

@@ -26,7 +26,7 @@ PART_TICKS = (0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
 LOSS, AP = "loss/", "ap/"
 ENDS = ("smallest", "largest")
-PARTS = ("heatmap", "push", "pull", "guide")
+PARTS = ("heatmap", "push", "pull", "distillation", "guide")
 
 
 def training_section(workspace: Path) -> Section:
@@ -87,7 +87,7 @@ def thin_curve(steps: ArrayLike, values: ArrayLike, most: int = MOST_POINTS) -> 
     """
     curve = np.column_stack([np.asarray(steps, np.float64), np.asarray(values, np.float64)])
     curve = curve[np.isfinite(curve).all(axis=1)]
-    bins = np.array_split(curve, most) if len(curve) > most else np.split(curve, len(curve)) if len(curve) else []
+    bins = np.array_split(curve, min(len(curve), most)) if len(curve) else []
     return pd.DataFrame([part.mean(axis=0) for part in bins], columns=["step", "value"])
 
 
@@ -113,7 +113,7 @@ def _loss_charts(metrics: pd.DataFrame, names: Sequence[str]) -> list[Chart]:
     charts = []
     if losses := _named(names, LOSS):
         chart = _lines(curves(metrics, losses), "loss", alt.Scale(type="log", nice=True), HEIGHT)
-        charts.append(Chart(chart, "Training loss of the subnets of each sandwich step, on a logarithmic axis."))
+        charts.append(Chart(chart, "Training loss of the subnets of each step, on a logarithmic axis."))
     if parts := {name.replace("/", ", "): name for name in names if name.rpartition("/")[2] in PARTS}:
         scale = alt.Scale(type="symlog", constant=LOSS_FLOOR, nice=True)
         chart = _lines(curves(metrics, parts), "part of the loss", scale, HEIGHT, ticks=PART_TICKS)

@@ -68,7 +68,7 @@ def test_every_runtime_has_an_exporter_module() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"format": 1', '"format": 2', "format is 2; this program reads 1"),
+        ('"format": 2', '"format": 1', "format is 1; this program reads 2"),
         ('"copies": 1', '"copies": 3', "was changed after the kit was written"),
         ('"resolution": 64', '"resolution": "64"', "is no kit's manifest (an operator's shape is integers)"),
         ('"probe"', '"robe"', "is no kit's manifest (lacks 'probe')"),

@@ -82,6 +82,11 @@ def test_what_killed_exports_left_is_swept(export: Export, bundle: Path, finishe
     assert [path.name for path in bundle.parent.iterdir()] == ["m"]
 
 
+def test_a_run_folder_of_one_s_own_gets_nothing_beside_it(export: Export, finished: Judge, tmp_path: Path) -> None:
+    finished(export("formats=[]", f"hydra.run.dir={tmp_path / 'mine' / 'run'}"))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["run"]
+
+
 def test_sigterm_leaves_the_earlier_export_and_nothing_else(
     export: Export, bundle: Path, finished: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,11 +116,15 @@ def test_sigterm_leaves_the_earlier_export_and_nothing_else(
         ("onnx.batch=two", "batch is 'two'; it must be one or dynamic"),
         ("onnx.opset=5", "opset is 5"),
         ("onnx.opset=new", "opset is 'new'"),
+        ("onnx.opset=17.0", "opset is 17.0; it must be 13 to 22"),
         ("formats=[onnx_int8] calibration_images=0", "calibration_images is 0; it must be an integer of at least 1"),
         ("checked_images=0", "checked_images is 0"),
         ("resamples=-1", "resamples is -1"),
         ("measure_formats=1", "measure_formats is 1; it must be true or false"),
         ("device.decoding=none.yaml", "none.yaml"),
+        ("device.decoding=5", "unknown decoding cost '5'"),
+        ("device.table=5", "unknown latency table '5'"),
+        ("device.name=5", "device.name is 5; it must be a name"),
         ("tier=xl", "chosen.json: no such file; search first"),
     ],
 )

@@ -1,5 +1,6 @@
 """What the manifest says was measured is what was measured."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,21 @@ def test_a_frame_s_latency_stands_beside_the_network_s(
     assert latency["frame"]["ms"] - latency["network"]["ms"] == pytest.approx(decoding.ms(arch.image_size, 3))
     (tmp_path / "cost.yaml").write_text((SHIPPED_DIR / "host_cpu.yaml").read_text().replace("base_ms: ", "base_ms: 1"))
     told = complaint(export(f"device.decoding={tmp_path / 'cost.yaml'}"))
-    assert "was searched with the decoding cost host_cpu; pass device.decoding=... again" in told
+    assert f"was searched with the decoding cost host_cpu ({decoding.digest}), not " in told
+    assert told.endswith("; search again, or pass device.decoding=... as then\n")
+
+
+def test_a_table_that_is_not_the_search_s_is_named(
+    export: Export, bundle: Path, complaint: Judge, tmp_path: Path
+) -> None:
+    table = LatencyTable.load(DEVICE)
+    slower = LatencyTable(
+        dataclasses.replace(table.metadata, network_scale=2 * table.metadata.network_scale), table.rows
+    )
+    slower.save(tmp_path / "slower.csv")
+    told = complaint(export(f"device.table={tmp_path / 'slower.csv'}"))
+    assert f"was searched with the table {DEVICE} ({table.digest}), not {slower.digest}; search again" in told
+    assert not bundle.exists()
 
 
 def test_the_ap_of_exported_files_is_measured_beside_torch_s(export: Export, bundle: Path, finished: Judge) -> None:

@@ -1,5 +1,6 @@
 """An export folder is trained, measured and looked through again; one that is not whole is named."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def run_command(
     """Run a command of ``subnet.yaml`` as it stands, made quick."""
 
     def run(command: str, folder: Path, output: Path, *more: str) -> Any:
-        program, verb, *overrides = command.split()
+        program, verb, *overrides = shlex.split(command)
         assert program == "litepose"
         places = {"FOLDER": str(folder), "PICTURES": str(data_root / "people/images/val"), "OUTPUT": str(output)}
         for word, place in places.items():
@@ -45,9 +46,12 @@ def commands_of(bundle: Path) -> dict[str, str]:
 def test_the_commands_of_the_folder_run(
     export: Export, run_command: Callable[..., Any], bundle: Path, finished: Judge, tmp_path: Path
 ) -> None:
-    finished(export("+evaluation.threshold=0.05", "evaluation.flip_test=true"))
+    finished(export("+evaluation.threshold=0.05", "evaluation.flip_test=true", "evaluation.scales=[1.0]"))
     commands, record = commands_of(bundle), open_export(bundle).record
     assert list(commands) == ["evaluate", "finetune", "train", "predict"]
+    lines = (bundle / "subnet.yaml").read_text().partition("commands:\n")[2].splitlines()
+    assert len(lines) == len(commands), "each can be copied whole"
+    assert "'evaluation.scales=[1.0]'" in commands["evaluate"], "brackets are for the shell otherwise"
 
     finished(run_command(commands["evaluate"], bundle, tmp_path))
     (path,) = (tmp_path / "evaluations").glob("*_val.json")

@@ -19,9 +19,14 @@ Complaint = Callable[[Any], str]
     ("overrides", "told"),
     [
         (("tier=xl",), "chosen.json: no such file; search first (litepose search device=... tier=xl)"),
+        (("tier=5",), "search/raspberry_pi_4b/5/chosen.json: no such file"),
         (("rate=0",), "rate is 0; it must be a number above 0"),
         (("share=much",), "share is 'much'; it must be a number above 0"),
         (("start=null",), "start is None; it must be supernet, scratch, a file of weights or an export folder"),
+        (
+            ("start=m/model.onnx",),
+            "start is 'm/model.onnx'; it must be supernet, scratch, a file of weights or an export",
+        ),
         (("start=missing.safetensors",), "missing.safetensors: no such file"),
         (("arch=medium",), "arch is 'medium'; it must be smallest, largest or a .json or .yaml file"),
         (("arch=other.json", "start=supernet"), "other.json: no such file"),

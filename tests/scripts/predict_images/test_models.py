@@ -72,6 +72,7 @@ def test_a_subnet_of_a_supernet_is_cut_out_and_recalibrated(
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
+        ({"model": 5}, "5: no such file or folder"),
         ({"model": "empty"}, "empty: is no export folder: it has no manifest.json"),
         ({"model": "notes.txt"}, "notes.txt: holds weights alone; give arch="),
         ({"model": "alone.onnx"}, ": is no export folder: it has no manifest.json; litepose export makes one"),

@@ -104,7 +104,7 @@ def test_damaged_files_are_refused(predictor: AccuracyPredictor, tmp_path: Path)
     for damaged in (whole[:-100], changed, other_kind, b"", b"x" * 100):
         assert damaged != whole
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"p\.safetensors: is not an accuracy predictor \(.+\)$"):
+        with pytest.raises(InputError, match=r"p\.safetensors: is no accuracy predictor .*; run litepose fit again$"):
             AccuracyPredictor.load(path)
 
 

@@ -138,7 +138,9 @@ def test_decoding_times_are_those_measured(folder: Path, record: dict[str, Any])
     assert "| host_cpu |" in text.partition("## Finding the people")[2]
     card["decoding"].append({"measured_on": "other", "ms_by_people": {"1": 0.5}})
     (line,) = re.findall(r"^\| other \|(.*)\|$", render_card(card), re.MULTILINE)
-    assert [cell.strip() for cell in line.split("|")] == ["0.5" if people == "1" else "-" for people in known["ms_by_people"]]
+    assert [cell.strip() for cell in line.split("|")] == [
+        "0.5" if people == "1" else "-" for people in known["ms_by_people"]
+    ]
 
 
 def test_what_stands_behind_it_is_said(folder: Path, record: dict[str, Any]) -> None:

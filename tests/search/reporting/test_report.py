@@ -202,7 +202,8 @@ def test_a_surrogate_is_called_so_in_every_file_and_line(workspace: Path, tmp_pa
 def test_a_page_has_every_section_and_leads_to_what_was_chosen(workspace: Path, tmp_path: Path) -> None:
     cells, _ = read_searches(workspace)
     record = {"versions": {"torch": "2.13.0"}, "python": "3.11.7", "commit": "0123456789abcdef"}
-    page = report_page(collect(cells), tmp_path / "report", record=record)
+    findings = collect(cells)
+    page = report_page(findings, tmp_path / "report", record=record)
     anchors = [section.anchor for section in page.sections]
     assert anchors[:3] == ["summary", "fronts", "subnets"]
     assert len(set(anchors)) == len(anchors)
@@ -210,7 +211,9 @@ def test_a_page_has_every_section_and_leads_to_what_was_chosen(workspace: Path, 
     assert page.facts["source commit"] == "`0123456789ab`"
     assert page.facts["versions"] == "torch 2.13.0, Python 3.11.7"
     assert "estimated, not measured" in page.facts["latencies"]
-    assert page.lead == f"{len({cell.arch for cell in cells})} subnets for 2 devices. The searches made 240 evaluations."
+    assert page.lead == "4 subnets for 2 devices. The searches made 240 evaluations."
+    twice = replace(findings, summary=pd.concat([findings.summary, findings.summary]))
+    assert report_page(twice, tmp_path).lead == page.lead, "a subnet that is chosen twice is one"
     table = page.sections[0].blocks[0]
     assert isinstance(table, Table)
     links = table.frame["tier"].tolist()
@@ -301,12 +304,15 @@ def test_a_front_that_lacks_a_column_is_left_out(workspace: Path, column: str) -
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"config": 3}'])
-def test_a_damaged_record_of_a_run_is_named(workspace: Path, content: str) -> None:
-    path = workspace / "search" / "jetson_nano" / "m" / "run.json"
-    path.write_text(content)
-    cell = next(cell for cell in read_searches(workspace)[0] if cell.run_folder == path.parent)
-    with pytest.raises(InputError, match=r"run\.json: has no config"):
-        cell.settings  # noqa: B018
+def test_a_damaged_record_of_a_run_is_a_gap(
+    predicted: tuple[Path, AccuracyPredictor], tmp_path: Path, content: str
+) -> None:
+    workspace = Path(shutil.copytree(predicted[0], tmp_path / "copy"))
+    (workspace / "search" / "jetson_nano" / "m" / "run.json").write_text(content)
+    findings = collect(read_searches(workspace)[0], predictor=predicted[1])
+    (gap,) = [gap for gap in findings.gaps if "run.json" in gap.reason]
+    assert gap.reason.endswith("run.json: has no config; remove the file, or search again")
+    assert findings.dataset is None
 
 
 def test_a_study_that_was_begun_anew_is_a_gap(workspace: Path) -> None:
@@ -337,6 +343,10 @@ def test_a_study_in_a_database_is_read_and_let_go_of(workspace: Path) -> None:
     np.testing.assert_array_equal(found.ap, expected.ap)
     opened = [path.resolve() for path in Path("/proc/self/fd").iterdir()]
     assert file not in opened
+    file.unlink()
+    with pytest.raises(InputError, match=r"is gone \(.*studies\.db\)"):
+        EvaluatedSubnets.of(cell)
+    assert not file.exists(), "a report makes no database"
 
 
 def test_without_a_finished_search_there_is_no_report(tmp_path: Path) -> None:
@@ -478,7 +488,7 @@ def test_importances_are_of_the_model_that_the_search_had(
     path, predictor = predicted
     (cell,), _ = read_searches(path)
     assert accuracy_model(cell, [], predictor) is predictor
-    with pytest.raises(InputError, match="has no predictor any more"):
+    with pytest.raises(InputError, match="has no predictor that can be read"):
         accuracy_model(cell, [], None)
     refitted = predictor.refitted(predictor.genomes[:1], np.array([0.9]))
     with pytest.raises(InputError, match="another one than the search had"):

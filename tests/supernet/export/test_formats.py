@@ -1,6 +1,5 @@
 """Parity: what counts as equal to torch, and what is said of a file that is not."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from supernet.export.formats import Difference, ExportFormat, FloatArray, Parity, ParityError, measure_parity, run_torch
-from supernet.export.onnx_formats import OnnxFormat
 from supernet.litepose import LitePose
 
 
@@ -106,15 +104,6 @@ def test_a_format_with_outputs_of_its_own_compares_itself(subnet: LitePose, imag
     assert fmt.shapes == []
     with pytest.raises(ParityError, match=r"by 2\.50e-01; at most 2e-01 is accepted"):
         measure_parity(Judged(subnet, lambda head: head, 0.2, False), tmp_path, subnet, images.numpy())
-
-
-def test_other_weights_are_noticed(folder: Path, subnet: LitePose, images: Tensor) -> None:
-    changed = copy.deepcopy(subnet)
-    with torch.no_grad():
-        changed.get_parameter("first.0.0.weight")[0] += 0.01
-    assert measure_parity(OnnxFormat(), folder, subnet, images.numpy()).max_abs_difference <= 1e-4
-    with pytest.raises(ParityError, match=r"onnx: differs from torch by .*; at most 1e-04 is accepted"):
-        measure_parity(OnnxFormat(), folder, changed, images.numpy())
 
 
 def test_torch_gives_its_heads_as_arrays(subnet: LitePose, images: Tensor) -> None:

@@ -124,10 +124,11 @@ def test_a_file_appears_whole(subnet: LitePose, tmp_path: Path) -> None:
     [
         ({"opset": 12}, "opset is 12; it must be 13 to 22"),
         ({"opset": 23}, "opset is 23; it must be 13 to 22"),
+        ({"opset": 17.0}, "opset is 17.0; it must be 13 to 22"),
         ({"batch": 4}, "batch is 4; it must be one or dynamic"),
     ],
 )
-def test_what_a_file_cannot_be_is_named(subnet: LitePose, options: dict[str, int], told: str) -> None:
+def test_what_a_file_cannot_be_is_named(subnet: LitePose, options: dict[str, float], told: str) -> None:
     with pytest.raises(InputError, match=told):
         build_onnx(subnet, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=told):

@@ -2,8 +2,8 @@
 (() => {
   const drawn = Array.from(document.querySelectorAll("figure.chart"), async (figure) => {
     const plot = figure.querySelector(".plot");
-    const spec = JSON.parse(figure.querySelector("script").textContent);
     try {
+      const spec = JSON.parse(figure.querySelector("script").textContent);
       await vegaEmbed(plot, spec, { actions: false, renderer: "svg", tooltip: { theme: "page" } });
     } catch (error) {
       plot.textContent = "This chart could not be drawn.";
