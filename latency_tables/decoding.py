@@ -238,7 +238,7 @@ def _locate(name_or_path: Path | str) -> Path:
 
 
 def _how_to_measure(setting: str) -> str:
-    return f"measure there: litepose measure-decoding {setting}"
+    return f"measure there: litepose measure-decoding name=... {setting}"
 
 
 def _is_count(value: object) -> bool:

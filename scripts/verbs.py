@@ -158,14 +158,14 @@ QUESTIONS = (
         "measure_rank_fidelity",
         "does the supernet rank subnets as training each alone does?",
         ("", "num_subnets=16 seeds=2 parallel=8 gpus=1"),
-        "docs/evaluation.md",
+        "docs/training.md",
     ),
     Verb(
         "sensitivity",
         "measure_sensitivity",
         "what is each dimension of the space worth?",
         ("", "devices=[jetson_nano]"),
-        "docs/evaluation.md",
+        "docs/training.md",
     ),
 )
 
@@ -177,7 +177,7 @@ INSTALLATION = (
 SECTIONS = {
     "The job, in order": JOB,
     "Latency tables": TABLES,
-    "Can it be trusted?": QUESTIONS,
+    "Can it be trusted": QUESTIONS,
     "The installation": INSTALLATION,
 }
 """Verbs by the headings that the help shows them under."""

@@ -1,6 +1,6 @@
 """Batch-norm statistics of one subnet: reset, then the cumulative average over calibration batches.
 
-Source: Yu & Huang, Universally Slimmable Networks (arXiv:1903.05134), section 3.3.
+Source: Yu & Huang, Universally Slimmable Networks (arXiv:1903.05134), post-statistics of batch normalization.
 """
 
 import itertools

@@ -33,7 +33,7 @@ class ElasticDepthwiseConv2d(nn.Conv2d):
 
     A smaller kernel is the centre of the next larger one, multiplied by a learned matrix that starts as the identity.
 
-    Source: Cai et al., Once for All (arXiv:1908.09791), section 3.2, "elastic kernel size".
+    Source: Cai et al., Once for All (arXiv:1908.09791), "elastic kernel size".
 
     Args:
         channels: Largest width.

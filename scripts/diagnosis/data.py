@@ -16,7 +16,7 @@ PREPARATION = {
     "people": "litepose generate-people renders it",
     "coco": "train2017.zip and val2017.zip from http://images.cocodataset.org/zips/, annotations_trainval2017.zip from "
     "http://images.cocodataset.org/annotations/",
-    "crowdpose": "images and annotations from https://github.com/jeffffffli/CrowdPose",
+    "crowdpose": "images and annotations from https://github.com/Jeff-sjtu/CrowdPose",
 }
 """Where the datasets come from that have a config."""
 
@@ -28,7 +28,7 @@ def check_tables() -> Iterator[Finding]:
     from latency_tables.table import shipped_tables
     from supernet.errors import InputError
 
-    restore = "pip install --force-reinstall --no-deps litepose-ofa, or git checkout latency_tables"
+    restore = "install litepose-ofa again; in its source tree, git checkout latency_tables"
     names, broken = shipped_tables(), 0
     for name in names:
         try:
@@ -83,7 +83,7 @@ def check_workspace(folder: Path) -> Iterator[Finding]:
     if free < GIB:
         yield Finding("workspace", "error", found, "free at least 1 GiB, or give another disk: workspace=FOLDER")
     elif free < 10 * GIB:
-        yield Finding("workspace", "warning", found, "enough for the demo; checkpoints of litepose take 10 GiB")
+        yield Finding("workspace", "warning", found, "enough for the demo; the images of COCO take 19 GB")
     else:
         yield Finding("workspace", "ok", found)
 

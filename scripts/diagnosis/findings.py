@@ -36,4 +36,4 @@ def findings_of(subject: str, check: Check) -> Iterator[Finding]:
         yield from check()
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        yield Finding(subject, "error", text, "install this project's packages again: pip install litepose-ofa")
+        yield Finding(subject, "error", text, "install litepose-ofa again, with the packages that it needs")

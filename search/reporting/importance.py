@@ -3,6 +3,7 @@
 Legend: n genomes, G genes.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ class ChoiceImportance:
     """What one choice does to a quantity.
 
     Attributes:
-        share: Share of the quantity's variance that is lost if only this choice is fixed, in [0, 1]; as choices
-            interact, the shares add up to 1 or more.
+        share: Share of the quantity's variance that is left, on average, where all choices but this one are fixed, in
+            [0, 1]; as choices interact, the shares add up to 1 or more.
         error: Standard error of the share.
         direction: How much more often a larger choice (of a stage's blocks: a larger sum), all others equal, raises
             the quantity than lowers it: 1 where it always raises it, -1 where it always lowers it.
@@ -119,14 +120,15 @@ def quantity_title(quantity: str, source: str) -> str:
 
 
 def _choice(gene: str) -> str:
-    """Return the choice that a gene belongs to: ``stage0 kernels`` for ``stage0.block1.kernel``."""
+    """Return the choice that a gene belongs to: ``stage 1 kernels`` for ``stage0.block1.kernel``."""
     match gene.split("."):
         case ["image_size"]:
             return "resolution"
         case [stage, _, of_block]:
-            return f"{stage} {of_block}s"
+            words = [stage, f"{of_block}s"]
         case words:
-            return " ".join(words)
+            pass
+    return re.sub(r"(?<=[a-z])\d+", lambda index: f" {int(index[0]) + 1}", " ".join(words))
 
 
 def _direction(steps: NDArray[np.int64], change: Floats) -> float:

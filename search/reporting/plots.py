@@ -9,6 +9,9 @@ from search.reporting.figures import PANEL_COLUMNS, make_grid, save_picture, set
 from search.reporting.importance import METHOD, ChoiceImportance, quantity_title
 from search.reporting.summary import AP_BY, REFERENCE
 
+LEAST_SHARE = 1.0
+"""Percent that the axis of shares reaches at least."""
+
 RAISING_COLOUR, LOWERING_COLOUR = "tab:blue", "tab:orange"
 
 
@@ -66,7 +69,7 @@ def plot_importance(path: Path | str, importances: Mapping[str, Mapping[str, Cho
                 f"{choice.direction:+.2f}", (1, place), xycoords=("axes fraction", "data"), xytext=(-3, 0),
                 textcoords="offset points", fontsize=7.5, color="0.3", ha="right", va="center",
             )  # fmt: skip
-        axis.set_xlim(0, 1.3 * max(shares))
+        axis.set_xlim(0, 1.3 * max(*shares, LEAST_SHARE))
         axis.set_ylim(-0.7, len(names) - 0.3)
         axis.set_title(quantity_title(quantity, source), fontsize=10)
         axis.set_xlabel("share of variance, %")
@@ -74,7 +77,8 @@ def plot_importance(path: Path | str, importances: Mapping[str, Mapping[str, Cho
         axis.grid(axis="x", alpha=0.25)
     set_title(figure, "What drives AP and latency", source)
     note = (
-        f"Bars: {METHOD}: the share of variance that goes if only this choice is fixed; they add up to 100 % or more.\n"
+        f"Bars: {METHOD}: the share of variance that is left, on average, with all other choices fixed; "
+        "they add up to 100 % or more.\n"
         "Blue: more of it raises the quantity; orange: lowers it. Figures at the right: how much more often "
         "it raises than lowers it, all other choices equal (+1: always raises)."
     )

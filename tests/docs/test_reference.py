@@ -69,8 +69,9 @@ def test_a_key_without_a_default_is_one_that_has_to_be_given(root: Path) -> None
         "litepose predict": ["input", "model"],
         "litepose build-table": ["kit", "name"],
         "litepose validate-table": ["table"],
+        "litepose measure-decoding": ["name"],
     }
-    assert page.count("`???`") == 1 + 5
+    assert page.count("`???`") == 1 + 6
 
 
 def test_docstrings_become_markdown(generator: dict[str, ModuleType]) -> None:

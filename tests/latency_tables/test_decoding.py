@@ -65,9 +65,9 @@ def test_a_cost_linear_in_the_pixels_is_met_between_the_sizes(image_size: int, p
 @pytest.mark.parametrize(
     ("image_size", "people", "message"),
     [
-        (64, 5, r"measured at 96 to 256 pixels, not at 64; .*measure-decoding image_sizes=\[...,64\]"),
+        (64, 5, r"measured at 96 to 256 pixels, not at 64; .*measure-decoding name=.* image_sizes=\[...,64\]"),
         (320, 5, "not at 320"),
-        (96, 11, r"measured up to 10 people, not 11; .*measure-decoding people_counts=\[...,11\]"),
+        (96, 11, r"measured up to 10 people, not 11; .*measure-decoding name=.* people_counts=\[...,11\]"),
         (96, -1, "people is -1; it must be a number of at least 0"),
         (96, float("nan"), "people is nan"),
     ],

@@ -22,7 +22,8 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, run_script: Any) -> 
         ("image_sizes=[100]", "image_sizes is 100; it must be a positive multiple of 16"),
         ("name=../away", "name is '../away'; it must be a file name's stem"),
     ):
-        outcome = run_script("measure_decoding", f"workspace={tmp_path}", f"output={tmp_path}", *QUICK, override)
+        places = (f"workspace={tmp_path}", f"output={tmp_path}", "name=laptop")
+        outcome = run_script("measure_decoding", *places, *QUICK, override)
         assert outcome.status == 2
         assert message in outcome.stderr.splitlines()[-1]
     assert not list(tmp_path.glob("*.yaml"))

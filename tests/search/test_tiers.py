@@ -11,6 +11,7 @@ from latency_tables import LatencyTable
 from search.cost import CostModel
 from search.tiers import budget_ms
 from supernet.errors import InputError
+from supernet.published import published_archs
 from supernet.space import SearchSpace
 
 BUDGETS: Any = {"tiny": {"xs": 2, "l": 5.5}, "odd": {"xs": "fast", "s": -1, "m": True}}
@@ -60,3 +61,16 @@ def test_shipped_budgets(device: str) -> None:
     assert shares == sorted(shares)
     assert 0.04 < shares[0] < 0.2
     assert 0.8 < shares[-1] < 1
+
+
+def test_budgets_of_the_measured_machine_are_its_tables_estimates() -> None:
+    """Nothing is published for it, so a table that is measured again moves them."""
+    with initialize_config_dir(str(Path(conf.__file__).parent), version_base="1.3"):
+        budgets = compose("run_search", overrides=["device=host_cpu"]).device.budgets_ms
+    table, archs = LatencyTable.load("host_cpu"), published_archs()
+    for tier, budget in budgets.litepose.items():
+        assert budget == pytest.approx(table.estimate(archs[f"search-{tier.upper()}"]).ms, abs=0.5)
+    cost = CostModel(SearchSpace.preset("tiny"), tables={"host_cpu": table})
+    low_ms, high_ms = cost.fastest("host_cpu")[1], cost.slowest("host_cpu")[1]
+    shares = [(budget - low_ms) / (high_ms - low_ms) for budget in budgets.tiny.values()]
+    assert shares == pytest.approx([0.08, 0.22, 0.45, 0.9], abs=0.01)

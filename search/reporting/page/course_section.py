@@ -44,8 +44,8 @@ def importance_section(importances: Mapping[str, Mapping[str, ChoiceImportance]]
     if not importances:
         return None
     intro = (
-        f"Bars: {METHOD}: the share of a quantity's variance that goes if only this choice is fixed; as choices "
-        "interact, they add up to 100 % or more. Thin lines: standard errors."
+        f"Bars: {METHOD}: the share of a quantity's variance that is left, on average, when all other choices "
+        "are fixed; as choices interact, they add up to 100 % or more. Thin lines: standard errors."
     )
     first = next(iter(importances.values()))
     names = sorted(first, key=lambda name: -first[name].share)

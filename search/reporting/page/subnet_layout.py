@@ -11,11 +11,11 @@ from typing import Self
 from supernet.arch import Arch
 from supernet.operators import Operator, operators_of
 
-BLOCK, PITCH = 14.0, 17.0
-GROUP_GAP, LEAST_GROUP = 8.0, 56.0
+BLOCK, PITCH = 12.0, 15.0
+GROUP_GAP, LEAST_GROUP = 8.0, 52.0
 """Between two groups, and the least width of one: its name has to fit below it."""
 
-HEADING = 88.0
+HEADING = 80.0
 """Left of the blocks, for what the rows are called."""
 
 BODY = 150.0

@@ -11,7 +11,7 @@ from search.genome import GenomeCodec, Genomes
 from search.reporting.importance import METHOD, ChoiceImportance, choice_genes, choice_importances, importance_table
 from supernet.space import PRESETS, SearchSpace
 
-WEIGHTS = {"resolution": 3.0, "stage1 width": -2.0, "stage2 depth": 1.0, "deconv0": 0.5}
+WEIGHTS = {"resolution": 3.0, "stage 2 width": -2.0, "stage 3 depth": 1.0, "deconv 1": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_the_shares_of_a_product_count_the_interaction_twice(codec: GenomeCodec)
         return value
 
     found = choice_importances(codec, product, np.random.default_rng(1), n=4000)
-    for name in ("resolution", "deconv0"):
+    for name in ("resolution", "deconv 1"):
         assert found[name].share == pytest.approx(1, abs=4 * found[name].error)
         assert abs(found[name].direction) < 0.1
 
@@ -59,10 +59,10 @@ def test_a_dropped_block_has_no_share(codec: GenomeCodec) -> None:
         return choice_importances(codec, lambda genomes: genomes[:, column].astype(float), np.random.default_rng(2))
 
     first, last = (shares_of(codec.stages[0].kernels[block]) for block in (0, -1))
-    assert first["stage0 depth"].share == 0, "the first block is always there"
-    assert last["stage0 depth"].share > 0.3
-    assert (first["stage0 kernels"].direction, last["stage0 kernels"].direction) == pytest.approx((0.5, 0.5), abs=0.2)
-    assert first["stage0 kernels"].share == pytest.approx(1, abs=4 * first["stage0 kernels"].error)
+    assert first["stage 1 depth"].share == 0, "the first block is always there"
+    assert last["stage 1 depth"].share > 0.3
+    assert (first["stage 1 kernels"].direction, last["stage 1 kernels"].direction) == pytest.approx((0.5, 0.5), abs=0.2)
+    assert first["stage 1 kernels"].share == pytest.approx(1, abs=4 * first["stage 1 kernels"].error)
 
 
 def test_macs_rise_with_every_choice_and_a_constant_has_no_importance(tiny_cost: CostModel) -> None:
@@ -84,10 +84,10 @@ def test_choices_are_the_meaningful_ones() -> None:
     assert set(released) == {
         "resolution",
         "stem",
-        *(f"stage{s} width" for s in range(4)),
-        "deconv0",
-        "deconv1",
-        "deconv2",
+        *(f"stage {s} width" for s in range(1, 5)),
+        "deconv 1",
+        "deconv 2",
+        "deconv 3",
     }
 
 
@@ -97,7 +97,7 @@ def test_every_gene_that_varies_belongs_to_one_choice(name: str) -> None:
     columns = [column for columns in choice_genes(codec).values() for column in columns]
     assert sorted(columns) == np.flatnonzero(codec.cardinalities > 1).tolist()
     if name == "tiny":
-        assert choice_genes(codec)["stage3 kernels"] == list(codec.stages[3].kernels)
+        assert choice_genes(codec)["stage 4 kernels"] == list(codec.stages[3].kernels)
 
 
 def test_the_table_says_what_it_is(codec: GenomeCodec) -> None:
