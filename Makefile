@@ -6,6 +6,8 @@ RUN := $(VENV)/bin/python
 LITEPOSE := $(VENV)/bin/litepose
 DEVICES := snapdragon_855,raspberry_pi_4b,jetson_nano
 TIERS := xs,s,m,l
+# Two test processes of two threads each would wait for each other most of the time.
+TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 .PHONY: install demo test test-slow check docs dist clean-demo
 
@@ -29,10 +31,10 @@ demo: install
 	$(LITEPOSE) report
 
 test: install
-	$(RUN) -m pytest -n auto --dist loadfile -m "not slow"
+	$(TESTS) -m "not slow"
 
 test-slow: install
-	$(RUN) -m pytest -n auto --dist loadfile -m slow
+	$(TESTS) -m slow
 
 check: install
 	$(VENV)/bin/ruff format --check .
