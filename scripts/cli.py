@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import conf
 from scripts.verb_help import verb_help
 from scripts.verbs import BY_CONFIG, HELP_FLAGS
 from supernet.errors import InputError, require
-from supernet.files import read_json, write_json
+from supernet.files import read_json, read_yaml, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,10 @@ FREE_SETTINGS = frozenset(
 USER_ERRORS = (InputError, OSError, OmegaConfBaseException)
 
 RECORDED_PACKAGES = ("litepose-ofa", "torch", "numpy", "optuna", "ray", "onnxruntime")
+
+
+_OF_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*?)(?:\s+full_key:|$)", re.DOTALL)
+"""What OmegaConf makes of an ``InputError`` in a resolver of ours."""
 
 
 class SweepRunError(Exception):
@@ -62,6 +67,7 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
         def guarded(cfg: DictConfig) -> None:
             try:
                 require(type(cfg.seed) is int and cfg.seed >= 0, "seed", cfg.seed, "an integer of at least 0")
+                _require_groups(cfg, config_name)
                 task(cfg)
             except USER_ERRORS as error:
                 if HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -93,6 +99,10 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
                 sys.exit(130)
             except SweepRunError as error:  # of the first; a launcher's other processes have said what else failed
                 _fail(f"the sweep is done, without: {'; '.join(failed or [str(error)])}")
+            except ValueError as error:  # Hydra's words for space=null, behind which is no class of its own
+                if not str(error).startswith("Config group override must be"):
+                    raise
+                _fail(f"{error}; name one of its options")
             except HydraException as error:
                 _fail(str(error).partition("Config search path")[0])  # what follows is a list of folders
             except (OSError, OmegaConfBaseException) as error:  # Hydra makes the run folder before the task starts
@@ -187,6 +197,17 @@ def _commit() -> str | None:
     return answer.stdout.strip() or None
 
 
+def _require_groups(cfg: DictConfig, config_name: str) -> None:
+    """Refuse a value where a config has several settings, as after ``onnx=null`` or ``training=5``."""
+    own = read_yaml(Path(CONFIG_DIR) / f"{config_name}.yaml")
+    choices = HydraConfig.get().runtime.choices
+    several = [key for key, value in own.items() if isinstance(value, dict) and key != "hydra"]
+    several += [group for group, option in choices.items() if option is not None and "/" not in group]
+    for key in several:
+        if key in cfg and not OmegaConf.is_dict(cfg[key]):
+            raise InputError(f"{key} is {cfg[key]!r}; it holds several settings, which --help shows: {key}.<name>=...")
+
+
 def _overrides() -> str:
     return " ".join(HydraConfig.get().overrides.task)
 
@@ -195,7 +216,8 @@ def _told(error: Exception, config_name: str) -> str:
     """Return what a user is told of an error; the name of the config stands for a file that it does not name."""
     if isinstance(error, OSError):
         return f"{error.filename or config_name}: {error.strerror or error}"
-    return str(error)
+    of_resolver = _OF_RESOLVER.match(str(error))
+    return str(error) if of_resolver is None else of_resolver[1]
 
 
 def _complain(message: str) -> None:

@@ -15,7 +15,7 @@ import torch
 from scripts import litepose
 from scripts.verbs import CONFIGURED
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # nets this little trained make odd pictures
+pytestmark = pytest.mark.slow
 
 TUTORIAL = "docs/tutorial.md"
 

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
+from scripts import cli
 from scripts.cli import CONFIG_DIR, refuse_other_settings, stop_requested
-from supernet.errors import InputError
+from supernet.errors import InputError, require
 from supernet.files import read_json
 
 RunScript = Callable[..., Any]
@@ -40,6 +43,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
     [
         ("training.stepz=5", "training.stepz"),
         ("space=foo", "litepose litepose_released tiny"),
+        ("space=null", "Config group override must be a string or a list. Got NoneType; name one of its options"),
         ("training=foo", "litepose litepose_released tiny"),
         ("training.steps=", "steps is ''; it must be an integer"),
         ("seed=[1", "at input '[1'"),
@@ -285,3 +289,13 @@ def test_people_are_rendered_once_and_a_folder_keeps_its_settings(run_script: Ru
     assert "unknown key 'hats'" in line
     line = complaint(run_script("generate_people", *command, "dataset=coco"))
     assert "rendering needs dataset=people" in line
+
+
+def test_what_a_resolver_refuses_is_told_without_omegaconf_s_words() -> None:
+    OmegaConf.register_new_resolver("refuse", lambda: require(False, "tier", "../m", "a plain name"), replace=True)
+    try:
+        with pytest.raises(InterpolationResolutionError) as caught:
+            _ = OmegaConf.create({"folder": "${refuse:}"}).folder
+    finally:
+        OmegaConf.clear_resolver("refuse")
+    assert cli._told(caught.value, "export_subnet") == "tier is '../m'; it must be a plain name"

@@ -115,6 +115,7 @@ def test_sigterm_leaves_the_earlier_export_and_nothing_else(
         ("formats=[tensorflow]", "formats is 'tensorflow'; it must be of onnx, onnx_int8, onnx_peaks, litert"),
         ("onnx.batch=two", "batch is 'two'; it must be one or dynamic"),
         ("onnx.opset=5", "opset is 5"),
+        ("onnx=null", "onnx is None; it holds several settings"),
         ("onnx.opset=new", "opset is 'new'"),
         ("onnx.opset=17.0", "opset is 17.0; it must be 13 to 22"),
         ("formats=[onnx_int8] calibration_images=0", "calibration_images is 0; it must be an integer of at least 1"),

@@ -1,0 +1,139 @@
+"""Workspaces with finished searches."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latency_tables import LatencyTable
+from search.accuracy.evaluators import Accuracy, PredictorEvaluator
+from search.accuracy.predictor import AccuracyPredictor
+from search.accuracy.published_surrogate import PublishedSurrogate
+from search.cost import CostModel
+from search.course.generations import StudySettings
+from search.course.results import choose, front_candidates, write_chosen, write_front, write_progress
+from search.course.stopping import StopRule
+from search.course.study import SearchStudy
+from search.problem import SearchProblem
+from search.proposals.strategies import RandomStrategy
+from search.reporting.findings import Findings
+from search.reporting.searches import Gap, SearchedCell
+from supernet.arch import Arch
+from supernet.data.skeletons import CROWDPOSE
+from supernet.export.bundle import write_bundle
+from supernet.files import read_json, write_json
+from supernet.litepose import LitePose
+from supernet.space import SearchSpace
+
+SPACE = SearchSpace.preset("litepose_released")
+BUDGETS_MS = {"jetson_nano": 140.0, "raspberry_pi_4b": 600.0}
+
+
+def _search(
+    workspace: Path,
+    *devices: str,
+    tier: str = "m",
+    model: Any = None,
+    cost: CostModel | None = None,
+    share: float = 1.0,
+    verified: int = 0,
+) -> None:
+    """Leave what a search of a few random subnets leaves."""
+    model = model or PublishedSurrogate(SPACE)
+    cost = cost or CostModel(model.space, tables={name: LatencyTable.load(name) for name in devices})
+    budgets = {name: share * BUDGETS_MS[name] for name in devices}
+    problem = SearchProblem(cost, budgets)
+    folder = workspace / "search" / "+".join(devices) / tier
+    folder.mkdir(parents=True)
+    study = SearchStudy(
+        problem,
+        PredictorEvaluator(model),
+        RandomStrategy(problem),
+        storage=folder / "study.log",
+        name=f"{workspace.name}/search/{'+'.join(devices)}/{tier}",
+        settings=StudySettings(first=40, batch=20),
+        stop=StopRule(generations=1),
+    )
+    run = study.run()
+    write_progress(folder / "progress.csv", run.progress, model.source)
+    write_json(folder / "run.json", {"config": {"storage": None, "dataset": {"name": "coco"}}})
+    for name in devices:
+        front = front_candidates(problem, run.history, model.source, device=name)
+        front[:verified] = [
+            replace(each, verified=Accuracy(each.accuracy.ap - 0.05, "supernet")) for each in front[:verified]
+        ]
+        here = workspace / "search" / name / tier
+        write_front(here / "front.csv", front)
+        record = {
+            "device": name, "table": name, "tier": tier, "budget_ms": budgets[name], "goal": "front",
+            "evaluations": len(run.history), "stopped_by": run.stopped_by,
+            "search": {**study.identity, "table": cost.tables[name].digest},
+        }  # fmt: skip
+        write_chosen(here / "chosen.json", choose(front), record)
+
+
+def _export(workspace: Path, device: str, tier: str, *, of: Arch | None = None, **changes: Any) -> None:
+    """Leave what an export of the chosen subnet leaves, or of another that finetuning preferred."""
+    chosen = read_json(workspace / "search" / device / tier / "chosen.json")
+    arch = Arch.from_dict(chosen.pop("arch")) if of is None else of
+    chosen.pop("arch", None)
+    folder = workspace / "export" / device / tier
+    facts = {
+        "search": chosen, "finetuned": None, "accuracy": {"metrics": {"AP": 0.41}},
+        "equal_to_supernet": {"bit_equal": True}, **changes,
+    }  # fmt: skip
+    images = np.zeros((0, 3, arch.image_size, arch.image_size), np.float32)
+    write_bundle(folder, LitePose(arch), skeleton=CROWDPOSE, images=images, formats=(), facts=facts)
+
+
+def _collect(cells: Sequence[SearchedCell], gaps: Sequence[Gap] = (), **known: Any) -> Findings:
+    return Findings.collect(cells, gaps, rng=np.random.default_rng(0), **known)
+
+
+@pytest.fixture(scope="session")
+def leave_search() -> Callable[..., None]:
+    """Leave in a workspace what a search of a few random subnets leaves; see ``_search``."""
+    return _search
+
+
+@pytest.fixture(scope="session")
+def leave_export() -> Callable[..., None]:
+    """Leave in a workspace what an export leaves; see ``_export``."""
+    return _export
+
+
+@pytest.fixture(scope="session")
+def collect() -> Callable[..., Findings]:
+    """Collect the findings of cells; see ``_collect``."""
+    return _collect
+
+
+@pytest.fixture(scope="session")
+def _surrogate_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = tmp_path_factory.mktemp("surrogate")
+    for device in BUDGETS_MS:
+        _search(workspace, device, tier="m")
+        _search(workspace, device, tier="s", share=0.7)
+    return workspace
+
+
+@pytest.fixture
+def workspace(_surrogate_workspace: Path, tmp_path: Path) -> Path:
+    """Two devices, two tiers, by the published surrogate; a copy that the test may change."""
+    return Path(shutil.copytree(_surrogate_workspace, tmp_path / "surrogate"))
+
+
+@pytest.fixture(scope="session")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AccuracyPredictor]:
+    """A workspace of a search with a predictor, three of its front verified, and the predictor."""
+    workspace = tmp_path_factory.mktemp("predicted")
+    cost = CostModel(SPACE, tables={"jetson_nano": LatencyTable.load("jetson_nano")})
+    genomes = cost.codec.sample(60, np.random.default_rng(3))
+    ap = PublishedSurrogate(SPACE).predict_ap(genomes)
+    predictor = AccuracyPredictor.fit(SPACE, genomes, ap, identity={"weights": "w", "split": "search"}, kind="ridge")
+    _search(workspace, "jetson_nano", model=predictor, cost=cost, verified=3)
+    return workspace, predictor

@@ -1,0 +1,128 @@
+"""Reports on searches with a predictor: what was predicted, verified, held out, finetuned."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from latency_tables import LatencyTable
+from search.accuracy.predictor import AccuracyPredictor
+from search.accuracy.sampling import AccuracySamples
+from search.cost import CostModel
+from search.reporting.evaluated import EvaluatedSubnets
+from search.reporting.findings import Findings
+from search.reporting.importances import accuracy_model
+from search.reporting.panels import build_panel
+from search.reporting.report import write_report
+from search.reporting.searches import SearchedCell, read_searches
+from search.reporting.summary import (
+    collect_fronts,
+    format_summary,
+    summarise,
+)
+from supernet.errors import InputError
+from supernet.space import SearchSpace
+
+SPACE = SearchSpace.preset("litepose_released")
+
+
+def test_a_predictors_search_tells_predicted_verified_and_held_out_apart(
+    predicted: tuple[Path, AccuracyPredictor], tmp_path: Path, leave_export: Callable[..., None]
+) -> None:
+    workspace = Path(shutil.copytree(predicted[0], tmp_path / "copy"))
+    (cell,), _ = read_searches(workspace)
+    gap = cell.export_gap()
+    assert gap is not None
+    assert gap.reason.startswith("not exported")
+    (row,) = summarise([cell]).to_dict("records")
+    assert (row["ap_predicted"], row["ap_search"]) == (cell.record["ap"], cell.record["verified_ap"])
+    assert pd.isna(row["ap_val"])
+
+    leave_export(workspace, "jetson_nano", "m")
+    (cell,), _ = read_searches(workspace)
+    assert cell.export_gap() is None
+    (row,) = summarise([cell]).to_dict("records")
+    assert (row["ap_val"], row["bit_equal"], row["folder"]) == (0.41, True, str(cell.export_folder))
+    text = format_summary(summarise([cell]))
+    assert "AP held-out is measured" in text
+    assert "surrogate" not in text
+
+    leave_export(workspace, "jetson_nano", "m", search={"budget_ms": 1})
+    (cell,), _ = read_searches(workspace)
+    gap = cell.export_gap()
+    assert gap is not None
+    assert "is not what the search chose last" in gap.reason
+    assert summarise([cell])["ap_val"].isna().all()
+
+    path = cell.export_folder / "arch.json"
+    path.write_bytes(path.read_bytes() + b" ")
+    (cell,), _ = read_searches(workspace)
+    gap = cell.export_gap()
+    assert gap is not None
+    assert gap.reason.startswith(f"the export is left out: {path}: is damaged")
+    assert cell.manifest is None
+
+
+def test_a_finetuned_subnet_has_its_own_numbers(
+    predicted: tuple[Path, AccuracyPredictor], tmp_path: Path, leave_export: Callable[..., None]
+) -> None:
+    workspace = Path(shutil.copytree(predicted[0], tmp_path / "copy"))
+    (cell,), _ = read_searches(workspace)
+    other = cell.front[cell.front["arch_digest"] != cell.record["arch_digest"]].iloc[0]
+    arch = next(arch for arch in cell.outcome.best(100) if arch.digest == other["arch_digest"])
+    finetuned = {"ap_search": {"after": 0.77}}
+    leave_export(workspace, "jetson_nano", "m", of=arch, finetuned=finetuned, equal_to_supernet=None)
+    (row,) = summarise(read_searches(workspace)[0]).to_dict("records")
+    assert (row["arch_digest"], row["latency_ms"], row["macs"]) == (arch.digest, other["latency_ms"], other["macs"])
+    assert (row["ap_search"], row["ap_predicted"], row["bit_equal"]) == (0.77, None, None)
+    assert row["finetuned"]
+
+
+def test_samples_are_drawn_only_if_they_are_of_the_same_supernet(predicted: tuple[Path, AccuracyPredictor]) -> None:
+    workspace, predictor = predicted
+    cells, _ = read_searches(workspace)
+    tables = summarise(cells), collect_fronts(cells)
+    samples = AccuracySamples(SPACE, 14, predictor.identity, predictor.genomes, predictor.ap)
+    cost = CostModel(SPACE, tables={"jetson_nano": LatencyTable.load("jetson_nano")})
+    cloud = build_panel("nano", cells, *tables, evaluated=None, samples=samples).cloud
+    assert cloud is not None
+    np.testing.assert_allclose(cloud.latency_ms, cost.latency_ms(predictor.genomes, "jetson_nano"))
+    for other in (replace(samples, identity={"weights": "x", "split": "search"}), replace(samples, identity={"a": 1})):
+        assert build_panel("nano", cells, *tables, evaluated=None, samples=other).cloud is None
+
+
+def test_importances_are_of_the_model_that_the_search_had(
+    predicted: tuple[Path, AccuracyPredictor], workspace: Path, tmp_path: Path, collect: Callable[..., Findings]
+) -> None:
+    path, predictor = predicted
+    (cell,), _ = read_searches(path)
+    assert accuracy_model(cell, [], predictor) is predictor
+    with pytest.raises(InputError, match="has no predictor that can be read"):
+        accuracy_model(cell, [], None)
+    refitted = predictor.refitted(predictor.genomes[:1], np.array([0.9]))
+    with pytest.raises(InputError, match="another one than the search had"):
+        accuracy_model(cell, [], refitted)
+    text = write_report(tmp_path, collect([cell], predictor=refitted))
+    assert "no importances for AP" in text
+    assert set(pd.read_csv(tmp_path / "importance.csv")["quantity"]) == {"latency_ms/jetson_nano"}
+    surrogate = read_searches(workspace)[0][0]
+    assert accuracy_model(surrogate, [], predictor).source == "published-surrogate"
+
+
+def test_a_search_of_measured_subnets_is_explained_by_a_fit_to_them(
+    predicted: tuple[Path, AccuracyPredictor],
+) -> None:
+    (cell,), _ = read_searches(predicted[0])
+    outcome = replace(cell.outcome, record={**cell.record, "ap_source": "supernet"})
+    measured = SearchedCell(cell.workspace, cell.device, cell.tier, outcome, cell.front)
+    evaluated = EvaluatedSubnets.of(cell)
+    model = accuracy_model(measured, [evaluated], None)
+    assert np.abs(model.predict_ap(evaluated.genomes) - evaluated.ap).mean() < 0.005
+    with pytest.raises(InputError, match="no study"):
+        accuracy_model(measured, [], None)
+    (row,) = summarise([measured]).to_dict("records")
+    assert (row["ap_search"], row["ap_predicted"]) == (cell.record["verified_ap"], None)
