@@ -99,14 +99,14 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
                 sys.exit(130)
             except SweepRunError as error:  # of the first; a launcher's other processes have said what else failed
                 _fail(f"the sweep is done, without: {'; '.join(failed or [str(error)])}")
-            except ValueError as error:  # Hydra's words for space=null, behind which is no class of its own
-                if not str(error).startswith("Config group override must be"):
-                    raise
-                _fail(f"{error}; name one of its options")
             except HydraException as error:
                 _fail(str(error).partition("Config search path")[0])  # what follows is a list of folders
             except (OSError, OmegaConfBaseException) as error:  # Hydra makes the run folder before the task starts
                 _fail(_told(error, config_name))
+            except ValueError as error:  # Hydra's words for space=null, behind which is no class of its own
+                if not str(error).startswith("Config group override must be"):
+                    raise
+                _fail(f"{error}; name one of its options")
 
         return main
 
