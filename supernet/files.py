@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,7 +131,22 @@ def read_yaml(path: Path | str) -> Any:
     return _parse(Path(path), yaml.safe_load, "YAML")
 
 
+def require_regular(path: Path | str) -> None:
+    """Refuse what is there but is no regular file: opening a pipe or a device could wait for ever.
+
+    Raises:
+        InputError: If the path leads to a pipe, a socket or a device.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # whoever opens it says what is wrong
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path}: is a pipe, a socket or a device; it must be a regular file")
+
+
 def _parse(path: Path, parse: Callable[[str], Any], language: str) -> Any:
+    require_regular(path)
     try:
         return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
