@@ -10,10 +10,11 @@ from latency_tables.profiling.kit import find_exporter, write_kit
 from latency_tables.profiling.plan import make_plan
 from scripts.builders import build_space
 from scripts.cli import script
+from scripts.settings.tables import ProfileVerb
 from supernet.space import SearchSpace
 
 
-@script("export_profiling_kit")
+@script("export_profiling_kit", ProfileVerb)
 def main(cfg: DictConfig) -> None:
     """Write the kit to ``output`` and say how to run it."""
     folder = Path(cfg.output)

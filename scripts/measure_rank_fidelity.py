@@ -23,6 +23,7 @@ from scripts.builders import (
     steps_of,
 )
 from scripts.cli import script, start_run
+from scripts.settings.training import RankFidelityVerb
 from search.accuracy.sampling import stratified_genomes
 from search.cost import CostModel
 from search.supernet_quality.equal_macs import equal_macs_genomes
@@ -46,7 +47,7 @@ Job = tuple[Arch, int]
 """An architecture, and the seed it is trained with."""
 
 
-@script("measure_rank_fidelity")
+@script("measure_rank_fidelity", RankFidelityVerb)
 def main(cfg: DictConfig) -> None:
     """Choose subnets, train them alone, measure them inside the supernet, compare."""
     for name, least in (("num_subnets", 3), ("seeds", 1), ("parallel", 1), ("top_k", 1)):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from scripts.cli import RECORD_NAME, run_folder, script, start_run
@@ -21,7 +21,9 @@ from scripts.search_builders import (
     find_warm_start,
     load_samples,
 )
-from scripts.search_devices import SearchedDevice, build_problem, find_devices, search_folder, tier_folder
+from scripts.search_devices import SearchedDevice, build_problem, find_devices
+from scripts.settings.resolvers import tier_folder
+from scripts.settings.searching import SearchVerb
 from search.course.generations import Generations, SearchRun
 from search.course.results import (
     CHOSEN_FILE,
@@ -45,10 +47,8 @@ from supernet.files import read_json
 
 logger = logging.getLogger(__name__)
 
-OmegaConf.register_new_resolver("search_folder", search_folder, replace=True)
 
-
-@script("run_search")
+@script("run_search", SearchVerb)
 def main(cfg: DictConfig) -> None:
     """Search, verify the best, write ``front.csv`` and ``chosen.json`` for each device, ``progress.csv`` for all."""
     verify_top = cfg.search.verify_top

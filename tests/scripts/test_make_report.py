@@ -130,9 +130,10 @@ def test_a_missing_workspace_is_one_line_and_is_not_made(run_script: RunScript, 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["{}", "seed=3"], ["workspace='{}'", "seed=3"]),
-        (["seed=3", "{}"], ["seed=3", "workspace='{}'"]),
+        (["{}", "seed=3"], ["workspace={}", "seed=3"]),
+        (["seed=3", "{}"], ["seed=3", "workspace={}"]),
         (["--config-dir", "own", "~samples", "workspace={}"], ["--config-dir", "own", "~samples", "workspace={}"]),
+        (["-m", "{}"], ["-m", "workspace={}"]),
         ([], []),
     ],
 )
