@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import conf
 from scripts.refused_folders import no_folder_of_a_refusal, remove_if_empty
-from scripts.settings.config import checked_config, words_of_resolver
+from scripts.settings.config import checked_config, plain_words
 from scripts.settings.overrides import Keys, prepare
 from scripts.verb_help import composed_groups, verb_help
 from scripts.verbs import BY_CONFIG, HELP_FLAGS
@@ -213,7 +213,7 @@ def _told(error: Exception, config_name: str) -> str:
     """Return what a user is told of an error; the name of the config stands for a file that it does not name."""
     if isinstance(error, OSError):
         return f"{error.filename or config_name}: {error.strerror or error}"
-    return words_of_resolver(error) or str(error)
+    return plain_words(error)
 
 
 def _complain(message: str) -> None:

@@ -12,10 +12,9 @@ from scripts.settings.overrides import Keys
 from supernet.errors import InputError
 from supernet.validation import dotted, validate
 
-MISSING = "???"
-
 _OF_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*?)(?:\s+full_key:|$)", re.DOTALL)
 """What OmegaConf makes of an ``InputError`` in a resolver of ours."""
+_OF_MISSING = re.compile(r".*Missing mandatory value: (\S+)", re.DOTALL)
 
 
 def checked_config(cfg: DictConfig, keys: Keys) -> DictConfig:
@@ -24,10 +23,15 @@ def checked_config(cfg: DictConfig, keys: Keys) -> DictConfig:
     Raises:
         InputError: If a key is unknown or missing, or a value is not allowed; the line names the key.
     """
+    written = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(written, dict)
+    missing = [key for key, value in written.items() if value == "???"]
+    if missing:
+        raise InputError(f"{missing[0]} is missing; give {'=... '.join(missing)}=...")
     try:
-        given = _without_missing(OmegaConf.to_container(cfg, resolve=True))
+        given = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(words_of_resolver(error) or str(error)) from None
+        raise InputError(plain_words(error)) from None
     for path in _paths(given):
         if not keys.holds(path):
             raise InputError(keys.refusal(path))
@@ -38,16 +42,13 @@ def checked_config(cfg: DictConfig, keys: Keys) -> DictConfig:
     return config
 
 
-def words_of_resolver(error: Exception) -> str | None:
-    """Return what a resolver of ours refused, without OmegaConf's words; None if the error is of another kind."""
-    match = _OF_RESOLVER.match(str(error))
-    return None if match is None else match[1]
-
-
-def _without_missing(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_missing(item) for key, item in value.items() if item != MISSING}
-    return value
+def plain_words(error: Exception) -> str:
+    """Return what an error of OmegaConf's is about, without its words for where it was found."""
+    text = str(error)
+    refused, missing = _OF_RESOLVER.match(text), _OF_MISSING.match(text)
+    if missing is not None:
+        return f"{missing[1]} is missing; give {missing[1]}=..."
+    return text.partition("\n    full_key:")[0] if refused is None else refused[1]
 
 
 def _paths(value: Any, path: tuple[int | str, ...] = ()) -> list[str]:

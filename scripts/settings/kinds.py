@@ -67,6 +67,7 @@ def _one_or_several(value: Any) -> Any:
 
 _AS_WRITTEN = BeforeValidator(_written)
 
+NotEmpty = _refuse_unless(_is_path)
 Text = Annotated[str, _AS_WRITTEN, Allowed("a text; in a file, put it in quotes")]
 Name = Annotated[str, _AS_WRITTEN, _refuse_unless(_is_name), Allowed(NAME_WORDS)]
 PathText = Annotated[str, _AS_WRITTEN, _refuse_unless(_is_path), Allowed(PATH_WORDS)]

@@ -1,6 +1,7 @@
 """The command line before Hydra reads it: text is quoted, paths are expanded, keys that no config has are refused."""
 
 import difflib
+import itertools
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ OPTIONS_WITH_VALUES = frozenset(
         *("-e", "--experimental-rerun", "-i", "--info", "-sc", "--shell-completion"),
     }
 )
+SEARCH_PATH = "hydra.searchpath"
 SWEEP_FLAGS = frozenset({"-m", "--multirun"})
 SWEEP_FUNCTION = re.compile(r"(choice|glob|interval|range|shuffle|sort|tag)\(.*\)", re.DOTALL)
 
@@ -110,6 +112,8 @@ def prepare(arguments: Sequence[str], keys: Keys, shipped: Path) -> list[str]:
     options, overrides = _parted(arguments)
     sweeps = bool(SWEEP_FLAGS & set(options))
     folders = [shipped, *(Path(value) for name, value in _pairs(options) if name in ("-cd", "--config-dir"))]
+    if any(SEARCH_PATH in override for override in overrides):
+        folders = []  # others that Hydra alone can list
     return [*options, *(_prepared(override, keys, folders, sweeps=sweeps) for override in overrides)]
 
 
@@ -153,7 +157,7 @@ def _require_option(group: str, option: str, folders: Sequence[Path]) -> None:
     places = [folder / group for folder in folders if (folder / group).is_dir()]
     known = sorted({path.stem for place in places for path in place.glob("*.yaml")})
     is_no_name = option[:1] in ("", "[", "{")
-    if is_no_name or (re.fullmatch(r"\w+", option) and option not in (*known, "null")):
+    if is_no_name or (known and re.fullmatch(r"\w+", option) and option not in (*known, "null")):
         hint = f"; to compute on it: accelerator={option}" if option in ("cpu", "cuda") else ""
         raise InputError(f"{group} is {shown(option)}; it must be one of {', '.join(known)}{hint}")
 
@@ -174,7 +178,19 @@ def _quoted(key: str, value: str, annotation: Any, *, sweeps: bool) -> str:
 
 def _items(value: str) -> list[str]:
     """Return the parts between the commas that are outside of quotes and brackets; none of an empty text."""
-    return re.findall(r"""(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|\[[^\]]*\]|\{[^}]*\}|\([^)]*\)|[^,])+""", value)
+    items, depth, quote = [""], 0, ""
+    for before, character in itertools.pairwise(f" {value}"):
+        if quote:
+            quote = "" if character == quote and before != "\\" else quote
+        elif character in "'\"" and not items[-1].strip(" [{("):
+            quote = character
+        else:
+            depth += (character in "[{(") - (character in "]})")
+        if character == "," and depth <= 0 and not quote:
+            items.append("")
+        else:
+            items[-1] += character
+    return items if value else []
 
 
 def _quoted_text(text: str, annotation: Any) -> str:

@@ -49,10 +49,16 @@ class ValidateTableVerb(RunSettings):
     record: bool
 
 
+class EstimatedDevice(DeviceSettings):
+    """The ``device`` group where a name is enough: the table is to be made."""
+
+    table: PathText | None = None  # type: ignore[assignment]
+
+
 class EstimateTablesVerb(RunSettings):
     """``litepose estimate-tables``."""
 
-    device: DeviceSettings | None = None
+    device: EstimatedDevice | None = None
     data: PathText | None
     class_models: PathText | None
     spaces: Spaces

@@ -1,15 +1,15 @@
 """Configs of the verbs that train: ``train``, ``finetune`` and ``rank-fidelity``."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from scripts.settings.base import DeviceSettings, RunSettings, Split
 from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Name, PathText, SomeWorkers, Text, Workers
+from scripts.settings.kinds import Name, NotEmpty, PathText, SomeWorkers, Text, Workers
 from search.finetuning import HalvingSettings, SamplingSettings
 from supernet.data.augmentation import Augmentation
 from supernet.training.recipe import Phase
 from supernet.training.settings import TrainingSettings as NetworkTraining
-from supernet.validation import Checked, Count, Fraction, NonNegative, Positive
+from supernet.validation import Allowed, Checked, Count, Fraction, NonNegative, Positive
 
 
 class LearningRateSettings(Checked):
@@ -56,6 +56,9 @@ class RecipeSettings(Checked):
     phases: dict[Name, RecipePhase]
 
 
+Start = Annotated[str, NotEmpty, Allowed("supernet, scratch, a file of weights or an export folder")]
+
+
 class TeacherSettings(Checked):
     """A network to learn from."""
 
@@ -89,7 +92,7 @@ class FinetuneVerb(RunSettings):
     tune: TuneSettings
     tier: Name
     arch: Text | None
-    start: PathText
+    start: Start
     share: Positive
     rate: NonNegative
     teacher: TeacherSettings
