@@ -42,7 +42,7 @@ from search.course.storages import JOURNAL_FILE
 from search.course.study import SearchStudy
 from search.problem import SearchProblem
 from search.shared_goal import regrets, shared_front
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 from supernet.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,6 @@ logger = logging.getLogger(__name__)
 @script("run_search", SearchVerb)
 def main(cfg: DictConfig) -> None:
     """Search, verify the best, write ``front.csv`` and ``chosen.json`` for each device, ``progress.csv`` for all."""
-    verify_top = cfg.search.verify_top
-    require(type(verify_top) is int and verify_top >= 0, "search.verify_top", verify_top, "an integer of at least 0")
     devices = find_devices(cfg)
     with ExitStack() as stack:
         accuracy = build_accuracy(cfg, stack)
@@ -74,7 +72,11 @@ def main(cfg: DictConfig) -> None:
         )
         outputs = [_Output(cfg, device, study) for device in devices]
         finished = all(output.is_finished for output in outputs)
-        if not finished and accuracy.pool is not None and (verify_top or accuracy.evaluator is accuracy.truth):
+        if (
+            not finished
+            and accuracy.pool is not None
+            and (cfg.search.verify_top or accuracy.evaluator is accuracy.truth)
+        ):
             accuracy.pool.load()
         start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=("threads", "search.seconds", *BACKEND_KEYS))
         if finished:
