@@ -4,7 +4,6 @@ Started again, it goes on: a picture that is done is not predicted again.
 """
 
 import logging
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +28,7 @@ from supernet.evaluation import InferenceSettings
 from supernet.evaluation.pictures import PICTURE_SUFFIXES, find_pictures
 from supernet.evaluation.prediction_log import read_entries
 from supernet.evaluation.videos import VideoReader, is_video
-from supernet.files import locked_folder, remove_leftovers
+from supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +46,6 @@ def main(cfg: DictConfig) -> None:
         if next(read_entries(job.log_path), None) is None:
             job.log_path.unlink(missing_ok=True)
         start_run(_binding(job, settings, video=video), artefacts=(LOG_FILE,))
-        for path, _, _ in os.walk(folder):
-            remove_leftovers(Path(path))
         start = time.perf_counter()
         result = predict_video(job, total) if video else predict_pictures(job, total)
         _report(job, "frame" if video else "picture", time.perf_counter() - start, result)

@@ -213,7 +213,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 def _save(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     description |= {"weights": _digest(tensors)}
-    with replacing(path, durable=True) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(serialise(tensors, metadata={FORMAT: json.dumps(description)}))
 
 

@@ -27,7 +27,7 @@ from supernet.data.synthetic_poses import PoseSource
 from supernet.data.synthetic_scenes import Scene, kinematics, render_scene
 from supernet.data.synthetic_settings import PeopleSettings
 from supernet.errors import InputError
-from supernet.files import remove_leftovers, replacing, write_text
+from supernet.files import replacing, write_text
 
 __all__ = ["PeopleSettings", "generate_split", "split_paths"]
 
@@ -86,7 +86,6 @@ def generate_split(
         raise InputError(f"split {split!r} has {count} images; it must have at least one")
     poses = _poses(settings, skeleton, poses_from)
     images.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(images)
     origin = _origin(split, seed, settings, skeleton, poses_from)
     store = ChunkStore(annotations.with_name(f".{split}.chunks"), images, origin)
     writer = _ChunkWriter(store, zlib.crc32(split.encode()), seed, settings, skeleton, poses)
