@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from omegaconf import DictConfig
 
-from scripts.cli import RECORD_NAME, script, start_run
+from scripts.cli import RECORD_NAME, run_folder, script, start_run
 from scripts.sample_pictures import draw_sample_pictures
 from scripts.search_builders import predictor_path, samples_path
 from search.accuracy.predictor import AccuracyPredictor
@@ -21,7 +21,7 @@ from search.reporting.page.samples_section import samples_section
 from search.reporting.report import remove_report, write_index, write_report
 from search.reporting.searches import Cell, Gap, comparable, group_name, read_searches
 from supernet.errors import InputError, require
-from supernet.files import read_json, read_yaml
+from supernet.files import locked_folder, read_json, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,11 @@ SWEEP_RECORD = "multirun.yaml"
 @script("make_report")
 def make_report(cfg: DictConfig) -> None:
     """Write a report; of searches whose accuracies cannot be compared, one each in a folder of its own."""
+    with locked_folder(run_folder()):
+        _report(cfg)
+
+
+def _report(cfg: DictConfig) -> None:
     require(type(cfg.samples) is int and cfg.samples >= 0, "samples", cfg.samples, "an integer of at least 0")
     workspace = Path(cfg.workspace)
     cells, gaps = read_searches(workspace, planned_cells(workspace))

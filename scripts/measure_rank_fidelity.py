@@ -22,7 +22,7 @@ from scripts.builders import (
     plain,
     steps_of,
 )
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
 from search.accuracy.sampling import stratified_genomes
 from search.cost import CostModel
 from search.supernet_quality.equal_macs import equal_macs_genomes
@@ -31,7 +31,7 @@ from search.supernet_quality.rank_fidelity import FidelityRecord, Group, fidelit
 from supernet.arch import Arch
 from supernet.errors import require
 from supernet.evaluation.subnets import SubnetEvaluator
-from supernet.files import read_json, write_json
+from supernet.files import locked_folder, read_json, write_json
 from supernet.litepose import LitePose
 from supernet.training.distributed import Process
 from supernet.training.recipe import Phase, SubnetPlan
@@ -49,6 +49,11 @@ Job = tuple[Arch, int]
 @script("measure_rank_fidelity")
 def main(cfg: DictConfig) -> None:
     """Choose subnets, train them alone, measure them inside the supernet, compare."""
+    with locked_folder(run_folder()):
+        _measure(cfg)
+
+
+def _measure(cfg: DictConfig) -> None:
     for name, least in (("num_subnets", 3), ("seeds", 1), ("parallel", 1), ("top_k", 1)):
         require(type(cfg[name]) is int and cfg[name] >= least, name, cfg[name], f"an integer of at least {least}")
     require(cfg.top_k <= cfg.num_subnets, "top_k", cfg.top_k, f"at most num_subnets, {cfg.num_subnets}")

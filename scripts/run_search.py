@@ -41,7 +41,7 @@ from search.course.study import SearchStudy
 from search.problem import SearchProblem
 from search.shared_goal import regrets, shared_front
 from supernet.errors import InputError, require
-from supernet.files import read_json
+from supernet.files import locked_folder, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,11 @@ OmegaConf.register_new_resolver("search_folder", search_folder, replace=True)
 @script("run_search")
 def main(cfg: DictConfig) -> None:
     """Search, verify the best, write ``front.csv`` and ``chosen.json`` for each device, ``progress.csv`` for all."""
+    with locked_folder(run_folder()):
+        _search(cfg)
+
+
+def _search(cfg: DictConfig) -> None:
     verify_top = cfg.search.verify_top
     require(type(verify_top) is int and verify_top >= 0, "search.verify_top", verify_top, "an integer of at least 0")
     devices = find_devices(cfg)

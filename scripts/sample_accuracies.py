@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, plain
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
 from scripts.construct import construct
 from scripts.evaluation_pools import BACKEND_KEYS, open_subnet_pool
 from scripts.search_builders import open_accuracy_cache, samples_path
@@ -21,6 +21,7 @@ from search.genome import Genomes
 from search.supernet_quality.rank_agreement import Estimate
 from supernet.errors import require
 from supernet.evaluation.subnets import SubnetEvaluator
+from supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,11 @@ REFINE_KEYS = tuple(f"refine.{key}" for key in ("budget", "batch", "tau_width", 
 @script("sample_accuracies")
 def main(cfg: DictConfig) -> None:
     """Choose subnets, measure those that the cache lacks, write ``samples.json``."""
+    with locked_folder(run_folder()):
+        _sample(cfg)
+
+
+def _sample(cfg: DictConfig) -> None:
     start_run(cfg, artefacts=(samples_path(cfg).name,), ignore=("num_subnets", "threads", *REFINE_KEYS, *BACKEND_KEYS))
     require(type(cfg.num_subnets) is int and cfg.num_subnets >= 2, "num_subnets", cfg.num_subnets, "an integer above 1")
     refinement = construct(RefinementSettings, plain(cfg.refine), "refine")

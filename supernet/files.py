@@ -20,21 +20,24 @@ MARK = ".litepose-"
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
+def replacing(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
     """Yield a new empty file beside ``path``; rename it onto ``path`` if the block succeeds, remove it if not.
 
-    When this returns the disk has the content and the name: a power failure leaves the old file or the new one, whole.
     What killed processes left in the folder is removed at a process's first write there.
 
     Args:
         path: The file to replace.
+        durable: Wait until the disk has the content and the name, so that a power failure leaves the old file or the
+            new one. Without it a new file may be empty then: for many small files, synchronised together later.
     """
     path = Path(path)
     with _temporary(path) as temporary:
         yield temporary
-        _synchronise(temporary)
+        if durable:
+            _synchronise(temporary)
         os.replace(temporary, path)
-        _synchronise(path.parent)
+        if durable:
+            _synchronise(path.parent)
 
 
 @contextmanager
@@ -91,18 +94,28 @@ def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the system lets go of it when the process ends, however it does.
+    """Hold a folder for this process, by a file ``.lock`` that only a killed process leaves, and that then binds none.
 
     Raises:
         InputError: If another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not for forked loading processes too
-        except BlockingIOError:
-            raise InputError(f"{folder}: another process is writing to this run folder") from None
-        yield
+    path = folder / ".lock"
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not for forked processes too
+            except BlockingIOError:
+                raise InputError(
+                    f"{folder}: another process is writing to this folder; wait for it or end it"
+                ) from None
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue  # it was removed by the process that held it until now
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def _synchronise(path: Path) -> None:

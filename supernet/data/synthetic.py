@@ -27,7 +27,7 @@ from supernet.data.synthetic_poses import PoseSource
 from supernet.data.synthetic_scenes import Scene, kinematics, render_scene
 from supernet.data.synthetic_settings import PeopleSettings
 from supernet.errors import InputError
-from supernet.files import replacing, write_text
+from supernet.files import read_json, replacing, write_text
 
 __all__ = ["PeopleSettings", "generate_split", "split_paths"]
 
@@ -80,14 +80,16 @@ def generate_split(
             though people are to be where it says.
     """
     annotations, images = split_paths(Path(folder), split)
-    if annotations.exists():
+    chunks_folder = annotations.with_name(f".{split}.chunks")
+    if _is_whole(annotations):
+        shutil.rmtree(chunks_folder, ignore_errors=True)  # a run was killed before it removed all of them
         return 0
     if count < 1:
         raise InputError(f"split {split!r} has {count} images; it must have at least one")
     poses = _poses(settings, skeleton, poses_from)
     images.mkdir(parents=True, exist_ok=True)
     origin = _origin(split, seed, settings, skeleton, poses_from)
-    store = ChunkStore(annotations.with_name(f".{split}.chunks"), images, origin)
+    store = ChunkStore(chunks_folder, images, origin)
     writer = _ChunkWriter(store, zlib.crc32(split.encode()), seed, settings, skeleton, poses)
     chunks = [range(first, min(first + CHUNK, count + 1)) for first in range(1, count + 1, CHUNK)]
     content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": [_category(skeleton)]}
@@ -98,9 +100,19 @@ def generate_split(
         written += len(entries) if fresh else 0
         if on_progress:
             on_progress(len(entries))
+    os.sync()  # the annotations say that every image is there
     write_text(annotations, json.dumps(content))
     shutil.rmtree(store.folder)
     return written
+
+
+def _is_whole(annotations: Path) -> bool:
+    """Say whether a split's JSON is there; one that was cut off, by a disk or by hand, is written again."""
+    try:
+        read_json(annotations)
+    except InputError:
+        return False
+    return True
 
 
 def _poses(
@@ -148,7 +160,7 @@ class _ChunkWriter:
         path = self.store.images / f"{number:06d}.jpg"
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality]
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), quality)
-        with replacing(path) as temporary:
+        with replacing(path, durable=False) as temporary:
             encoded.tofile(temporary)
         width, height = self.settings.image_size
         crowding = round(crowd_index(scene.keypoints, scene.boxes), CROWD_INDEX_DECIMALS)

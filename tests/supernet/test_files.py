@@ -150,8 +150,9 @@ def test_a_folder_is_found_again_after_a_kill_before_either_rename(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_replacement_is_on_the_disk_before_and_after_its_new_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_durable_replacement_is_on_the_disk_before_and_after_its_new_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
 ) -> None:
     calls: list[str] = []
     fsync, replace = os.fsync, os.replace
@@ -166,9 +167,10 @@ def test_a_replacement_is_on_the_disk_before_and_after_its_new_name(
 
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "replace", note_replace)
-    with replacing(tmp_path / "file.txt") as temporary:
+    with replacing(tmp_path / "file.txt", durable=durable) as temporary:
         temporary.write_text("content")
-    assert calls == [f"fsync {temporary.name}", f"{temporary.name} -> file.txt", f"fsync {tmp_path.name}"]
+    renamed = f"{temporary.name} -> file.txt"
+    assert calls == ([f"fsync {temporary.name}", renamed, f"fsync {tmp_path.name}"] if durable else [renamed])
     assert [path.read_text() for path in tmp_path.iterdir()] == ["content"]
 
 
@@ -261,7 +263,7 @@ def test_a_folder_has_one_writer_until_its_process_ends(tmp_path: Path, killed: 
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with (
-            pytest.raises(InputError, match="run: another process is writing to this run folder"),
+            pytest.raises(InputError, match="run: another process is writing to this folder; wait for it or end it"),
             locked_folder(folder),
         ):
             pytest.fail("the folder is held")

@@ -109,7 +109,7 @@ def test_sigterm_saves_the_last_step_and_a_truncated_checkpoint_costs_those_sinc
         process.terminate()
         process.send_signal(signal.SIGCONT)
         _, stderr = process.communicate(timeout=runs.patience_seconds)
-    told = f"{runs.folder_of(workspace)}: another process is writing to this run folder"
+    told = f"{runs.folder_of(workspace)}: another process is writing to this folder; wait for it or end it"
     assert told in runs.complaint(second.status, second.stderr)
     assert (process.returncode, stderr) == (130, runs.interrupted)
     before, last = runs.checkpoints(workspace)
