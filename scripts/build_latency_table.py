@@ -34,9 +34,7 @@ def main(cfg: DictConfig) -> None:
         if cfg.extend:
             table = extend_table(LatencyTable.load(path), measurements, wanted=wanted, rng=rng)
         elif path.exists():
-            raise InputError(
-                f"{path}: is there already; choose another name, or extend=true to add to it"
-            )
+            raise InputError(f"{path}: is there already; extend=true adds to it, or choose another name")
         else:
             table = build_table(measurements, device=cfg.name, wanted=wanted, rng=rng)
         table.save(path)
