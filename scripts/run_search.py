@@ -22,6 +22,7 @@ from scripts.search_builders import (
     load_samples,
 )
 from scripts.search_devices import SearchedDevice, build_problem, find_devices, search_folder, tier_folder
+from search.accuracy.evaluators import identity_digest
 from search.course.generations import Generations, SearchRun
 from search.course.results import (
     CHOSEN_FILE,
@@ -44,6 +45,11 @@ from supernet.errors import InputError, require
 from supernet.files import locked_folder, read_json
 
 logger = logging.getLogger(__name__)
+
+FREE_SETTINGS = (
+    "threads", "search.seconds", "storage", "device.table", "device.decoding", "warm_start", *BACKEND_KEYS,
+)  # fmt: skip
+"""Settings that may change between two starts; what files hold, wherever they are, the study has a digest of."""
 
 OmegaConf.register_new_resolver("search_folder", search_folder, replace=True)
 
@@ -74,14 +80,14 @@ def _search(cfg: DictConfig) -> None:
             accuracy.evaluator,
             strategy,
             storage=cfg.storage or run_folder() / JOURNAL_FILE,
-            name=f"{Path(cfg.workspace).name}/{cfg.run_folder}",
+            name=_study_name(cfg, problem, accuracy),
             **course,
         )
         outputs = [_Output(cfg, device, study) for device in devices]
         finished = all(output.is_finished for output in outputs)
         if not finished and accuracy.pool is not None and (verify_top or accuracy.evaluator is accuracy.truth):
             accuracy.pool.load()
-        start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=("threads", "search.seconds", *BACKEND_KEYS))
+        start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=FREE_SETTINGS)
         if finished:
             logger.info("%s: already searched", run_folder())
             return
@@ -91,6 +97,13 @@ def _search(cfg: DictConfig) -> None:
         write_progress(run_folder() / PROGRESS_FILE, run.progress, accuracy.evaluator.source)
         for output, front in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
             output.write(front, run)
+
+
+def _study_name(cfg: DictConfig, problem: SearchProblem, accuracy: SearchAccuracy) -> str:
+    """Name a new study; a database may have those of other workspaces, wherever these are."""
+    if cfg.storage is None:
+        return str(cfg.run_folder)
+    return f"{cfg.run_folder}/{identity_digest({**problem.identity, **accuracy.evaluator.describe()})}"
 
 
 def _fronts(
