@@ -50,13 +50,13 @@ def _report(cfg: DictConfig) -> None:
     for group in comparable(cells):
         rng = np.random.default_rng(cfg.seed)
         reports[group_name(group)] = Findings.collect(group, gaps, samples=samples, predictor=predictor, rng=rng)
-    remove_report(folder)
     for name, findings in reports.items():
         pictures = samples_section(*draw_sample_pictures(cfg, findings.cells, cfg.samples))
         place = folder if len(reports) == 1 else folder / name
         text = write_report(place, findings, record=record, samples=pictures)
         logger.info("%s\n%s", text, place / PAGE_FILE)
     if len(reports) > 1:
+        remove_report(folder, keep=[PAGE_FILE])
         write_index(folder, workspace, reports)
         logger.warning("The searches are of different spaces, supernets or predictors: a report each.")
         logger.info("%s leads to them", folder / PAGE_FILE)
@@ -106,10 +106,12 @@ def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:
 
 
 def planned_cells(workspace: Path) -> list[Cell]:
-    """Return the devices and tiers of the workspace's last sweep, by Hydra's record of it; none where it names none."""
+    """Return the devices and tiers of the workspace's last sweep, by Hydra's record of it, if it was of searches."""
     try:
-        overrides = read_yaml(workspace / SWEEP_RECORD)["hydra"]["overrides"]["task"]
-        choices = dict(_listed_choices(overrides))
+        record = read_yaml(workspace / SWEEP_RECORD)["hydra"]
+        if record["job"]["config_name"] != "run_search":
+            return []
+        choices = dict(_listed_choices(record["overrides"]["task"]))
     except (InputError, AttributeError, KeyError, TypeError, ValueError):
         return []
     return list(itertools.product(choices.get("device", ()), choices.get("tier", ())))

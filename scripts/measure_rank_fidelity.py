@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from scripts.builders import (
@@ -23,6 +23,7 @@ from scripts.builders import (
     steps_of,
 )
 from scripts.cli import run_folder, script, start_run
+from scripts.literal_config import literal_config
 from search.accuracy.sampling import stratified_genomes
 from search.cost import CostModel
 from search.supernet_quality.equal_macs import equal_macs_genomes
@@ -169,7 +170,7 @@ def train_alone(config: Mapping[str, Any], job: Job, folder: Path) -> float:
     Returns:
         AP in [0, 1] on the split, batch norm recalibrated as for subnets of the supernet.
     """
-    cfg = OmegaConf.create(dict(config))
+    cfg = literal_config(config)
     arch, seed = job
     images, device = build_training_images(cfg), build_device(cfg)
     settings = dataclasses.replace(build_training_settings(cfg), seed=seed, validate_every=0)

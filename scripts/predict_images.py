@@ -8,11 +8,12 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from scripts.builders import plain
 from scripts.cli import run_folder, script, start_run
 from scripts.construct import construct
+from scripts.literal_config import literal_config
 from scripts.pose_models import open_pose_network
 from scripts.prediction_jobs import (
     LOG_FILE,
@@ -54,7 +55,7 @@ def main(cfg: DictConfig) -> None:
 def _binding(job: Job, settings: InferenceSettings, *, video: bool) -> DictConfig:
     """Return what a finished picture depends on: another start with other values is refused."""
     predictor = job.network.predictor
-    return OmegaConf.create(
+    return literal_config(
         {
             "input": str(job.source.resolve()),
             "video": fingerprint(job.source) if video else None,

@@ -130,6 +130,18 @@ def _synchronise(path: Path) -> None:
 
 
 @contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new empty folder in ``parent`` that is gone afterwards, however this process ends."""
+    with _temporary(parent / "folder") as mark:
+        folder = mark.with_name(f"{mark.name}.folder")
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; put it in the place of ``path`` if the block succeeds."""
     path = Path(path)
@@ -137,9 +149,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     if before.exists() and not path.exists():
         os.replace(before, path)  # an earlier process was killed between its two renames
     shutil.rmtree(before, ignore_errors=True)
-    with _temporary(path) as mark:
-        temporary = mark.with_name(f"{mark.name}.folder")
-        temporary.mkdir()
+    with temporary_folder(path.parent) as temporary:
         try:
             yield temporary
             for written in temporary.rglob("*"):
@@ -151,7 +161,6 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
         finally:
             if before.exists() and not path.exists():
                 os.replace(before, path)
-            shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(before, ignore_errors=True)
 
 
