@@ -30,7 +30,7 @@ from search.supernet_quality.equal_macs import equal_macs_genomes
 from search.supernet_quality.fidelity_plots import plot_fidelity
 from search.supernet_quality.rank_fidelity import FidelityRecord, Group, fidelity_report, format_fidelity
 from supernet.arch import Arch
-from supernet.errors import require
+from supernet.errors import InputError, require
 from supernet.evaluation.subnets import SubnetEvaluator
 from supernet.files import locked_folder, read_json, write_json
 from supernet.litepose import LitePose
@@ -193,8 +193,11 @@ def _folder_of(folder: Path, job: Job) -> Path:
 
 
 def _result_of(folder: Path, job: Job) -> float | None:
-    path = _folder_of(folder, job) / RESULT_FILE
-    return float(read_json(path)["ap"]) if path.exists() else None
+    """Return the AP of a network that is trained; one whose record was damaged is trained again."""
+    try:
+        return float(read_json(_folder_of(folder, job) / RESULT_FILE)["ap"])
+    except (InputError, KeyError, TypeError, ValueError):
+        return None
 
 
 if __name__ == "__main__":

@@ -146,7 +146,11 @@ def predict_pictures(job: Job, total: int) -> Path:
 def _is_done(entry: Entry, root: Path, drawn: Path) -> bool:
     source = root / entry["file_name"]
     unchanged: bool = source.is_file() and fingerprint(source) == entry["file"]
-    return unchanged and (drawn / entry["file_name"]).is_file()
+    return unchanged and _is_written(drawn / entry["file_name"])
+
+
+def _is_written(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def fingerprint(path: Path) -> list[int]:
@@ -192,7 +196,7 @@ def predict_video(job: Job, total: int) -> Path:
         InputError: If no frame can be read, one is too large, or OpenCV has no encoder.
     """
     target = job.video_path
-    if target.is_file():
+    if _is_written(target):
         return target
     keep_entries(job.log_path, lambda entry: True)
     done = sum(1 for _ in read_entries(job.log_path))

@@ -24,6 +24,7 @@ from scripts.search_builders import (
 from scripts.search_devices import SearchedDevice, build_problem, find_devices, search_folder, tier_folder
 from search.accuracy.evaluators import identity_digest
 from search.course.generations import Generations, SearchRun
+from search.course.outcome import SearchOutcome
 from search.course.results import (
     CHOSEN_FILE,
     FRONT_FILE,
@@ -42,7 +43,7 @@ from search.course.study import SearchStudy
 from search.problem import SearchProblem
 from search.shared_goal import regrets, shared_front
 from supernet.errors import InputError, require
-from supernet.files import locked_folder, read_json
+from supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
 
@@ -150,16 +151,18 @@ class _Output:
 
     @property
     def is_finished(self) -> bool:
-        path = self.folder / CHOSEN_FILE
-        if not path.exists():
+        try:
+            outcome = SearchOutcome.load(self.folder)
+        except InputError:  # not there, or not whole
             return False
-        record = read_json(path)
-        return bool(record.get("search") == self._search and record.get("stopped_by") != "seconds")
+        is_same = outcome.record.get("search") == self._search and outcome.record.get("stopped_by") != "seconds"
+        return is_same and outcome.is_complete(run_folder())
 
     def write(self, result: tuple[list[Candidate], Candidate], run: SearchRun) -> None:
         front, chosen = result
         on_front = any(candidate.arch == chosen.arch for candidate in front)
-        write_front(self.folder / FRONT_FILE, front if on_front else [chosen, *front])
+        front = front if on_front else [chosen, *front]
+        write_front(self.folder / FRONT_FILE, front)
         name, problem = self._device.name, self._problem
         record: dict[str, Any] = {
             "device": name,
@@ -169,6 +172,7 @@ class _Output:
             "goal": problem.goal,
             "evaluations": len(run.history),
             "stopped_by": run.stopped_by,
+            "front_size": len(front),
             "search": self._search,
         }
         if problem.goal == "shared":

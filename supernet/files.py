@@ -83,12 +83,19 @@ def _sweep(folder: Path) -> None:
 
 @contextmanager
 def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
-    """Give an ``OSError`` that names no file, as a failed write's, or a temporary one, the name of this one."""
+    """Give an ``OSError`` that names no file, as a failed write's, or a temporary one, the name of this one.
+
+    Args:
+        path: The file or folder.
+        instead_of: What it is written as; a file in it has its name in the folder.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None or (instead_of is not None and str(error.filename).startswith(str(instead_of))):
-            error.filename = str(path)
+        named = Path(error.filename or path)
+        if instead_of is not None and named.is_relative_to(instead_of):
+            named = path / named.relative_to(instead_of)
+        error.filename = str(named)
         raise
 
 
@@ -101,6 +108,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
+    require_regular(path)
     while True:
         with path.open("w") as file:
             try:
@@ -130,13 +138,19 @@ def _synchronise(path: Path) -> None:
 
 
 @contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Yield a new empty folder in ``parent`` that is gone afterwards, however this process ends."""
-    with _temporary(parent / "folder") as mark:
+def temporary_folder(parent: Path, *, becomes: Path) -> Iterator[Path]:
+    """Yield a new empty folder in ``parent`` for what is moved to another one; then remove it.
+
+    Args:
+        parent: Where it is.
+        becomes: Where its files go; an error names them there.
+    """
+    with _temporary(parent / becomes.name) as mark:
         folder = mark.with_name(f"{mark.name}.folder")
         folder.mkdir()
         try:
-            yield folder
+            with naming(becomes, instead_of=folder):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -149,7 +163,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     if before.exists() and not path.exists():
         os.replace(before, path)  # an earlier process was killed between its two renames
     shutil.rmtree(before, ignore_errors=True)
-    with temporary_folder(path.parent) as temporary:
+    with temporary_folder(path.parent, becomes=path) as temporary:
         try:
             yield temporary
             for written in temporary.rglob("*"):

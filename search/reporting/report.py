@@ -44,7 +44,7 @@ def write_report(
         The text: the summary, and what is missing.
     """
     text = _text(findings)
-    with temporary_folder(folder) as new:
+    with temporary_folder(folder, becomes=folder) as new:
         _write_tables(new, findings)
         _write_plots(new, findings)
         write_text(new / SUMMARY_TEXT, text + "\n")

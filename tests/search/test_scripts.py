@@ -188,6 +188,30 @@ def test_a_database_keeps_the_study_and_a_changed_search_is_refused(
     assert "seed was 0, is 5" in error
 
 
+@pytest.mark.parametrize("length", [None, 0, 0.5, 0.99])
+@pytest.mark.parametrize("name", ["chosen.json", "front.csv", "progress.csv"])
+def test_what_a_search_has_left_is_whole_or_is_written_again(
+    run: Callable[..., None], workspace: Path, name: str, length: float | None
+) -> None:
+    folder = workspace / "search" / "jetson_nano" / "l"
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".log"}
+    path = folder / name
+    if length is None:
+        path.unlink()
+    else:
+        path.write_bytes(before[name][: int(length * len(before[name]))])
+    run(run_search.main, *CELL, *SMALL)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".log"} == before
+
+
+def test_a_search_whose_front_lacks_a_line_is_written_again(run: Callable[..., None], workspace: Path) -> None:
+    path = workspace / "search" / "jetson_nano" / "l" / "front.csv"
+    before = path.read_text()
+    path.write_text("".join(before.splitlines(keepends=True)[:-1]))
+    run(run_search.main, *CELL, *SMALL)
+    assert path.read_text() == before
+
+
 @pytest.mark.parametrize("storage", [None, "sqlite:///{}/studies.db"])
 @pytest.mark.parametrize("name", ["moved", "."])
 def test_a_search_goes_on_in_a_workspace_that_was_moved(
