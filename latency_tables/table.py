@@ -19,7 +19,7 @@ from latency_tables.metadata import Provenance, TableMetadata, metadata_to_yaml,
 from latency_tables.rows import OperatorLatency, describe, parse_rows, read_rows, rows_to_csv
 from supernet.arch import Arch
 from supernet.errors import InputError, require
-from supernet.files import MARK, write_text
+from supernet.files import MARK, naming, write_text
 from supernet.operators import Operator, operators_of
 
 SHIPPED_DIR = Path(__file__).parent / "tables"
@@ -112,7 +112,8 @@ class LatencyTable:
         csv_path, yaml_path = _pair(Path(path))
         parse_rows(self._csv, csv_path)
         waiting = _waiting(csv_path, self.checksum)
-        write_text(waiting, self._csv)
+        with naming(csv_path, instead_of=waiting):
+            write_text(waiting, self._csv)
         try:
             write_text(yaml_path, metadata_to_yaml(self.metadata, self.checksum))
         except BaseException:

@@ -94,7 +94,7 @@ def _draw(cfg: DictConfig, splits: list[CheckedSplit], path: Path) -> None:
         if picture is not None:
             _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             with replacing(path) as temporary:
-                encoded.tofile(temporary)
+                temporary.write_bytes(encoded.tobytes())
             logger.info("%s", path)
             return
 

@@ -176,7 +176,7 @@ def _read_pictures(job: Job, root: Path, done: set[str], bar: Any) -> Iterator[t
 def _write_picture(path: Path, image: Image) -> None:
     _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     with replacing(path) as temporary:
-        encoded.tofile(temporary)
+        temporary.write_bytes(encoded.tobytes())
 
 
 def _write_sheet(job: Job, root: Path) -> None:

@@ -161,7 +161,7 @@ class _ChunkWriter:
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality]
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), quality)
         with replacing(path, durable=False) as temporary:
-            encoded.tofile(temporary)
+            temporary.write_bytes(encoded.tobytes())
         width, height = self.settings.image_size
         crowding = round(crowd_index(scene.keypoints, scene.boxes), CROWD_INDEX_DECIMALS)
         picture = {"id": number, "file_name": path.name, "width": width, "height": height, "crowdIndex": crowding}

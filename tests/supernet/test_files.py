@@ -210,9 +210,15 @@ def test_a_disk_that_takes_no_more_keeps_the_old_content(tmp_path: Path) -> None
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
-@pytest.mark.parametrize(("named", "expected"), [(None, "file.txt"), ("other.txt", "other.txt")])
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [(None, "target"), ("other.txt", "other.txt"), ("temporary", "target"), ("temporary/a/b.txt", "target/a/b.txt")],
+)
 def test_a_failed_write_names_a_file(named: str | None, expected: str) -> None:
-    with pytest.raises(OSError, match="No space left") as caught, naming(Path("file.txt")):
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        naming(Path("target"), instead_of=Path("temporary")),
+    ):
         raise OSError(errno.ENOSPC, "No space left", named)
     assert caught.value.filename == expected
 
