@@ -28,7 +28,7 @@ def replacing(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
     Args:
         path: The file to replace.
         durable: Wait until the disk has the content and the name, so that a power failure leaves the old file or the
-            new one. Without it a new file may be empty then: for many small files, synchronised together later.
+            new one. Without it, which is for many small files that are easily made again, the new one may be empty.
     """
     path = Path(path)
     with _temporary(path) as temporary:

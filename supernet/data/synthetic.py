@@ -57,9 +57,10 @@ def generate_split(
 ) -> int:
     """Write ``images/<split>/000001.jpg`` and so on, and last of all ``annotations/<split>.json``.
 
-    An image depends on the seed, the split and its number alone. A split that has its JSON is finished and is left as
-    it is. One that was interrupted, or killed, goes on: its finished chunks are in ``annotations/.<split>.chunks`` and
-    are rendered again only if their image files have changed, or what they were rendered from.
+    An image depends on the seed, the split and its number alone. A split that has its JSON and images is finished and
+    is left as it is. One that was interrupted, or killed, goes on: its finished chunks are in
+    ``annotations/.<split>.chunks`` and are rendered again only if their image files have changed, or what they were
+    rendered from.
 
     Args:
         folder: Root of the dataset; no other process writes to it.
@@ -81,7 +82,7 @@ def generate_split(
     """
     annotations, images = split_paths(Path(folder), split)
     chunks_folder = annotations.with_name(f".{split}.chunks")
-    if _is_whole(annotations):
+    if _is_finished(annotations, images):
         shutil.rmtree(chunks_folder, ignore_errors=True)  # a run was killed before it removed all of them
         return 0
     if count < 1:
@@ -100,19 +101,18 @@ def generate_split(
         written += len(entries) if fresh else 0
         if on_progress:
             on_progress(len(entries))
-    os.sync()  # the annotations say that every image is there
     write_text(annotations, json.dumps(content))
     shutil.rmtree(store.folder)
     return written
 
 
-def _is_whole(annotations: Path) -> bool:
-    """Say whether a split's JSON is there; one that was cut off, by a disk or by hand, is written again."""
+def _is_finished(annotations: Path, images: Path) -> bool:
+    """Say whether a split's JSON is whole and no image is missing or, as after a power failure, empty."""
     try:
-        read_json(annotations)
-    except InputError:
+        names = [picture["file_name"] for picture in read_json(annotations)["images"]]
+        return all((images / name).stat().st_size for name in names)
+    except (InputError, OSError, KeyError, TypeError):
         return False
-    return True
 
 
 def _poses(

@@ -81,11 +81,12 @@ def test_an_interrupted_split_goes_on_and_a_finished_one_is_left_alone(tmp_path:
     assert digests(tmp_path / "a") == finished
 
 
-@pytest.mark.parametrize("cut", [0, 100])
-def test_a_finished_split_whose_json_was_cut_off_is_written_again(tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize(("file", "cut"), [("val.json", 0), ("val.json", 100), ("000002.jpg", 0), ("000002.jpg", None)])
+def test_a_finished_split_that_is_not_whole_is_written_again(tmp_path: Path, file: str, cut: int | None) -> None:
     generate_split(tmp_path, "val", 3, 0, SMALL, CROWDPOSE)
     finished = digests(tmp_path)
-    os.truncate(split_paths(tmp_path, "val")[0], cut)
+    (path,) = tmp_path.rglob(file)
+    path.unlink() if cut is None else os.truncate(path, cut)
     assert generate_split(tmp_path, "val", 3, 0, SMALL, CROWDPOSE) == 3
     assert digests(tmp_path) == finished
 
