@@ -131,8 +131,13 @@ def build_learning_rate(cfg: DictConfig, factor: float = 1.0) -> LearningRate:
     schedules: dict[str, type[LearningRate]] = {"cosine": WarmupCosine, "steps": WarmupSteps}
     schedule = rate.pop("schedule")
     require(schedule in schedules, f"{where}.schedule", schedule, f"one of {', '.join(schedules)}")
-    built = construct(schedules[schedule], rate, where)
+    others = {name for other in schedules.values() for name in _field_names(other)} - _field_names(schedules[schedule])
+    built = construct(schedules[schedule], {name: rate[name] for name in rate if name not in others}, where)
     return dataclasses.replace(built, peak=factor * built.peak)
+
+
+def _field_names(cls: type[LearningRate]) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}
 
 
 def steps_of(values: Mapping[str, Any], where: str, steps_per_epoch: int) -> int:

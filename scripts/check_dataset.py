@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from scripts.builders import build_splits
 from scripts.cli import run_folder, script, start_run
+from scripts.settings.people import CheckDatasetVerb
 from supernet.data.checking import CheckedSplit, check_split, compare_splits, describe_split
 from supernet.data.findings import FindingLog, Kind
 from supernet.data.splits import SPLITS, DatasetSplits, SplitFiles
@@ -28,7 +29,7 @@ SKIPPED_KINDS = (Kind.MISSING_IMAGE, Kind.CORRUPT_IMAGE, Kind.IMAGE_SIZE)
 """What a training leaves out with ``on_bad_image: skip``."""
 
 
-@script("check_dataset")
+@script("check_dataset", CheckDatasetVerb)
 def main(cfg: DictConfig) -> None:
     """Check the files of every split, write ``findings.json`` and ``samples.jpg``, refuse what cannot be used."""
     with locked_folder(run_folder()):

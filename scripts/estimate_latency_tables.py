@@ -12,6 +12,7 @@ from latency_tables.estimation.report import format_block_checks, format_class_m
 from latency_tables.rows import read_rows
 from scripts.builders import build_space
 from scripts.cli import script
+from scripts.settings.tables import EstimateTablesVerb
 from supernet.errors import InputError
 from supernet.files import locked_folder, read_yaml
 from supernet.operators import Operator
@@ -20,7 +21,7 @@ from supernet.space import SearchSpace
 logger = logging.getLogger(__name__)
 
 
-@script("estimate_latency_tables")
+@script("estimate_latency_tables", EstimateTablesVerb)
 def main(cfg: DictConfig) -> None:
     """Write ``<output>/<device>.csv`` and ``.yaml`` for each device; refit the class models if there is data."""
     class_models = _class_models(cfg)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from scripts.builders import build_device, build_inference, build_subnet_evaluator, find_arch, load_split, plain
 from scripts.cli import script, start_run
 from scripts.network_files import find_weights, load_network
+from scripts.settings.searching import EvaluateVerb
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet, weights_digest
 from supernet.complexity import measure_complexity
@@ -44,7 +45,7 @@ class _Measured(NamedTuple):
     identity: dict[str, Any]
 
 
-@script("evaluate_subnet")
+@script("evaluate_subnet", EvaluateVerb)
 def main(cfg: DictConfig) -> None:
     """Find or prepare the network, evaluate it, write one JSON, and its results file if asked."""
     _check(cfg)

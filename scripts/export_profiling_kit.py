@@ -10,11 +10,12 @@ from latency_tables.profiling.kit import find_exporter, write_kit
 from latency_tables.profiling.plan import make_plan
 from scripts.builders import build_space
 from scripts.cli import run_folder, script
+from scripts.settings.tables import ProfileVerb
 from supernet.files import locked_folder
 from supernet.space import SearchSpace
 
 
-@script("export_profiling_kit")
+@script("export_profiling_kit", ProfileVerb)
 def main(cfg: DictConfig) -> None:
     """Write the kit to ``output`` and say how to run it."""
     folder = Path(cfg.output)

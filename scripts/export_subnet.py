@@ -15,15 +15,16 @@ from types import FrameType
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, find_arch, supernet_path
 from scripts.cli import script, start_run
-from scripts.export_facts import SPLIT, accuracy_facts, folder_name, latency_facts, source_facts, usage_config
+from scripts.export_facts import SPLIT, accuracy_facts, latency_facts, source_facts, usage_config
 from scripts.export_formats import build_examination, build_formats
 from scripts.finetuning import SUBNET_FILE
+from scripts.settings.searching import ExportVerb
 from search.course.outcome import SearchOutcome
 from search.reporting.card import write_card
 from supernet.arch import Arch
@@ -41,8 +42,6 @@ from supernet.files import locked_folder
 from supernet.litepose import LitePose
 
 logger = logging.getLogger(__name__)
-
-OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class _Plan:
         return self.folder.parents[1] / ".runs" / self.folder.parent.name / self.folder.name
 
 
-@script("export_subnet")
+@script("export_subnet", ExportVerb)
 def main(cfg: DictConfig) -> None:
     """Write the export folder of one device and tier, or of one architecture."""
     _check(cfg)

@@ -13,6 +13,7 @@ from scripts.builders import build_device, plain
 from scripts.cli import run_folder, script, start_run
 from scripts.construct import construct
 from scripts.finetuning import SUBNET_FILE, Finetuning, MakeTrialTraining
+from scripts.settings.training import FinetuneVerb
 from scripts.training_run import finished_file, hold_folder, train_to_the_end
 from search.finetuning import HalvingSettings, SamplingSettings, best_outcome, sample_trials, write_trials
 from supernet.arch import Arch
@@ -28,7 +29,7 @@ TRIALS_FILE = "tune.csv"
 TUNERS = ("none", "asha")
 
 
-@script("finetune_subnet")
+@script("finetune_subnet", FinetuneVerb)
 def main(cfg: DictConfig) -> None:
     """Compose, build, train, save ``subnet.safetensors``."""
     require(cfg.tune.name in TUNERS, "tune.name", cfg.tune.name, f"one of {', '.join(TUNERS)}")

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from scripts.builders import build_space
 from scripts.cli import run_folder, script, start_run
 from scripts.search_builders import predictor_path, samples_path
+from scripts.settings.searching import FitVerb
 from search.accuracy.predictor import AccuracyPredictor, training_set
 from search.accuracy.predictor_plots import plot_predictor
 from search.accuracy.predictor_quality import (
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 PLOT_FILE = "predictor.png"
 
 
-@script("fit_predictor")
+@script("fit_predictor", FitVerb)
 def main(cfg: DictConfig) -> None:
     """Read ``samples.json``, compare, fit; write ``predictor.safetensors``, ``quality.json``, ``predictor.png``."""
     with locked_folder(run_folder()):

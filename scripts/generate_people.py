@@ -7,13 +7,14 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from scripts.cli import script, start_run
+from scripts.settings.people import GeneratePeopleVerb
 from supernet.data.skeletons import get_skeleton
 from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
 from supernet.errors import InputError, require
 from supernet.files import locked_folder
 
 
-@script("generate_people")
+@script("generate_people", GeneratePeopleVerb)
 def main(cfg: DictConfig) -> None:
     """Write every split that is not there yet."""
     started = time.perf_counter()

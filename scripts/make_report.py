@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 from scripts.cli import RECORD_NAME, run_folder, script, start_run
 from scripts.sample_pictures import draw_sample_pictures
 from scripts.search_builders import predictor_path, samples_path
+from scripts.settings.overrides import OPTIONS_WITH_VALUES
+from scripts.settings.searching import ReportVerb
 from search.accuracy.predictor import AccuracyPredictor
 from search.accuracy.sampling import AccuracySamples
 from search.reporting.findings import Findings
@@ -30,7 +32,7 @@ T = TypeVar("T")
 SWEEP_RECORD = "multirun.yaml"
 
 
-@script("make_report")
+@script("make_report", ReportVerb)
 def make_report(cfg: DictConfig) -> None:
     """Write a report; of searches whose accuracies cannot be compared, one each in a folder of its own."""
     with locked_folder(run_folder()):
@@ -87,14 +89,13 @@ def name_workspace(arguments: Sequence[str]) -> list[str]:
 
 def _stands_alone(argument: str, previous: str) -> bool:
     """Say whether an argument is neither an override nor an option nor an option's value."""
-    return "=" not in argument and not argument.startswith(("-", "~")) and not previous.startswith("-")
+    return "=" not in argument and not argument.startswith(("-", "~")) and previous not in OPTIONS_WITH_VALUES
 
 
 def _as_override(folder: str) -> str:
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; give the workspace of a search, such as runs/tiny-people")
-    quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
-    return f"workspace='{quoted}'"
+    return f"workspace={folder}"
 
 
 def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:

@@ -12,12 +12,13 @@ from latency_tables.decoding_measurement import DecodingSettings, measure_decodi
 from scripts.builders import plain
 from scripts.cli import script
 from scripts.construct import construct
+from scripts.settings.tables import MeasureDecodingVerb
 from supernet.errors import require
 
 logger = logging.getLogger(__name__)
 
 
-@script("measure_decoding")
+@script("measure_decoding", MeasureDecodingVerb)
 def main(cfg: DictConfig) -> None:
     """Write ``<output>/<name>.yaml``; show the fitted cost of each size."""
     require(isinstance(cfg.name, str) and Path(cfg.name).name == cfg.name, "name", cfg.name, "a file name's stem")

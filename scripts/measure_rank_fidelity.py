@@ -24,6 +24,7 @@ from scripts.builders import (
 )
 from scripts.cli import run_folder, script, start_run
 from scripts.literal_config import literal_config
+from scripts.settings.training import RankFidelityVerb
 from search.accuracy.sampling import stratified_genomes
 from search.cost import CostModel
 from search.supernet_quality.equal_macs import equal_macs_genomes
@@ -47,7 +48,7 @@ Job = tuple[Arch, int]
 """An architecture, and the seed it is trained with."""
 
 
-@script("measure_rank_fidelity")
+@script("measure_rank_fidelity", RankFidelityVerb)
 def main(cfg: DictConfig) -> None:
     """Choose subnets, train them alone, measure them inside the supernet, compare."""
     with locked_folder(run_folder()):

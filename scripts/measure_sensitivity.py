@@ -9,6 +9,7 @@ from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, find_arch
 from scripts.cli import run_folder, script, start_run
 from scripts.search_builders import open_accuracy_cache
+from scripts.settings.searching import SensitivityVerb
 from search.accuracy.evaluators import SupernetEvaluator
 from search.supernet_quality.fidelity_plots import plot_sensitivity
 from search.supernet_quality.sensitivity import format_sensitivity, measure_sensitivity, sensitivity_archs
@@ -19,7 +20,7 @@ from supernet.files import locked_folder, replacing, write_json
 logger = logging.getLogger(__name__)
 
 
-@script("measure_sensitivity")
+@script("measure_sensitivity", SensitivityVerb)
 def main(cfg: DictConfig) -> None:
     """Measure the variations that the cache lacks; write ``sensitivity.csv`` and ``sensitivity.png``."""
     with locked_folder(run_folder()):

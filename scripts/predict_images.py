@@ -24,6 +24,7 @@ from scripts.prediction_jobs import (
     predict_pictures,
     predict_video,
 )
+from scripts.settings.people import PredictVerb
 from supernet.errors import InputError
 from supernet.evaluation import InferenceSettings
 from supernet.evaluation.pictures import PICTURE_SUFFIXES, find_pictures
@@ -34,7 +35,7 @@ from supernet.files import locked_folder
 logger = logging.getLogger(__name__)
 
 
-@script("predict_images")
+@script("predict_images", PredictVerb)
 def main(cfg: DictConfig) -> None:
     """Predict, draw and report."""
     source, folder = Path(cfg.input), run_folder()

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from scripts.cli import RECORD_NAME, run_folder, script, start_run
@@ -21,7 +21,9 @@ from scripts.search_builders import (
     find_warm_start,
     load_samples,
 )
-from scripts.search_devices import SearchedDevice, build_problem, find_devices, search_folder, tier_folder
+from scripts.search_devices import SearchedDevice, build_problem, find_devices
+from scripts.settings.resolvers import tier_folder
+from scripts.settings.searching import SearchVerb
 from search.accuracy.evaluators import identity_digest
 from search.course.generations import Generations, SearchRun
 from search.course.outcome import SearchOutcome
@@ -52,10 +54,8 @@ FREE_SETTINGS = (
 )  # fmt: skip
 """Settings that may change between two starts; what files hold, wherever they are, the study has a digest of."""
 
-OmegaConf.register_new_resolver("search_folder", search_folder, replace=True)
 
-
-@script("run_search")
+@script("run_search", SearchVerb)
 def main(cfg: DictConfig) -> None:
     """Search, verify the best, write ``front.csv`` and ``chosen.json`` for each device, ``progress.csv`` for all."""
     with locked_folder(run_folder()):

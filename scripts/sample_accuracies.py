@@ -13,6 +13,7 @@ from scripts.cli import run_folder, script, start_run
 from scripts.construct import construct
 from scripts.evaluation_pools import BACKEND_KEYS, open_subnet_pool
 from scripts.search_builders import open_accuracy_cache, samples_path
+from scripts.settings.searching import SampleVerb
 from search.accuracy.active_sampling import RefinementSettings, refine_samples
 from search.accuracy.evaluators import SupernetEvaluator
 from search.accuracy.sampling import AccuracySamples, stratified_genomes
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 REFINE_KEYS = tuple(f"refine.{key}" for key in ("budget", "batch", "tau_width", "held_out"))
 
 
-@script("sample_accuracies")
+@script("sample_accuracies", SampleVerb)
 def main(cfg: DictConfig) -> None:
     """Choose subnets, measure those that the cache lacks, write ``samples.json``."""
     with locked_folder(run_folder()):

@@ -18,6 +18,7 @@ from scripts.builders import (
     build_validator,
 )
 from scripts.cli import run_folder, script, start_run
+from scripts.settings.training import TrainVerb
 from scripts.training_run import check_teachers, finished_file, hold_folder, train_to_the_end
 from supernet.checkpoints import load_weights, save_supernet, weights_digest
 from supernet.elastic_litepose import LitePoseSupernet
@@ -31,7 +32,7 @@ from supernet.training.validation import Validator, validated_archs
 logger = logging.getLogger(__name__)
 
 
-@script("train_supernet")
+@script("train_supernet", TrainVerb)
 def main(cfg: DictConfig) -> None:
     """Compose, build, train, save ``supernet.safetensors``."""
     with joined_process_group(build_device(cfg)) as process:

@@ -1,7 +1,21 @@
 """Errors that a user can mend."""
 
+import reprlib
 from collections.abc import Collection, Mapping
 from typing import Any
+
+SHOWN_CHARACTERS = 120
+
+MOST_BITS = 400
+
+
+class _Repr(reprlib.Repr):
+    def repr_int(self, value: int, level: int) -> str:
+        return repr(value) if value.bit_length() <= MOST_BITS else f"<integer of {value.bit_length()} bits>"
+
+
+_REPR = _Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 3, SHOWN_CHARACTERS, SHOWN_CHARACTERS
 
 
 class InputError(ValueError):
@@ -11,10 +25,16 @@ class InputError(ValueError):
     """
 
 
+def shown(value: object) -> str:
+    """Return a value as it is written in Python, shortened: a file may hold gigabytes, or say that it does."""
+    text = _REPR.repr(value)
+    return text if len(text) <= 2 * SHOWN_CHARACTERS else f"{text[: 2 * SHOWN_CHARACTERS]}..."
+
+
 def require(condition: bool, field: str, value: object, allowed: str) -> None:
     """Raise ``InputError`` that names field, value and what is allowed, unless the condition holds."""
     if not condition:
-        raise InputError(f"{field} is {value!r}; it must be {allowed}")
+        raise InputError(f"{field} is {shown(value)}; it must be {allowed}")
 
 
 def require_keys(
@@ -27,10 +47,10 @@ def require_keys(
     """
     known = ", ".join((*names, *optional))
     if not isinstance(value, Mapping):
-        raise InputError(f"{where} is {value!r}; it must be an object with the keys {known}")
+        raise InputError(f"{where} is {shown(value)}; it must be an object with the keys {known}")
     for key in value:
         if key not in names and key not in optional:
-            raise InputError(f"{where} has the unknown key {key!r}; the keys are {known}")
+            raise InputError(f"{where} has the unknown key {shown(key)}; the keys are {known}")
     for name in names:
         if name not in value:
             raise InputError(f"{where} lacks the key {name!r}")

@@ -108,7 +108,7 @@ def test_samples_are_a_count_or_an_earlier_report_stays(run_script: RunScript, t
     outcome = run_script("make_report", f"workspace={tmp_path}", f"samples={count}")
     assert (outcome.status, report.read_text()) == (2, "earlier")
     assert outcome.stderr.startswith("error: samples is ")
-    assert outcome.stderr.endswith("; it must be an integer of at least 0\n")
+    assert outcome.stderr.endswith("; it must be an integer from 0 to 1000\n")
 
 
 def test_without_a_sweep_nothing_is_planned(tmp_path: Path) -> None:
@@ -133,9 +133,10 @@ def test_a_missing_workspace_is_one_line_and_is_not_made(run_script: RunScript, 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["{}", "seed=3"], ["workspace='{}'", "seed=3"]),
-        (["seed=3", "{}"], ["seed=3", "workspace='{}'"]),
+        (["{}", "seed=3"], ["workspace={}", "seed=3"]),
+        (["seed=3", "{}"], ["seed=3", "workspace={}"]),
         (["--config-dir", "own", "~samples", "workspace={}"], ["--config-dir", "own", "~samples", "workspace={}"]),
+        (["-m", "{}"], ["-m", "workspace={}"]),
         ([], []),
     ],
 )
