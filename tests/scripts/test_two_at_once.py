@@ -37,7 +37,7 @@ def held_by_another(folder: Path) -> Iterator[None]:
         (
             "run_search",
             "search/jetson_nano/m",
-            ("evaluator=published_surrogate", "space=litepose", "device=jetson_nano"),
+            ("evaluator=published", "space=litepose", "device=jetson_nano"),
         ),
         ("make_report", "report", ()),
         ("measure_rank_fidelity", "rank_fidelity", ()),
