@@ -14,7 +14,7 @@ from latency_tables.profiling.measurements import read_measurements
 from latency_tables.profiling.validation import format_fit
 from scripts.cli import script
 from scripts.settings.tables import BuildTableVerb
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 from supernet.files import locked_folder
 from supernet.space import SearchSpace
 
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 @script("build_latency_table", BuildTableVerb)
 def main(cfg: DictConfig) -> None:
     """Write ``<output>/<name>.csv`` and ``.yaml``; show how whole networks follow from their operators."""
-    require(isinstance(cfg.name, str) and Path(cfg.name).name == cfg.name, "name", cfg.name, "a file name")
     kit = Path(cfg.kit)
     measurements = read_measurements(kit, Path(cfg.measurements or kit / MEASUREMENTS_FILE))
     path = Path(cfg.output) / f"{cfg.name}.csv"

@@ -51,9 +51,6 @@ def _class_models(cfg: DictConfig) -> ClassModels:
 
 
 def _operators(cfg: DictConfig) -> set[Operator]:
-    for keypoints in cfg.num_keypoints:
-        if type(keypoints) is not int or keypoints < 1:
-            raise InputError(f"num_keypoints has {keypoints!r}; it must be a list of positive integers")
     spaces = [*map(SearchSpace.preset, cfg.spaces), build_space(cfg)]
     return set[Operator]().union(*(space_operators(s, k) for s in spaces for k in cfg.num_keypoints))
 

@@ -48,7 +48,7 @@ class _Measured(NamedTuple):
 @script("evaluate_subnet", EvaluateVerb)
 def main(cfg: DictConfig) -> None:
     """Find or prepare the network, evaluate it, write one JSON, and its results file if asked."""
-    _check(cfg)
+    require_engine(cfg.engine)
     measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg, find_weights(Path(str(cfg.weights))))
     result = measured.evaluate(engine=cfg.engine)
     interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
@@ -72,14 +72,6 @@ def main(cfg: DictConfig) -> None:
         results = folder / f"results_{cfg.split}_{measured.name}.json"
         write_results(results, result.predictions.results)
         logger.info("%s", results)
-
-
-def _check(cfg: DictConfig) -> None:
-    for name in ("breakdown", "save_results"):
-        require(type(cfg[name]) is bool, name, cfg[name], "true or false")
-    resamples = cfg.resamples
-    require(type(resamples) is int and resamples >= 0, "resamples", resamples, "an integer of at least 0")
-    require_engine(cfg.engine)
 
 
 def _of_supernet(cfg: DictConfig) -> _Measured:

@@ -40,13 +40,11 @@ def main(cfg: DictConfig) -> None:
 def _fit(cfg: DictConfig) -> None:
     kinds = get_args(Kind)
     require(cfg.predictor in ("auto", *kinds), "predictor", cfg.predictor, f"one of auto, {', '.join(kinds)}")
-    for name, least in (("folds", 2), ("repeats", 1), ("top_k", 1)):
-        require(type(cfg[name]) is int and cfg[name] >= least, name, cfg[name], f"an integer of at least {least}")
-    folder = start_run(cfg)
     samples = AccuracySamples.load(samples_path(cfg))
     if samples.space != build_space(cfg):
         raise InputError(f"{samples_path(cfg)}: is of the space {samples.space.name!r}, not {cfg.space.name!r}")
     require_samples(samples.ap)
+    folder = start_run(cfg)
     rng = np.random.default_rng(cfg.seed)
     held_out = hold_out(samples.is_drawn, cfg.held_out, rng)
     known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)

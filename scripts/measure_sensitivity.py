@@ -2,7 +2,7 @@
 
 import logging
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from latency_tables import LatencyTable
@@ -14,7 +14,7 @@ from search.accuracy.evaluators import SupernetEvaluator
 from search.supernet_quality.fidelity_plots import plot_sensitivity
 from search.supernet_quality.sensitivity import format_sensitivity, measure_sensitivity, sensitivity_archs
 from supernet.arch import Arch
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 from supernet.files import locked_folder, replacing, write_json
 
 logger = logging.getLogger(__name__)
@@ -28,10 +28,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _measure(cfg: DictConfig) -> None:
-    devices = OmegaConf.to_container(cfg.devices)
-    require(isinstance(devices, list) and bool(devices), "devices", devices, "a list of latency tables")
-    assert isinstance(devices, list)
-    tables = {str(device): LatencyTable.load(str(device)) for device in devices}
+    tables = {device: LatencyTable.load(device) for device in cfg.devices}
     subnets = build_subnet_evaluator(cfg, cfg.split)
     base = find_arch(subnets.space, cfg.base)
     if not subnets.space.contains(base):

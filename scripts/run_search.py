@@ -44,7 +44,7 @@ from search.course.storages import JOURNAL_FILE
 from search.course.study import SearchStudy
 from search.problem import SearchProblem
 from search.shared_goal import regrets, shared_front
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 from supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
@@ -63,8 +63,6 @@ def main(cfg: DictConfig) -> None:
 
 
 def _search(cfg: DictConfig) -> None:
-    verify_top = cfg.search.verify_top
-    require(type(verify_top) is int and verify_top >= 0, "search.verify_top", verify_top, "an integer of at least 0")
     devices = find_devices(cfg)
     with ExitStack() as stack:
         accuracy = build_accuracy(cfg, stack)
@@ -86,7 +84,11 @@ def _search(cfg: DictConfig) -> None:
         )
         outputs = [_Output(cfg, device, study) for device in devices]
         finished = all(output.is_finished for output in outputs)
-        if not finished and accuracy.pool is not None and (verify_top or accuracy.evaluator is accuracy.truth):
+        if (
+            not finished
+            and accuracy.pool is not None
+            and (cfg.search.verify_top or accuracy.evaluator is accuracy.truth)
+        ):
             accuracy.pool.load()
         start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=FREE_SETTINGS)
         if finished:

@@ -20,7 +20,6 @@ from search.accuracy.sampling import AccuracySamples, stratified_genomes
 from search.cost import CostModel
 from search.genome import Genomes
 from search.supernet_quality.rank_agreement import Estimate
-from supernet.errors import require
 from supernet.evaluation.subnets import SubnetEvaluator
 from supernet.files import locked_folder
 
@@ -37,11 +36,10 @@ def main(cfg: DictConfig) -> None:
 
 
 def _sample(cfg: DictConfig) -> None:
-    start_run(cfg, artefacts=(samples_path(cfg).name,), ignore=("num_subnets", "threads", *REFINE_KEYS, *BACKEND_KEYS))
-    require(type(cfg.num_subnets) is int and cfg.num_subnets >= 2, "num_subnets", cfg.num_subnets, "an integer above 1")
     refinement = construct(RefinementSettings, plain(cfg.refine), "refine")
     subnets = build_subnet_evaluator(cfg, "search")
     cost, spread_over = _build_cost(cfg, subnets)
+    start_run(cfg, artefacts=(samples_path(cfg).name,), ignore=("num_subnets", "threads", *REFINE_KEYS, *BACKEND_KEYS))
     genomes = stratified_genomes(cost, cfg.num_subnets, np.random.default_rng(cfg.seed), spread_over=spread_over)
     with open_subnet_pool(cfg, subnets) as (pool, identity):
         evaluator = SupernetEvaluator(pool, identity=identity, cache=open_accuracy_cache(cfg))
@@ -70,7 +68,6 @@ def _sample(cfg: DictConfig) -> None:
 
 def _build_cost(cfg: DictConfig, subnets: SubnetEvaluator) -> tuple[CostModel, str]:
     """Return the cost model, and the name of the cost that subnets are spread over."""
-    require(isinstance(cfg.spread_over, str), "spread_over", cfg.spread_over, "macs or a latency table")
     if cfg.spread_over == "macs":
         return CostModel(subnets.space, num_keypoints=subnets.num_keypoints), "macs"
     tables = {cfg.spread_over: LatencyTable.load(cfg.spread_over)}

@@ -22,7 +22,6 @@ from scripts.settings.training import TrainVerb
 from scripts.training_run import check_teachers, finished_file, hold_folder, train_to_the_end
 from supernet.checkpoints import load_weights, save_supernet, weights_digest
 from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import require
 from supernet.space import SearchSpace
 from supernet.training.distributed import Process, joined_process_group, run_on_main
 from supernet.training.recipe import SupernetPlan
@@ -73,9 +72,7 @@ def _build_trainer(cfg: DictConfig, folder: Path, process: Process) -> Trainer:
 
 
 def _build_validator(cfg: DictConfig, space: SearchSpace, process: Process) -> Validator:
-    images = cfg.training.validation_images
-    require(type(images) is int and images >= 1, "training.validation_images", images, "an integer of at least 1")
-    return build_validator(cfg, validated_archs(space), process, images=images)
+    return build_validator(cfg, validated_archs(space), process, images=cfg.training.validation_images)
 
 
 def _save(cfg: DictConfig, trainer: Trainer, path: Path) -> None:

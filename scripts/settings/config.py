@@ -25,7 +25,7 @@ def checked_config(cfg: DictConfig, keys: Keys) -> DictConfig:
     """
     written = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(written, dict)
-    missing = [key for key, value in written.items() if value == "???"]
+    missing = [str(key) for key, value in written.items() if value == "???"]
     if missing:
         raise InputError(f"{missing[0]} is missing; give {'=... '.join(missing)}=...")
     try:

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from scripts.settings.base import DeviceSettings, RunSettings, Split
 from scripts.settings.fields import fields_of
 from scripts.settings.kinds import Name, NotEmpty, PathText, SomeWorkers, Text, Workers
@@ -41,10 +43,13 @@ PhaseSettings: Any = fields_of(
 )
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
 class RecipePhase(PhaseSettings):  # type: ignore[misc]
     """A phase: its length is one of ``share``, ``steps`` and ``epochs``."""
 
-    share: Positive | None = None
+    share: Share | None = None
     steps: Count | None = None
     epochs: Positive | None = None
     rate: Positive = 1.0
@@ -93,7 +98,7 @@ class FinetuneVerb(RunSettings):
     tier: Name
     arch: Text | None
     start: Start
-    share: Positive
+    share: Share
     rate: NonNegative
     teacher: TeacherSettings
 
@@ -102,9 +107,9 @@ class RankFidelityVerb(RunSettings):
     """``litepose rank-fidelity``."""
 
     training: TrainingSettings
-    num_subnets: Count
+    num_subnets: Annotated[int, Field(ge=3, le=10_000)]
     macs_tolerance: Positive
-    seeds: Count
+    seeds: Annotated[int, Field(ge=1, le=1_000)]
     top_k: Count
     supernet: PathText | None
     split: Split
