@@ -15,6 +15,7 @@ from latency_tables.profiling.validation import format_fit
 from scripts.cli import script
 from scripts.settings.tables import BuildTableVerb
 from supernet.errors import InputError
+from supernet.files import locked_folder
 from supernet.space import SearchSpace
 
 logger = logging.getLogger(__name__)
@@ -29,13 +30,14 @@ def main(cfg: DictConfig) -> None:
     spaces = [SearchSpace.preset(name) for name in cfg.spaces]
     wanted = {o for space in spaces for k in cfg.num_keypoints for o in space_operators(space, k)}
     rng = np.random.default_rng(cfg.seed)
-    if cfg.extend:
-        table = extend_table(LatencyTable.load(path), measurements, wanted=wanted, rng=rng)
-    elif path.exists():
-        raise InputError(f"{path}: is there already; extend=true adds what this kit measured, or choose another name")
-    else:
-        table = build_table(measurements, device=cfg.name, wanted=wanted, rng=rng)
-    table.save(path)
+    with locked_folder(path.parent):
+        if cfg.extend:
+            table = extend_table(LatencyTable.load(path), measurements, wanted=wanted, rng=rng)
+        elif path.exists():
+            raise InputError(f"{path}: is there already; extend=true adds to it, or choose another name")
+        else:
+            table = build_table(measurements, device=cfg.name, wanted=wanted, rng=rng)
+        table.save(path)
     logger.info("%s: %d operators, %s", path, len(table.rows), table.metadata.provenance)
     logger.info("%s", format_fit(table))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 
-from scripts.builders import build_device, build_inference, build_subnet_evaluator, find_arch, load_split
+from scripts.builders import build_device, build_inference, build_subnet_evaluator, find_arch, load_split, plain
 from scripts.cli import script, start_run
 from scripts.network_files import find_weights, load_network
 from scripts.settings.searching import EvaluateVerb
@@ -59,7 +59,7 @@ def main(cfg: DictConfig) -> None:
         logger.info("%s\n", breakdown.table())
     folder = start_run(cfg)
     path = folder / f"{measured.name}_{cfg.split}.json"
-    write_json(path, record)
+    write_json(path, {**record, "config": plain(cfg)})
     for skipped in result.skipped:
         logger.warning("skipped %s", skipped)
     logger.info(

@@ -33,7 +33,7 @@ from supernet.data.loading import SampleRequest, TrainingImages, collate
 from supernet.errors import InputError
 from supernet.evaluation.subnets import SubnetEvaluator
 from supernet.export.accuracy import FormatEvaluator
-from supernet.export.bundle import sweep_leftovers, write_bundle
+from supernet.export.bundle import write_bundle
 from supernet.export.formats import ExportFormat
 from supernet.export.manifest import MANIFEST_FILE, Manifest
 from supernet.export.verification import open_export
@@ -81,7 +81,6 @@ def main(cfg: DictConfig) -> None:
     _refuse_foreign(plan.folder)
     start_run(cfg)
     with locked_folder(plan.lock), _sigterm_interrupts():
-        sweep_leftovers(plan.folder)
         _report(_export(cfg, evaluator, plan))
 
 

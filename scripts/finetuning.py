@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from scripts.builders import (
     build_device,
@@ -21,6 +21,7 @@ from scripts.builders import (
     plain,
     steps_of,
 )
+from scripts.literal_config import literal_config
 from scripts.network_files import find_weights
 from search.course.outcome import SearchOutcome
 from search.finetuning import FinetuningTrial
@@ -214,5 +215,5 @@ class MakeTrialTraining:
 
     def __call__(self, trial: FinetuningTrial, folder: Path) -> TrialTraining:
         """Build the training of a trial in a folder."""
-        cfg = OmegaConf.create({**self.config, "threads": self.threads})
+        cfg = literal_config({**self.config, "threads": self.threads})
         return TrialTraining(Finetuning(cfg, Process(device=build_device(cfg))), trial, folder)

@@ -23,7 +23,7 @@ from search.accuracy.regressors import Kind
 from search.accuracy.sampling import AccuracySamples
 from search.supernet_quality.rank_agreement import CONFIDENCE, Estimate
 from supernet.errors import InputError, require
-from supernet.files import write_json
+from supernet.files import locked_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,11 @@ PLOT_FILE = "predictor.png"
 @script("fit_predictor", FitVerb)
 def main(cfg: DictConfig) -> None:
     """Read ``samples.json``, compare, fit; write ``predictor.safetensors``, ``quality.json``, ``predictor.png``."""
+    with locked_folder(run_folder()):
+        _fit(cfg)
+
+
+def _fit(cfg: DictConfig) -> None:
     kinds = get_args(Kind)
     require(cfg.predictor in ("auto", *kinds), "predictor", cfg.predictor, f"one of auto, {', '.join(kinds)}")
     samples = AccuracySamples.load(samples_path(cfg))

@@ -11,6 +11,7 @@ from scripts.settings.people import GeneratePeopleVerb
 from supernet.data.skeletons import get_skeleton
 from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
 from supernet.errors import InputError, require
+from supernet.files import locked_folder
 
 
 @script("generate_people", GeneratePeopleVerb)
@@ -23,28 +24,29 @@ def main(cfg: DictConfig) -> None:
     for split, count in cfg.images.items():
         _require_layout(cfg.dataset, split)
         require(type(count) is int and count >= 1, f"images.{split}", count, "an integer of at least 1")
-    rendered_by = {key: cfg[key] for key in ("seed", "people", "images", "poses_from")}
-    start_run(OmegaConf.create({"skeleton": skeleton.name, **rendered_by}), artefacts=("../images",))
-    written = 0
-    with tqdm(total=sum(cfg.images.values()), unit="image", disable=None) as bar:
-        for split, count in cfg.images.items():
-            bar.set_description(split)
-            written += generate_split(
-                root,
-                split,
-                count,
-                cfg.seed,
-                settings,
-                skeleton,
-                poses_from=cfg.poses_from,
-                workers=cfg.workers,
-                on_progress=bar.update,
-            )
-    if written:
-        counts = ", ".join(f"{split} {count}" for split, count in cfg.images.items())
-        print(f"{written} images in {time.perf_counter() - started:.0f} s: {counts} in {root}")
-    else:
-        print(f"{root} is complete")
+    with locked_folder(root / ".generate_people"):
+        rendered_by = {key: cfg[key] for key in ("seed", "people", "images", "poses_from")}
+        start_run(OmegaConf.create({"skeleton": skeleton.name, **rendered_by}), artefacts=("../images",))
+        written = 0
+        with tqdm(total=sum(cfg.images.values()), unit="image", disable=None) as bar:
+            for split, count in cfg.images.items():
+                bar.set_description(split)
+                written += generate_split(
+                    root,
+                    split,
+                    count,
+                    cfg.seed,
+                    settings,
+                    skeleton,
+                    poses_from=cfg.poses_from,
+                    workers=cfg.workers,
+                    on_progress=bar.update,
+                )
+        if written:
+            counts = ", ".join(f"{split} {count}" for split, count in cfg.images.items())
+            print(f"{written} images in {time.perf_counter() - started:.0f} s: {counts} in {root}")
+        else:
+            print(f"{root} is complete")
 
 
 def _require_layout(dataset: DictConfig, split: str) -> None:

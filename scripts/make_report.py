@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from omegaconf import DictConfig
 
-from scripts.cli import RECORD_NAME, script, start_run
+from scripts.cli import RECORD_NAME, run_folder, script, start_run
 from scripts.sample_pictures import draw_sample_pictures
 from scripts.search_builders import predictor_path, samples_path
 from scripts.settings.overrides import OPTIONS_WITH_VALUES
@@ -23,7 +23,7 @@ from search.reporting.page.samples_section import samples_section
 from search.reporting.report import remove_report, write_index, write_report
 from search.reporting.searches import Cell, Gap, comparable, group_name, read_searches
 from supernet.errors import InputError, require
-from supernet.files import read_json, read_yaml
+from supernet.files import locked_folder, read_json, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,11 @@ SWEEP_RECORD = "multirun.yaml"
 @script("make_report", ReportVerb)
 def make_report(cfg: DictConfig) -> None:
     """Write a report; of searches whose accuracies cannot be compared, one each in a folder of its own."""
+    with locked_folder(run_folder()):
+        _report(cfg)
+
+
+def _report(cfg: DictConfig) -> None:
     require(type(cfg.samples) is int and cfg.samples >= 0, "samples", cfg.samples, "an integer of at least 0")
     workspace = Path(cfg.workspace)
     cells, gaps = read_searches(workspace, planned_cells(workspace))
@@ -47,13 +52,13 @@ def make_report(cfg: DictConfig) -> None:
     for group in comparable(cells):
         rng = np.random.default_rng(cfg.seed)
         reports[group_name(group)] = Findings.collect(group, gaps, samples=samples, predictor=predictor, rng=rng)
-    remove_report(folder)
     for name, findings in reports.items():
         pictures = samples_section(*draw_sample_pictures(cfg, findings.cells, cfg.samples))
         place = folder if len(reports) == 1 else folder / name
         text = write_report(place, findings, record=record, samples=pictures)
         logger.info("%s\n%s", text, place / PAGE_FILE)
     if len(reports) > 1:
+        remove_report(folder, keep=[PAGE_FILE])
         write_index(folder, workspace, reports)
         logger.warning("The searches are of different spaces, supernets or predictors: a report each.")
         logger.info("%s leads to them", folder / PAGE_FILE)
@@ -102,10 +107,12 @@ def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:
 
 
 def planned_cells(workspace: Path) -> list[Cell]:
-    """Return the devices and tiers of the workspace's last sweep, by Hydra's record of it; none where it names none."""
+    """Return the devices and tiers of the workspace's last sweep, by Hydra's record of it, if it was of searches."""
     try:
-        overrides = read_yaml(workspace / SWEEP_RECORD)["hydra"]["overrides"]["task"]
-        choices = dict(_listed_choices(overrides))
+        record = read_yaml(workspace / SWEEP_RECORD)["hydra"]
+        if record["job"]["config_name"] != "run_search":
+            return []
+        choices = dict(_listed_choices(record["overrides"]["task"]))
     except (InputError, AttributeError, KeyError, TypeError, ValueError):
         return []
     return list(itertools.product(choices.get("device", ()), choices.get("tier", ())))

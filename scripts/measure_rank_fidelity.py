@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from scripts.builders import (
@@ -22,7 +22,8 @@ from scripts.builders import (
     plain,
     steps_of,
 )
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
+from scripts.literal_config import literal_config
 from scripts.settings.training import RankFidelityVerb
 from search.accuracy.sampling import stratified_genomes
 from search.cost import CostModel
@@ -30,9 +31,9 @@ from search.supernet_quality.equal_macs import equal_macs_genomes
 from search.supernet_quality.fidelity_plots import plot_fidelity
 from search.supernet_quality.rank_fidelity import FidelityRecord, Group, fidelity_report, format_fidelity
 from supernet.arch import Arch
-from supernet.errors import require
+from supernet.errors import InputError, require
 from supernet.evaluation.subnets import SubnetEvaluator
-from supernet.files import read_json, write_json
+from supernet.files import locked_folder, read_json, write_json
 from supernet.litepose import LitePose
 from supernet.training.distributed import Process
 from supernet.training.recipe import Phase, SubnetPlan
@@ -50,6 +51,11 @@ Job = tuple[Arch, int]
 @script("measure_rank_fidelity", RankFidelityVerb)
 def main(cfg: DictConfig) -> None:
     """Choose subnets, train them alone, measure them inside the supernet, compare."""
+    with locked_folder(run_folder()):
+        _measure(cfg)
+
+
+def _measure(cfg: DictConfig) -> None:
     require(cfg.top_k <= cfg.num_subnets, "top_k", cfg.top_k, f"at most num_subnets, {cfg.num_subnets}")
     subnets = build_subnet_evaluator(cfg, cfg.split)
     groups = _choose(cfg, subnets)
@@ -163,7 +169,7 @@ def train_alone(config: Mapping[str, Any], job: Job, folder: Path) -> float:
     Returns:
         AP in [0, 1] on the split, batch norm recalibrated as for subnets of the supernet.
     """
-    cfg = OmegaConf.create(dict(config))
+    cfg = literal_config(config)
     arch, seed = job
     images, device = build_training_images(cfg), build_device(cfg)
     settings = dataclasses.replace(build_training_settings(cfg), seed=seed, validate_every=0)
@@ -186,8 +192,11 @@ def _folder_of(folder: Path, job: Job) -> Path:
 
 
 def _result_of(folder: Path, job: Job) -> float | None:
-    path = _folder_of(folder, job) / RESULT_FILE
-    return float(read_json(path)["ap"]) if path.exists() else None
+    """Return the AP of a network that is trained; one whose record was damaged is trained again."""
+    try:
+        return float(read_json(_folder_of(folder, job) / RESULT_FILE)["ap"])
+    except (InputError, KeyError, TypeError, ValueError):
+        return None
 
 
 if __name__ == "__main__":

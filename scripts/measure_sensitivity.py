@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, find_arch
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
 from scripts.search_builders import open_accuracy_cache
 from scripts.settings.searching import SensitivityVerb
 from search.accuracy.evaluators import SupernetEvaluator
@@ -15,7 +15,7 @@ from search.supernet_quality.fidelity_plots import plot_sensitivity
 from search.supernet_quality.sensitivity import format_sensitivity, measure_sensitivity, sensitivity_archs
 from supernet.arch import Arch
 from supernet.errors import InputError
-from supernet.files import replacing, write_json
+from supernet.files import locked_folder, replacing, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,11 @@ logger = logging.getLogger(__name__)
 @script("measure_sensitivity", SensitivityVerb)
 def main(cfg: DictConfig) -> None:
     """Measure the variations that the cache lacks; write ``sensitivity.csv`` and ``sensitivity.png``."""
+    with locked_folder(run_folder()):
+        _measure(cfg)
+
+
+def _measure(cfg: DictConfig) -> None:
     tables = {device: LatencyTable.load(device) for device in cfg.devices}
     subnets = build_subnet_evaluator(cfg, cfg.split)
     base = find_arch(subnets.space, cfg.base)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, plain
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
 from scripts.construct import construct
 from scripts.evaluation_pools import BACKEND_KEYS, open_subnet_pool
 from scripts.search_builders import open_accuracy_cache, samples_path
@@ -21,6 +21,7 @@ from search.cost import CostModel
 from search.genome import Genomes
 from search.supernet_quality.rank_agreement import Estimate
 from supernet.evaluation.subnets import SubnetEvaluator
+from supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,11 @@ REFINE_KEYS = tuple(f"refine.{key}" for key in ("budget", "batch", "tau_width", 
 @script("sample_accuracies", SampleVerb)
 def main(cfg: DictConfig) -> None:
     """Choose subnets, measure those that the cache lacks, write ``samples.json``."""
+    with locked_folder(run_folder()):
+        _sample(cfg)
+
+
+def _sample(cfg: DictConfig) -> None:
     refinement = construct(RefinementSettings, plain(cfg.refine), "refine")
     subnets = build_subnet_evaluator(cfg, "search")
     cost, spread_over = _build_cost(cfg, subnets)

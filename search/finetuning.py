@@ -150,7 +150,11 @@ class RungRecord:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RUNGS_FILE
-        self.rungs = {int(rung["step"]): rung for rung in read_json_lines(self.path)}
+        self.rungs = dict[int, dict[str, Any]]()
+        for rung in read_json_lines(self.path):
+            if not _is_rung(rung):
+                raise InputError(f"{self.path}: has a line that is no rung; remove the file to try the trial again")
+            self.rungs[rung["step"]] = rung
 
     def add(self, step: int, ap: float, seconds: float, *, diverged: str | None = None) -> None:
         """Record a rung; it is on the disk when this returns."""
@@ -161,6 +165,11 @@ class RungRecord:
     def get(self, step: int) -> Mapping[str, Any] | None:
         """Return what is recorded of a rung, or None."""
         return self.rungs.get(step)
+
+
+def _is_rung(line: Mapping[str, Any]) -> bool:
+    numbers = all(type(line.get(name)) in (int, float) for name in ("ap", "seconds"))
+    return numbers and type(line.get("step")) is int and "diverged" in line
 
 
 def read_outcome(trial: FinetuningTrial, folder: Path, steps: int) -> TrialOutcome:

@@ -21,7 +21,7 @@ from supernet.arch import Arch
 from supernet.data.skeletons import Skeleton
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError
-from supernet.files import replacing
+from supernet.files import replacing, require_regular
 from supernet.litepose import LitePose
 from supernet.space import SearchSpace
 
@@ -213,12 +213,13 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 def _save(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     description |= {"weights": _digest(tensors)}
-    with replacing(path, durable=True) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(serialise(tensors, metadata={FORMAT: json.dumps(description)}))
 
 
 @contextmanager
 def _opened(path: Path | str) -> Iterator[Any]:
+    require_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file
@@ -255,6 +256,7 @@ def read_torch_file(path: Path | str) -> Any:
     Raises:
         InputError: If the file is missing, damaged, or holds anything that would execute code.
     """
+    require_regular(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

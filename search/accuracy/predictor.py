@@ -19,7 +19,7 @@ from search.accuracy.predictor_quality import cross_validate, require_samples
 from search.accuracy.regressors import REGRESSORS, Kind, Regressor, TrainingSet
 from search.genome import Genomes, genome_keys
 from supernet.errors import InputError
-from supernet.files import replacing
+from supernet.files import replacing, require_regular
 from supernet.space import SearchSpace
 
 REGRESSOR_PREFIX = "regressor."
@@ -189,6 +189,7 @@ class AccuracyPredictor:
             InputError: If the file is missing, damaged or no predictor.
         """
         path = Path(path)
+        require_regular(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file; litepose fit writes it")
         try:

@@ -1,12 +1,11 @@
 """A finished search read back: what it chose, and the best of its front."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from search.course.results import CHOSEN_FILE, FRONT_FILE
+from search.course.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE, read_rows
 from search.genome import GenomeCodec
 from supernet.arch import Arch
 from supernet.errors import InputError, require
@@ -58,6 +57,20 @@ class SearchOutcome:
         if searched != weights:
             raise InputError(f"{path}: was searched on other weights than the workspace's supernet has ({weights})")
 
+    def is_complete(self, run_folder: Path) -> bool:
+        """Say whether front and progress are there and whole, too.
+
+        Args:
+            run_folder: Where the progress is: a search for several devices has one for all of them.
+        """
+        try:
+            front, progress = read_rows(self.folder / FRONT_FILE), read_rows(run_folder / PROGRESS_FILE)
+            evaluations = int(progress[-1]["evaluations"])
+        except (InputError, KeyError, ValueError):
+            return False
+        sizes = self.record.get("evaluations"), self.record.get("front_size", len(front))
+        return sizes == (evaluations, len(front))
+
     def best(self, count: int) -> list[Arch]:
         """Return the best architectures of the front within the budget, or all if it has fewer.
 
@@ -68,14 +81,11 @@ class SearchOutcome:
         """
         path = self.folder / FRONT_FILE
         codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
-        if not path.exists():
-            raise InputError(f"{path}: no such file; search first (litepose search device=... tier={self.folder.name})")
+        rows = read_rows(path)
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
             within = [row for row in rows if float(row["latency_ms"]) <= self.record["budget_ms"]]
             archs = [_decode(codec, row) for row in sorted(within, key=_preference)[:count]]
-        except (KeyError, TypeError, ValueError, IndexError, csv.Error) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{path}: is no front of this search ({error})") from None
         require(len(archs) > 0, f"{path}: the number of architectures within the budget", 0, "at least 1")
         return archs

@@ -12,7 +12,7 @@ import torch
 
 from supernet.checkpoints import read_torch_file
 from supernet.errors import InputError
-from supernet.files import remove_leftovers, replacing
+from supernet.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,7 @@ class CheckpointStore:
         torch.save(dict(state), buffer)
         content = buffer.getbuffer()
         path = self.folder / f"step_{step:08d}_{hashlib.sha256(content).hexdigest()[:16]}.pt"
-        remove_leftovers(self.folder)
-        with replacing(path, durable=True) as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(content)
         found = self._found()
         before = [old for number, old in found if number < step]

@@ -94,8 +94,11 @@ def test_nothing_to_report_is_one_line(run_script: RunScript, tmp_path: Path) ->
 def test_a_sweeps_record_names_the_planned_cells(
     tmp_path: Path, overrides: str, planned: list[tuple[str, str]]
 ) -> None:
-    (tmp_path / "multirun.yaml").write_text(f"hydra:\n  overrides:\n    task: {overrides}\n")
+    record = "hydra:\n  job:\n    config_name: {}\n  overrides:\n    task: {}\n"
+    (tmp_path / "multirun.yaml").write_text(record.format("run_search", overrides))
     assert planned_cells(tmp_path) == planned
+    (tmp_path / "multirun.yaml").write_text(record.format("export_subnet", overrides))
+    assert planned_cells(tmp_path) == []
 
 
 @pytest.mark.parametrize("count", ["-1", "1.5", "four", "true"])

@@ -77,8 +77,9 @@ def test_a_folder_of_others_is_not_replaced(export: Export, bundle: Path, compla
 
 
 def test_what_killed_exports_left_is_swept(export: Export, bundle: Path, finished: Judge) -> None:
-    left = bundle.with_name(".m.4194303.tmp")
+    left = bundle.with_name(".litepose-0123.tmp.folder")
     left.mkdir(parents=True)
+    left.with_suffix("").touch()
     (left / "model.onnx").write_bytes(b"half")
     finished(export())
     assert [path.name for path in bundle.parent.iterdir()] == ["m"]
