@@ -14,7 +14,8 @@ from supernet.data.annotation_arrays import Annotations, BoolArray
 from supernet.data.annotation_reader import read_annotations
 from supernet.data.annotations import AnnotatedImages, ImageRecord
 from supernet.data.findings import Finding, FindingLog, Kind, Report
-from supernet.data.image_files import BadImageError, ImageHeader, decode_image, read_bytes, read_header
+from supernet.data.image_files import BadImageError, decode_image, read_bytes
+from supernet.data.image_headers import ImageHeader, read_header
 from supernet.data.skeletons import Skeleton
 from supernet.data.splits import SplitFiles, shared_images
 

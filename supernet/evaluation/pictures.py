@@ -7,11 +7,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from supernet.data.image_files import BadImageError, read_bytes, read_header
+from supernet.data.image_files import BadImageError, decode_stored, read_bytes, require_header
 from supernet.errors import InputError
 
 Image = npt.NDArray[np.uint8]
@@ -55,8 +54,8 @@ def is_picture(path: Path) -> bool:
 def read_picture(path: Path, *, max_megapixels: float = 100.0) -> Image:
     """Return a picture as RGB, shape (H, W, 3), the way up that its EXIF orientation says.
 
-    Grey becomes RGB, 16 bits become 8, transparency is dropped. A JPEG or PNG that is too large is refused by its
-    header, before it takes memory.
+    Grey becomes RGB, 16 bits become 8, transparency is dropped. A picture that is too large is refused by its header,
+    before it takes memory.
 
     Args:
         path: The file.
@@ -66,14 +65,9 @@ def read_picture(path: Path, *, max_megapixels: float = 100.0) -> Image:
         BadImageError: If the file is missing, does not decode, is too large, or is longer than ``MAX_ASPECT`` widths.
     """
     encoded = read_bytes(path)
-    header = read_header(encoded)
-    if header is not None:
-        require_picture_size(path, header.width, header.height, max_megapixels)
-    image = _decode(encoded)
-    if image is None:
-        raise BadImageError(f"{path}: does not decode as an image")
-    require_picture_size(path, image.shape[1], image.shape[0], max_megapixels)
-    return image
+    header = require_header(path, encoded)
+    require_picture_size(path, header.width, header.height, max_megapixels)
+    return _turned(decode_stored(path, encoded, header), header.orientation)
 
 
 def require_picture_size(path: Path, width: int, height: int, max_megapixels: float) -> None:
@@ -88,9 +82,9 @@ def require_picture_size(path: Path, width: int, height: int, max_megapixels: fl
         raise BadImageError(f"{path}: is {width}x{height}; a side may be at most {MAX_ASPECT} times the other")
 
 
-def _decode(encoded: bytes) -> Image | None:
-    try:
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB) if encoded else None
-    except cv2.error:  # a header with more pixels than OpenCV takes
-        return None
-    return None if image is None else image.astype(np.uint8, copy=False)
+def _turned(image: Image, orientation: int) -> Image:
+    """Return an image the way up that its EXIF orientation says; OpenCV's versions differ in whose they know."""
+    if orientation > 4:
+        image = image.transpose(1, 0, 2)
+    down, right = (-1 if orientation in mirrored else 1 for mirrored in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return np.ascontiguousarray(image[::down, ::right])

@@ -10,7 +10,8 @@ import pytest
 
 from supernet.data import image_files
 from supernet.data.findings import Kind
-from supernet.data.image_files import BadImageError, ImageHeader, read_header, read_image_file
+from supernet.data.image_files import BadImageError, read_image_file
+from supernet.data.image_headers import ImageHeader, read_header
 
 Pixels = npt.NDArray[np.generic]
 
