@@ -3,6 +3,7 @@
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +72,25 @@ def test_grey_transparency_and_16_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("orientation", "turns", "mirrored"),
-    [(1, 0, False), (2, 0, True), (3, 2, False), (4, 2, True), (6, 3, False), (8, 1, False)],
+    [
+        (1, 0, False),
+        (2, 0, True),
+        (3, 2, False),
+        (4, 2, True),
+        (5, 1, True),
+        (6, 3, False),
+        (7, 3, True),
+        (8, 1, False),
+    ],
 )
-def test_the_exif_orientation_is_applied(tmp_path: Path, orientation: int, turns: int, mirrored: bool) -> None:
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_the_exif_orientation_is_applied(
+    tmp_path: Path, image_bytes: Callable[..., bytes], suffix: str, orientation: int, turns: int, mirrored: bool
+) -> None:
     pixels = np.zeros((40, 60, 3), np.uint8)
     pixels[:20, :30] = 255
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    tiff = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0)
-    segment = b"Exif\0\0" + tiff
-    content = encoded.tobytes()
-    path = tmp_path / "turned.jpg"
-    path.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:])
+    path = tmp_path / f"turned{suffix}"
+    path.write_bytes(image_bytes(suffix, pixels, orientation))
     expected = np.rot90(pixels[:, ::-1] if mirrored else pixels, turns)
     read = read_picture(path)
     assert read.shape == expected.shape
