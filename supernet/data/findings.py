@@ -43,6 +43,19 @@ class Kind(Enum):
         Effect.USED,
         "the file names the keypoints otherwise than the skeleton does: is the order right?",
     )
+    SEVERAL_CATEGORIES = (
+        Effect.USED,
+        "several categories have the skeleton's keypoints: they count as one class, person",
+    )
+    ODD_AREA = Effect.USED, "an area that nobody in such a box with such keypoints has: AP by it means nothing"
+    NORMALISED = Effect.USED, "keypoints that are all between 0 and 1: they must be in pixels"
+    KEYPOINT_AT_ORIGIN = (
+        Effect.USED,
+        "a keypoint at (0, 0) is marked as labelled: if nobody did, its visibility must be 0",
+    )
+    CORNER_BOX = Effect.USED, "a box that leaves the image, but fits as corners: it must be x, y, width, height"
+    SAME_PERSON = Effect.USED, "a person with the image and the keypoints of an earlier one: evaluation looks for both"
+    ID_ZERO = Effect.USED, "an annotation has the id 0: pycocotools counts it as never found"
     NOBODY = Effect.USED, "an image has no annotation: evaluated, not trained on"
     WITHOUT_KEYPOINTS = Effect.USED, "a person without labelled keypoints: masked in the loss"
     CROWD = Effect.USED, "a crowd: masked in the loss"

@@ -85,11 +85,11 @@ def require_header(path: Path, encoded: bytes) -> ImageHeader:
     Raises:
         BadImageError: If it is of no format, or of a kind of one, that is read.
     """
-    header, other = read_header(encoded), foreign_format(encoded)
-    if other is not None:
-        raise BadImageError(f"{path}: is {other}; {FORMATS} are read")
+    header = read_header(encoded)
     if header is None:
-        raise BadImageError(f"{path}: does not decode as an image")
+        other = foreign_format(encoded)
+        reason = "does not decode as an image" if other is None else f"is {other}; {FORMATS} are read"
+        raise BadImageError(f"{path}: {reason}")
     if header.unreadable is not None:
         raise BadImageError(f"{path}: {header.unreadable}; convert it to PNG")
     return header
@@ -128,7 +128,8 @@ def read_bytes(path: Path) -> bytes:
             raise BadImageError(f"{path}: has {status.st_size} bytes; at most {MAX_FILE_BYTES} are read")
         return path.read_bytes()
     except OSError as error:
-        raise MissingImageError(f"{path}: cannot be read ({error.strerror})") from None
+        hint = "; folders in a file_name are separated by /, not by backslashes" if "\\" in path.name else ""
+        raise MissingImageError(f"{path}: cannot be read ({error.strerror}){hint}") from None
 
 
 def _require_size(path: Path, header: ImageHeader, wanted: tuple[int, int], source: str) -> None:
