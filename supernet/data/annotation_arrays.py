@@ -82,7 +82,7 @@ class Annotations:
         outline_owners: The annotation of each, by its place, shape (G,).
         runs: Their run lengths.
         run_owners: The annotation of each, by its place, shape (G,).
-        category: The category id of a person: of what is annotated, the least.
+        categories: The category ids that people have, in rising order; where nobody has one, that of a person.
     """
 
     skeleton: Skeleton
@@ -101,7 +101,7 @@ class Annotations:
     outline_owners: IntArray
     runs: Ragged
     run_owners: IntArray
-    category: int = 1
+    categories: tuple[int, ...] = (1,)
 
     @cached_property
     def labelled(self) -> BoolArray:

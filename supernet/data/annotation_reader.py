@@ -94,7 +94,7 @@ class _Reader:
                 self._report_category(finding.entry, category)
         content = self._arrays()
         usable = self._usable(content, people)
-        content = replace(content, category=self._category(usable, people))
+        content = replace(content, categories=self._used_categories(usable, people))
         return content if usable.all() else content.only(usable)
 
     def _require_lists(self) -> None:
@@ -169,15 +169,15 @@ class _Reader:
                 self.report(Finding(Kind.DUPLICATE_ANNOTATION_ID, entry, f"two annotations have the id {entry}"))
         return ~unusable
 
-    def _category(self, usable: BoolArray, people: set[int] | None) -> int:
-        """Return the category of a person; report the categories if people are of several."""
+    def _used_categories(self, usable: BoolArray, people: set[int] | None) -> tuple[int, ...]:
+        """Return the categories that people have, or could have; report them if they are several."""
         categories = np.asarray(self.people.categories)[usable]
         used, counts = np.unique(categories[categories != _NO_CATEGORY], return_counts=True)
-        if len(used) > 1 and people is not None:
-            for category, count in zip(used.tolist(), counts.tolist(), strict=True):
+        for category, count in zip(used.tolist(), counts.tolist(), strict=True):
+            if len(used) > 1 and people is not None:
                 message = f"category {category} is one of {len(used)} that count as person, with {count} annotations"
                 self.report(Finding(Kind.SEVERAL_CATEGORIES, category, message))
-        return int(min(used.tolist() or people or {1}))
+        return tuple(used.tolist()) or (min(people or {1}),)
 
     def _other_categories(self, people: set[int] | None) -> BoolArray:
         categories = np.asarray(self.people.categories)

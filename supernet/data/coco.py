@@ -105,6 +105,11 @@ class KeypointDataset:
         return with_people
 
     @property
+    def person_category(self) -> int:
+        """The id of a person's category in the annotations, of several the first."""
+        return self.records.annotations.categories[0] if isinstance(self.records, AnnotatedImages) else 1
+
+    @property
     def file_names(self) -> list[str]:
         """Where the images are, from the folder of images."""
         if isinstance(self.records, AnnotatedImages):

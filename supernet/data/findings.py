@@ -45,7 +45,7 @@ class Kind(Enum):
     )
     SEVERAL_CATEGORIES = (
         Effect.USED,
-        "several categories have the skeleton's keypoints: they count as one class, person",
+        "several categories have the skeleton's keypoints: they count as one class, person; COCOeval would not",
     )
     ODD_AREA = Effect.USED, "an area that nobody in such a box with such keypoints has: AP by it means nothing"
     NORMALISED = Effect.USED, "keypoints that are all between 0 and 1: they must be in pixels"

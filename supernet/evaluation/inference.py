@@ -187,7 +187,7 @@ def predict_dataset(
     in_order = sorted(found)
     image_ids = [dataset.records[index].id for index in in_order]
     return Predictions(
-        results=_gathered(image_ids, [found[index] for index in in_order]),
+        results=_gathered(image_ids, [found[index] for index in in_order], dataset.person_category),
         image_ids=tuple(image_ids),
         skipped=tuple(skipped),
         network_seconds=people_of.network_seconds,
@@ -195,11 +195,14 @@ def predict_dataset(
     )
 
 
-def _gathered(image_ids: Sequence[int], people: Sequence[People]) -> PeopleResults:
+def _gathered(image_ids: Sequence[int], people: Sequence[People], category_id: int) -> PeopleResults:
     keypoints, scores = zip(*people, strict=True)
     counts = [len(found) for found in scores]
     return PeopleResults(
-        np.repeat(np.array(image_ids, np.int64), counts), np.concatenate(keypoints), np.concatenate(scores)
+        np.repeat(np.array(image_ids, np.int64), counts),
+        np.concatenate(keypoints),
+        np.concatenate(scores),
+        category_id,
     )
 
 

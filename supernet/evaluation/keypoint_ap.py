@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from supernet.data.skeletons import Skeleton
+from supernet.data.skeletons import COCO, Skeleton
 from supernet.errors import InputError, require
 from supernet.evaluation.comparison import PeopleComparison, compare_people
 from supernet.evaluation.matching import PERSON, BoolArray, Cells, set_parameters
@@ -74,6 +74,19 @@ def official_metrics(comparison: PeopleComparison, engine: Engine = "pycocotools
             precision, _ = cells(images)
             metrics[f"AP_{level}"] = _mean(precision)
     return metrics
+
+
+def official_parameters(comparison: PeopleComparison) -> dict[str, Any]:
+    """Return what COCO's own evaluation must have in its ``params`` to give the same AP of the two files, if anything.
+
+    Where the skeleton takes areas from boxes, 0.53 x box must be the annotations' ``area`` too. People of several
+    categories are one class here, and never are there.
+    """
+    truth, sigmas = comparison.truth, comparison.skeleton.sigmas
+    parameters: dict[str, Any] = {} if sigmas == COCO.sigmas else {"kpt_oks_sigmas": list(sigmas)}
+    if comparison.num_images < len(truth.image_ids):
+        parameters["imgIds"] = truth.image_ids[comparison.images].tolist()
+    return parameters
 
 
 def crowd_levels(comparison: PeopleComparison) -> dict[str, BoolArray]:

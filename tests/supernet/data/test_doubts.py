@@ -155,4 +155,4 @@ def test_people_of_several_categories_are_named(people: Json, write_folder: Writ
     annotations = read_annotations(write_folder(people)[0], BY_ANNOTATION, found)
     assert found.entries == {Kind.SEVERAL_CATEGORIES: [8, 9]}
     assert found.examples[Kind.SEVERAL_CATEGORIES].endswith("one of 2 that count as person, with 5 annotations")
-    assert (annotations.category, len(annotations.ids)) == (8, 10)
+    assert (annotations.categories, len(annotations.ids)) == ((8, 9), 10)
