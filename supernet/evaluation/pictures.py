@@ -4,6 +4,7 @@ Unlike a dataset's images, pictures are turned as their EXIF orientation says: w
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from supernet.data.image_files import BadImageError, decode_stored, read_bytes, require_header
 from supernet.errors import InputError
+from supernet.files import require_regular
 
 Image = npt.NDArray[np.uint8]
 
@@ -24,14 +26,20 @@ MOST_MEGAPIXELS = 130
 """With ``MAX_ASPECT``, keeps sides below the 32,768 pixels that OpenCV can warp."""
 
 
-def find_pictures(source: Path) -> Iterator[Path]:
+def find_pictures(source: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
     """Yield the pictures of a folder, those of its subfolders too, by name; or the one file.
 
     Files and folders whose names begin with a dot are left out, and links to folders are not followed.
 
+    Args:
+        source: Picture or folder.
+        left_out: Counts what is passed over, by kind: a suffix, or a few words.
+
     Raises:
         InputError: If the source is missing, or a file that is no picture.
     """
+    passed: Counter[str] = Counter() if left_out is None else left_out
+    require_regular(source)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if source.is_file():
@@ -39,11 +47,23 @@ def find_pictures(source: Path) -> Iterator[Path]:
             raise InputError(f"{source}: is no picture; pictures end in {', '.join(PICTURE_SUFFIXES)}")
         yield source
         return
-    for folder, folders, files in os.walk(source):
+    for folder, folders, files in os.walk(source, onerror=lambda error: passed.update(["unreadable folder"])):
+        passed.update(kind for name in folders if (kind := _kind_of_folder(Path(folder, name))))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if is_picture(Path(name)):
                 yield Path(folder, name)
+            else:
+                passed[_kind_of_file(Path(name))] += 1
+
+
+def _kind_of_folder(path: Path) -> str | None:
+    """Say why a folder is left out, None if it is not."""
+    return "hidden folder" if path.name.startswith(".") else "linked folder" if path.is_symlink() else None
+
+
+def _kind_of_file(path: Path) -> str:
+    return "hidden file" if path.name.startswith(".") else ascii(path.suffix.lower())[1:-1] or "file without suffix"
 
 
 def is_picture(path: Path) -> bool:

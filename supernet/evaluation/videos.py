@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supernet.errors import InputError
-from supernet.files import replacing
+from supernet.files import replacing, require_regular
 
 Image = npt.NDArray[np.uint8]
 
@@ -23,8 +23,8 @@ DEFAULT_FRAME_RATE = 25.0
 
 
 def is_video(path: Path) -> bool:
-    """Whether the file's name is that of a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    """Whether the file's name is that of a video; a folder is none."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
 
 
 class VideoReader:
@@ -42,6 +42,7 @@ class VideoReader:
     """
 
     def __init__(self, path: Path) -> None:
+        require_regular(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         self.path = path
