@@ -1,8 +1,10 @@
 """Pictures of every kind become RGB the right way up, or a message that names them."""
 
+import os
 import re
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,25 @@ def test_pictures_are_found_by_name_in_subfolders_too(tmp_path: Path) -> None:
     found = [path.relative_to(tmp_path).as_posix() for path in find_pictures(tmp_path)]
     assert found == ["Zed.jpeg", "a.PNG", "b.jpg", "d.bmp", "sub/z.webp", "sub/deep/c.tif"]
     assert list(find_pictures(tmp_path / "b.jpg")) == [tmp_path / "b.jpg"]
+
+
+def test_what_is_passed_over_is_counted_by_kind(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir()
+    for name in ("a.jpg", "b.HEIC", "closed/c.heic", "closed/.d.jpg", "e.\udcff", "README"):
+        (tmp_path / name).touch()
+    (tmp_path / "linked").symlink_to(tmp_path)
+    left_out: Counter[str] = Counter()
+    assert list(find_pictures(tmp_path, left_out)) == [tmp_path / "a.jpg"]
+    others = {"hidden file": 1, "linked folder": 1, "file without suffix": 1, ".\\udcff": 1}
+    assert left_out == {".heic": 2, **others}
+
+
+def test_a_pipe_is_no_source_and_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(InputError, match=r"pipe\.jpg: is a pipe"):
+        list(find_pictures(tmp_path / "pipe.jpg"))
+    with pytest.raises(BadImageError, match="cannot be read .it is no regular file"):
+        read_picture(tmp_path / "pipe.jpg")
 
 
 @pytest.mark.parametrize(("name", "told"), [("none", "no such file or folder"), ("notes.txt", "is no picture; .*png")])
