@@ -13,11 +13,12 @@ import numpy.typing as npt
 from supernet.data.annotation_arrays import Annotations, BoolArray, DoubleArray
 from supernet.data.annotations import AnnotatedImages, ImageRecord
 from supernet.data.findings import Kind
+from supernet.data.ignore_regions import FloatArray, IntArray
 from supernet.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-DOUBTS_OF_TRAINING = (Kind.NORMALISED, Kind.KEYPOINT_AT_ORIGIN)
+DOUBTS_OF_TRAINING = (Kind.NORMALISED, Kind.KEYPOINT_AT_ORIGIN, Kind.KEYPOINTS_ELSEWHERE)
 DOUBTS_OF_EVALUATION = (*DOUBTS_OF_TRAINING, Kind.ODD_AREA, Kind.CORNER_BOX, Kind.SAME_PERSON)
 
 REFUSED_FRACTION = 0.5
@@ -40,6 +41,9 @@ def find_doubts(annotations: Annotations, kinds: Collection[Kind] = DOUBTS_OF_EV
     checks: dict[Kind, Callable[[], BoolArray]] = {
         Kind.NORMALISED: lambda: _in_unit_square(low, high) & (visible.sum(axis=1) > 1) & np.all(sizes > 16, axis=1),
         Kind.KEYPOINT_AT_ORIGIN: lambda: np.any(visible & np.all(points == 0, axis=2), axis=1),
+        Kind.KEYPOINTS_ELSEWHERE: lambda: (
+            _elsewhere(annotations.boxes[rows], points, visible, sizes) & ~_in_unit_square(low, high)
+        ),
         Kind.ODD_AREA: lambda: _odd_areas(annotations, rows, np.prod(high - low, axis=1)),
         Kind.CORNER_BOX: lambda: _corner_boxes(annotations.boxes[rows], low, high, sizes),
         Kind.SAME_PERSON: lambda: _repeated(annotations, rows),
@@ -80,6 +84,18 @@ def _in_unit_square(low: DoubleArray, high: DoubleArray) -> BoolArray:
     return inside
 
 
+def _elsewhere(boxes: DoubleArray, points: FloatArray, visible: BoolArray, sizes: IntArray) -> BoolArray:
+    """Return of whom every labelled keypoint is outside of the box, if there is one to speak of, or of the image."""
+    low, extent = boxes[:, None, :2], boxes[:, None, 2:]
+    in_box = np.all(
+        (points >= low - _SLACK) & (points <= low + extent + _SLACK) | np.any(extent <= _SLACK, axis=2)[..., None],
+        axis=2,
+    )
+    in_image = np.all((points >= -_SLACK) & (points <= sizes[:, None] + _SLACK), axis=2)
+    elsewhere: BoolArray = ~(np.any(visible & in_box, axis=1) & np.any(visible & in_image, axis=1))
+    return elsewhere
+
+
 def _odd_areas(annotations: Annotations, rows: npt.NDArray[np.intp], extents: DoubleArray) -> BoolArray:
     """Return which people have another area than any person in that box with these keypoints could have."""
     boxes = np.prod(np.maximum(annotations.boxes[rows, 2:], 0), axis=1)
@@ -90,7 +106,7 @@ def _odd_areas(annotations: Annotations, rows: npt.NDArray[np.intp], extents: Do
     return odd
 
 
-def _corner_boxes(boxes: DoubleArray, low: DoubleArray, high: DoubleArray, sizes: npt.NDArray[np.int32]) -> BoolArray:
+def _corner_boxes(boxes: DoubleArray, low: DoubleArray, high: DoubleArray, sizes: IntArray) -> BoolArray:
     """Return which boxes leave their image, and would hold the keypoints and stay in it if they were two corners."""
     first, second = boxes[:, :2], boxes[:, 2:]
     leaves = np.any(first + second > sizes + _SLACK, axis=1)

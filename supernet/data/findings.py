@@ -53,6 +53,7 @@ class Kind(Enum):
         Effect.USED,
         "a keypoint at (0, 0) is marked as labelled: if nobody did, its visibility must be 0",
     )
+    KEYPOINTS_ELSEWHERE = Effect.USED, "labelled keypoints that are all outside of the person's box, or of the image"
     CORNER_BOX = Effect.USED, "a box that leaves the image, but fits as corners: it must be x, y, width, height"
     SAME_PERSON = Effect.USED, "a person with the image and the keypoints of an earlier one: evaluation looks for both"
     ID_ZERO = Effect.USED, "an annotation has the id 0: pycocotools counts it as never found"

@@ -24,8 +24,8 @@ BY_ANNOTATION = dataclasses.replace(CROWDPOSE, area="annotation")
 CORNERS = {"bbox": [100, 200, 300, 500]}
 
 
-def change_scale(person: Json, scale: float) -> Json:
-    keypoints = [value * (scale if place % 3 < 2 else 1) for place, value in enumerate(person["keypoints"])]
+def change_scale(person: Json, scale: float, offset: float = 0) -> Json:
+    keypoints = [value * scale + offset if place % 3 < 2 else value for place, value in enumerate(person["keypoints"])]
     return person | {"keypoints": keypoints}
 
 
@@ -61,8 +61,9 @@ DOUBTFUL = [
     (Kind.ODD_AREA, lambda person: person | {"area": 1e299}),
     (Kind.NORMALISED, lambda person: change_scale(person, 1 / 600)),
     (Kind.KEYPOINT_AT_ORIGIN, lambda person: person | {"keypoints": [0, 0, 2, *person["keypoints"][3:]]}),
+    (Kind.KEYPOINTS_ELSEWHERE, lambda person: change_scale(person, 0.2) | {"area": 900}),
     (Kind.CORNER_BOX, lambda person: person | CORNERS),
-    (Kind.SAME_PERSON, lambda person: person | {"keypoints": [7, 7, 2] + [0] * 39, "num_keypoints": 1}),
+    (Kind.SAME_PERSON, lambda person: person | {"keypoints": [150, 250, 2] + [0] * 39, "num_keypoints": 1}),
 ]
 
 
@@ -103,6 +104,19 @@ def test_few_are_warned_of_and_half_are_refused(
             (line,) = caplog.messages
             assert f"4 of 10 people (annotation {annotations[0]['id'] + (doubtful == 6)} is the first)" in line
             assert line.endswith(kind.meaning)
+
+
+def test_keypoints_may_leave_the_image_and_the_box_but_not_all(people: Json, write_folder: WriteFolder) -> None:
+    people["annotations"][0] = change_scale(people["annotations"][0], 1, offset=250) | {"bbox": [350, 450, 200, 300]}
+    people["annotations"][1] = change_scale(people["annotations"][1], 1, offset=320) | {"bbox": [420, 520, 200, 300]}
+    people["annotations"][2] = change_scale(people["annotations"][2], 2) | {"bbox": [0, 0, 0, 0]}
+    found = FindingLog()
+    report_uses(read_annotations(write_folder(people)[0], BY_ANNOTATION, found), found)
+    assert found.entries == {
+        Kind.EMPTY_BOX: [3],
+        Kind.KEYPOINT_OUTSIDE: [1, 2, 3],
+        Kind.KEYPOINTS_ELSEWHERE: [2],
+    }
 
 
 def test_the_people_of_the_images_in_question_count(people: Json, write_folder: WriteFolder) -> None:
