@@ -22,7 +22,7 @@ DOUBTS_OF_TRAINING = (Kind.NORMALISED, Kind.KEYPOINT_AT_ORIGIN, Kind.KEYPOINTS_E
 DOUBTS_OF_EVALUATION = (*DOUBTS_OF_TRAINING, Kind.ODD_AREA, Kind.CORNER_BOX, Kind.SAME_PERSON)
 
 REFUSED_FRACTION = 0.5
-"""Of the labelled people; from here on a doubt is no matter of single entries."""
+"""Of the labelled people. Of corners as boxes, 61 to 79 % of COCO's, CrowdPose's and LSPET's people are recognised."""
 
 WARNED_FRACTION = 0.01
 
