@@ -218,7 +218,8 @@ def _places(truth: Annotations, image_ids: Iterable[int] | None) -> IntArray:
 
 def _areas(truth: Annotations) -> FloatArray:
     if truth.skeleton.area == "box":
-        return BOX_AREA_SHARE * truth.boxes[:, 2] * truth.boxes[:, 3]
+        sides = np.maximum(truth.boxes[:, 2:], 0)  # by an area below 0 everything would be alike
+        return BOX_AREA_SHARE * sides[:, 0] * sides[:, 1]
     lacking = np.isnan(truth.areas)
     if lacking.any():
         raise InputError(f"annotation {truth.ids[lacking][0]} lacks the key 'area'")

@@ -11,8 +11,8 @@ from supernet.data.annotations import read_records
 from supernet.data.coco import KeypointDataset
 from supernet.data.skeletons import COCO, CROWDPOSE
 from supernet.errors import InputError
-from supernet.evaluation.comparison import require_comparable
-from supernet.files import write_json
+from supernet.evaluation.comparison import compare_people, require_comparable
+from supernet.files import read_json, write_json
 
 Json = dict[str, Any]
 PEOPLE_BY_BOX = dataclasses.replace(COCO, area="box")
@@ -68,3 +68,17 @@ def test_what_gives_no_ap_is_told_at_once(
 ) -> None:
     with pytest.raises(InputError, match=f"people.json: .*{told}"):
         require_comparable(load(change))
+
+
+def test_a_box_of_negative_width_is_like_nobody(
+    load: Callable[..., KeypointDataset], noisy_predictions: Callable[..., list[Json]]
+) -> None:
+    dataset = load(
+        lambda annotation: annotation["bbox"].__setitem__(2, -5) if annotation["id"] % 3 == 0 else None, CROWDPOSE
+    )
+    people = read_json(dataset.annotations_path)
+    comparison = compare_people(dataset.annotations_path, noisy_predictions(people), CROWDPOSE)
+    unmatched = comparison.truth.ids % 3 == 0
+    assert (comparison.areas[unmatched] == 0).all()
+    assert (comparison.areas[~unmatched] > 0).all()
+    assert max(comparison.oks(image).max(initial=0) for image in range(comparison.num_images)) <= 1
