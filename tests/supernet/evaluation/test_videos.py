@@ -118,6 +118,18 @@ def test_a_pipe_is_no_video(tmp_path: Path) -> None:
         VideoReader(tmp_path / "clip.mp4")
 
 
+def test_a_name_that_opencv_crashes_on_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.mp4")
+    path.touch()
+    with pytest.raises(InputError, match="has a name that is not UTF-8"):
+        VideoReader(path)
+    with (
+        pytest.raises(InputError, match="has a name that is not UTF-8"),
+        replacing_video(path.with_suffix("") / "a.mp4", 5) as writer,
+    ):
+        writer.write(frames(1)[0])
+
+
 def test_videos_are_known_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     assert not is_video(tmp_path / "folder.mp4")
