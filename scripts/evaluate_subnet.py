@@ -26,7 +26,7 @@ from supernet.errors import InputError, require
 from supernet.evaluation import ap_interval, evaluate_model, keypoint_breakdown, write_results
 from supernet.evaluation.inference import EvaluationResult
 from supernet.evaluation.intervals import ApInterval
-from supernet.evaluation.keypoint_ap import official_parameters, require_engine
+from supernet.evaluation.keypoint_ap import official_differences, official_parameters, require_engine
 from supernet.evaluation.subnets import NetworkEvaluator
 from supernet.export.bundle import WEIGHTS_FILE
 from supernet.export.runtime import ExportedPose, SquarePredictor, is_runtime_file
@@ -75,9 +75,8 @@ def main(cfg: DictConfig) -> None:
         write_results(results, result.predictions.results)
         needed = ", ".join(record["coco_eval"])
         logger.info("%s%s", results, f"; for this AP, COCOeval needs the record's {needed}" if needed else "")
-        categories = result.comparison.truth.categories
-        if len(categories) > 1:
-            logger.warning("people of the categories %s count as one class; COCOeval gives another AP", categories)
+        for difference in official_differences(result.comparison):
+            logger.warning("COCOeval gives another AP of the dataset's file: %s", difference)
 
 
 def _of_supernet(cfg: DictConfig) -> _Measured:

@@ -34,7 +34,7 @@ class Kind(Enum):
     BAD_CATEGORIES = Effect.STOPS, "'categories' is malformed, or none of them has the skeleton's number of keypoints"
     UNKNOWN_CATEGORY = Effect.STOPS, "an annotation is of a category that the file does not have"
     MISSING_IMAGE = Effect.STOPS, "an image file cannot be opened"
-    CORRUPT_IMAGE = Effect.STOPS, "an image file does not decode, or is too large"
+    CORRUPT_IMAGE = Effect.STOPS, "an image file does not decode, is of a format that is not read, or is too large"
     IMAGE_SIZE = Effect.STOPS, "an image file is not of the size in the annotations"
     SHARED_IMAGE = Effect.STOPS, "an image file is in two splits"
     OTHER_CATEGORY = Effect.LEFT_OUT, "an annotation is of a category without the skeleton's keypoints: no person"

@@ -19,11 +19,11 @@ from pycocotools.cocoeval import COCOeval
 from supernet.data.annotations import read_records
 from supernet.data.coco import KeypointDataset
 from supernet.data.skeletons import COCO as COCO_SKELETON
-from supernet.data.skeletons import SKELETONS, Skeleton
+from supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
 from supernet.errors import InputError
 from supernet.evaluation import evaluate_keypoints, read_results, write_results
 from supernet.evaluation.comparison import compare_people
-from supernet.evaluation.keypoint_ap import official_metrics, official_parameters
+from supernet.evaluation.keypoint_ap import official_differences, official_metrics, official_parameters
 from supernet.evaluation.results import PeopleResults, as_people_results
 from supernet.files import read_json, write_json
 
@@ -158,6 +158,32 @@ def test_the_official_evaluation_gives_the_same_ap_whatever_the_dataset_s_consta
     parameters = official_parameters(comparison)
     assert parameters.keys() - {"kpt_oks_sigmas"} == ({"imgIds"} if part else set())
     assert official_ap(tmp_path / "people.json", tmp_path / "results.json", parameters) == pytest.approx(ap, abs=1e-4)
+    assert official_differences(comparison) == []
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "change", "told"),
+    [
+        (COCO_SKELETON, {"id": 0}, "it takes a match with the annotation of id 0 for none"),
+        (CROWDPOSE, {"area": 7.0}, "it takes the annotations' area for 0.53 x box"),
+        (COCO_SKELETON, {"category_id": 9}, "it keeps people of the categories 7, 9 apart"),
+    ],
+)
+def test_where_the_official_evaluation_must_differ_it_is_told(
+    skeleton: Skeleton,
+    change: Json,
+    told: str,
+    tmp_path: Path,
+    make_dataset: Callable[..., Json],
+) -> None:
+    dataset = strange(make_dataset(skeleton), skeleton)
+    dataset["categories"].append({**dataset["categories"][1], "id": 9})
+    next(person for person in dataset["annotations"] if person["num_keypoints"] and not person["iscrowd"]).update(
+        change
+    )
+    write_json(tmp_path / "people.json", dataset)
+    comparison = compare_people(tmp_path / "people.json", [], skeleton)
+    assert official_differences(comparison) == [told]
 
 
 def test_coordinates_are_rounded_to_thousandths(tmp_path: Path) -> None:
