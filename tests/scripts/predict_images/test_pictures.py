@@ -162,10 +162,10 @@ def test_a_picture_that_cannot_be_written_stops_no_other(
     complaint: Complaint,
     finished: Finished,
 ) -> None:
-    def too_long(path: Path) -> Any:
+    def too_long(path: Path, *, durable: bool = True) -> Any:
         if path.name == "000002.jpg":
             raise OSError(errno.ENAMETOOLONG, "File name too long", str(path))
-        return replacing(path)
+        return replacing(path, durable=durable)
 
     def too_wide(suffix: str, pixels: Array) -> tuple[bool, Array]:
         return (False, pixels) if suffix == ".webp" else imencode(suffix, pixels)
