@@ -17,9 +17,9 @@ Split = Literal["train", "search", "val"]
 class SplitSettings(Checked):
     """Where a split is, or how it is held out of the training images; ``supernet.data.splits`` knows which."""
 
-    annotations: PathText | None = None
-    images: PathText | None = None
-    seed: Seed | None = None
+    annotations: PathText = ""
+    images: PathText = ""
+    seed: Seed = 0
     holdout_images: Count | None = None
     holdout_fraction: float | None = None
 
