@@ -72,7 +72,7 @@ OuterLoop: Any = fields_of(
 )
 
 
-class SearchSettings(OuterLoop):
+class SearchSettings(OuterLoop):  # type: ignore[misc]
     """The ``search`` group."""
 
     strategy: Choice
