@@ -208,7 +208,7 @@ def _overrides() -> str:
 def _told(error: Exception, config_name: str) -> str:
     """Return what a user is told of an error; the name of the config stands for a file that it does not name."""
     if isinstance(error, OSError):
-        return f"{error.filename or config_name}: {error.strerror or error}"
+        return f"{error.filename or config_name}: {error.strerror or ' '.join(map(str, error.args))}"
     return plain_words(error)
 
 

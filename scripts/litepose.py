@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from typing import NoReturn
 
 from scripts.verbs import COMPLETION_FLAGS, CONFIGURED, HELP_FLAGS, SECTIONS, VERBS
@@ -41,6 +42,9 @@ def main() -> None:
 
     Exits with status 2 and one line if there is no such verb, or a package that it needs is not installed.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be of the terminal's encoding
     try:
         _dispatch(sys.argv[1:])
     except KeyboardInterrupt:

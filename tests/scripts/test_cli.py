@@ -294,6 +294,31 @@ def test_people_are_rendered_once_and_a_folder_keeps_its_settings(run_script: Ru
     assert "rendering needs dataset=people" in line
 
 
+def test_an_error_of_the_system_names_the_file_whatever_else_it_knows() -> None:
+    for error, told in (
+        (OSError(28, "No space left on device", "x.json"), "x.json: No space left on device"),
+        (OSError(28, "No space left on device"), "evaluate_subnet: No space left on device"),
+        (OSError("the stream ended"), "evaluate_subnet: the stream ended"),
+    ):
+        assert cli._told(error, "evaluate_subnet") == told
+    nameless = OSError("the stream ended")
+    nameless.filename = "x.json"
+    assert cli._told(nameless, "evaluate_subnet") == "x.json: the stream ended"
+
+
+def test_the_record_has_the_commit_of_this_source_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b")
+    for arguments in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "of another project")):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    installed = tmp_path / "site-packages" / "scripts" / "cli.py"
+    installed.parent.mkdir(parents=True)
+    installed.touch()
+    monkeypatch.setattr(cli, "__file__", str(installed))
+    assert cli._commit() is None
+    subprocess.run([*git, "add", "-f", str(installed)], cwd=tmp_path, check=True)
+    assert re.fullmatch(r"[0-9a-f]{40}", cli._commit() or "")
+
+
 def test_what_a_resolver_refuses_is_told_without_omegaconf_s_words() -> None:
     OmegaConf.register_new_resolver("refuse", lambda: require(False, "tier", "../m", "a plain name"), replace=True)
     try:
