@@ -107,9 +107,9 @@ def usage_config(name: str) -> dict[str, Any]:
 def _decoding(cfg: DictConfig, chosen: Mapping[str, Any] | None) -> tuple[DecodingCost, float] | None:
     searched = (chosen or {}).get("search", {}).get("devices", {}).get(cfg.device.name, {}).get("decoding")
     if searched is None:
-        given = cfg.device.decoding
+        given = cfg.device.get("decoding")
         return None if given is None else (DecodingCost.load(str(given)), cfg.people_per_frame)
-    decoding = DecodingCost.load(str(cfg.device.decoding or searched["measured_on"]))
+    decoding = DecodingCost.load(str(cfg.device.get("decoding") or searched["measured_on"]))
     if decoding.digest != searched["digest"]:
         known = f"the decoding cost {searched['measured_on']} ({searched['digest']}), not {decoding.digest}"
         raise InputError(

@@ -10,7 +10,7 @@ from scripts.cli import script, start_run
 from scripts.settings.people import GeneratePeopleVerb
 from supernet.data.skeletons import get_skeleton
 from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 from supernet.files import locked_folder
 
 
@@ -21,9 +21,8 @@ def main(cfg: DictConfig) -> None:
     settings = PeopleSettings.from_dict(cfg.people)
     skeleton = get_skeleton(cfg.dataset.skeleton)
     root = Path(cfg.dataset.root)
-    for split, count in cfg.images.items():
+    for split in cfg.images:
         _require_layout(cfg.dataset, split)
-        require(type(count) is int and count >= 1, f"images.{split}", count, "an integer of at least 1")
     with locked_folder(root / ".generate_people"):
         rendered_by = {key: cfg[key] for key in ("seed", "people", "images", "poses_from")}
         start_run(OmegaConf.create({"skeleton": skeleton.name, **rendered_by}), artefacts=("../images",))

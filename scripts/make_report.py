@@ -22,7 +22,7 @@ from search.reporting.page.document import PAGE_FILE
 from search.reporting.page.samples_section import samples_section
 from search.reporting.report import remove_report, write_index, write_report
 from search.reporting.searches import Cell, Gap, comparable, group_name, read_searches
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 from supernet.files import locked_folder, read_json, read_yaml
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ def make_report(cfg: DictConfig) -> None:
 
 
 def _report(cfg: DictConfig) -> None:
-    require(type(cfg.samples) is int and cfg.samples >= 0, "samples", cfg.samples, "an integer of at least 0")
     workspace = Path(cfg.workspace)
     cells, gaps = read_searches(workspace, planned_cells(workspace))
     samples, no_samples = _load(AccuracySamples.load, samples_path(cfg))

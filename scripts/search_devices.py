@@ -47,13 +47,19 @@ def find_devices(cfg: DictConfig) -> list[SearchedDevice]:
     chosen = SearchedDevice(
         cfg.device.name,
         cfg.device.table,
-        cfg.device.decoding,
-        plain(cfg.device.budgets_ms) if cfg.device.name == HydraConfig.get().runtime.choices["device"] else None,
+        cfg.device.get("decoding"),
+        None if _is_renamed() or cfg.device.get("budgets_ms") is None else plain(cfg.device.budgets_ms),
     )
     if cfg.devices is None:
         return [chosen]
     require(len(set(cfg.devices)) == len(cfg.devices), "devices", list(cfg.devices), "a list of different names")
     return [chosen if name == chosen.name else _configured_device(name) for name in cfg.devices]
+
+
+def _is_renamed() -> bool:
+    """Say whether the command line renames the device, and so leaves it the budgets of another one."""
+    typed = [override.lstrip("+") for override in HydraConfig.get().overrides.task]
+    return any(key.startswith("device.name=") for key in typed) and not any("device.budgets_ms" in key for key in typed)
 
 
 def build_problem(cfg: DictConfig, devices: list[SearchedDevice], num_keypoints: int) -> SearchProblem:

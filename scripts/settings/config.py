@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import scripts.settings.resolvers  # noqa: F401 - registers them
+from scripts.literal_config import literal_config
 from scripts.settings.overrides import Keys
 from supernet.errors import InputError
 from supernet.validation import dotted, validate
@@ -36,9 +37,8 @@ def checked_config(cfg: DictConfig, keys: Keys) -> DictConfig:
         if not keys.holds(path):
             raise InputError(keys.refusal(path))
     checked = validate(keys.model, given, "").model_dump(exclude_unset=True)
-    config = OmegaConf.create(_escaped(_kept(given, checked)))
+    config = literal_config(_kept(given, checked))
     OmegaConf.set_struct(config, True)
-    assert isinstance(config, DictConfig)
     return config
 
 
@@ -68,12 +68,3 @@ def _kept(given: Any, checked: Any) -> Any:
     if isinstance(checked, list | tuple) and isinstance(given, list) and len(given) == len(checked):
         return [_kept(old, new) for old, new in zip(given, checked, strict=True)]
     return given if given == checked and type(given) is not bool else checked
-
-
-def _escaped(value: Any) -> Any:
-    """Return values in which no text is an interpolation: they are resolved."""
-    if isinstance(value, Mapping):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    return value.replace("${", "\\${") if isinstance(value, str) else value
