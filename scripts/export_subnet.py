@@ -38,7 +38,7 @@ from supernet.export.formats import ExportFormat
 from supernet.export.manifest import MANIFEST_FILE, Manifest
 from supernet.export.verification import open_export
 from supernet.extract import extract_subnet, is_equal_to_supernet
-from supernet.files import locked_folder
+from supernet.files import locked_folder, restore_folder
 from supernet.litepose import LitePose
 
 logger = logging.getLogger(__name__)
@@ -75,12 +75,13 @@ def main(cfg: DictConfig) -> None:
     """Write the export folder of one device and tier, or of one architecture."""
     evaluator = build_subnet_evaluator(cfg, SPLIT)
     plan = _plan(cfg, evaluator)
-    if _is_exported(plan):
-        logger.info("%s: already exported", plan.folder)
-        return
-    _refuse_foreign(plan.folder)
-    start_run(cfg)
     with locked_folder(plan.lock), _sigterm_interrupts():
+        restore_folder(plan.folder)
+        if _is_exported(plan):
+            logger.info("%s: already exported", plan.folder)
+            return
+        _refuse_foreign(plan.folder)
+        start_run(cfg)
         _report(_export(cfg, evaluator, plan))
 
 

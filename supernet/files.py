@@ -157,25 +157,35 @@ def temporary_folder(parent: Path, *, becomes: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
-    """Yield an empty temporary folder beside ``path``; put it in the place of ``path`` if the block succeeds."""
+    """Yield an empty temporary folder beside ``path``; put it in the place of ``path`` if the block succeeds.
+
+    No other process may write this folder.
+    """
     path = Path(path)
-    before = path.with_name(f"{MARK}{zlib.crc32(path.name.encode()):08x}.before")
-    if before.exists() and not path.exists():
-        os.replace(before, path)  # an earlier process was killed between its two renames
-    shutil.rmtree(before, ignore_errors=True)
+    restore_folder(path)
     with temporary_folder(path.parent, becomes=path) as temporary:
         try:
             yield temporary
             for written in temporary.rglob("*"):
                 _synchronise(written)
             if path.exists():
-                os.replace(path, before)
+                os.replace(path, _before(path))
             os.replace(temporary, path)
             _synchronise(path.parent)
         finally:
-            if before.exists() and not path.exists():
-                os.replace(before, path)
-            shutil.rmtree(before, ignore_errors=True)
+            restore_folder(path)
+
+
+def restore_folder(path: Path) -> None:
+    """Undo half of a replacement, or end one, after a process was killed in ``replacing_folder``."""
+    before = _before(path)
+    if before.exists() and not path.exists():
+        os.replace(before, path)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f"{MARK}{zlib.crc32(path.name.encode()):08x}.before")
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from scripts.measure_rank_fidelity import RESULT_FILE, _folder_of, _result_of
 from supernet.arch import Arch
 from supernet.complexity import measure_complexity
+from supernet.files import write_text
 from supernet.space import SearchSpace
 
 RunScript = Callable[..., Any]
@@ -48,6 +50,16 @@ def test_a_study_is_written_whole_and_repeats_nothing(
         assert after["trained_aps"][0] == before["trained_aps"][0]
         assert len(after["trained_aps"]) == 2
     assert all(path.joinpath("result.json").stat().st_mtime_ns == time for path, time in results.items())
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"ap": null}'])
+def test_a_result_that_is_not_whole_is_trained_for_again(tmp_path: Path, content: str | None) -> None:
+    job = (SearchSpace.preset("tiny").smallest(), 0)
+    if content is not None:
+        write_text(_folder_of(tmp_path, job) / RESULT_FILE, content)
+    assert _result_of(tmp_path, job) is None
+    write_text(_folder_of(tmp_path, job) / RESULT_FILE, '{"ap": 0.25}')
+    assert _result_of(tmp_path, job) == 0.25
 
 
 def test_other_supernets_share_the_networks_trained_alone(

@@ -132,6 +132,17 @@ def test_the_outcome_follows_from_the_record(
     assert (found.steps, found.ap, found.seconds, found.state) == outcome
 
 
+@pytest.mark.parametrize(
+    "line", [{}, {"step": "4", "ap": 0.1, "seconds": 1, "diverged": None}, {"step": 4, "ap": None, "seconds": 1}]
+)
+def test_a_line_that_is_no_rung_is_named(tmp_path: Path, line: dict[str, object]) -> None:
+    RungRecord(tmp_path).add(2, 0.1, 1.0)
+    with RungRecord(tmp_path).path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    with pytest.raises(InputError, match=r"jsonl: has a line that is no rung; remove the file to try the trial again"):
+        RungRecord(tmp_path)
+
+
 def test_a_trial_without_a_rung_has_no_outcome(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has reached no rung"):
         read_outcome(TRIAL, tmp_path, 8)

@@ -12,7 +12,7 @@ import pytest
 from supernet.arch import Arch
 from supernet.export.onnx_formats import OnnxFormat
 from supernet.export.verification import open_export
-from supernet.files import read_json
+from supernet.files import _before, read_json
 from supernet.litepose import LitePose
 from supernet.space import SearchSpace
 
@@ -82,6 +82,13 @@ def test_what_killed_exports_left_is_swept(export: Export, bundle: Path, finishe
     left.with_suffix("").touch()
     (left / "model.onnx").write_bytes(b"half")
     finished(export())
+    assert [path.name for path in bundle.parent.iterdir()] == ["m"]
+    before = _before(bundle)
+    bundle.rename(before)
+    assert "already exported" in finished(export())
+    before.mkdir()
+    (before / "model.onnx").write_bytes(b"half removed")
+    assert "already exported" in finished(export())
     assert [path.name for path in bundle.parent.iterdir()] == ["m"]
 
 
