@@ -22,8 +22,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 
 from search.finetuning import FinetuningTrial, HalvingSettings, RungRecord, TrialOutcome, read_outcome
-from supernet.errors import InputError, require
-from supernet.training.divergence import TrainingDivergedError
+from supernet.errors import InputError, NotFiniteError, require
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class Training(Protocol):
         """Train to a step, which may be reached already, and return AP in [0, 1] there.
 
         Raises:
-            TrainingDivergedError: If it cannot.
+            NotFiniteError: If it cannot.
         """
 
 
@@ -149,7 +148,7 @@ def _trainable(
                 if self.training is None:
                     self.training = make_training(self.tried, self.folder)
                 ap = self.training.train_to(step)
-            except TrainingDivergedError as error:
+            except NotFiniteError as error:
                 diverged = str(error)
             self.record.add(step, ap, time.perf_counter() - began, diverged=diverged)
 

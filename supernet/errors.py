@@ -1,7 +1,12 @@
 """Errors that a user can mend."""
 
-from collections.abc import Collection, Mapping
+import reprlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+MOST_SHOWN = 200
+"""Characters of a value in a message."""
 
 
 class InputError(ValueError):
@@ -11,10 +16,41 @@ class InputError(ValueError):
     """
 
 
+class NotFiniteError(InputError):
+    """Weights or batch-norm statistics that are not finite: the network is ruined."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 24
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = MOST_SHOWN
+
+
+def shown(value: object) -> str:
+    """Return a value as a message has it: its ``repr`` in at most about ``MOST_SHOWN`` characters.
+
+    Deep and long values are cut before they are written out, so that none takes more than a moment.
+    """
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a {type(value).__name__} of {value.bit_length()} bits" if isinstance(value, int) else "..."
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
+@contextmanager
+def located(where: object) -> Iterator[None]:
+    """Put the file, or whatever else holds the bad input, before the message of an ``InputError`` of the block."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
 def require(condition: bool, field: str, value: object, allowed: str) -> None:
     """Raise ``InputError`` that names field, value and what is allowed, unless the condition holds."""
     if not condition:
-        raise InputError(f"{field} is {value!r}; it must be {allowed}")
+        raise InputError(f"{field} is {shown(value)}; it must be {allowed}")
 
 
 def require_keys(
@@ -27,10 +63,10 @@ def require_keys(
     """
     known = ", ".join((*names, *optional))
     if not isinstance(value, Mapping):
-        raise InputError(f"{where} is {value!r}; it must be an object with the keys {known}")
+        raise InputError(f"{where} is {shown(value)}; it must be an object with the keys {known}")
     for key in value:
         if key not in names and key not in optional:
-            raise InputError(f"{where} has the unknown key {key!r}; the keys are {known}")
+            raise InputError(f"{where} has the unknown key {shown(key)}; the keys are {known}")
     for name in names:
         if name not in value:
             raise InputError(f"{where} lacks the key {name!r}")

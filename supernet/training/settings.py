@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from supernet.data.loading_processes import MOST_WORKERS
 from supernet.errors import InputError, require
 from supernet.training.objective import LossSettings
 
@@ -58,6 +59,7 @@ class TrainingSettings:
         for name, allowed in (least | {"workers": 0, "validate_every": 0}).items():
             value = getattr(self, name)
             require(type(value) is int and value >= allowed, name, value, f"an integer of at least {allowed}")
+        require(self.workers <= MOST_WORKERS, "workers", self.workers, f"at most {MOST_WORKERS}")
         require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "at least 0 and below 1")
