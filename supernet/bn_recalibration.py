@@ -47,7 +47,7 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         model.eval()
-    statistics = [buffer.sum() for norm in norms for buffer in (norm.running_mean, norm.running_var)]
-    if not torch.stack(statistics).isfinite().all():
+    sums = [values.sum() for norm in norms for values in norm.buffers() if values.is_floating_point()]
+    if not torch.stack(sums).isfinite().all():
         raise NotFiniteError("batch-norm statistics of the network are not finite: its activations overflow")
     return count

@@ -104,7 +104,7 @@ def load_supernet(path: Path | str) -> LitePoseSupernet:
     if description["kind"] != "supernet":
         raise InputError(f"{path}: holds a {description['kind']}, not a supernet")
     with located(path):
-        supernet = LitePoseSupernet(SearchSpace.from_dict(description.get("space")), description["num_keypoints"])
+        supernet = LitePoseSupernet(SearchSpace.from_dict(description["space"]), description["num_keypoints"])
     _load(supernet, read_weights(path), path)
     return supernet.eval()
 
@@ -119,7 +119,7 @@ def load_subnet(path: Path | str) -> LitePose:
     if description["kind"] != "subnet":
         raise InputError(f"{path}: holds a {description['kind']}, not a subnet")
     with located(path):
-        subnet = LitePose(Arch.from_dict(description.get("arch")), description["num_keypoints"])
+        subnet = LitePose(Arch.from_dict(description["arch"]), description["num_keypoints"])
     _load(subnet, read_weights(path), path)
     return subnet.eval()
 
@@ -139,7 +139,7 @@ def read_description(path: Path | str) -> dict[str, Any]:
     if not isinstance(description, dict):
         raise InputError(f"{path}: was not written by this project, as {FORMAT!r}")
     validate(_Description, description, f"{path}: its description")
-    return description
+    return {"space": None, "arch": None, **description}
 
 
 def read_skeleton(path: Path | str) -> Skeleton | None:
@@ -197,9 +197,7 @@ def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path | str) -> Non
         given = weights[name]
         if not _is_plain(given) or given.is_floating_point() != tensor.is_floating_point() or given.is_complex():
             what = f"{given.layout} of {given.dtype} on {given.device}"
-            raise InputError(
-                f"{path}: does not fit the model: {name} is {what}; it must be an ordinary tensor of numbers"
-            )
+            raise InputError(f"{path}: does not fit the model: {name} is {what}; it must be an ordinary tensor")
         if given.shape != tensor.shape:
             shapes = f"{tuple(given.shape)}, the model needs {tuple(tensor.shape)}"
             raise InputError(f"{path}: does not fit the model: {name} has shape {shapes}")

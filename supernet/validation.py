@@ -10,9 +10,7 @@ from supernet.errors import InputError, shown
 T = TypeVar("T")
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_adapter: Any = cache(TypeAdapter)
 
 
 def validate(kind: type[T], value: object, where: str) -> T:

@@ -95,11 +95,18 @@ class SearchStudy:
         plain: dict[str, Any] = json.loads(json.dumps(identity))
         return plain
 
-    def run(self, on_generation: Callable[[Progress, History], None] | None = None) -> SearchRun:
+    def run(
+        self,
+        on_generation: Callable[[Progress, History], None] | None = None,
+        *,
+        searched: SearchRun | None = None,
+    ) -> SearchRun:
         """Search to the end, from wherever the storage is.
 
         Args:
             on_generation: Called after each generation, with all evaluations so far.
+            searched: What the same search came to elsewhere, as on Ray Tune, in the time there was; this one records
+                it, and ends where it ended.
 
         Raises:
             InputError: If the storage is damaged, in use by another process or of another search, or if an accuracy is
@@ -115,13 +122,15 @@ class SearchStudy:
                 settings=self._settings,
                 stop=self._stop,
                 warm=self._warm,
-                clock=self._clock,
+                clock=self._clock if searched is None else lambda: 0.0,
             )
             while course.stopped_by is None:
                 number = course.number
                 course.take(self._complete(study, course, told.pop(number, [])))
                 if on_generation is not None and course.number > number:
                     on_generation(course.progress[-1], course.history)
+                if searched is not None and course.number >= len(searched.progress) and not told:
+                    course.stopped_by = course.stopped_by or searched.stopped_by
         return course.outcome
 
     def _complete(self, study: optuna.Study, course: Generations, told: list[FrozenTrial]) -> History:

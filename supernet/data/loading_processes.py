@@ -1,4 +1,4 @@
-"""Processes that load batches: started only where they can work, and their end told in one line instead of waited for."""
+"""Processes that load batches: started only where they can work, and one that is lost is not waited for."""
 
 import re
 import signal
@@ -41,7 +41,7 @@ def collate_shared(samples: Sequence[Sample]) -> Batch:
     if get_worker_info() is not None:
         for tensor in (batch.images, batch.keypoints, batch.mask, batch.teacher_images):
             if tensor is not None:
-                tensor.share_memory_()
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
     return batch
 
 
@@ -76,8 +76,8 @@ def _start(loader: "DataLoader[Any]") -> Iterator[Any]:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             _abandon(frame.f_locals.get("self"))
         raise InputError(
-            f"{loader.num_workers} loading processes cannot be started ({error.strerror or error}); set training.workers"
-            " to fewer, or to 0; TMPDIR must be a short path, and /dev/shm must have space"
+            f"{loader.num_workers} loading processes cannot be started ({error.strerror or error}); "
+            "set training.workers to fewer, or to 0; TMPDIR must be a short path, and /dev/shm must have space"
         ) from None
 
 
@@ -85,7 +85,7 @@ def _abandon(batches: object) -> None:
     """Kill a loader's processes: torch waits for them, for ever if one that was killed held a lock."""
     if isinstance(batches, _MultiProcessingDataLoaderIter):
         if batches._worker_pids_set:
-            signal_handling._remove_worker_pids(id(batches))
+            signal_handling._remove_worker_pids(id(batches))  # type: ignore[attr-defined]
         batches._worker_pids_set, batches._shutdown = False, True
         for process in batches._workers:
             process.kill()

@@ -40,7 +40,7 @@ def test_no_value_is_shown_at_length() -> None:
         laughs = [laughs] * 9  # 9^10 elements, if they were written out
     for value in (laughs, {"a": laughs}, "a" * 10**6, list(range(10**6)), 16**5000, b"b" * 10**6):
         assert len(shown(value)) <= MOST_SHOWN + 3
-        with pytest.raises(InputError, match="^img_size is ") as caught:
+        with pytest.raises(InputError, match=r"^img_size is ") as caught:
             require(False, "img_size", value, "an integer")
         assert len(str(caught.value)) < MOST_SHOWN + 50
 

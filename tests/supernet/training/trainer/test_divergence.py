@@ -178,5 +178,5 @@ def test_a_lost_loading_process_is_one_line(
     make_trainer: MakeTrainer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TrainingImages, "__getitem__", lambda images, request: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(InputError, match="a loading process .*what was saved is kept, and the same command goes on"):
+    with pytest.raises(InputError, match=r"a loading process .*what was saved is kept, and the same command goes on"):
         make_trainer(workers=1).train()
