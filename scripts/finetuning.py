@@ -1,6 +1,7 @@
 """From the composed config to the training of one network alone: which, from what weights, with what teacher."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ class Finetuning:
 
     def __init__(self, cfg: DictConfig, process: Process) -> None:
         for name in ("share", "rate"):
-            number = isinstance(cfg[name], int | float) and not isinstance(cfg[name], bool) and cfg[name] > 0
-            require(number, name, cfg[name], "a number above 0")
+            number = isinstance(cfg[name], int | float) and not isinstance(cfg[name], bool)
+            require(number and 0 < cfg[name] <= sys.float_info.max, name, cfg[name], "a finite number above 0")
         starts = f"{SUPERNET}, {SCRATCH}, a file of weights or an export folder"
         trainable = isinstance(cfg.start, str) and not is_runtime_file(Path(cfg.start))
         require(trainable, "start", cfg.start, f"{starts}; a runtime's file cannot be trained")

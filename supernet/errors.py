@@ -1,9 +1,14 @@
 """Errors that a user can mend."""
 
 import reprlib
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MOST_SHOWN = 200
 """Characters of a value in a message."""
@@ -51,6 +56,19 @@ def require(condition: bool, field: str, value: object, allowed: str) -> None:
     """Raise ``InputError`` that names field, value and what is allowed, unless the condition holds."""
     if not condition:
         raise InputError(f"{field} is {shown(value)}; it must be {allowed}")
+
+
+def require_numbers(settings: "DataclassInstance") -> None:
+    """Refuse a settings object with a number that is not finite, in a field or in a tuple of one.
+
+    Raises:
+        InputError: If there is one; the message names the field.
+    """
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float):  # an integer may be too large for a float
+                require(abs(number) <= sys.float_info.max, field.name, value, "finite")
 
 
 def require_keys(

@@ -23,7 +23,7 @@ from search.course.generations import Generations, SearchRun
 from search.course.trials import read_genome, trial_params, write_genome
 from search.genome import GenomeCodec, Genomes
 from supernet.arch import Arch
-from supernet.errors import InputError, require
+from supernet.errors import InputError, require, require_numbers
 from supernet.files import read_json, write_json
 from supernet.space import SearchSpace
 
@@ -53,6 +53,7 @@ class TuneSettings:
 
     def __post_init__(self) -> None:
         require(self.most_deaths >= 1, "most_deaths", self.most_deaths, "at least 1")
+        require_numbers(self)
 
 
 class GenerationSearcher(Searcher):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from supernet.data.loading_processes import MOST_WORKERS
-from supernet.errors import InputError, require
+from supernet.errors import InputError, require, require_numbers
 from supernet.training.objective import LossSettings
 
 Update = Literal["per_subnet", "per_sandwich"]
@@ -69,3 +69,4 @@ class TrainingSettings:
                 raise InputError(f"{name} is {getattr(self, name)!r}; known: {', '.join(get_args(kind))}")
         if self.batch_size % self.accumulation:
             raise InputError(f"accumulation is {self.accumulation}; it must divide batch_size, {self.batch_size}")
+        require_numbers(self)
