@@ -22,10 +22,10 @@ from supernet.files import replacing
 RUNGS_FILE = "rungs.jsonl"
 TRIAL_COLUMNS = ("trial", "arch_digest", "image_size", "rate", "learning_rate", "steps", "ap", "seconds", "state")
 
-LEAST_REDUCTION = 1.1
+LEAST_REDUCTION = 1.01
 """Of a reduction factor: nearer to 1, rungs would be without number."""
 
-MOST_SAMPLES = 1000
+MOST_SAMPLES = 10_000
 
 State = Literal["finished", "stopped", "diverged"]
 

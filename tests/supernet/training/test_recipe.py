@@ -148,7 +148,7 @@ def test_one_network_is_trained_alone_at_its_own_resolution() -> None:
         ({"elastic": ("kernel", "colour")}, "elastic is 'colour'; it must be some of resolution, kernel, depth"),
         ({"num_random": 10**20}, "num_random is 100000000000000000000; it must be from 0 to 1000 with rule"),
         ({"num_random": -1}, "num_random is -1; it must be from 0 to 1000 with rule sandwich"),
-        ({"rule": "random", "teacher": "none", "num_random": 0}, "num_random is 0; it must be from 1 to 1000 with rule"),
+        ({"rule": "random", "teacher": "none", "num_random": 0}, "num_random is 0; it must be from 1 to 1000 with"),
         ({"rule": "random"}, "teacher is 'largest', which only rule sandwich trains in place; rule is 'random'"),
         ({"rule": "largest"}, "teacher is 'largest', which only rule sandwich trains in place; rule is 'largest'"),
     ],
