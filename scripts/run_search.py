@@ -23,6 +23,7 @@ from scripts.search_builders import (
 )
 from scripts.search_devices import SearchedDevice, build_problem, find_devices, search_folder, tier_folder
 from search.course.generations import Generations, SearchRun
+from search.course.outcome import SearchOutcome
 from search.course.results import (
     CHOSEN_FILE,
     FRONT_FILE,
@@ -41,7 +42,6 @@ from search.course.study import SearchStudy
 from search.problem import SearchProblem
 from search.shared_goal import regrets, shared_front
 from supernet.errors import InputError, require
-from supernet.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -133,10 +133,9 @@ class _Output:
 
     @property
     def is_finished(self) -> bool:
-        path = self.folder / CHOSEN_FILE
-        if not path.exists():
+        if not (self.folder / CHOSEN_FILE).exists():
             return False
-        record = read_json(path)
+        record = SearchOutcome.load(self.folder).record
         return bool(record.get("search") == self._search and record.get("stopped_by") != "seconds")
 
     def write(self, result: tuple[list[Candidate], Candidate], run: SearchRun) -> None:

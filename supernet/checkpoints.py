@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from supernet.arch import Arch
+from supernet.arch import MOST_KEYPOINTS, Arch
 from supernet.data.skeletons import Skeleton
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError, NotFiniteError, located
@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "litepose-ofa 1"
 """The only metadata key of our files, so that equal weights are equal bytes: safetensors does not order its keys."""
-
-MOST_KEYPOINTS = 1000
-"""Of a network that a file describes."""
 
 UNUSED_PUBLISHED = re.compile(r"\.Linear[35]x[35]\.(weight|bias)$")
 KERNEL_MATRIX = re.compile(r"\.matrix_\d+to\d+$")

@@ -29,7 +29,8 @@ def validate(kind: type[T], value: object, where: str) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        problem = first["msg"][:1].lower() + first["msg"][1:]
+        message = first["msg"].partition(" or instance of ")[0]  # a class of ours, which says nothing to a user
+        problem = message[:1].lower() + message[1:]
         told = "" if first["type"] == "missing" else f" (it is {shown(first['input'])})"
         raise InputError(f"{where}: {field + ': ' if field else ''}{problem}{told}") from None
     return checked

@@ -4,14 +4,55 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from search.course.results import CHOSEN_FILE, FRONT_FILE
 from search.genome import GenomeCodec
 from supernet.arch import Arch
-from supernet.errors import InputError, require
+from supernet.errors import InputError, located, require
 from supernet.files import read_json
 from supernet.space import SearchSpace
+from supernet.validation import validate
+
+_Count = Annotated[int, Field(ge=0)]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+_Milliseconds = Annotated[float, Field(ge=0)]
+
+
+class _SearchedBy(BaseModel):
+    """What an outcome depended on."""
+
+    model_config = ConfigDict(strict=True)
+
+    space: dict[str, Any]
+    evaluator: dict[str, Any]
+    num_keypoints: Annotated[int, Field(ge=1)] = 14
+    devices: dict[str, dict[str, Any]] = {}
+
+
+class _Chosen(BaseModel):
+    """What ``chosen.json`` must hold to be read back, and may hold beside it."""
+
+    model_config = ConfigDict(strict=True)
+
+    arch: dict[str, Any]
+    budget_ms: _Milliseconds
+    search: _SearchedBy
+    arch_digest: str = ""
+    ap: _Fraction | None = None
+    ap_source: str = ""
+    ap_std: float | None = None
+    verified_ap: _Fraction | None = None
+    latency_ms: _Milliseconds | None = None
+    latency_low_ms: _Milliseconds | None = None
+    latency_high_ms: _Milliseconds | None = None
+    latency_provenance: str = ""
+    macs: _Count | None = None
+    params: _Count | None = None
+    image_size: _Count | None = None
+    stopped_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,9 +80,9 @@ class SearchOutcome:
         if not path.exists():
             raise InputError(f"{path}: no such file; search first (litepose search device=... tier={folder.name})")
         record = read_json(path)
-        if not isinstance(record, dict) or "arch" not in record:
-            raise InputError(f"{path}: has no architecture; litepose search writes one")
-        return cls(folder, Arch.from_dict(record.pop("arch")), record)
+        validate(_Chosen, record, str(path))
+        with located(path):
+            return cls(folder, Arch.from_dict(record.pop("arch")), record)
 
     def require_weights(self, weights: str) -> None:
         """Check that the search measured the supernet of this digest.
@@ -67,7 +108,8 @@ class SearchOutcome:
             InputError: If the front is missing, damaged, or not of the search's space.
         """
         path = self.folder / FRONT_FILE
-        codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
+        with located(self.folder / CHOSEN_FILE):
+            codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
         if not path.exists():
             raise InputError(f"{path}: no such file; search first (litepose search device=... tier={self.folder.name})")
         try:

@@ -1,6 +1,7 @@
 """Which subnets are measured: distinct, spread over MACs, a longer list begins like a shorter one."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,42 @@ def test_accuracies_that_are_none_are_refused(tiny_cost: CostModel, tmp_path: Pa
         AccuracySamples(tiny_cost.space, 14, {}, genomes, np.array([ap])).save(path)
         with pytest.raises(InputError, match=r"samples\.json: an AP is not a number from 0 to 1"):
             AccuracySamples.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_keypoints": -3}, "num_keypoints: input should be greater than or equal to 1 (it is -3)"),
+        ({"num_keypoints": "14"}, "num_keypoints: input should be a valid integer (it is '14')"),
+        ({"num_proposed": math.inf}, "num_proposed: input should be a valid integer"),
+        ({"num_proposed": -1}, "num_proposed: input should be greater than or equal to 0 (it is -1)"),
+        ({"identity": []}, "identity: input should be a valid dictionary (it is [])"),
+        (
+            {"samples": [{"genome": ["0"], "ap": 0.5}]},
+            "samples.0.genome.0: input should be a valid integer",
+        ),
+        ({"samples": [{"genome": [0], "ap": "0.5"}]}, "samples.0.ap: input should be a valid number (it is '0.5')"),
+        ({"samples": [{"genome": [0]}]}, "samples.0.ap: field required"),
+    ],
+)
+def test_what_a_file_says_is_checked_below_its_first_level(
+    tiny_cost: CostModel, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "samples.json"
+    genomes = tiny_cost.codec.sample(3, np.random.default_rng(0))
+    AccuracySamples(tiny_cost.space, 14, {}, genomes, np.full(3, 0.5)).save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError) as caught:
+        AccuracySamples.load(path)
+    assert str(caught.value).startswith(f"{path}: is no file of measured subnets: {message}")
+
+
+def test_samples_that_do_not_fit_together_are_refused(tiny_cost: CostModel, tmp_path: Path) -> None:
+    path = tmp_path / "samples.json"
+    genomes = tiny_cost.codec.sample(3, np.random.default_rng(0))
+    AccuracySamples(tiny_cost.space, 14, {}, genomes, np.full(3, 0.5), num_proposed=4).save(path)
+    with pytest.raises(InputError, match=r"samples\.json: num_proposed is 4; it must be at most 3"):
+        AccuracySamples.load(path)
+    AccuracySamples(tiny_cost.space, 14, {}, genomes[:, :-1], np.full(3, 0.5)).save(path)
+    with pytest.raises(InputError, match=r"samples\.json: a genome is not of the space 'tiny'"):
+        AccuracySamples.load(path)

@@ -12,6 +12,7 @@ from search.course.outcome import SearchOutcome
 from search.course.results import CHOSEN_FILE, Candidate, choose, front_candidates, write_chosen, write_front
 from search.problem import SearchProblem
 from supernet.errors import InputError
+from supernet.files import read_json, write_json
 
 
 @pytest.fixture
@@ -102,5 +103,34 @@ def test_a_front_that_is_no_text_is_named(folder: Path) -> None:
 
 def test_a_choice_without_an_architecture_is_refused(folder: Path) -> None:
     (folder / CHOSEN_FILE).write_text("{}")
-    with pytest.raises(InputError, match=r"chosen\.json: has no architecture"):
+    with pytest.raises(InputError, match=r"chosen\.json: arch: field required$"):
+        SearchOutcome.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"search": None}, "search: input should be a valid dictionary (it is None)"),
+        ({"search": {"evaluator": {}}}, "search.space: field required"),
+        ({"search": {"evaluator": [], "space": {}}}, "search.evaluator: input should be a valid dictionary (it is [])"),
+        ({"budget_ms": "5"}, "budget_ms: input should be a valid number (it is '5')"),
+        ({"ap": 1.5}, "ap: input should be less than or equal to 1 (it is 1.5)"),
+        ({"latency_ms": -1}, "latency_ms: input should be greater than or equal to 0 (it is -1)"),
+        ({"macs": 1.5}, "macs: input should be a valid integer (it is 1.5)"),
+        ({"arch": {}}, "architecture lacks the key 'img_size'"),
+    ],
+)
+def test_what_a_choice_says_is_checked_below_its_first_level(
+    folder: Path, change: dict[str, Any], message: str
+) -> None:
+    path = folder / CHOSEN_FILE
+    write_json(path, {**read_json(path), **change})
+    with pytest.raises(InputError) as caught:
+        SearchOutcome.load(folder)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_choice_that_is_a_list_is_refused(folder: Path) -> None:
+    (folder / CHOSEN_FILE).write_text("[{}]")
+    with pytest.raises(InputError, match=r"chosen\.json: input should be a valid dictionary"):
         SearchOutcome.load(folder)
