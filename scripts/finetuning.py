@@ -151,7 +151,9 @@ class Finetuning:
 
     def validator(self, arch: Arch) -> Validator:
         """Return what measures the network during a training, on the first images of the search split."""
-        return build_validator(self.cfg, {"subnet": arch}, self.process)
+        images = self.cfg.training.validation_images
+        require(type(images) is int and images >= 1, "training.validation_images", images, "an integer of at least 1")
+        return build_validator(self.cfg, {"subnet": arch}, self.process, images=images)
 
     def measure(self, network: LitePose) -> float:
         """Return AP on the whole search split, in [0, 1], batch norm recalibrated; the same on every rank."""

@@ -2,14 +2,14 @@
 
 import dataclasses
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, Field
 from tqdm import tqdm
 
 from scripts.builders import (
@@ -23,6 +23,7 @@ from scripts.builders import (
     steps_of,
 )
 from scripts.cli import script, start_run
+from search.accuracy.ray_session import ray_session, worker_error
 from search.accuracy.sampling import stratified_genomes
 from search.cost import CostModel
 from search.supernet_quality.equal_macs import equal_macs_genomes
@@ -36,6 +37,7 @@ from supernet.litepose import LitePose
 from supernet.training.distributed import Process
 from supernet.training.recipe import Phase, SubnetPlan
 from supernet.training.trainer import Trainer
+from supernet.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,12 @@ RESULT_FILE = "result.json"
 
 Job = tuple[Arch, int]
 """An architecture, and the seed it is trained with."""
+
+
+class _Result(BaseModel):
+    """What is kept of a network that was trained alone."""
+
+    ap: Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
 @script("measure_rank_fidelity")
@@ -124,18 +132,8 @@ def _one_by_one(config: Mapping[str, Any], jobs: list[Job], folder: Path) -> Ite
 def _with_ray(config: Mapping[str, Any], jobs: list[Job], folder: Path) -> Iterator[tuple[Job, float]]:
     import ray  # takes a second
 
-    from search.asha import ENVIRONMENT
-
-    os.environ.update(ENVIRONMENT)
     parallel = config["parallel"]
-    ray.init(
-        address="local",
-        num_cpus=None if config["gpus"] else parallel,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    try:
+    with ray_session(num_cpus=None if config["gpus"] else parallel):
         train = ray.remote(num_cpus=1, num_gpus=config["gpus"])(train_alone)
         running = {}
         waiting = iter(jobs)
@@ -145,12 +143,14 @@ def _with_ray(config: Mapping[str, Any], jobs: list[Job], folder: Path) -> Itera
                 break
         while running:
             (finished,), _ = ray.wait(list(running))
-            yield running.pop(finished), ray.get(finished)
+            try:
+                ap = ray.get(finished)
+            except Exception as error:
+                raise worker_error(error) from None
+            yield running.pop(finished), ap
             for job in waiting:
                 running[train.remote(config, job, folder.resolve())] = job
                 break
-    finally:
-        ray.shutdown()
 
 
 def train_alone(config: Mapping[str, Any], job: Job, folder: Path) -> float:
@@ -188,7 +188,7 @@ def _folder_of(folder: Path, job: Job) -> Path:
 
 def _result_of(folder: Path, job: Job) -> float | None:
     path = _folder_of(folder, job) / RESULT_FILE
-    return float(read_json(path)["ap"]) if path.exists() else None
+    return validate(_Result, read_json(path), str(path)).ap if path.exists() else None
 
 
 if __name__ == "__main__":

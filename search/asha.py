@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
-from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 
+from search.accuracy.ray_session import start_ray, worker_error
 from search.finetuning import FinetuningTrial, HalvingSettings, RungRecord, TrialOutcome, read_outcome
-from supernet.errors import InputError, NotFiniteError, require
+from supernet.errors import NotFiniteError, require
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def run_asha(
         _require_resources(settings)
         results = _tuner(trainable, len(trials), settings, steps, folder.resolve()).fit()
     for error in results.errors:
-        raise _cause(error)
+        raise worker_error(error)
     if results.num_terminated < len(trials):
         raise KeyboardInterrupt
     return [read_outcome(trial, trials_folder / trial.name, steps) for trial in trials]
@@ -202,13 +202,7 @@ def _local_ray() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     os.environ.update(ENVIRONMENT)
     try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+        start_ray(object_store_memory=OBJECT_STORE_BYTES)
         signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
         yield
     finally:
@@ -226,9 +220,3 @@ def _require_resources(settings: HalvingSettings) -> None:
     for name, asked in (("CPU", settings.cpus), ("GPU", settings.gpus)):
         there = ray.cluster_resources().get(name, 0)  # type: ignore[no-untyped-call]
         require(asked <= there, f"{name.lower()}s of a trial", asked, f"at most {there:g}, what this machine has")
-
-
-def _cause(error: Exception) -> Exception:
-    """Return what a trial's process raised: what a user can mend as such, the rest with the traceback from there."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    return cause if isinstance(cause, InputError | OSError) else error

@@ -10,14 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from search.append_only import append_json_line, read_json_lines
 from supernet.arch import Arch
 from supernet.errors import InputError, require, require_numbers
 from supernet.files import replacing
+from supernet.validation import validate
 
 RUNGS_FILE = "rungs.jsonl"
 TRIAL_COLUMNS = ("trial", "arch_digest", "image_size", "rate", "learning_rate", "steps", "ap", "seconds", "state")
@@ -150,6 +152,17 @@ def sample_trials(archs: Sequence[Arch], settings: SamplingSettings, *, seed: in
     ]
 
 
+class _Rung(BaseModel):
+    """A line of a trial's record."""
+
+    model_config = ConfigDict(strict=True)
+
+    step: Annotated[int, Field(ge=1)]
+    ap: Annotated[float, Field(ge=0, le=1)]
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    diverged: str | None
+
+
 class RungRecord:
     """The rungs that a trial has reached, on disk.
 
@@ -159,7 +172,9 @@ class RungRecord:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RUNGS_FILE
-        self.rungs = {int(rung["step"]): rung for rung in read_json_lines(self.path)}
+        self.rungs: dict[int, Mapping[str, Any]] = {}
+        for number, rung in enumerate(read_json_lines(self.path), start=1):
+            self.rungs[validate(_Rung, rung, f"{self.path}, line {number}").step] = rung
 
     def add(self, step: int, ap: float, seconds: float, *, diverged: str | None = None) -> None:
         """Record a rung; it is on the disk when this returns."""

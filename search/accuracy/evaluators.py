@@ -15,7 +15,7 @@ from search.accuracy.parallel_evaluation import EvaluationPool, Measure, SerialP
 from search.append_only import append_json_line, read_json_lines
 from search.genome import GenomeCodec, Genomes
 from supernet.arch import Arch
-from supernet.errors import InputError
+from supernet.errors import InputError, located
 from supernet.space import SearchSpace
 
 Source = Literal["supernet", "predictor", "published-surrogate"]
@@ -89,7 +89,8 @@ class AccuracyCache:
         for number, record in enumerate(read_json_lines(self.path), start=1):
             try:
                 key = (str(record["arch_digest"]), str(record["identity"]))
-                self._known[key] = _checked_ap(record["ap"], str(record["arch_digest"]))
+                with located(f"{self.path}, line {number}"):
+                    self._known[key] = _checked_ap(record["ap"], str(record["arch_digest"]))
             except KeyError as error:
                 raise InputError(f"{self.path}, line {number}: lacks the key {error.args[0]!r}") from None
 

@@ -20,8 +20,9 @@ Complaint = Callable[[Any], str]
     [
         (("tier=xl",), "chosen.json: no such file; search first (litepose search device=... tier=xl)"),
         (("tier=5",), "search/raspberry_pi_4b/5/chosen.json: no such file"),
-        (("rate=0",), "rate is 0; it must be a number above 0"),
-        (("share=much",), "share is 'much'; it must be a number above 0"),
+        (("rate=0",), "rate is 0; it must be a finite number above 0"),
+        (("share=1e400",), "share is inf; it must be a finite number above 0"),
+        (("share=much",), "share is 'much'; it must be a finite number above 0"),
         (("start=null",), "start is None; it must be supernet, scratch, a file of weights or an export folder"),
         (
             ("start=m/model.onnx",),
