@@ -42,7 +42,8 @@ def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
     candidates: list[Candidate],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    finetuning = Finetuning(compose_config("finetune_subnet", f"workspace={searched}", *quick), SINGLE)
+    cfg = compose_config("finetune_subnet", f"workspace={searched}", *quick, "training.validation_images=3")
+    finetuning = Finetuning(cfg, SINGLE)
     arch, seen = candidates[0].arch, []
 
     def note(validator: Validator, model: LitePose) -> dict[str, float]:
@@ -52,8 +53,8 @@ def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
     monkeypatch.setattr(Validator, "__call__", note)
     finetuning.validator(arch)(finetuning.network(arch))
     finetuning.measure(finetuning.network(arch))
-    assert seen == [4, len(load_split(finetuning.cfg, "search"))]
-    assert seen[1] > 4
+    assert seen == [3, len(load_split(cfg, "search"))]
+    assert seen[1] > 3
 
 
 def test_the_choice_is_trained_from_the_supernets_weights(
@@ -151,7 +152,7 @@ def test_the_supernets_largest_subnet_teaches(
     assert run_script("finetune_subnet", *settings).status == 0
     log = (subnet_path(trained).parent / "metrics.jsonl").read_text()
     assert "subnet/distillation" in log
-    finetuning = Finetuning(compose_config("finetune_subnet", *settings), SINGLE)
+    cfg = compose_config("finetune_subnet", *settings), SINGLE)
     assert finetuning.teacher is not None
     assert finetuning.teacher.image_size == 128 != SearchSpace.preset("tiny").smallest().image_size
     evaluator = make_evaluator(trained)
