@@ -152,7 +152,7 @@ def test_the_supernets_largest_subnet_teaches(
     assert run_script("finetune_subnet", *settings).status == 0
     log = (subnet_path(trained).parent / "metrics.jsonl").read_text()
     assert "subnet/distillation" in log
-    cfg = compose_config("finetune_subnet", *settings), SINGLE)
+    finetuning = Finetuning(compose_config("finetune_subnet", *settings), SINGLE)
     assert finetuning.teacher is not None
     assert finetuning.teacher.image_size == 128 != SearchSpace.preset("tiny").smallest().image_size
     evaluator = make_evaluator(trained)
