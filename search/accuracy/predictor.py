@@ -20,7 +20,7 @@ from search.accuracy.predictor_quality import cross_validate, require_samples
 from search.accuracy.regressors import REGRESSORS, Kind, Regressor, TrainingSet
 from search.genome import GenomeCodec, Genomes, genome_keys
 from supernet.arch import MOST_KEYPOINTS
-from supernet.errors import InputError
+from supernet.errors import InputError, shown
 from supernet.files import replacing
 from supernet.space import SearchSpace
 from supernet.validation import validate
@@ -188,9 +188,10 @@ class AccuracyPredictor:
         now = _plain(identity)
         for key in sorted({*self.identity, *now}):
             if self.identity.get(key) != now.get(key):
+                before, after = shown(self.identity.get(key)), shown(now.get(key))
                 raise InputError(
-                    f"the predictor was fitted on another supernet or split ({key} was {self.identity.get(key)!r}, "
-                    f"is {now.get(key)!r}); run litepose sample and litepose fit again"
+                    f"the predictor was fitted on another supernet or split ({key} was {before}, is {after}); "
+                    "run litepose sample and litepose fit again"
                 )
 
     def save(self, path: Path | str) -> None:

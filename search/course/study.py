@@ -29,7 +29,7 @@ from search.problem import SearchProblem
 from search.proposals.optuna_strategies import quiet_optuna
 from search.proposals.strategies import Strategy
 from supernet.arch import Arch
-from supernet.errors import InputError
+from supernet.errors import InputError, shown
 
 IDENTITY_KEY = "search"
 SHOWN_DIFFERENCES = 3
@@ -210,9 +210,9 @@ def _difference(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     keys = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     if any(key.startswith("space.") for key in keys):
         return f"another space: was {before.get('space.name')!r}, is {after.get('space.name')!r}"
-    shown = [f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in keys[:SHOWN_DIFFERENCES]]
+    told = [f"{key} was {shown(before.get(key))}, is {shown(after.get(key))}" for key in keys[:SHOWN_DIFFERENCES]]
     more = f" and {len(keys) - SHOWN_DIFFERENCES} more" if len(keys) > SHOWN_DIFFERENCES else ""
-    return "; ".join(shown) + more
+    return "; ".join(told) + more
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from supernet.data.loading_processes import MOST_WORKERS
-from supernet.errors import InputError, require, require_numbers
+from supernet.errors import InputError, require, require_numbers, shown
 from supernet.training.objective import LossSettings
 
 Update = Literal["per_subnet", "per_sandwich"]
@@ -66,7 +66,7 @@ class TrainingSettings:
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         for name, kind in (("optimizer", OptimizerName), ("update", Update), ("precision", Precision)):
             if getattr(self, name) not in get_args(kind):
-                raise InputError(f"{name} is {getattr(self, name)!r}; known: {', '.join(get_args(kind))}")
+                raise InputError(f"{name} is {shown(getattr(self, name))}; known: {', '.join(get_args(kind))}")
         if self.batch_size % self.accumulation:
             raise InputError(f"accumulation is {self.accumulation}; it must divide batch_size, {self.batch_size}")
         require_numbers(self)
