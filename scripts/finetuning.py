@@ -3,10 +3,11 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, ConfigDict, Field
 
 from scripts.builders import (
     build_device,
@@ -26,7 +27,7 @@ from scripts.network_files import find_weights
 from search.course.outcome import SearchOutcome
 from search.finetuning import FinetuningTrial
 from supernet.arch import Arch
-from supernet.checkpoints import load_weights, save_subnet, weights_digest
+from supernet.checkpoints import load_weights, read_description, save_subnet, weights_digest
 from supernet.errors import InputError, require
 from supernet.export.bundle import ARCH_FILE
 from supernet.export.runtime import is_runtime_file
@@ -37,10 +38,40 @@ from supernet.training.recipe import LearningRate, Phase, SubnetPlan
 from supernet.training.teacher import Teacher
 from supernet.training.trainer import Trainer
 from supernet.training.validation import Validator, copy_of
+from supernet.validation import validate
 
 SUBNET_FILE = "subnet.safetensors"
 SUPERNET = "supernet"
 SCRATCH = "scratch"
+
+
+class _Measured(BaseModel):
+    before: float
+    after: float
+
+
+class _Facts(BaseModel):
+    """What is read back of the facts that a finetuned network's file states."""
+
+    model_config = ConfigDict(strict=True)
+
+    archs: Annotated[list[str], Field(min_length=1)]
+    supernet: str | None
+    start: str
+    steps: int
+    rate: float
+    ap_search: _Measured
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return what a finetuned network's file says of its finetuning.
+
+    Raises:
+        InputError: If it is missing, damaged, or of a network that was not finetuned.
+    """
+    facts: dict[str, Any] = read_description(path)["info"]
+    validate(_Facts, facts, f"{path}: is not of a finetuned network")
+    return facts
 
 
 class Finetuning:
