@@ -1,19 +1,20 @@
 """Processes that load batches: started only where they can work, and one that is lost is not waited for."""
 
+import os
 import re
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Listener
+from multiprocessing.queues import Queue
 from typing import Any
 
 import cv2
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from supernet.data.loading import Batch, Sample, collate_bytes
 from supernet.errors import InputError
 
 MOST_WORKERS = 256
@@ -24,25 +25,15 @@ _LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) ([^.]*)")
 def prepare_worker(worker: int) -> None:
     """Keep a loading process to one thread, and deaf to the signals that a scheduler sends to the whole group.
 
+    It ends when a batch cannot be handed over, as with a full /dev/shm: its parent would wait for that batch for ever.
+
     Args:
         worker: Its number, which ``DataLoader`` passes.
     """
+    Queue._on_queue_feeder_error = staticmethod(lambda error, item: os._exit(1))  # type: ignore[attr-defined]
     cv2.setNumThreads(0)
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
-
-
-def collate_shared(samples: Sequence[Sample]) -> Batch:
-    """Stack samples as ``collate_bytes`` does; in a loading process, in the memory that it shares with its parent.
-
-    They go there in any case, but later, in a thread whose failure nobody would hear of.
-    """
-    batch = collate_bytes(samples)
-    if get_worker_info() is not None:
-        for tensor in (batch.images, batch.keypoints, batch.mask, batch.teacher_images):
-            if tensor is not None:
-                tensor.share_memory_()  # type: ignore[no-untyped-call]
-    return batch
 
 
 @contextmanager
@@ -97,15 +88,8 @@ def _told(error: Exception) -> str | None:
     lost = _LOST.match(text)
     if lost is not None:
         return (
-            f"a loading process {lost[1]} (is memory short? fewer training.workers take less); what was saved is kept, "
-            "and the same command goes on from there"
+            f"a loading process {lost[1]} (is memory or /dev/shm short? fewer training.workers take less, 0 none); "
+            "what was saved is kept, and the same command goes on from there"
         )
     reason = text.rpartition("\n")[2].partition(": ")[2]
-    if not text.startswith("Caught ") or (isinstance(error, RuntimeError) and "shared memory" not in text):
-        return None
-    if isinstance(error, InputError):
-        return reason
-    return (
-        f"a loading process could not go on: {reason}; if it is for want of space in /dev/shm, enlarge that or set "
-        "training.workers=0"
-    )
+    return reason if text.startswith("Caught ") and isinstance(error, InputError | OSError) else None

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 
 from supernet.channel_sorting import permute_channels, sort_channels
 from supernet.checkpoints import require_finite, save_network
-from supernet.data.loading import Batch, Sample, TrainingImages
-from supernet.data.loading_processes import collate_shared, loaded, prepare_worker
+from supernet.data.loading import Batch, Sample, TrainingImages, collate_bytes
+from supernet.data.loading_processes import loaded, prepare_worker
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError, NotFiniteError
 from supernet.litepose import LitePose
@@ -226,7 +226,7 @@ class Trainer:
         return DataLoader(
             self.images,
             batch_sampler=self._steps_from(self.step),
-            collate_fn=collate_shared,
+            collate_fn=collate_bytes,
             num_workers=self.settings.workers,
             worker_init_fn=prepare_worker,
             pin_memory=self.process.device.type == "cuda",
