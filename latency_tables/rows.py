@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar, get_args
 
 from supernet.errors import InputError, shown
+from supernet.files import require_regular
 from supernet.operators import Operator, OperatorKind
 
 T = TypeVar("T")
@@ -77,6 +78,7 @@ def read_rows(path: Path) -> dict[Operator, OperatorLatency]:
     Raises:
         InputError: If the file is missing or no CSV, or a row is impossible; the message names file, line and field.
     """
+    require_regular(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +19,7 @@ from latency_tables.metadata import Provenance, TableMetadata, metadata_to_yaml,
 from latency_tables.rows import OperatorLatency, describe, parse_rows, read_rows, rows_to_csv
 from supernet.arch import Arch
 from supernet.errors import InputError, require
-from supernet.files import replacing
+from supernet.files import MARK, naming, write_text
 from supernet.operators import Operator, operators_of
 
 SHIPPED_DIR = Path(__file__).parent / "tables"
@@ -59,8 +61,9 @@ def shipped_tables() -> list[str]:
 class LatencyTable:
     """Latencies of operators on one device; immutable.
 
-    On disk a table is a pair, ``<name>.csv`` (rows) and ``<name>.yaml`` (metadata, and a checksum of both). Rows are
-    keyed by the operator, not by the space that wanted it, so one table serves every space.
+    On disk a table is a pair, ``<name>.csv`` (rows) and ``<name>.yaml`` (metadata, and a checksum of both). The YAML is
+    written before the rows get their name: until then, its checksum names the file beside that has them. Rows are keyed
+    by the operator, not by the space that wanted it, so one table serves every space.
 
     Args:
         metadata: Device, runtime, provenance, whole-network fit.
@@ -88,7 +91,8 @@ class LatencyTable:
         """
         csv_path, yaml_path = _pair(_locate(name_or_path))
         metadata, checksum = read_metadata(yaml_path)
-        table = cls(metadata, read_rows(csv_path))
+        waiting = _waiting(csv_path, checksum)
+        table = cls(metadata, read_rows(waiting if waiting.exists() else csv_path))
         if checksum != table.checksum:
             raise InputError(
                 f"{yaml_path}: the checksum does not fit this file and {csv_path.name}: they were changed since they "
@@ -97,16 +101,27 @@ class LatencyTable:
         return table
 
     def save(self, path: Path | str) -> None:
-        """Write the pair of files; ``path`` names either of them or has no suffix.
+        """Write the pair of files, so that at any moment the old table or the new one is there.
+
+        Args:
+            path: Either of the files, or both without a suffix.
 
         Raises:
             InputError: If a row could not be read back; the message names its line and field.
         """
         csv_path, yaml_path = _pair(Path(path))
         parse_rows(self._csv, csv_path)
-        with replacing(csv_path) as rows_file, replacing(yaml_path) as metadata_file:
-            rows_file.write_text(self._csv, encoding="utf-8")
-            metadata_file.write_text(metadata_to_yaml(self.metadata, self.checksum), encoding="utf-8")
+        waiting = _waiting(csv_path, self.checksum)
+        with naming(csv_path, instead_of=waiting):
+            write_text(waiting, self._csv)
+        try:
+            write_text(yaml_path, metadata_to_yaml(self.metadata, self.checksum))
+        except BaseException:
+            waiting.unlink()
+            raise
+        os.replace(waiting, csv_path)
+        for left in csv_path.parent.glob(_waiting(csv_path, "*").name):
+            left.unlink(missing_ok=True)
 
     @property
     def rows(self) -> Mapping[Operator, OperatorLatency]:
@@ -259,6 +274,11 @@ def _locate(name_or_path: Path | str) -> Path:
             "for another give the path of its .csv or .yaml"
         )
     return SHIPPED_DIR / path.name
+
+
+def _waiting(csv_path: Path, checksum: str) -> Path:
+    """Return where rows are before they have their name: one that tells the table and its checksum."""
+    return csv_path.with_name(f"{MARK}{zlib.crc32(csv_path.name.encode()):08x}-{checksum.removeprefix('sha256:')}.rows")
 
 
 def _pair(path: Path) -> tuple[Path, Path]:

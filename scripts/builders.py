@@ -44,11 +44,7 @@ def build_space(cfg: DictConfig) -> SearchSpace:
 def build_device(cfg: DictConfig) -> torch.device:
     """Return the device to compute on; set torch's CPU threads, and keep freed memory where it computes on a CPU."""
     if cfg.threads is not None:
-        if type(cfg.threads) is not int or cfg.threads < 1:
-            raise InputError(f"threads is {cfg.threads!r}; it must be a positive integer or null")
         torch.set_num_threads(cfg.threads)
-    if cfg.accelerator not in ("auto", "cpu", "cuda"):
-        raise InputError(f"accelerator is {cfg.accelerator!r}; it must be auto, cpu or cuda")
     if cfg.accelerator == "cuda" and not torch.cuda.is_available():
         raise InputError("accelerator is 'cuda', but torch finds no CUDA device; use cpu or auto")
     use_cuda = cfg.accelerator != "cpu" and torch.cuda.is_available()
@@ -70,8 +66,6 @@ def build_skeleton(cfg: DictConfig) -> Skeleton:
 
 def build_splits(cfg: DictConfig) -> DatasetSplits:
     """Return where the splits of the ``dataset`` group come from."""
-    on_bad_image = cfg.dataset.on_bad_image
-    require(on_bad_image in ("error", "skip"), "dataset.on_bad_image", on_bad_image, "'error' or 'skip'")
     train = _split_source(cfg, "train")
     if isinstance(train, Holdout):
         raise InputError("dataset.train is a holdout; it must have annotations and images")
@@ -80,7 +74,7 @@ def build_splits(cfg: DictConfig) -> DatasetSplits:
         train=train,
         search=_split_source(cfg, "search"),
         val=_split_source(cfg, "val"),
-        on_bad_image=on_bad_image,
+        on_bad_image=cfg.dataset.on_bad_image,
     )
 
 
@@ -121,18 +115,23 @@ def build_phases(cfg: DictConfig, num_images: int) -> tuple[Phase, ...]:
     for name, values in phases.items():
         built.append(_build_phase(cfg, name, values, num_images, reached))
         reached += values.get("share") or 0.0
+    if reached > 1 + 1e-9:
+        raise InputError(f"recipe.phases: the shares add up to {reached:g}; they must not exceed 1")
     return tuple(built)
 
 
 def build_learning_rate(cfg: DictConfig, factor: float = 1.0) -> LearningRate:
     """Return the schedule of ``training.learning_rate``, its peak times a factor."""
     rate, where = plain(cfg.training)["learning_rate"], "training.learning_rate"
-    require(isinstance(rate, dict) and "schedule" in rate, where, rate, "a mapping with a schedule")
     schedules: dict[str, type[LearningRate]] = {"cosine": WarmupCosine, "steps": WarmupSteps}
     schedule = rate.pop("schedule")
-    require(schedule in schedules, f"{where}.schedule", schedule, f"one of {', '.join(schedules)}")
-    built = construct(schedules[schedule], rate, where)
+    others = {name for other in schedules.values() for name in _field_names(other)} - _field_names(schedules[schedule])
+    built = construct(schedules[schedule], {name: rate[name] for name in rate if name not in others}, where)
     return dataclasses.replace(built, peak=factor * built.peak)
+
+
+def _field_names(cls: type[LearningRate]) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}
 
 
 def steps_of(values: Mapping[str, Any], where: str, steps_per_epoch: int) -> int:
@@ -151,7 +150,6 @@ def steps_of(values: Mapping[str, Any], where: str, steps_per_epoch: int) -> int
 def _build_phase(cfg: DictConfig, name: str, given: dict[str, Any], num_images: int, reached: float) -> Phase:
     """Build a phase; ``reached`` is the sum of the shares before it, so that rounding does not add up."""
     where = f"recipe.phases.{name}"
-    require(isinstance(given, dict), where, given, f"a mapping; without the phase: '~{where}'")
     values = dict(given)
     steps_per_epoch = num_images // cfg.training.batch_size
     share, rate = values.pop("share", None), values.pop("rate", 1.0)
@@ -177,8 +175,6 @@ def _build_phase(cfg: DictConfig, name: str, given: dict[str, Any], num_images: 
 
 def build_augmentation(cfg: DictConfig) -> Augmentation:
     """Return the augmentation of the ``training`` group."""
-    people = cfg.training.max_people
-    require(type(people) is int and people >= 1, "training.max_people", people, "an integer of at least 1")
     values, where = plain(cfg.training.augmentation), "training.augmentation"
     parts: dict[str, type[ColourJitter | RandomErasing]] = {"colour": ColourJitter, "erasing": RandomErasing}
     for name, part in parts.items():
@@ -289,8 +285,6 @@ def build_inference(cfg: DictConfig) -> tuple[InferenceSettings, int]:
     """Return how people are predicted, and the images of a forward pass, of the ``evaluation`` group."""
     values = {name: value for name, value in plain(cfg.evaluation).items() if not name.startswith("bn_")}
     batch_size = values.pop("batch_size")
-    allowed = type(batch_size) is int and batch_size >= 1
-    require(allowed, "evaluation.batch_size", batch_size, "an integer of at least 1")
     return construct(InferenceSettings, values, "evaluation"), batch_size
 
 
@@ -320,10 +314,7 @@ def _build_measuring(cfg: DictConfig) -> tuple[Calibration, InferenceSettings, i
 def _split_source(cfg: DictConfig, split: str) -> SplitFiles | Holdout:
     """Return a split's files, below the dataset's root, or how it is held out of the training images."""
     node, where = cfg.dataset[split], f"dataset.{split}"
-    require(isinstance(node, DictConfig), where, node, "a mapping with annotations and images, or a holdout")
     values = plain(node)
     if not values.keys() & {"annotations", "images"}:
         return construct(Holdout, values, where)
-    for key, value in values.items():
-        require(isinstance(value, str), f"{where}.{key}", value, "a path from dataset.root")
     return construct(SplitFiles, {key: Path(cfg.dataset.root) / value for key, value in values.items()}, where)

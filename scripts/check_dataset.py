@@ -10,14 +10,15 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from scripts.builders import build_splits
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
+from scripts.settings.people import CheckDatasetVerb
 from supernet.data.checking import CheckedSplit, check_split, compare_splits, describe_split
 from supernet.data.findings import FindingLog, Kind
 from supernet.data.splits import SPLITS, DatasetSplits, SplitFiles
 from supernet.dataset_samples import draw_samples
 from supernet.errors import InputError, require
 from supernet.evaluation.keypoint_ap import CROWD_LEVELS
-from supernet.files import replacing, write_json
+from supernet.files import locked_folder, replacing, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +29,18 @@ SKIPPED_KINDS = (Kind.MISSING_IMAGE, Kind.CORRUPT_IMAGE, Kind.IMAGE_SIZE)
 """What a training leaves out with ``on_bad_image: skip``."""
 
 
-@script("check_dataset")
+@script("check_dataset", CheckDatasetVerb)
 def main(cfg: DictConfig) -> None:
     """Check the files of every split, write ``findings.json`` and ``samples.jpg``, refuse what cannot be used."""
+    with locked_folder(run_folder()):
+        _check(cfg)
+
+
+def _check(cfg: DictConfig) -> None:
     for name, least in (("workers", 1), ("samples", 0)):
         require(type(cfg[name]) is int and cfg[name] >= least, name, cfg[name], f"an integer of at least {least}")
     splits = build_splits(cfg)
-    checked = {name: (files, _check(name, files, splits, cfg.workers)) for name, files in splits.files().items()}
+    checked = {name: (files, _check_split(name, files, splits, cfg.workers)) for name, files in splits.files().items()}
     between = compare_splits(checked)
     folder = start_run(cfg)
     content: dict[str, Any] = {"between_splits": between.to_dict()}
@@ -51,7 +57,7 @@ def main(cfg: DictConfig) -> None:
     _require_usable(splits, {**logs, "two splits": between}, num_images)
 
 
-def _check(name: str, files: SplitFiles, splits: DatasetSplits, workers: int) -> CheckedSplit:
+def _check_split(name: str, files: SplitFiles, splits: DatasetSplits, workers: int) -> CheckedSplit:
     with tqdm(desc=name, unit="image", disable=None) as bar:
 
         def show(done: int, total: int) -> None:
@@ -89,7 +95,7 @@ def _draw(cfg: DictConfig, splits: list[CheckedSplit], path: Path) -> None:
         if picture is not None:
             _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             with replacing(path) as temporary:
-                encoded.tofile(temporary)
+                temporary.write_bytes(encoded.tobytes())
             logger.info("%s", path)
             return
 

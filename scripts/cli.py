@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,10 +21,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import conf
-from scripts.verb_help import verb_help
+from scripts.refused_folders import no_folder_of_a_refusal, remove_if_empty
+from scripts.settings.config import checked_config, plain_words
+from scripts.settings.overrides import Keys, prepare
+from scripts.verb_help import composed_groups, verb_help
 from scripts.verbs import BY_CONFIG, HELP_FLAGS
-from supernet.errors import InputError, require
-from supernet.files import read_json, read_yaml, write_json
+from supernet.errors import InputError
+from supernet.files import read_json, write_json
+from supernet.validation import Checked
 
 logger = logging.getLogger(__name__)
 
@@ -44,36 +47,34 @@ USER_ERRORS = (InputError, OSError, OmegaConfBaseException)
 RECORDED_PACKAGES = ("litepose-ofa", "torch", "numpy", "optuna", "ray", "onnxruntime")
 
 
-_OF_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*?)(?:\s+full_key:|$)", re.DOTALL)
-"""What OmegaConf makes of an ``InputError`` in a resolver of ours."""
-
-
 class SweepRunError(Exception):
     """A run of a sweep failed and has said why; Hydra goes on with the others, in whatever process they are."""
 
 
-def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Make a Hydra app of a function that takes the composed config.
+Task = Callable[[DictConfig], None]
+
+
+def script(config_name: str, model: type[Checked]) -> Callable[[Task], Callable[[], None]]:
+    """Make a Hydra app of a function that takes the composed config, checked against its model.
 
     Errors that a user can mend (``InputError``, files and disks, config overrides) end the process with one line on
-    standard error and status 2; anything else is a bug and keeps its traceback. Where a run of a sweep fails, the
-    others go on, and the same status comes at the end with a line that names it.
+    standard error and status 2, and leave no empty folder behind; anything else is a bug and keeps its traceback.
+    Where a run of a sweep fails, the others go on, and the same status comes at the end with a line that names it.
     """
 
-    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+    def decorate(task: Task) -> Callable[[], None]:
         failed: list[str] = []
 
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> None:
             try:
-                require(type(cfg.seed) is int and cfg.seed >= 0, "seed", cfg.seed, "an integer of at least 0")
-                _require_groups(cfg, config_name)
-                task(cfg)
+                task(checked_config(cfg, keys))
             except USER_ERRORS as error:
                 if HydraConfig.get().mode != RunMode.MULTIRUN:
                     _fail(_told(error, config_name))
                 failed.append(_overrides())
                 _complain(f"{failed[-1]}: {_told(error, config_name)}")
+                remove_if_empty(run_folder(), Path(HydraConfig.get().sweep.dir).absolute())
                 raise SweepRunError(failed[-1]) from None
             except Exception:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:  # of several failures Hydra would show the first alone
@@ -81,6 +82,7 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
                     logger.exception("%s", failed[-1])
                 raise
 
+        keys = Keys(model, composed_groups(config_name))
         app = hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(guarded)
 
         @functools.wraps(task)
@@ -92,7 +94,9 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
             logging.raiseExceptions = False  # a log file on a full disk is no cause for a traceback
             failed.clear()
             try:
-                app()
+                with no_folder_of_a_refusal():
+                    sys.argv[1:] = prepare(sys.argv[1:], keys, Path(CONFIG_DIR))
+                    app()
             except KeyboardInterrupt:
                 logging.shutdown()
                 print("interrupted; the same command goes on from here", file=sys.stderr)
@@ -101,7 +105,7 @@ def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callabl
                 _fail(f"the sweep is done, without: {'; '.join(failed or [str(error)])}")
             except HydraException as error:
                 _fail(str(error).partition("Config search path")[0])  # what follows is a list of folders
-            except (OSError, OmegaConfBaseException) as error:  # Hydra makes the run folder before the task starts
+            except USER_ERRORS as error:  # Hydra makes the run folder before the task starts
                 _fail(_told(error, config_name))
             except ValueError as error:  # Hydra's words for space=null, behind which is no class of its own
                 if not str(error).startswith("Config group override must be"):
@@ -188,24 +192,17 @@ def _flatten(value: object, prefix: str = "") -> list[tuple[str, object]]:
 
 
 def _commit() -> str | None:
-    """Return the git commit of the source tree, or None where there is none."""
-    here = Path(__file__).parent
+    """Return the git commit of the source tree; None where this file belongs to no repository, as when installed."""
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        asked = subprocess.run(["git", *arguments], cwd=here.parent, capture_output=True, text=True, check=False)
+        return asked.stdout.strip()
+
     try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+        return git("rev-parse", "HEAD") or None if git("ls-files", here.name) else None
     except FileNotFoundError:
         return None
-    return answer.stdout.strip() or None
-
-
-def _require_groups(cfg: DictConfig, config_name: str) -> None:
-    """Refuse a value where a config has several settings, as after ``onnx=null`` or ``training=5``."""
-    own = read_yaml(Path(CONFIG_DIR) / f"{config_name}.yaml")
-    choices = HydraConfig.get().runtime.choices
-    several = [key for key, value in own.items() if isinstance(value, dict) and key != "hydra"]
-    several += [group for group, option in choices.items() if option is not None and "/" not in group]
-    for key in several:
-        if key in cfg and not OmegaConf.is_dict(cfg[key]):
-            raise InputError(f"{key} is {cfg[key]!r}; it holds several settings, which --help shows: {key}.<name>=...")
 
 
 def _overrides() -> str:
@@ -216,8 +213,7 @@ def _told(error: Exception, config_name: str) -> str:
     """Return what a user is told of an error; the name of the config stands for a file that it does not name."""
     if isinstance(error, OSError):
         return f"{error.filename or config_name}: {error.strerror or error}"
-    of_resolver = _OF_RESOLVER.match(str(error))
-    return str(error) if of_resolver is None else of_resolver[1]
+    return plain_words(error)
 
 
 def _complain(message: str) -> None:

@@ -5,34 +5,36 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from latency_tables import LatencyTable
 from latency_tables.coverage import space_operators
 from latency_tables.estimation.estimates import ClassModels, DeviceEstimate, estimated_devices, shipped_class_models
 from latency_tables.estimation.refit import refit_class_models, save_class_models
 from latency_tables.estimation.report import format_block_checks, format_class_models, format_report
+from latency_tables.rows import read_rows
 from scripts.builders import build_space
 from scripts.cli import script
+from scripts.settings.tables import EstimateTablesVerb
 from supernet.errors import InputError
-from supernet.files import read_yaml
+from supernet.files import locked_folder, read_yaml
 from supernet.operators import Operator
 from supernet.space import SearchSpace
 
 logger = logging.getLogger(__name__)
 
 
-@script("estimate_latency_tables")
+@script("estimate_latency_tables", EstimateTablesVerb)
 def main(cfg: DictConfig) -> None:
     """Write ``<output>/<device>.csv`` and ``.yaml`` for each device; refit the class models if there is data."""
     class_models = _class_models(cfg)
     operators = _operators(cfg)
-    for device in estimated_devices() if cfg.get("device") is None else [cfg.device.name]:
-        estimate = DeviceEstimate.of(device, class_models)
-        path = Path(cfg.output) / f"{device}.csv"
-        before = set(LatencyTable.load(path).rows) if path.exists() else set()
-        table = estimate.table(before | operators)
-        table.save(path)
-        logger.info("\n%s: %d operators, %s", path, len(table.rows), table.metadata.provenance)
-        logger.info("%s", format_report(estimate))
+    with locked_folder(Path(cfg.output)):
+        for device in estimated_devices() if cfg.get("device") is None else [cfg.device.name]:
+            estimate = DeviceEstimate.of(device, class_models)
+            path = Path(cfg.output) / f"{device}.csv"
+            before = set(read_rows(path)) if path.exists() else set()
+            table = estimate.table(before | operators)
+            table.save(path)
+            logger.info("\n%s: %d operators, %s", path, len(table.rows), table.metadata.provenance)
+            logger.info("%s", format_report(estimate))
 
 
 def _class_models(cfg: DictConfig) -> ClassModels:
@@ -49,9 +51,6 @@ def _class_models(cfg: DictConfig) -> ClassModels:
 
 
 def _operators(cfg: DictConfig) -> set[Operator]:
-    for keypoints in cfg.num_keypoints:
-        if type(keypoints) is not int or keypoints < 1:
-            raise InputError(f"num_keypoints has {keypoints!r}; it must be a list of positive integers")
     spaces = [*map(SearchSpace.preset, cfg.spaces), build_space(cfg)]
     return set[Operator]().union(*(space_operators(s, k) for s in spaces for k in cfg.num_keypoints))
 

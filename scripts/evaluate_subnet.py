@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 
-from scripts.builders import build_device, build_inference, build_subnet_evaluator, find_arch, load_split
+from scripts.builders import build_device, build_inference, build_subnet_evaluator, find_arch, load_split, plain
 from scripts.cli import script, start_run
 from scripts.network_files import find_weights, load_network
+from scripts.settings.searching import EvaluateVerb
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet, weights_digest
 from supernet.complexity import measure_complexity
@@ -44,10 +45,10 @@ class _Measured(NamedTuple):
     identity: dict[str, Any]
 
 
-@script("evaluate_subnet")
+@script("evaluate_subnet", EvaluateVerb)
 def main(cfg: DictConfig) -> None:
     """Find or prepare the network, evaluate it, write one JSON, and its results file if asked."""
-    _check(cfg)
+    require_engine(cfg.engine)
     measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg, find_weights(Path(str(cfg.weights))))
     result = measured.evaluate(engine=cfg.engine)
     interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
@@ -58,7 +59,7 @@ def main(cfg: DictConfig) -> None:
         logger.info("%s\n", breakdown.table())
     folder = start_run(cfg)
     path = folder / f"{measured.name}_{cfg.split}.json"
-    write_json(path, record)
+    write_json(path, {**record, "config": plain(cfg)})
     for skipped in result.skipped:
         logger.warning("skipped %s", skipped)
     logger.info(
@@ -71,14 +72,6 @@ def main(cfg: DictConfig) -> None:
         results = folder / f"results_{cfg.split}_{measured.name}.json"
         write_results(results, result.predictions.results)
         logger.info("%s", results)
-
-
-def _check(cfg: DictConfig) -> None:
-    for name in ("breakdown", "save_results"):
-        require(type(cfg[name]) is bool, name, cfg[name], "true or false")
-    resamples = cfg.resamples
-    require(type(resamples) is int and resamples >= 0, "resamples", resamples, "an integer of at least 0")
-    require_engine(cfg.engine)
 
 
 def _of_supernet(cfg: DictConfig) -> _Measured:

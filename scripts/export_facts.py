@@ -1,7 +1,6 @@
 """What an export's manifest and ``subnet.yaml`` say beside what was checked: source, latency, accuracy, commands."""
 
 import os
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,26 +14,12 @@ from latency_tables import LatencyTable
 from latency_tables.decoding import DecodingCost
 from search.cost import CostModel
 from supernet.arch import Arch
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 from supernet.evaluation import ap_interval, keypoint_breakdown
 from supernet.evaluation.inference import EvaluationResult
 from supernet.evaluation.subnets import SubnetEvaluator
 
 SPLIT = "val"
-
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
-
-
-def folder_name(value: object, field: str) -> str:
-    """Return a value that names one folder, below another and no deeper.
-
-    Raises:
-        InputError: If it is no such name; the message names the config key ``field``.
-    """
-    name = str(value)
-    allowed = "a name of letters, digits, _ and, but not first, . + = -"
-    require(_PLAIN_NAME.fullmatch(name) is not None, field, value, allowed)
-    return name
 
 
 def latency_facts(
@@ -122,9 +107,9 @@ def usage_config(name: str) -> dict[str, Any]:
 def _decoding(cfg: DictConfig, chosen: Mapping[str, Any] | None) -> tuple[DecodingCost, float] | None:
     searched = (chosen or {}).get("search", {}).get("devices", {}).get(cfg.device.name, {}).get("decoding")
     if searched is None:
-        given = cfg.device.decoding
+        given = cfg.device.get("decoding")
         return None if given is None else (DecodingCost.load(str(given)), cfg.people_per_frame)
-    decoding = DecodingCost.load(str(cfg.device.decoding or searched["measured_on"]))
+    decoding = DecodingCost.load(str(cfg.device.get("decoding") or searched["measured_on"]))
     if decoding.digest != searched["digest"]:
         known = f"the decoding cost {searched['measured_on']} ({searched['digest']}), not {decoding.digest}"
         raise InputError(

@@ -9,11 +9,13 @@ from latency_tables import LatencyTable
 from latency_tables.profiling.kit import find_exporter, write_kit
 from latency_tables.profiling.plan import make_plan
 from scripts.builders import build_space
-from scripts.cli import script
+from scripts.cli import run_folder, script
+from scripts.settings.tables import ProfileVerb
+from supernet.files import locked_folder
 from supernet.space import SearchSpace
 
 
-@script("export_profiling_kit")
+@script("export_profiling_kit", ProfileVerb)
 def main(cfg: DictConfig) -> None:
     """Write the kit to ``output`` and say how to run it."""
     folder = Path(cfg.output)
@@ -27,7 +29,10 @@ def main(cfg: DictConfig) -> None:
         known=LatencyTable.load(cfg.table).rows if cfg.table is not None else (),
         seed=cfg.seed,
     )
-    with tqdm(total=len(plan.subjects), desc=cfg.runtime, unit="model", disable=None) as bar:
+    with (
+        locked_folder(run_folder()),
+        tqdm(total=len(plan.subjects), desc=cfg.runtime, unit="model", disable=None) as bar,
+    ):
         manifest = write_kit(folder, plan, exporter, runtime=cfg.runtime, on_progress=bar.update)
     print(f"{folder}: kit {manifest.kit}, {len(plan.timed)} of {plan.operators} operators, {len(plan.subjects)} models")
     print("copy the folder to the board and run there: python profile_board.py --threads 1")

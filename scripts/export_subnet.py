@@ -15,24 +15,25 @@ from types import FrameType
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, find_arch, supernet_path
 from scripts.cli import script, start_run
-from scripts.export_facts import SPLIT, accuracy_facts, folder_name, latency_facts, source_facts, usage_config
+from scripts.export_facts import SPLIT, accuracy_facts, latency_facts, source_facts, usage_config
 from scripts.export_formats import build_examination, build_formats
 from scripts.finetuning import SUBNET_FILE, read_facts
+from scripts.settings.searching import ExportVerb
 from search.course.outcome import SearchOutcome
 from search.reporting.card import write_card
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet, weights_digest
 from supernet.data.loading import SampleRequest, TrainingImages, collate
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 from supernet.evaluation.subnets import SubnetEvaluator
 from supernet.export.accuracy import FormatEvaluator
-from supernet.export.bundle import sweep_leftovers, write_bundle
+from supernet.export.bundle import write_bundle
 from supernet.export.formats import ExportFormat
 from supernet.export.manifest import MANIFEST_FILE, Manifest
 from supernet.export.verification import open_export
@@ -41,8 +42,6 @@ from supernet.files import locked_folder
 from supernet.litepose import LitePose
 
 logger = logging.getLogger(__name__)
-
-OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,9 @@ class _Plan:
         return self.folder.parents[1] / ".runs" / self.folder.parent.name / self.folder.name
 
 
-@script("export_subnet")
+@script("export_subnet", ExportVerb)
 def main(cfg: DictConfig) -> None:
     """Write the export folder of one device and tier, or of one architecture."""
-    _check(cfg)
     evaluator = build_subnet_evaluator(cfg, SPLIT)
     plan = _plan(cfg, evaluator)
     if _is_exported(plan):
@@ -83,21 +81,12 @@ def main(cfg: DictConfig) -> None:
     _refuse_foreign(plan.folder)
     start_run(cfg)
     with locked_folder(plan.lock), _sigterm_interrupts():
-        sweep_leftovers(plan.folder)
         _report(_export(cfg, evaluator, plan))
-
-
-def _check(cfg: DictConfig) -> None:
-    for name, least in (("checked_images", 1), ("resamples", 0)):
-        require(type(cfg[name]) is int and cfg[name] >= least, name, cfg[name], f"an integer of at least {least}")
-    for name in ("finetuned", "measure_formats"):
-        require(type(cfg[name]) is bool, name, cfg[name], "true or false")
-    require(isinstance(cfg.device.name, str), "device.name", cfg.device.name, "a name")
 
 
 def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
     arch, chosen = _chosen(cfg, evaluator)
-    table = LatencyTable.load(str(cfg.device.table))
+    table = LatencyTable.load(cfg.device.table)
     if chosen is not None and chosen["search"]["table"] != table.digest:
         known = f"the table {chosen['table']} ({chosen['search']['table']}), not {table.digest}"
         raise InputError(f"tier {cfg.tier} was searched with {known}; search again, or pass device.table=... as then")
@@ -106,7 +95,7 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
         arch = finetuned.subnet.arch  # of several candidates, finetuning may have preferred another
     facts = {
         "device": cfg.device.name,
-        "tier": str(cfg.tier) if cfg.arch is None else None,
+        "tier": cfg.tier if cfg.arch is None else None,
         "search": chosen,
         "source": _source(cfg, evaluator, finetuned),
         "finetuned": None if finetuned is None else finetuned.record,
@@ -114,7 +103,7 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
         "measured_on": evaluator.identity,
         "options": {name: cfg[name] for name in ("seed", "checked_images", "measure_formats", "resamples")},
     }
-    name = str(cfg.tier) if cfg.arch is None else arch.digest
+    name = cfg.tier if cfg.arch is None else arch.digest
     folder = Path(cfg.workspace) / "export" / cfg.device.name / name
     formats = build_formats(cfg, evaluator, arch.image_size)
     return _Plan(folder, arch, finetuned, table, formats, json.loads(json.dumps(facts)))
@@ -132,7 +121,7 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
         arch = find_arch(evaluator.space, cfg.arch)
         chosen = None
     else:
-        outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / str(cfg.tier))
+        outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / cfg.tier)
         outcome.require_weights(evaluator.identity["weights"])
         arch, chosen = outcome.arch, dict(outcome.record)
     if not evaluator.space.contains(arch):
@@ -141,7 +130,7 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
 
 
 def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> _Finetuned:
-    path = Path(cfg.workspace) / "finetune" / cfg.device.name / str(cfg.tier) / SUBNET_FILE
+    path = Path(cfg.workspace) / "finetune" / cfg.device.name / cfg.tier / SUBNET_FILE
     if not path.exists():
         raise InputError(f"{path}: no such file; finetune first (litepose finetune device=... tier={cfg.tier})")
     subnet, record = load_subnet(path), read_facts(path)

@@ -13,11 +13,12 @@ from scripts.builders import build_device, plain
 from scripts.cli import run_folder, script, start_run
 from scripts.construct import construct
 from scripts.finetuning import SUBNET_FILE, Finetuning, MakeTrialTraining, read_facts
+from scripts.settings.training import FinetuneVerb
 from scripts.training_run import finished_file, hold_folder, train_to_the_end
 from search.finetuning import HalvingSettings, SamplingSettings, best_outcome, sample_trials, write_trials
 from supernet.arch import Arch
 from supernet.checkpoints import load_subnet, save_subnet
-from supernet.errors import InputError, require
+from supernet.errors import InputError
 from supernet.litepose import LitePose
 from supernet.training.distributed import TORCHRUN_VARIABLES, Process, joined_process_group, run_on_main
 from supernet.training.trainer import CHECKPOINTS_FOLDER
@@ -25,13 +26,11 @@ from supernet.training.trainer import CHECKPOINTS_FOLDER
 logger = logging.getLogger(__name__)
 
 TRIALS_FILE = "tune.csv"
-TUNERS = ("none", "asha")
 
 
-@script("finetune_subnet")
+@script("finetune_subnet", FinetuneVerb)
 def main(cfg: DictConfig) -> None:
     """Compose, build, train, save ``subnet.safetensors``."""
-    require(cfg.tune.name in TUNERS, "tune.name", cfg.tune.name, f"one of {', '.join(TUNERS)}")
     device = build_device(cfg)
     if cfg.tune.name == "asha":
         _tune(cfg, device)

@@ -1,13 +1,12 @@
 """From the composed config to the training of one network alone: which, from what weights, with what teacher."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, Field
+from omegaconf import DictConfig
+from pydantic import Field
 
 from scripts.builders import (
     build_device,
@@ -23,6 +22,7 @@ from scripts.builders import (
     plain,
     steps_of,
 )
+from scripts.literal_config import literal_config
 from scripts.network_files import find_weights
 from search.course.outcome import SearchOutcome
 from search.finetuning import FinetuningTrial
@@ -38,22 +38,20 @@ from supernet.training.recipe import LearningRate, Phase, SubnetPlan
 from supernet.training.teacher import Teacher
 from supernet.training.trainer import Trainer
 from supernet.training.validation import Validator, copy_of
-from supernet.validation import validate
+from supernet.validation import Checked, validate
 
 SUBNET_FILE = "subnet.safetensors"
 SUPERNET = "supernet"
 SCRATCH = "scratch"
 
 
-class _Measured(BaseModel):
+class _Measured(Checked):
     before: float
     after: float
 
 
-class _Facts(BaseModel):
+class _Facts(Checked, extra="ignore"):
     """What is read back of the facts that a finetuned network's file states."""
-
-    model_config = ConfigDict(strict=True)
 
     archs: Annotated[list[str], Field(min_length=1)]
     supernet: str | None
@@ -87,8 +85,8 @@ class Finetuning:
 
     def __init__(self, cfg: DictConfig, process: Process) -> None:
         for name in ("share", "rate"):
-            number = isinstance(cfg[name], int | float) and not isinstance(cfg[name], bool)
-            require(number and 0 < cfg[name] <= sys.float_info.max, name, cfg[name], "a finite number above 0")
+            number = isinstance(cfg[name], int | float) and not isinstance(cfg[name], bool) and cfg[name] > 0
+            require(number, name, cfg[name], "a number above 0")
         starts = f"{SUPERNET}, {SCRATCH}, a file of weights or an export folder"
         trainable = isinstance(cfg.start, str) and not is_runtime_file(Path(cfg.start))
         require(trainable, "start", cfg.start, f"{starts}; a runtime's file cannot be trained")
@@ -182,9 +180,7 @@ class Finetuning:
 
     def validator(self, arch: Arch) -> Validator:
         """Return what measures the network during a training, on the first images of the search split."""
-        images = self.cfg.training.validation_images
-        require(type(images) is int and images >= 1, "training.validation_images", images, "an integer of at least 1")
-        return build_validator(self.cfg, {"subnet": arch}, self.process, images=images)
+        return build_validator(self.cfg, {"subnet": arch}, self.process, images=self.cfg.training.validation_images)
 
     def measure(self, network: LitePose) -> float:
         """Return AP on the whole search split, in [0, 1], batch norm recalibrated; the same on every rank."""
@@ -248,5 +244,5 @@ class MakeTrialTraining:
 
     def __call__(self, trial: FinetuningTrial, folder: Path) -> TrialTraining:
         """Build the training of a trial in a folder."""
-        cfg = OmegaConf.create({**self.config, "threads": self.threads})
+        cfg = literal_config({**self.config, "threads": self.threads})
         return TrialTraining(Finetuning(cfg, Process(device=build_device(cfg))), trial, folder)

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from scripts.builders import build_space
 from scripts.cli import run_folder, script, start_run
 from scripts.search_builders import predictor_path, samples_path
+from scripts.settings.searching import FitVerb
 from search.accuracy.predictor import AccuracyPredictor, training_set
 from search.accuracy.predictor_plots import plot_predictor
 from search.accuracy.predictor_quality import (
@@ -22,25 +23,28 @@ from search.accuracy.regressors import Kind
 from search.accuracy.sampling import AccuracySamples
 from search.supernet_quality.rank_agreement import CONFIDENCE, Estimate
 from supernet.errors import InputError, require
-from supernet.files import write_json
+from supernet.files import locked_folder, write_json
 
 logger = logging.getLogger(__name__)
 
 PLOT_FILE = "predictor.png"
 
 
-@script("fit_predictor")
+@script("fit_predictor", FitVerb)
 def main(cfg: DictConfig) -> None:
     """Read ``samples.json``, compare, fit; write ``predictor.safetensors``, ``quality.json``, ``predictor.png``."""
+    with locked_folder(run_folder()):
+        _fit(cfg)
+
+
+def _fit(cfg: DictConfig) -> None:
     kinds = get_args(Kind)
     require(cfg.predictor in ("auto", *kinds), "predictor", cfg.predictor, f"one of auto, {', '.join(kinds)}")
-    for name, least in (("folds", 2), ("repeats", 1), ("top_k", 1)):
-        require(type(cfg[name]) is int and cfg[name] >= least, name, cfg[name], f"an integer of at least {least}")
-    folder = start_run(cfg)
     samples = AccuracySamples.load(samples_path(cfg))
     if samples.space != build_space(cfg):
         raise InputError(f"{samples_path(cfg)}: is of the space {samples.space.name!r}, not {cfg.space.name!r}")
     require_samples(samples.ap)
+    folder = start_run(cfg)
     rng = np.random.default_rng(cfg.seed)
     held_out = hold_out(samples.is_drawn, cfg.held_out, rng)
     known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)

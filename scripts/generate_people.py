@@ -7,43 +7,45 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from scripts.cli import script, start_run
+from scripts.settings.people import GeneratePeopleVerb
 from supernet.data.skeletons import get_skeleton
 from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
-from supernet.errors import InputError, require
+from supernet.errors import InputError
+from supernet.files import locked_folder
 
 
-@script("generate_people")
+@script("generate_people", GeneratePeopleVerb)
 def main(cfg: DictConfig) -> None:
     """Write every split that is not there yet."""
     started = time.perf_counter()
     settings = PeopleSettings.from_dict(cfg.people)
     skeleton = get_skeleton(cfg.dataset.skeleton)
     root = Path(cfg.dataset.root)
-    for split, count in cfg.images.items():
+    for split in cfg.images:
         _require_layout(cfg.dataset, split)
-        require(type(count) is int and count >= 1, f"images.{split}", count, "an integer of at least 1")
-    rendered_by = {key: cfg[key] for key in ("seed", "people", "images", "poses_from")}
-    start_run(OmegaConf.create({"skeleton": skeleton.name, **rendered_by}), artefacts=("../images",))
-    written = 0
-    with tqdm(total=sum(cfg.images.values()), unit="image", disable=None) as bar:
-        for split, count in cfg.images.items():
-            bar.set_description(split)
-            written += generate_split(
-                root,
-                split,
-                count,
-                cfg.seed,
-                settings,
-                skeleton,
-                poses_from=cfg.poses_from,
-                workers=cfg.workers,
-                on_progress=bar.update,
-            )
-    if written:
-        counts = ", ".join(f"{split} {count}" for split, count in cfg.images.items())
-        print(f"{written} images in {time.perf_counter() - started:.0f} s: {counts} in {root}")
-    else:
-        print(f"{root} is complete")
+    with locked_folder(root / ".generate_people"):
+        rendered_by = {key: cfg[key] for key in ("seed", "people", "images", "poses_from")}
+        start_run(OmegaConf.create({"skeleton": skeleton.name, **rendered_by}), artefacts=("../images",))
+        written = 0
+        with tqdm(total=sum(cfg.images.values()), unit="image", disable=None) as bar:
+            for split, count in cfg.images.items():
+                bar.set_description(split)
+                written += generate_split(
+                    root,
+                    split,
+                    count,
+                    cfg.seed,
+                    settings,
+                    skeleton,
+                    poses_from=cfg.poses_from,
+                    workers=cfg.workers,
+                    on_progress=bar.update,
+                )
+        if written:
+            counts = ", ".join(f"{split} {count}" for split, count in cfg.images.items())
+            print(f"{written} images in {time.perf_counter() - started:.0f} s: {counts} in {root}")
+        else:
+            print(f"{root} is complete")
 
 
 def _require_layout(dataset: DictConfig, split: str) -> None:

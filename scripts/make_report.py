@@ -10,9 +10,11 @@ from typing import TypeVar
 import numpy as np
 from omegaconf import DictConfig
 
-from scripts.cli import RECORD_NAME, script, start_run
+from scripts.cli import RECORD_NAME, run_folder, script, start_run
 from scripts.sample_pictures import draw_sample_pictures
 from scripts.search_builders import predictor_path, samples_path
+from scripts.settings.overrides import OPTIONS_WITH_VALUES
+from scripts.settings.searching import ReportVerb
 from search.accuracy.predictor import AccuracyPredictor
 from search.accuracy.sampling import AccuracySamples
 from search.reporting.findings import Findings
@@ -20,8 +22,8 @@ from search.reporting.page.document import PAGE_FILE
 from search.reporting.page.samples_section import samples_section
 from search.reporting.report import remove_report, write_index, write_report
 from search.reporting.searches import Cell, Gap, comparable, group_name, read_searches
-from supernet.errors import InputError, require
-from supernet.files import read_json, read_yaml
+from supernet.errors import InputError
+from supernet.files import locked_folder, read_json, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +32,14 @@ T = TypeVar("T")
 SWEEP_RECORD = "multirun.yaml"
 
 
-@script("make_report")
+@script("make_report", ReportVerb)
 def make_report(cfg: DictConfig) -> None:
     """Write a report; of searches whose accuracies cannot be compared, one each in a folder of its own."""
-    require(type(cfg.samples) is int and cfg.samples >= 0, "samples", cfg.samples, "an integer of at least 0")
+    with locked_folder(run_folder()):
+        _report(cfg)
+
+
+def _report(cfg: DictConfig) -> None:
     workspace = Path(cfg.workspace)
     cells, gaps = read_searches(workspace, planned_cells(workspace))
     samples, no_samples = _load(AccuracySamples.load, samples_path(cfg))
@@ -45,13 +51,13 @@ def make_report(cfg: DictConfig) -> None:
     for group in comparable(cells):
         rng = np.random.default_rng(cfg.seed)
         reports[group_name(group)] = Findings.collect(group, gaps, samples=samples, predictor=predictor, rng=rng)
-    remove_report(folder)
     for name, findings in reports.items():
         pictures = samples_section(*draw_sample_pictures(cfg, findings.cells, cfg.samples))
         place = folder if len(reports) == 1 else folder / name
         text = write_report(place, findings, record=record, samples=pictures)
         logger.info("%s\n%s", text, place / PAGE_FILE)
     if len(reports) > 1:
+        remove_report(folder, keep=[PAGE_FILE])
         write_index(folder, workspace, reports)
         logger.warning("The searches are of different spaces, supernets or predictors: a report each.")
         logger.info("%s leads to them", folder / PAGE_FILE)
@@ -82,14 +88,13 @@ def name_workspace(arguments: Sequence[str]) -> list[str]:
 
 def _stands_alone(argument: str, previous: str) -> bool:
     """Say whether an argument is neither an override nor an option nor an option's value."""
-    return "=" not in argument and not argument.startswith(("-", "~")) and not previous.startswith("-")
+    return "=" not in argument and not argument.startswith(("-", "~")) and previous not in OPTIONS_WITH_VALUES
 
 
 def _as_override(folder: str) -> str:
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; give the workspace of a search, such as runs/tiny-people")
-    quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
-    return f"workspace='{quoted}'"
+    return f"workspace={folder}"
 
 
 def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:
@@ -101,10 +106,12 @@ def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:
 
 
 def planned_cells(workspace: Path) -> list[Cell]:
-    """Return the devices and tiers of the workspace's last sweep, by Hydra's record of it; none where it names none."""
+    """Return the devices and tiers of the workspace's last sweep, by Hydra's record of it, if it was of searches."""
     try:
-        overrides = read_yaml(workspace / SWEEP_RECORD)["hydra"]["overrides"]["task"]
-        choices = dict(_listed_choices(overrides))
+        record = read_yaml(workspace / SWEEP_RECORD)["hydra"]
+        if record["job"]["config_name"] != "run_search":
+            return []
+        choices = dict(_listed_choices(record["overrides"]["task"]))
     except (InputError, AttributeError, KeyError, TypeError, ValueError):
         return []
     return list(itertools.product(choices.get("device", ()), choices.get("tier", ())))

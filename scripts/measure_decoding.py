@@ -12,15 +12,14 @@ from latency_tables.decoding_measurement import DecodingSettings, measure_decodi
 from scripts.builders import plain
 from scripts.cli import script
 from scripts.construct import construct
-from supernet.errors import require
+from scripts.settings.tables import MeasureDecodingVerb
 
 logger = logging.getLogger(__name__)
 
 
-@script("measure_decoding")
+@script("measure_decoding", MeasureDecodingVerb)
 def main(cfg: DictConfig) -> None:
     """Write ``<output>/<name>.yaml``; show the fitted cost of each size."""
-    require(isinstance(cfg.name, str) and Path(cfg.name).name == cfg.name, "name", cfg.name, "a file name's stem")
     names = ("image_sizes", "people_counts", "scenes", "rounds", "frame")
     settings = construct(DecodingSettings, {name: plain(cfg)[name] for name in names}, "measure_decoding")
     with tqdm(total=settings.rounds + 1, desc="decoding", unit="round", disable=None) as bar:

@@ -2,30 +2,33 @@
 
 import logging
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, find_arch
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
 from scripts.search_builders import open_accuracy_cache
+from scripts.settings.searching import SensitivityVerb
 from search.accuracy.evaluators import SupernetEvaluator
 from search.supernet_quality.fidelity_plots import plot_sensitivity
 from search.supernet_quality.sensitivity import format_sensitivity, measure_sensitivity, sensitivity_archs
 from supernet.arch import Arch
-from supernet.errors import InputError, require
-from supernet.files import replacing, write_json
+from supernet.errors import InputError
+from supernet.files import locked_folder, replacing, write_json
 
 logger = logging.getLogger(__name__)
 
 
-@script("measure_sensitivity")
+@script("measure_sensitivity", SensitivityVerb)
 def main(cfg: DictConfig) -> None:
     """Measure the variations that the cache lacks; write ``sensitivity.csv`` and ``sensitivity.png``."""
-    devices = OmegaConf.to_container(cfg.devices)
-    require(isinstance(devices, list) and bool(devices), "devices", devices, "a list of latency tables")
-    assert isinstance(devices, list)
-    tables = {str(device): LatencyTable.load(str(device)) for device in devices}
+    with locked_folder(run_folder()):
+        _measure(cfg)
+
+
+def _measure(cfg: DictConfig) -> None:
+    tables = {device: LatencyTable.load(device) for device in cfg.devices}
     subnets = build_subnet_evaluator(cfg, cfg.split)
     base = find_arch(subnets.space, cfg.base)
     if not subnets.space.contains(base):

@@ -4,16 +4,16 @@ Started again, it goes on: a picture that is done is not predicted again.
 """
 
 import logging
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from scripts.builders import plain
 from scripts.cli import run_folder, script, start_run
 from scripts.construct import construct
+from scripts.literal_config import literal_config
 from scripts.pose_models import open_pose_network
 from scripts.prediction_jobs import (
     LOG_FILE,
@@ -24,17 +24,18 @@ from scripts.prediction_jobs import (
     predict_pictures,
     predict_video,
 )
+from scripts.settings.people import PredictVerb
 from supernet.errors import InputError
 from supernet.evaluation import InferenceSettings
 from supernet.evaluation.pictures import PICTURE_SUFFIXES, find_pictures
 from supernet.evaluation.prediction_log import read_entries
 from supernet.evaluation.videos import VideoReader, is_video
-from supernet.files import locked_folder, remove_leftovers
+from supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
 
 
-@script("predict_images")
+@script("predict_images", PredictVerb)
 def main(cfg: DictConfig) -> None:
     """Predict, draw and report."""
     source, folder = Path(cfg.input), run_folder()
@@ -47,8 +48,6 @@ def main(cfg: DictConfig) -> None:
         if next(read_entries(job.log_path), None) is None:
             job.log_path.unlink(missing_ok=True)
         start_run(_binding(job, settings, video=video), artefacts=(LOG_FILE,))
-        for path, _, _ in os.walk(folder):
-            remove_leftovers(Path(path))
         start = time.perf_counter()
         result = predict_video(job, total) if video else predict_pictures(job, total)
         _report(job, "frame" if video else "picture", time.perf_counter() - start, result)
@@ -57,7 +56,7 @@ def main(cfg: DictConfig) -> None:
 def _binding(job: Job, settings: InferenceSettings, *, video: bool) -> DictConfig:
     """Return what a finished picture depends on: another start with other values is refused."""
     predictor = job.network.predictor
-    return OmegaConf.create(
+    return literal_config(
         {
             "input": str(job.source.resolve()),
             "video": fingerprint(job.source) if video else None,

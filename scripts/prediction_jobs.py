@@ -146,7 +146,11 @@ def predict_pictures(job: Job, total: int) -> Path:
 def _is_done(entry: Entry, root: Path, drawn: Path) -> bool:
     source = root / entry["file_name"]
     unchanged: bool = source.is_file() and fingerprint(source) == entry["file"]
-    return unchanged and (drawn / entry["file_name"]).is_file()
+    return unchanged and _is_written(drawn / entry["file_name"])
+
+
+def _is_written(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def fingerprint(path: Path) -> list[int]:
@@ -172,7 +176,7 @@ def _read_pictures(job: Job, root: Path, done: set[str], bar: Any) -> Iterator[t
 def _write_picture(path: Path, image: Image) -> None:
     _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     with replacing(path) as temporary:
-        encoded.tofile(temporary)
+        temporary.write_bytes(encoded.tobytes())
 
 
 def _write_sheet(job: Job, root: Path) -> None:
@@ -192,7 +196,7 @@ def predict_video(job: Job, total: int) -> Path:
         InputError: If no frame can be read, one is too large, or OpenCV has no encoder.
     """
     target = job.video_path
-    if target.is_file():
+    if _is_written(target):
         return target
     keep_entries(job.log_path, lambda entry: True)
     done = sum(1 for _ in read_entries(job.log_path))

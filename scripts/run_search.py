@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from scripts.cli import RECORD_NAME, run_folder, script, start_run
@@ -21,7 +21,10 @@ from scripts.search_builders import (
     find_warm_start,
     load_samples,
 )
-from scripts.search_devices import SearchedDevice, build_problem, find_devices, search_folder, tier_folder
+from scripts.search_devices import SearchedDevice, build_problem, find_devices
+from scripts.settings.resolvers import tier_folder
+from scripts.settings.searching import SearchVerb
+from search.accuracy.evaluators import identity_digest
 from search.course.generations import Generations, SearchRun
 from search.course.outcome import SearchOutcome
 from search.course.results import (
@@ -41,18 +44,25 @@ from search.course.storages import JOURNAL_FILE
 from search.course.study import SearchStudy
 from search.problem import SearchProblem
 from search.shared_goal import regrets, shared_front
-from supernet.errors import InputError, require
+from supernet.errors import InputError
+from supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
 
-OmegaConf.register_new_resolver("search_folder", search_folder, replace=True)
+FREE_SETTINGS = (
+    "threads", "search.seconds", "storage", "device.table", "device.decoding", "warm_start", *BACKEND_KEYS,
+)  # fmt: skip
+"""Settings that may change between two starts; what files hold, wherever they are, the study has a digest of."""
 
 
-@script("run_search")
+@script("run_search", SearchVerb)
 def main(cfg: DictConfig) -> None:
     """Search, verify the best, write ``front.csv`` and ``chosen.json`` for each device, ``progress.csv`` for all."""
-    verify_top = cfg.search.verify_top
-    require(type(verify_top) is int and verify_top >= 0, "search.verify_top", verify_top, "an integer of at least 0")
+    with locked_folder(run_folder()):
+        _search(cfg)
+
+
+def _search(cfg: DictConfig) -> None:
     devices = find_devices(cfg)
     with ExitStack() as stack:
         accuracy = build_accuracy(cfg, stack)
@@ -69,14 +79,18 @@ def main(cfg: DictConfig) -> None:
             accuracy.evaluator,
             strategy,
             storage=cfg.storage or run_folder() / JOURNAL_FILE,
-            name=f"{Path(cfg.workspace).name}/{cfg.run_folder}",
+            name=_study_name(cfg, problem, accuracy),
             **course,
         )
         outputs = [_Output(cfg, device, study) for device in devices]
         finished = all(output.is_finished for output in outputs)
-        if not finished and accuracy.pool is not None and (verify_top or accuracy.evaluator is accuracy.truth):
+        if (
+            not finished
+            and accuracy.pool is not None
+            and (cfg.search.verify_top or accuracy.evaluator is accuracy.truth)
+        ):
             accuracy.pool.load()
-        start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=("threads", "search.seconds", *BACKEND_KEYS))
+        start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=FREE_SETTINGS)
         if finished:
             logger.info("%s: already searched", run_folder())
             return
@@ -87,6 +101,13 @@ def main(cfg: DictConfig) -> None:
         write_progress(run_folder() / PROGRESS_FILE, run.progress, accuracy.evaluator.source)
         for output, front in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
             output.write(front, run)
+
+
+def _study_name(cfg: DictConfig, problem: SearchProblem, accuracy: SearchAccuracy) -> str:
+    """Name a new study; a database may have those of other workspaces, wherever these are."""
+    if cfg.storage is None:
+        return str(cfg.run_folder)
+    return f"{cfg.run_folder}/{identity_digest({**problem.identity, **accuracy.evaluator.describe()})}"
 
 
 def _fronts(
@@ -133,15 +154,18 @@ class _Output:
 
     @property
     def is_finished(self) -> bool:
-        if not (self.folder / CHOSEN_FILE).exists():
+        try:
+            outcome = SearchOutcome.load(self.folder)
+        except InputError:  # not there, or not whole
             return False
-        record = SearchOutcome.load(self.folder).record
-        return bool(record.get("search") == self._search and record.get("stopped_by") != "seconds")
+        is_same = outcome.record.get("search") == self._search and outcome.record.get("stopped_by") != "seconds"
+        return is_same and outcome.is_complete(run_folder())
 
     def write(self, result: tuple[list[Candidate], Candidate], run: SearchRun) -> None:
         front, chosen = result
         on_front = any(candidate.arch == chosen.arch for candidate in front)
-        write_front(self.folder / FRONT_FILE, front if on_front else [chosen, *front])
+        front = front if on_front else [chosen, *front]
+        write_front(self.folder / FRONT_FILE, front)
         name, problem = self._device.name, self._problem
         record: dict[str, Any] = {
             "device": name,
@@ -151,6 +175,7 @@ class _Output:
             "goal": problem.goal,
             "evaluations": len(run.history),
             "stopped_by": run.stopped_by,
+            "front_size": len(front),
             "search": self._search,
         }
         if problem.goal == "shared":

@@ -9,32 +9,37 @@ from tqdm import tqdm
 
 from latency_tables import LatencyTable
 from scripts.builders import build_subnet_evaluator, plain
-from scripts.cli import script, start_run
+from scripts.cli import run_folder, script, start_run
 from scripts.construct import construct
 from scripts.evaluation_pools import BACKEND_KEYS, open_subnet_pool
 from scripts.search_builders import open_accuracy_cache, samples_path
+from scripts.settings.searching import SampleVerb
 from search.accuracy.active_sampling import RefinementSettings, refine_samples
 from search.accuracy.evaluators import SupernetEvaluator
 from search.accuracy.sampling import AccuracySamples, stratified_genomes
 from search.cost import CostModel
 from search.genome import Genomes
 from search.supernet_quality.rank_agreement import Estimate
-from supernet.errors import require
 from supernet.evaluation.subnets import SubnetEvaluator
+from supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
 
 REFINE_KEYS = tuple(f"refine.{key}" for key in ("budget", "batch", "tau_width", "held_out"))
 
 
-@script("sample_accuracies")
+@script("sample_accuracies", SampleVerb)
 def main(cfg: DictConfig) -> None:
     """Choose subnets, measure those that the cache lacks, write ``samples.json``."""
-    start_run(cfg, artefacts=(samples_path(cfg).name,), ignore=("num_subnets", "threads", *REFINE_KEYS, *BACKEND_KEYS))
-    require(type(cfg.num_subnets) is int and cfg.num_subnets >= 2, "num_subnets", cfg.num_subnets, "an integer above 1")
+    with locked_folder(run_folder()):
+        _sample(cfg)
+
+
+def _sample(cfg: DictConfig) -> None:
     refinement = construct(RefinementSettings, plain(cfg.refine), "refine")
     subnets = build_subnet_evaluator(cfg, "search")
     cost, spread_over = _build_cost(cfg, subnets)
+    start_run(cfg, artefacts=(samples_path(cfg).name,), ignore=("num_subnets", "threads", *REFINE_KEYS, *BACKEND_KEYS))
     genomes = stratified_genomes(cost, cfg.num_subnets, np.random.default_rng(cfg.seed), spread_over=spread_over)
     with open_subnet_pool(cfg, subnets) as (pool, identity):
         evaluator = SupernetEvaluator(pool, identity=identity, cache=open_accuracy_cache(cfg))
@@ -63,7 +68,6 @@ def main(cfg: DictConfig) -> None:
 
 def _build_cost(cfg: DictConfig, subnets: SubnetEvaluator) -> tuple[CostModel, str]:
     """Return the cost model, and the name of the cost that subnets are spread over."""
-    require(isinstance(cfg.spread_over, str), "spread_over", cfg.spread_over, "macs or a latency table")
     if cfg.spread_over == "macs":
         return CostModel(subnets.space, num_keypoints=subnets.num_keypoints), "macs"
     tables = {cfg.spread_over: LatencyTable.load(cfg.spread_over)}

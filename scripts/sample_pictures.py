@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from scripts.builders import build_device, build_inference, build_skeleton, load_split, plain
+from scripts.literal_config import literal_config
 from scripts.network_files import find_weights, load_network
 from search.reporting.page.section import Picture
 from search.reporting.searches import SearchedCell
@@ -77,7 +78,7 @@ def _dataset_searched_on(cfg: DictConfig, cell: SearchedCell) -> DictConfig:
     recorded = cell.settings
     if recorded.get("dataset", {}).get("name") in (None, cfg.dataset.name) or "evaluation" not in recorded:
         return cfg
-    return OmegaConf.create({**plain(cfg), "dataset": recorded["dataset"], "evaluation": recorded["evaluation"]})
+    return literal_config({**plain(cfg), "dataset": recorded["dataset"], "evaluation": recorded["evaluation"]})
 
 
 def _open(cfg: DictConfig, cell: SearchedCell) -> PeoplePredictor:

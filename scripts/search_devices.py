@@ -1,25 +1,24 @@
 """From the composed config to the devices of a search: their tables, decoding costs and budgets."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from latency_tables import LatencyTable
 from latency_tables.decoding import DecodingCost
 from scripts.builders import build_space, plain
-from scripts.cli import CONFIG_DIR
+from scripts.settings.base import DeviceSettings
 from search.cost import CostModel
-from search.feasibility import Quantity
-from search.problem import GOALS, SearchProblem
+from search.problem import SearchProblem
 from search.tiers import budget_ms, checked_ms, frame_budget_ms
 from supernet.errors import InputError, require
+from supernet.validation import validate
 
 NO_BUDGET = "none"
-MAXIMA: tuple[Quantity, ...] = ("macs", "params", "peak_memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,6 @@ class SearchedDevice:
     budgets_ms: Mapping[str, Any] | None
 
 
-def search_folder(devices: Iterable[str] | None, device: str, tier: str, goal: str) -> str:
-    """Return the folder of a search below ``search/``: its devices, and its tier."""
-    names = "+".join(devices) if isinstance(devices, list | tuple | ListConfig) and len(devices) else device
-    return f"{names}/{tier_folder(tier, goal)}"
-
-
-def tier_folder(tier: str, goal: str) -> str:
-    """Return the name of a tier's folder: one subnet for all devices is kept beside each device's own."""
-    return f"{tier}-shared" if goal == "shared" else str(tier)
-
-
 def find_devices(cfg: DictConfig) -> list[SearchedDevice]:
     """Return the devices that ``devices`` names, or the one of the ``device`` group.
 
@@ -59,14 +47,19 @@ def find_devices(cfg: DictConfig) -> list[SearchedDevice]:
     chosen = SearchedDevice(
         cfg.device.name,
         cfg.device.table,
-        cfg.device.decoding,
-        plain(cfg.device.budgets_ms) if cfg.device.name == HydraConfig.get().runtime.choices["device"] else None,
+        cfg.device.get("decoding"),
+        None if _is_renamed() or cfg.device.get("budgets_ms") is None else plain(cfg.device.budgets_ms),
     )
     if cfg.devices is None:
         return [chosen]
-    require(isinstance(cfg.devices, ListConfig) and len(cfg.devices) > 0, "devices", cfg.devices, "a list of names")
     require(len(set(cfg.devices)) == len(cfg.devices), "devices", list(cfg.devices), "a list of different names")
-    return [chosen if name == chosen.name else _shipped_device(name) for name in cfg.devices]
+    return [chosen if name == chosen.name else _configured_device(name) for name in cfg.devices]
+
+
+def _is_renamed() -> bool:
+    """Say whether the command line renames the device, and so leaves it the budgets of another one."""
+    typed = [override.lstrip("+") for override in HydraConfig.get().overrides.task]
+    return any(key.startswith("device.name=") for key in typed) and not any("device.budgets_ms" in key for key in typed)
 
 
 def build_problem(cfg: DictConfig, devices: list[SearchedDevice], num_keypoints: int) -> SearchProblem:
@@ -75,7 +68,6 @@ def build_problem(cfg: DictConfig, devices: list[SearchedDevice], num_keypoints:
     Raises:
         InputError: If the tier is unknown, a table does not cover the space, or nothing meets a budget.
     """
-    require(cfg.goal in GOALS, "goal", cfg.goal, f"one of {', '.join(GOALS)}")
     require(cfg.goal == "front" or len(devices) > 1, "goal", cfg.goal, "front, as there is one device; or give devices")
     budgets = {device.name: _given_budget_ms(cfg, device) for device in devices}
     cost = CostModel(
@@ -85,9 +77,6 @@ def build_problem(cfg: DictConfig, devices: list[SearchedDevice], num_keypoints:
         decoding={device.name: DecodingCost.load(device.decoding) for device in devices if device.decoding is not None},
         people=cfg.people_per_frame,
     )
-    for name in (*(f"max_{quantity}" for quantity in MAXIMA), "confidence"):
-        is_number = isinstance(cfg[name], int | float) and not isinstance(cfg[name], bool)
-        require(cfg[name] is None or is_number, name, cfg[name], "a number, or null")
     return SearchProblem(
         cost,
         {name: cost.slowest(name)[1] if budget is None else budget for name, budget in budgets.items()},
@@ -117,11 +106,12 @@ def _given_budget_ms(cfg: DictConfig, device: SearchedDevice) -> float | None:
     return budget_ms(device.budgets_ms, device=device.name, space=cfg.space.name, tier=cfg.tier)
 
 
-def _shipped_device(name: str) -> SearchedDevice:
-    folder = Path(CONFIG_DIR) / "device"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+def _configured_device(name: str) -> SearchedDevice:
+    """Return an option of the ``device`` group, of the shipped configs or of the user's own folder."""
+    sources = [Path(source.path) / "device" for source in HydraConfig.get().runtime.config_sources]
+    known = {path.stem: path for folder in reversed(sources) for path in sorted(folder.glob("*.yaml"))}
     if name not in known:
-        raise InputError(f"unknown device {name!r}; known: {', '.join(known)}")
-    device = OmegaConf.load(folder / f"{name}.yaml")
-    assert isinstance(device, DictConfig)
-    return SearchedDevice(device.name, device.table, device.decoding, plain(device.budgets_ms))
+        raise InputError(f"unknown device {name!r}; known: {', '.join(sorted(known))}")
+    device = OmegaConf.load(known[name])
+    values = validate(DeviceSettings, OmegaConf.to_container(device, resolve=True), str(known[name]))
+    return SearchedDevice(values.name, values.table, values.decoding, values.budgets_ms)

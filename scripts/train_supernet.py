@@ -18,10 +18,10 @@ from scripts.builders import (
     build_validator,
 )
 from scripts.cli import run_folder, script, start_run
+from scripts.settings.training import TrainVerb
 from scripts.training_run import check_teachers, finished_file, hold_folder, train_to_the_end
 from supernet.checkpoints import load_weights, save_supernet, weights_digest
 from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import require
 from supernet.space import SearchSpace
 from supernet.training.distributed import Process, joined_process_group, run_on_main
 from supernet.training.recipe import SupernetPlan
@@ -31,7 +31,7 @@ from supernet.training.validation import Validator, validated_archs
 logger = logging.getLogger(__name__)
 
 
-@script("train_supernet")
+@script("train_supernet", TrainVerb)
 def main(cfg: DictConfig) -> None:
     """Compose, build, train, save ``supernet.safetensors``."""
     with joined_process_group(build_device(cfg)) as process:
@@ -72,9 +72,7 @@ def _build_trainer(cfg: DictConfig, folder: Path, process: Process) -> Trainer:
 
 
 def _build_validator(cfg: DictConfig, space: SearchSpace, process: Process) -> Validator:
-    images = cfg.training.validation_images
-    require(type(images) is int and images >= 1, "training.validation_images", images, "an integer of at least 1")
-    return build_validator(cfg, validated_archs(space), process, images=images)
+    return build_validator(cfg, validated_archs(space), process, images=cfg.training.validation_images)
 
 
 def _save(cfg: DictConfig, trainer: Trainer, path: Path) -> None:

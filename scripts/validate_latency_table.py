@@ -13,13 +13,14 @@ from latency_tables.profiling.measurements import read_measurements
 from latency_tables.profiling.validation import draw_validation, format_fit, format_validation, validate
 from scripts.builders import build_space
 from scripts.cli import run_folder, script
+from scripts.settings.tables import ValidateTableVerb
 from supernet.errors import require
 from supernet.files import replacing, write_json
 
 logger = logging.getLogger(__name__)
 
 
-@script("validate_latency_table")
+@script("validate_latency_table", ValidateTableVerb)
 def main(cfg: DictConfig) -> None:
     """Print errors, ranking and intervals; write ``<table>.json`` and ``<table>.png``."""
     table = LatencyTable.load(cfg.table)

@@ -47,6 +47,11 @@ def verb_help(verb: Verb) -> str:
     return f"{head}{''.join(shown)}{page}"
 
 
+def composed_groups(config_name: str) -> list[str]:
+    """Return the config groups that a config and ``base`` compose."""
+    return list(_composed(_read(config_name)))
+
+
 def _read(name: str) -> str:
     return (CONFIG_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from supernet.errors import InputError
+from supernet.files import naming, require_regular
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -19,6 +20,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
+    require_regular(path)
     records = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
@@ -34,7 +36,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 def append_json_line(path: Path, record: Mapping[str, Any]) -> None:
     """Append an object as one line that is on the disk when this returns; safe among processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    require_regular(path)
+    with naming(path), path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         remove_torn_line(path)
         file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
@@ -66,6 +69,7 @@ def sole_user(path: Path) -> Iterator[None]:
         InputError: If another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    require_regular(path)
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,16 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from search.append_only import append_json_line, read_json_lines
 from supernet.arch import Arch
 from supernet.errors import InputError, require, require_numbers
 from supernet.files import replacing
-from supernet.validation import validate
 
 RUNGS_FILE = "rungs.jsonl"
 TRIAL_COLUMNS = ("trial", "arch_digest", "image_size", "rate", "learning_rate", "steps", "ap", "seconds", "state")
@@ -152,17 +150,6 @@ def sample_trials(archs: Sequence[Arch], settings: SamplingSettings, *, seed: in
     ]
 
 
-class _Rung(BaseModel):
-    """A line of a trial's record."""
-
-    model_config = ConfigDict(strict=True)
-
-    step: Annotated[int, Field(ge=1)]
-    ap: Annotated[float, Field(ge=0, le=1)]
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    diverged: str | None
-
-
 class RungRecord:
     """The rungs that a trial has reached, on disk.
 
@@ -172,9 +159,11 @@ class RungRecord:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RUNGS_FILE
-        self.rungs: dict[int, Mapping[str, Any]] = {}
-        for number, rung in enumerate(read_json_lines(self.path), start=1):
-            self.rungs[validate(_Rung, rung, f"{self.path}, line {number}").step] = rung
+        self.rungs = dict[int, dict[str, Any]]()
+        for rung in read_json_lines(self.path):
+            if not _is_rung(rung):
+                raise InputError(f"{self.path}: has a line that is no rung; remove the file to try the trial again")
+            self.rungs[rung["step"]] = rung
 
     def add(self, step: int, ap: float, seconds: float, *, diverged: str | None = None) -> None:
         """Record a rung; it is on the disk when this returns."""
@@ -185,6 +174,11 @@ class RungRecord:
     def get(self, step: int) -> Mapping[str, Any] | None:
         """Return what is recorded of a rung, or None."""
         return self.rungs.get(step)
+
+
+def _is_rung(line: Mapping[str, Any]) -> bool:
+    numbers = all(type(line.get(name)) in (int, float) for name in ("ap", "seconds"))
+    return numbers and type(line.get("step")) is int and "diverged" in line
 
 
 def read_outcome(trial: FinetuningTrial, folder: Path, steps: int) -> TrialOutcome:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from supernet.files import replacing, require_regular
 from supernet.litepose import LitePose
 from supernet.space import SearchSpace
 from supernet.torch_files import plain_names, read_state_dict
-from supernet.validation import validate
+from supernet.validation import Checked, validate
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,8 @@ UNUSED_PUBLISHED = re.compile(r"\.Linear[35]x[35]\.(weight|bias)$")
 KERNEL_MATRIX = re.compile(r"\.matrix_\d+to\d+$")
 
 
-class _Description(BaseModel):
+class _Description(Checked, extra="ignore"):
     """What every description holds, beside ``space`` or ``arch``."""
-
-    model_config = ConfigDict(strict=True)
 
     kind: str
     num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
@@ -101,7 +99,7 @@ def load_supernet(path: Path | str) -> LitePoseSupernet:
     if description["kind"] != "supernet":
         raise InputError(f"{path}: holds a {description['kind']}, not a supernet")
     with located(path):
-        supernet = LitePoseSupernet(SearchSpace.from_dict(description["space"]), description["num_keypoints"])
+        supernet = LitePoseSupernet(SearchSpace.from_dict(description.get("space", {})), description["num_keypoints"])
     _load(supernet, read_weights(path), path)
     return supernet.eval()
 
@@ -116,7 +114,7 @@ def load_subnet(path: Path | str) -> LitePose:
     if description["kind"] != "subnet":
         raise InputError(f"{path}: holds a {description['kind']}, not a subnet")
     with located(path):
-        subnet = LitePose(Arch.from_dict(description["arch"]), description["num_keypoints"])
+        subnet = LitePose(Arch.from_dict(description.get("arch", {})), description["num_keypoints"])
     _load(subnet, read_weights(path), path)
     return subnet.eval()
 
@@ -136,7 +134,7 @@ def read_description(path: Path | str) -> dict[str, Any]:
     if not isinstance(description, dict):
         raise InputError(f"{path}: was not written by this project, as {FORMAT!r}")
     validate(_Description, description, f"{path}: its description")
-    return {"space": None, "arch": None, **description}
+    return description
 
 
 def read_skeleton(path: Path | str) -> Skeleton | None:
@@ -251,7 +249,7 @@ def _save(path: Path | str, model: nn.Module, description: dict[str, Any]) -> No
     require_finite(model, f"{path}: not written, as the network is ruined")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     description |= {"weights": _digest(tensors)}
-    with replacing(path, durable=True) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(serialise(tensors, metadata={FORMAT: json.dumps(description)}))
 
 

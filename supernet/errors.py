@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-MOST_SHOWN = 200
-"""Characters of a value in a message."""
+SHOWN_CHARACTERS = 120
+
+MOST_BITS = 400
+
+
+class _Repr(reprlib.Repr):
+    def repr_int(self, value: int, level: int) -> str:
+        return repr(value) if value.bit_length() <= MOST_BITS else f"<integer of {value.bit_length()} bits>"
+
+
+_REPR = _Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 3, SHOWN_CHARACTERS, SHOWN_CHARACTERS
 
 
 class InputError(ValueError):
@@ -25,22 +35,10 @@ class NotFiniteError(InputError):
     """Weights or batch-norm statistics that are not finite: the network is ruined."""
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel = 3
-_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 24
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = MOST_SHOWN
-
-
 def shown(value: object) -> str:
-    """Return a value as a message has it: its ``repr`` in at most about ``MOST_SHOWN`` characters.
-
-    Deep and long values are cut before they are written out, so that none takes more than a moment.
-    """
-    try:
-        text = _SHORT.repr(value)
-    except ValueError:  # an integer of more digits than Python writes
-        return f"a {type(value).__name__} of {value.bit_length()} bits" if isinstance(value, int) else "..."
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    """Return a value as it is written in Python, shortened: a file may hold gigabytes, or say that it does."""
+    text = _REPR.repr(value)
+    return text if len(text) <= 2 * SHOWN_CHARACTERS else f"{text[: 2 * SHOWN_CHARACTERS]}..."
 
 
 @contextmanager

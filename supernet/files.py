@@ -1,103 +1,181 @@
 """Writing files so that a reader never sees half of one."""
 
 import fcntl
+import functools
 import json
 import os
+import secrets
 import shutil
 import stat
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from supernet.errors import InputError
 
+MARK = ".litepose-"
+"""How the names of temporary files begin."""
+
 
 @contextmanager
-def replacing(path: Path | str, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it onto ``path`` if the block succeeds, remove it if not.
+def replacing(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a new empty file beside ``path``; rename it onto ``path`` if the block succeeds, remove it if not.
+
+    What killed processes left in the folder is removed at a process's first write there.
 
     Args:
         path: The file to replace.
-        durable: Wait until the disk has the content and the name, so that a power failure cannot take them back.
+        durable: Wait until the disk has the content and the name, so that a power failure leaves the old file or the
+            new one. Without it, which is for many small files that are easily made again, the new one may be empty.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with naming(path):
-            yield temporary
-            if durable:
-                _synchronise(temporary)
-            os.replace(temporary, path)
-            if durable:
-                _synchronise(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _temporary(path) as temporary:
+        yield temporary
+        if durable:
+            _synchronise(temporary)
+        os.replace(temporary, path)
+        if durable:
+            _synchronise(path.parent)
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Give an ``OSError`` that names no file, as a failed write's, the name of this one."""
+def _temporary(path: Path) -> Iterator[Path]:
+    """Yield a new empty file beside ``path``, locked, and remove it if it is still there.
+
+    The name has nothing of the target's, which may be as long as the system allows. Who can lock the file knows that
+    its process is gone, on another machine too where the file system has locks; where it has none, leftovers stay.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent.resolve())
+        temporary, handle = _create_locked(path.parent)
+    try:
+        with naming(path, instead_of=temporary):
+            yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _create_locked(folder: Path) -> tuple[Path, int]:
+    while True:
+        path = folder / f"{MARK}{secrets.token_hex(8)}.tmp"
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if path.exists():
+            return path, handle
+        os.close(handle)  # between the two calls another process took it for a leftover
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of a folder whose processes are gone, and what has their names and a suffix."""
+    for path in folder.glob(f"{MARK}*.tmp"):
+        with suppress(OSError), path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for beside in folder.glob(f"{path.name}.*"):
+                shutil.rmtree(beside) if beside.is_dir() else beside.unlink()
+            path.unlink()
+
+
+@contextmanager
+def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
+    """Give an ``OSError`` that names no file, as a failed write's, or a temporary one, the name of this one.
+
+    Args:
+        path: The file or folder.
+        instead_of: What it is written as; a file in it has its name in the folder.
+    """
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        named = Path(error.filename or path)
+        if instead_of is not None and named.is_relative_to(instead_of):
+            named = path / named.relative_to(instead_of)
+        error.filename = str(named)
         raise
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in a folder that no other process writes to."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the system lets go of it when the process ends, however it does.
+    """Hold a folder for this process, by a file ``.lock`` that only a killed process leaves, and that then binds none.
 
     Raises:
         InputError: If another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not for forked loading processes too
-        except BlockingIOError:
-            raise InputError(f"{folder}: another process is writing to this run folder") from None
-        yield
+    path = folder / ".lock"
+    require_regular(path)
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not for forked processes too
+            except BlockingIOError:
+                raise InputError(
+                    f"{folder}: another process is writing to this folder; wait for it or end it"
+                ) from None
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue  # it was removed by the process that held it until now
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def _synchronise(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError:
+        if not path.is_dir():  # some file systems have nothing to synchronise in a folder
+            raise
     finally:
         os.close(handle)
+
+
+@contextmanager
+def temporary_folder(parent: Path, *, becomes: Path) -> Iterator[Path]:
+    """Yield a new empty folder in ``parent`` for what is moved to another one; then remove it.
+
+    Args:
+        parent: Where it is.
+        becomes: Where its files go; an error names them there.
+    """
+    with _temporary(parent / becomes.name) as mark:
+        folder = mark.with_name(f"{mark.name}.folder")
+        folder.mkdir()
+        try:
+            with naming(becomes, instead_of=folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; put it in the place of ``path`` if the block succeeds."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    before = path.with_name(f".{path.name}.before")
+    before = path.with_name(f"{MARK}{zlib.crc32(path.name.encode()):08x}.before")
     if before.exists() and not path.exists():
         os.replace(before, path)  # an earlier process was killed between its two renames
-    shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():
-            os.replace(path, before)
-        os.replace(temporary, path)
-    finally:
-        if before.exists() and not path.exists():
-            os.replace(before, path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
+    with temporary_folder(path.parent, becomes=path) as temporary:
+        try:
+            yield temporary
+            for written in temporary.rglob("*"):
+                _synchronise(written)
+            if path.exists():
+                os.replace(path, before)
+            os.replace(temporary, path)
+            _synchronise(path.parent)
+        finally:
+            if before.exists() and not path.exists():
+                os.replace(before, path)
+            shutil.rmtree(before, ignore_errors=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -1,36 +1,241 @@
-"""Values from outside checked against a declared type: the one place where pydantic's errors become ours."""
+"""Values from outside, checked against declared models: what is wrong is told in one line that names the field.
 
-from functools import cache
-from typing import Any, TypeVar
+A model says in its annotations what is allowed; the line is made of them, not of pydantic's own words.
+"""
 
-from pydantic import TypeAdapter, ValidationError
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from supernet.errors import InputError, shown
 
-T = TypeVar("T")
+M = TypeVar("M", bound="Checked")
+
+LARGEST_INTEGER = 2**63 - 1
+
+_NOUNS = frozenset({"integer", "name", "number", "path", "text"})
 
 
-_adapter: Any = cache(TypeAdapter)
+class Checked(BaseModel):
+    """A mapping whose keys are its fields and no others; nothing is converted, and numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
-def validate(kind: type[T], value: object, where: str) -> T:
-    """Return a value as a type declares it.
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Says in words what an annotated type allows, where its parts do not say it."""
+
+    words: str
+
+
+Integer = Annotated[int, Field(ge=-LARGEST_INTEGER - 1, le=LARGEST_INTEGER)]
+"""What 64 bits hold."""
+Whole = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Pair = Annotated[tuple[float, float], Strict(False)]
+
+
+def validate(model: type[M], value: object, where: str) -> M:
+    """Return a value as its model.
 
     Args:
-        kind: A pydantic model, or any type that pydantic knows.
-        value: Plain values, as JSON or YAML gives them.
-        where: What holds the value, such as the path of its file.
+        model: What it has to be.
+        value: Plain dicts, lists and scalars.
+        where: The file or config key of ``value``, for the message; empty for a whole config.
 
     Raises:
-        InputError: If it is anything else; the message names the first wrong field, dotted, and its value.
+        InputError: If it is something else; the line names the first field that is wrong, and what is allowed there.
     """
     try:
-        checked: T = _adapter(kind).validate_python(value)
+        return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        message = first["msg"].partition(" or instance of ")[0]  # a class of ours, which says nothing to a user
-        problem = message[:1].lower() + message[1:]
-        told = "" if first["type"] == "missing" else f" (it is {shown(first['input'])})"
-        raise InputError(f"{where}: {field + ': ' if field else ''}{problem}{told}") from None
-    return checked
+        raise InputError(f"{where}{': ' if where else ''}{first_fault(error, model, value)}") from None
+
+
+def first_fault(error: ValidationError, model: type[BaseModel], value: object) -> str:
+    """Return one line of what is wrong: an unknown or missing key, or else a value and what is allowed in its place."""
+    faults = [(_Place.find(model, value, fault["loc"]), fault) for fault in error.errors(include_url=False)]
+    place, fault = min(faults, key=lambda found: (found[1]["type"] != "extra_forbidden", -len(found[0].path)))
+    name = dotted(place.path)
+    if fault["type"] == "extra_forbidden":
+        keys = known_keys(_Place.find(model, value, fault["loc"][:-1]).annotation)
+        return f"unknown key {name}; the keys are {', '.join(keys)}"
+    if fault["type"] == "missing" and not isinstance(fault["loc"][-1], int):
+        return f"{dotted((*place.path, fault['loc'][-1]))} is missing"
+    if fault["type"] == "value_error" and not words_of(place.annotation):
+        return f"{name}{': ' if name else ''}{fault['ctx']['error']}"
+    found = "null" if place.value is None else shown(place.value)
+    return f"{name or 'it'} is {found}; it must be {allowed(place.annotation)}"
+
+
+def dotted(path: tuple[int | str, ...]) -> str:
+    """Return a path through mappings and lists as ``a.b[0].c``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def known_keys(annotation: Any) -> list[str]:
+    """Return the keys of an annotated model."""
+    model = _model_of(annotation)
+    return [] if model is None else list(model.model_fields)
+
+
+def leaf_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the annotation of every field that is no model itself; any key is ``*``."""
+    for name, field in model.model_fields.items():
+        yield from _leaves(f"{prefix}{name}", _annotation(field))
+
+
+def allowed(annotation: Any) -> str:
+    """Return in words what an annotated type allows: "an integer of at least 1, or null"."""
+    parts = [part for part in branches(annotation) if part is not type(None)]
+    words = " or ".join(dict.fromkeys(_words(part) for part in parts))
+    return words if len(parts) == len(branches(annotation)) else f"{words}, or null"
+
+
+def branches(annotation: Any) -> tuple[Any, ...]:
+    """Return the parts of a union, each with what annotates the whole."""
+    if get_origin(annotation) is Annotated and not words_of(annotation):
+        inner, *metadata = get_args(annotation)
+        parts = branches(inner)
+        return tuple(Annotated[(part, *metadata)] for part in parts) if len(parts) > 1 else (annotation,)
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(branch for part in get_args(annotation) for branch in branches(part))
+    return (annotation,)
+
+
+def bare_type(annotation: Any) -> Any:
+    """Return an annotation without what annotates it."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation
+
+
+def words_of(annotation: Any) -> str:
+    """Return the words that an annotation says itself, or an empty text."""
+    metadata = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return next((part.words for part in metadata if isinstance(part, Allowed)), "")
+
+
+def _annotation(field: Any) -> Any:
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+
+
+def _leaves(key: str, annotation: Any) -> Iterator[tuple[str, Any]]:
+    model, values = _model_of(annotation), _values_of(annotation)
+    if model is not None:
+        yield from leaf_keys(model, f"{key}.")
+    elif values is not None:
+        yield from _leaves(f"{key}.*", values)
+    if model is None or len(branches(annotation)) > 1:
+        yield key, annotation
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in a value, as deep as its models and mappings go."""
+
+    path: tuple[int | str, ...]
+    value: Any
+    annotation: Any
+
+    @classmethod
+    def find(cls, model: type[BaseModel], value: Any, loc: tuple[int | str, ...]) -> "_Place":
+        """Follow the location of an error; its parts that name a branch of a union are no keys of the value."""
+        path: tuple[int | str, ...] = ()
+        annotation: Any = model
+        for part in loc:
+            inner = _inner(annotation, part)
+            if isinstance(value, Mapping | list | tuple) and inner is not None and _has(value, part):
+                path, value, annotation = (*path, part), value[part], inner  # type: ignore[index]
+        return cls(path, value, annotation)
+
+
+def _has(value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], part: int | str) -> bool:
+    return part in value if isinstance(value, Mapping) else isinstance(part, int) and part < len(value)
+
+
+def _inner(annotation: Any, part: int | str) -> Any:
+    """Return the annotation of a key of an annotated mapping, or of an entry of a list of models; None if no such."""
+    model, values = _model_of(annotation), _values_of(annotation)
+    if model is not None and not isinstance(part, int):
+        field = model.model_fields.get(part)
+        return Any if field is None else _annotation(field)
+    return values
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    for branch in branches(annotation):
+        bare = bare_type(branch)
+        if isinstance(bare, type) and issubclass(bare, BaseModel):
+            return bare
+    return None
+
+
+def _values_of(annotation: Any) -> Any:
+    """Return the annotation of a mapping's or a list's values, if it is one of models or mappings."""
+    for branch in branches(annotation):
+        bare = bare_type(branch)
+        origin, arguments = get_origin(bare), get_args(bare)
+        if origin in (dict, Mapping) or (origin in (list, tuple) and arguments and _model_of(arguments[0]) is not None):
+            return arguments[-1] if origin in (dict, Mapping) else arguments[0]
+    return None
+
+
+def _words(annotation: Any) -> str:
+    said = words_of(annotation)
+    if said:
+        return said
+    bare, origin = bare_type(annotation), get_origin(bare_type(annotation))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, get_args(bare)))}"
+    if origin in (dict, Mapping) or _model_of(annotation) is not None:
+        keys = known_keys(annotation)
+        return "a mapping" + (f" with the keys {', '.join(keys)}" if keys else "")
+    if origin in (list, tuple):
+        return _list_words(annotation)
+    nouns = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+    return f"{nouns.get(bare, 'a value')}{_range_words(annotation)}"
+
+
+def _list_words(annotation: Any) -> str:
+    bare = bare_type(annotation)
+    parts = get_args(bare)
+    of = _words(parts[0]).removeprefix("an ").removeprefix("a ")
+    plural = f"{of.partition(' ')[0]}s{of[len(of.partition(' ')[0]) :]}" if of.partition(" ")[0] in _NOUNS else of
+    if get_origin(bare) is tuple and parts[-1] is not Ellipsis:
+        return f"a list of {len(parts)} {plural}"
+    lengths = [part.min_length for part in _metadata(annotation) if isinstance(part, MinLen)]
+    return f"a list of {f'at least {lengths[0]} ' if lengths else ''}{plural}"
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:
+    while get_origin(annotation) is Annotated:
+        annotation, *metadata = get_args(annotation)
+        for part in metadata:
+            yield from part.metadata if hasattr(part, "metadata") else (part,)
+
+
+def _range_words(annotation: Any) -> str:
+    low = high = ""
+    closed: dict[str, float] = {}
+    for part in _metadata(annotation):
+        match part:
+            case Ge(ge=bound) if abs(bound) <= LARGEST_INTEGER:  # type: ignore[arg-type]
+                low, closed["low"] = f" of at least {bound}", bound  # type: ignore[assignment]
+            case Gt(gt=bound):
+                low = f" above {bound}"
+            case Le(le=bound) if bound != LARGEST_INTEGER:
+                high, closed["high"] = f"at most {bound}", bound  # type: ignore[assignment]
+            case Lt(lt=bound):
+                high = f"below {bound}"
+    if len(closed) == 2:
+        return f" from {closed['low']} to {closed['high']}"
+    return f"{low}{' and ' if low and high else ' ' if high else ''}{high}"

@@ -14,6 +14,7 @@ from latency_tables.profiling.manifest import Manifest
 from latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
 from supernet.arch import Arch
 from supernet.errors import InputError, shown
+from supernet.files import require_regular
 from supernet.operators import Operator
 
 COLUMNS = (
@@ -151,6 +152,7 @@ def read_measurements(kit: Path, path: Path) -> Measurements:
 
 
 def _read_file(path: Path) -> tuple[Mapping[str, Any], list[_Line]]:
+    require_regular(path)
     try:
         content = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,6 +1,5 @@
 """Checks of what runs read and write: shipped tables, datasets, the disk."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.diagnosis.findings import Finding
+from supernet.errors import InputError
+from supernet.files import read_json
 
 GIB = 2**30
 SPLITS = ("train", "search", "val")
@@ -110,11 +111,11 @@ def _check_dataset(name: str, root: Path, config: dict[str, Any]) -> Finding:
 def _count(root: Path, split: dict[str, str]) -> tuple[int, str]:
     """Return how many images the annotations of a split name, and what is missing, in words."""
     annotations, images = root / split["annotations"], root / split["images"]
-    try:
-        named = [entry["file_name"] for entry in json.loads(annotations.read_bytes())["images"]]
-    except FileNotFoundError:
+    if not annotations.exists():
         return 0, f"no {annotations}"
-    except (OSError, ValueError, KeyError, TypeError):
+    try:
+        named = [entry["file_name"] for entry in read_json(annotations)["images"]]
+    except (InputError, KeyError, TypeError):
         return 0, f"{annotations} is not an annotation file"
     there = set(os.listdir(images)) if images.is_dir() else set()
     absent = sum(name not in there and not (images / name).is_file() for name in named)

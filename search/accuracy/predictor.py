@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
@@ -21,9 +21,9 @@ from search.accuracy.regressors import REGRESSORS, Kind, Regressor, TrainingSet
 from search.genome import GenomeCodec, Genomes, genome_keys
 from supernet.arch import MOST_KEYPOINTS
 from supernet.errors import InputError, shown
-from supernet.files import replacing
+from supernet.files import replacing, require_regular
 from supernet.space import SearchSpace
-from supernet.validation import validate
+from supernet.validation import Checked, validate
 
 REGRESSOR_PREFIX = "regressor."
 
@@ -46,15 +46,13 @@ class PredictorQuality:
     mae: float
 
 
-class _Header(BaseModel):
+class _Header(Checked):
     """What the file of a predictor says beside its arrays."""
-
-    model_config = ConfigDict(strict=True)
 
     space: dict[str, Any]
     num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
     identity: dict[str, Any]
-    quality: dict[str, int | float]
+    quality: dict[str, int | Annotated[float, Field(allow_inf_nan=True)]]
     kind: Kind
     settings: dict[str, Any]
     arrays: str
@@ -207,6 +205,7 @@ class AccuracyPredictor:
             InputError: If the file is missing, damaged or no predictor.
         """
         path = Path(path)
+        require_regular(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file; litepose fit writes it")
         try:

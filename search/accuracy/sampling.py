@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from search.cost import CostModel
 from search.genome import MOST_CHOICES, GenomeCodec, Genomes, distinct
@@ -18,7 +18,7 @@ from supernet.arch import MOST_KEYPOINTS
 from supernet.errors import InputError, located, require
 from supernet.files import read_json, write_json
 from supernet.space import SearchSpace
-from supernet.validation import validate
+from supernet.validation import Checked, Whole, validate
 
 POOL_BITS = 13
 UNIFORM_SHARES = (0.0, 1.0, 0.5, 0.25, 0.75)
@@ -77,23 +77,19 @@ def _spread_rows(costs: NDArray[np.float64], n: int) -> list[int]:
     return rows
 
 
-class _Sample(BaseModel):
-    model_config = ConfigDict(strict=True)
-
+class _Sample(Checked):
     genome: list[Annotated[int, Field(ge=0, le=MOST_CHOICES)]]
-    ap: float
+    ap: Annotated[float, Field(allow_inf_nan=True)]
 
 
-class _Samples(BaseModel):
+class _Samples(Checked):
     """What a file of samples holds."""
-
-    model_config = ConfigDict(strict=True)
 
     space: dict[str, Any]
     num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
     identity: dict[str, Any]
     samples: list[_Sample]
-    num_proposed: Annotated[int, Field(ge=0)] = 0
+    num_proposed: Whole = 0
 
 
 @dataclass(frozen=True)

@@ -1,57 +1,48 @@
 """A finished search read back: what it chose, and the best of its front."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from search.course.results import CHOSEN_FILE, FRONT_FILE
+from search.course.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE, read_rows
 from search.genome import GenomeCodec
 from supernet.arch import Arch
 from supernet.errors import InputError, located, require
 from supernet.files import read_json
 from supernet.space import SearchSpace
-from supernet.validation import validate
-
-_Count = Annotated[int, Field(ge=0)]
-_Fraction = Annotated[float, Field(ge=0, le=1)]
-_Milliseconds = Annotated[float, Field(ge=0)]
+from supernet.validation import Checked, Count, Fraction, NonNegative, Whole, validate
 
 
-class _SearchedBy(BaseModel):
+class _SearchedBy(Checked, extra="ignore"):
     """What an outcome depended on."""
-
-    model_config = ConfigDict(strict=True)
 
     space: dict[str, Any]
     evaluator: dict[str, Any]
-    num_keypoints: Annotated[int, Field(ge=1)] = 14
-    devices: dict[str, dict[str, Any]] = {}
+    num_keypoints: Count = 14
+    devices: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
-class _Chosen(BaseModel):
+class _Chosen(Checked, extra="ignore"):
     """What ``chosen.json`` must hold to be read back, and may hold beside it."""
 
-    model_config = ConfigDict(strict=True)
-
     arch: dict[str, Any]
-    budget_ms: _Milliseconds
+    budget_ms: Annotated[float, Field(ge=0, allow_inf_nan=True)]
     search: _SearchedBy
     arch_digest: str = ""
-    ap: _Fraction | None = None
+    ap: Fraction | None = None
     ap_source: str = ""
     ap_std: float | None = None
-    verified_ap: _Fraction | None = None
-    latency_ms: _Milliseconds | None = None
-    latency_low_ms: _Milliseconds | None = None
-    latency_high_ms: _Milliseconds | None = None
+    verified_ap: Fraction | None = None
+    latency_ms: NonNegative | None = None
+    latency_low_ms: NonNegative | None = None
+    latency_high_ms: NonNegative | None = None
     latency_provenance: str = ""
-    macs: _Count | None = None
-    params: _Count | None = None
-    image_size: _Count | None = None
+    macs: Whole | None = None
+    params: Whole | None = None
+    image_size: Whole | None = None
     stopped_by: str = ""
 
 
@@ -99,6 +90,20 @@ class SearchOutcome:
         if searched != weights:
             raise InputError(f"{path}: was searched on other weights than the workspace's supernet has ({weights})")
 
+    def is_complete(self, run_folder: Path) -> bool:
+        """Say whether front and progress are there and whole, too.
+
+        Args:
+            run_folder: Where the progress is: a search for several devices has one for all of them.
+        """
+        try:
+            front, progress = read_rows(self.folder / FRONT_FILE), read_rows(run_folder / PROGRESS_FILE)
+            evaluations = int(progress[-1]["evaluations"])
+        except (InputError, KeyError, ValueError):
+            return False
+        sizes = self.record.get("evaluations"), self.record.get("front_size", len(front))
+        return sizes == (evaluations, len(front))
+
     def best(self, count: int) -> list[Arch]:
         """Return the best architectures of the front within the budget, or all if it has fewer.
 
@@ -110,14 +115,11 @@ class SearchOutcome:
         path = self.folder / FRONT_FILE
         with located(self.folder / CHOSEN_FILE):
             codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
-        if not path.exists():
-            raise InputError(f"{path}: no such file; search first (litepose search device=... tier={self.folder.name})")
+        rows = read_rows(path)
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
             within = [row for row in rows if float(row["latency_ms"]) <= self.record["budget_ms"]]
             archs = [_decode(codec, row) for row in sorted(within, key=_preference)[:count]]
-        except (KeyError, TypeError, ValueError, IndexError, csv.Error) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{path}: is no front of this search ({error})") from None
         require(len(archs) > 0, f"{path}: the number of architectures within the budget", 0, "at least 1")
         return archs

@@ -21,7 +21,8 @@ from search.genome import Genomes
 from search.problem import SearchProblem
 from supernet.arch import Arch
 from supernet.complexity import measure_complexity
-from supernet.files import replacing, write_json
+from supernet.errors import InputError
+from supernet.files import replacing, require_regular, write_json
 
 FRONT_FILE = "front.csv"
 CHOSEN_FILE = "chosen.json"
@@ -187,6 +188,26 @@ def write_progress(path: Path | str, progress: Sequence[Progress], source: Sourc
     """Write how the hypervolume, by accuracies of one source, grew; a generation a line."""
     rows = [{**asdict(each), "ap_source": source} for each in progress]
     _write_csv(path, (*Progress.__dataclass_fields__, "ap_source"), rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a front or a progress.
+
+    Raises:
+        InputError: If the file is missing, empty, cut off or no CSV.
+    """
+    require_regular(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; the same litepose search writes it")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        is_whole = rows and path.read_bytes().endswith(b"\n") and not any(None in {*row, *row.values()} for row in rows)
+    except (UnicodeDecodeError, csv.Error):
+        is_whole = False
+    if not is_whole:
+        raise InputError(f"{path}: is cut off or is no CSV; remove it, and the same litepose search writes it again")
+    return rows
 
 
 def _write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -43,7 +43,7 @@ class SearchStudy:
         evaluator: Gives the accuracies of the trials.
         strategy: Proposes trials after the first generation.
         storage: Where the study is kept, see ``open_storage``.
-        name: Name of the study in its storage.
+        name: Name of the study in its storage, where there is none of this search yet.
         seed: Seed of all randomness.
         settings: Sizes of the outer loop.
         stop: When it ends.
@@ -164,7 +164,11 @@ class SearchStudy:
     def _open(self, storage: BaseStorage) -> optuna.Study:
         maximise, minimise = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
         directions = [maximise, *[minimise] * len(self.problem.devices)]
-        if self._name in optuna.get_all_study_names(storage):
+        identities = {each.study_name: each.user_attrs.get(IDENTITY_KEY) for each in storage.get_all_studies()}
+        known = [name for name, identity in identities.items() if identity == self.identity]
+        if known:
+            self._name = known[0]
+        if self._name in identities:
             study = optuna.load_study(study_name=self._name, storage=storage)
         else:
             study = optuna.create_study(storage=storage, study_name=self._name, directions=directions)

@@ -107,9 +107,7 @@ def _opened(location: str) -> Iterator[BaseStorage]:
 
 def _find_study(cell: SearchedCell, storage: BaseStorage) -> optuna.Study:
     identity = {key: value for key, value in cell.search.items() if key != "table"}
-    name = cell.run_folder.relative_to(cell.workspace).as_posix()
-    for known in optuna.get_all_study_names(storage):
-        study = optuna.load_study(study_name=known, storage=storage)
-        if known.endswith(name) and study.user_attrs.get(IDENTITY_KEY) == identity:
-            return study
-    raise LookupError(name)
+    names = [each.study_name for each in storage.get_all_studies() if each.user_attrs.get(IDENTITY_KEY) == identity]
+    if not names:
+        raise LookupError(identity)
+    return optuna.load_study(study_name=names[0], storage=storage)

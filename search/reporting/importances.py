@@ -10,7 +10,7 @@ from search.accuracy.published_surrogate import PublishedSurrogate
 from search.genome import GenomeCodec
 from search.reporting.device_latency import DEVICE, DeviceLatency
 from search.reporting.evaluated import EvaluatedSubnets
-from search.reporting.importance import ChoiceImportance, choice_importances
+from search.reporting.importance import ChoiceImportance, choice_genes, choice_importances
 from search.reporting.searches import Gap, SearchedCell
 from supernet.errors import InputError
 
@@ -38,6 +38,8 @@ def report_importances(
     found, gaps = Importances(), list[Gap]()
     first = next(iter(panels.values()))[0]
     codec = GenomeCodec(first.space)
+    if not choice_genes(codec):
+        return {}, [Gap(first.device, first.tier, "no importances: the space is one architecture, without a choice")]
     try:
         model = accuracy_model(first, list(evaluated.values()), predictor)
         found["AP"] = choice_importances(codec, model.predict_ap, rng)

@@ -1,6 +1,7 @@
 """All files of a report about searches that may be compared: the page, tables, text and pictures."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,24 @@ from search.reporting.page.report_page import index_page, report_page
 from search.reporting.page.section import Section
 from search.reporting.plots import plot_hypervolume, plot_importance
 from search.reporting.summary import SURROGATE_WARNING, format_gaps, format_summary
-from supernet.files import replacing, write_text
+from supernet.files import replacing, temporary_folder, write_text
 
 SUMMARY_TEXT = "summary.txt"
 TABLES = ("summary", "front", "hypervolume", "importance")
 PICTURES = ("front", "hypervolume", "importance")
 
 
-def remove_report(folder: Path) -> None:
-    """Remove the files of an earlier report: this one may lack some of them."""
+def remove_report(folder: Path, *, keep: Collection[str] = ()) -> None:
+    """Remove the files of an earlier report, but those to keep."""
     tables, pictures = (f"{table}.csv" for table in TABLES), (f"{picture}.png" for picture in PICTURES)
-    for name in (PAGE_FILE, SUMMARY_TEXT, *tables, *pictures):
+    for name in {PAGE_FILE, SUMMARY_TEXT, *tables, *pictures}.difference(keep):
         (folder / name).unlink(missing_ok=True)
 
 
 def write_report(
     folder: Path, findings: Findings, *, record: Mapping[str, Any] | None = None, samples: Section | None = None
 ) -> str:
-    """Write the page, the tables, the pictures and the text of a report.
+    """Write the page, the tables, the pictures and the text of a report; an earlier one is there until all are written.
 
     Args:
         folder: Where to.
@@ -42,12 +43,16 @@ def write_report(
     Returns:
         The text: the summary, and what is missing.
     """
-    remove_report(folder)
-    _write_tables(folder, findings)
-    _write_plots(folder, findings)
     text = _text(findings)
-    write_text(folder / SUMMARY_TEXT, text + "\n")
-    write_text(folder / PAGE_FILE, render(report_page(findings, folder, record=record, samples=samples)))
+    with temporary_folder(folder, becomes=folder) as new:
+        _write_tables(new, findings)
+        _write_plots(new, findings)
+        write_text(new / SUMMARY_TEXT, text + "\n")
+        write_text(new / PAGE_FILE, render(report_page(findings, folder, record=record, samples=samples)))
+        written = {path.name for path in new.iterdir()}
+        remove_report(folder, keep=written)
+        for name in written:
+            os.replace(new / name, folder / name)
     return text
 
 

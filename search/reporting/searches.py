@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from search.accuracy.evaluators import identity_digest
@@ -19,7 +20,7 @@ from supernet.errors import InputError
 from supernet.export.bundle import ARCH_FILE
 from supernet.export.manifest import MANIFEST_FILE
 from supernet.export.verification import open_export
-from supernet.files import read_json
+from supernet.files import read_json, require_regular
 from supernet.space import SearchSpace
 
 Cell = tuple[str, str]
@@ -33,10 +34,8 @@ CHOSEN_KEYS = (
 )  # fmt: skip
 """What a report needs of a search's record."""
 
-NEEDED_COLUMNS = (
-    "arch_digest", "ap", "ap_source", "verified_ap", "latency_ms", "latency_low_ms", "latency_high_ms",
-    "latency_provenance", "macs", "params", "image_size", "genome",
-)  # fmt: skip
+FRONT_NUMBERS = ("ap", "latency_ms", "latency_low_ms", "latency_high_ms", "macs", "params", "image_size")
+FRONT_WORDS = ("arch_digest", "ap_source", "verified_ap", "latency_provenance", "genome")
 """What it needs of a front."""
 
 
@@ -83,7 +82,8 @@ class SearchedCell:
         for key in CHOSEN_KEYS:
             if key not in outcome.record:
                 raise InputError(f"{folder / CHOSEN_FILE}: lacks the key {key!r}; search again")
-        front = read_table(folder / FRONT_FILE, NEEDED_COLUMNS)
+        front = read_table(folder / FRONT_FILE, FRONT_WORDS, numbers=FRONT_NUMBERS)
+        _require_source(folder / FRONT_FILE, front, outcome.record["ap_source"])
         return cls(workspace, device, tier, outcome, front)
 
     @property
@@ -168,9 +168,17 @@ class SearchedCell:
 
     @property
     def progress(self) -> pd.DataFrame | None:
-        """``progress.csv``, or None if the search left none."""
+        """``progress.csv``, or None if the search left none.
+
+        Raises:
+            InputError: If it is damaged.
+        """
         path = self.run_folder / PROGRESS_FILE
-        return read_table(path, ("evaluations", "hypervolume", "ap_source")) if path.exists() else None
+        if not path.exists():
+            return None
+        progress = read_table(path, ("ap_source",), numbers=("evaluations", "hypervolume"))
+        _require_source(path, progress, self.source)
+        return progress
 
     @property
     def export_folder(self) -> Path:
@@ -258,22 +266,36 @@ def group_name(cells: Sequence[SearchedCell]) -> str:
     return f"{first.search['space']['name']}-{first.source}-{first.accuracy_digest[:6]}"
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
     """Read a CSV file.
 
+    Args:
+        path: The file.
+        columns: Columns that there must be.
+        numbers: Columns that must have a number in every line.
+
     Raises:
-        InputError: If it is missing, no CSV, or lacks a column.
+        InputError: If it is missing, empty, no CSV, or lacks a column or a number.
     """
+    require_regular(path)
     try:
         table = pd.read_csv(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; search again") from None
     except (UnicodeDecodeError, ValueError) as error:
         raise InputError(f"{path}: is no CSV ({' '.join(str(error).split())})") from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(f"{path}: lacks the column {missing[0]!r}; search again")
+    for column in (*columns, *numbers):
+        if column not in table.columns:
+            raise InputError(f"{path}: lacks the column {column!r}; search again")
+    for column in numbers:
+        if table.empty or not np.isfinite(pd.to_numeric(table[column], errors="coerce")).all():
+            raise InputError(f"{path}: lacks a number in the column {column!r}; search again")
     return table
+
+
+def _require_source(path: Path, table: pd.DataFrame, source: str) -> None:
+    if not (table["ap_source"] == source).all():
+        raise InputError(f"{path}: has accuracies of another source than the search's, {source}; search again")
 
 
 def _is_written(workspace: Path, cell: Cell) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 from search.course.results import PROGRESS_FILE
 from search.reporting.searches import Gap, SearchedCell
 from supernet.complexity import measure_complexity
+from supernet.errors import InputError
 
 SURROGATE = "published-surrogate"
 
@@ -104,7 +105,11 @@ def collect_progress(cells: Sequence[SearchedCell]) -> tuple[pd.DataFrame, list[
         if str(cell.run_folder) in seen:
             continue
         seen.add(str(cell.run_folder))
-        progress = cell.progress
+        try:
+            progress = cell.progress
+        except InputError as error:
+            gaps.append(Gap(cell.device, cell.tier, f"no hypervolume: {error}"))
+            continue
         if progress is None:
             gaps.append(Gap(cell.device, cell.tier, f"has no {PROGRESS_FILE}, so no hypervolume; search again"))
             continue

@@ -28,7 +28,7 @@ from supernet.data.synthetic_poses import PoseSource
 from supernet.data.synthetic_scenes import Scene, kinematics, render_scene
 from supernet.data.synthetic_settings import PeopleSettings
 from supernet.errors import InputError
-from supernet.files import remove_leftovers, replacing, write_text
+from supernet.files import read_json, replacing, write_text
 
 __all__ = ["PeopleSettings", "generate_split", "split_paths"]
 
@@ -58,9 +58,10 @@ def generate_split(
 ) -> int:
     """Write ``images/<split>/000001.jpg`` and so on, and last of all ``annotations/<split>.json``.
 
-    An image depends on the seed, the split and its number alone. A split that has its JSON is finished and is left as
-    it is. One that was interrupted, or killed, goes on: its finished chunks are in ``annotations/.<split>.chunks`` and
-    are rendered again only if their image files have changed, or what they were rendered from.
+    An image depends on the seed, the split and its number alone. A split that has its JSON and images is finished and
+    is left as it is. One that was interrupted, or killed, goes on: its finished chunks are in
+    ``annotations/.<split>.chunks`` and are rendered again only if their image files have changed, or what they were
+    rendered from.
 
     Args:
         folder: Root of the dataset; no other process writes to it.
@@ -81,15 +82,16 @@ def generate_split(
             though people are to be where it says.
     """
     annotations, images = split_paths(Path(folder), split)
-    if annotations.exists():
+    chunks_folder = annotations.with_name(f".{split}.chunks")
+    if _is_finished(annotations, images):
+        shutil.rmtree(chunks_folder, ignore_errors=True)  # a run was killed before it removed all of them
         return 0
     if count < 1:
         raise InputError(f"split {split!r} has {count} images; it must have at least one")
     poses = _poses(settings, skeleton, poses_from)
     images.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(images)
     origin = _origin(split, seed, settings, skeleton, poses_from)
-    store = ChunkStore(annotations.with_name(f".{split}.chunks"), images, origin)
+    store = ChunkStore(chunks_folder, images, origin)
     writer = _ChunkWriter(store, zlib.crc32(split.encode()), seed, settings, skeleton, poses)
     chunks = [range(first, min(first + CHUNK, count + 1)) for first in range(1, count + 1, CHUNK)]
     content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": [_category(skeleton)]}
@@ -103,6 +105,15 @@ def generate_split(
     write_text(annotations, json.dumps(content))
     shutil.rmtree(store.folder)
     return written
+
+
+def _is_finished(annotations: Path, images: Path) -> bool:
+    """Say whether a split's JSON is whole and no image is missing or, as after a power failure, empty."""
+    try:
+        names = [picture["file_name"] for picture in read_json(annotations)["images"]]
+        return all((images / name).stat().st_size for name in names)
+    except (InputError, OSError, KeyError, TypeError):
+        return False
 
 
 def _poses(
@@ -150,8 +161,8 @@ class _ChunkWriter:
         path = self.store.images / f"{number:06d}.jpg"
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality]
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), quality)
-        with replacing(path) as temporary:
-            encoded.tofile(temporary)
+        with replacing(path, durable=False) as temporary:
+            temporary.write_bytes(encoded.tobytes())
         width, height = self.settings.image_size
         crowding = round(crowd_index(scene.keypoints, scene.boxes), CROWD_INDEX_DECIMALS)
         picture = {"id": number, "file_name": path.name, "width": width, "height": height, "crowdIndex": crowding}

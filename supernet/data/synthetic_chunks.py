@@ -46,14 +46,14 @@ class ChunkStore:
         """Return the entries of a chunk's images, or None if it is not there or anything about it has changed."""
         try:
             content = read_json(self._path(numbers))
-        except InputError:  # absent, or cut short by a full disk
-            return None
-        if (content["rendered_by"], content["numbers"]) != (self.rendered_by, list(numbers)):
-            return None
-        for name, digest in content["sha256"].items():
-            if not (self.images / name).is_file() or file_digest(self.images / name) != digest:
+            if (content["rendered_by"], content["numbers"]) != (self.rendered_by, list(numbers)):
                 return None
-        return [(picture, people) for picture, people in content["entries"]]
+            for name, digest in content["sha256"].items():
+                if not (self.images / name).is_file() or file_digest(self.images / name) != digest:
+                    return None
+            return [(picture, people) for picture, people in content["entries"]]
+        except (InputError, AttributeError, KeyError, TypeError, ValueError):  # absent, or not as it was written
+            return None
 
     def _path(self, numbers: Sequence[int]) -> Path:
         return self.folder / f"{numbers[0]:06d}.json"

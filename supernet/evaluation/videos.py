@@ -119,12 +119,7 @@ class VideoWriter:
 
 @contextmanager
 def replacing_video(path: Path, frame_rate: float) -> Iterator[VideoWriter]:
-    """Yield a writer of an MP4 file that appears at ``path`` if the block succeeds; it must write a frame.
-
-    No other process may write videos to the folder: what a killed one left there is removed.
-    """
-    for leftover in path.parent.glob(".*.tmp.mp4"):
-        leftover.unlink(missing_ok=True)
+    """Yield a writer of an MP4 file that appears at ``path`` if the block succeeds; it must write a frame."""
     with replacing(path) as temporary:
         encoded = temporary.with_name(f"{temporary.name}.mp4")  # OpenCV finds the container by the name's end
         writer = VideoWriter(encoded, frame_rate)

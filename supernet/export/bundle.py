@@ -2,8 +2,6 @@
 
 import math
 import platform
-import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -85,14 +83,6 @@ def write_bundle(
             complete(temporary, record)
         sealed = write_manifest(temporary, record)
     return Manifest(folder, sealed.record)
-
-
-def sweep_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed while writing this folder left beside it; none may be writing it now."""
-    ours = re.compile(rf"\.{re.escape(folder.name)}\.\d+\.tmp")
-    for path in folder.parent.glob(".*.tmp"):
-        if ours.fullmatch(path.name):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_format(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from supernet.errors import InputError
-from supernet.files import read_json, write_text
+from supernet.files import read_json, require_regular, write_text
 
 MANIFEST_FILE = "manifest.json"
 
@@ -96,6 +96,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
+    require_regular(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

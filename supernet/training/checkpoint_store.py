@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from supernet.errors import InputError
-from supernet.files import remove_leftovers, replacing
+from supernet.files import replacing
 from supernet.torch_files import read_torch_file
 
 logger = logging.getLogger(__name__)
@@ -42,8 +42,7 @@ class CheckpointStore:
         torch.save(dict(state), buffer)
         content = buffer.getbuffer()
         path = self.folder / f"step_{step:08d}_{hashlib.sha256(content).hexdigest()[:16]}.pt"
-        remove_leftovers(self.folder)
-        with replacing(path, durable=True) as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(content)
         found = self._found()
         before = [old for number, old in found if number < step]

@@ -9,7 +9,7 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from supernet.files import naming, write_text
+from supernet.files import naming, require_regular, write_text
 
 
 class MetricsLog:
@@ -25,6 +25,7 @@ class MetricsLog:
         if folder is None:
             return
         self._path = folder / "metrics.jsonl"
+        require_regular(self._path)
         kept = [line for line in self._lines() if line["step"] < first_step]
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self._path.open("a", encoding="utf-8")

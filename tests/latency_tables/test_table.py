@@ -1,9 +1,13 @@
 """Latency tables: files in and out, exact lookup, networks as sums, intervals."""
 
+import errno
 import json
 import math
 import pickle
 import random
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +143,47 @@ def test_the_checksum_is_of_the_content_not_of_its_layout(tmp_path: Path) -> Non
     (tmp_path / "t.yaml").write_text(json.dumps(value, sort_keys=True))
     loaded = LatencyTable.load(tmp_path / "t")
     assert (loaded.metadata, loaded.rows, loaded.checksum) == (METADATA, ROWS, table.checksum)
+
+
+KILLED = """
+import itertools, os, pickle, signal, sys
+replace, calls = os.replace, itertools.count(1)
+def counted(source, target):
+    if next(calls) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = counted
+pickle.loads(bytes.fromhex(sys.argv[1])).save(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_kill_before_any_rename_leaves_the_old_table_or_the_new_one(tmp_path: Path, number: int) -> None:
+    old = LatencyTable(METADATA, ROWS)
+    new = LatencyTable(replace(METADATA, network_scale=1.25), {**ROWS, STEM: OperatorLatency(9.0, 0.1, 5)})
+    old.save(tmp_path / "t")
+    command = [sys.executable, "-c", KILLED, pickle.dumps(new).hex(), str(tmp_path / "t"), str(number)]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) > 2
+    assert LatencyTable.load(tmp_path / "t").checksum == (new if number == 3 else old).checksum
+    last = LatencyTable(METADATA, {STEM: ROWS[STEM]})
+    last.save(tmp_path / "t")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".tmp") == ["t.csv", "t.yaml"]
+    assert LatencyTable.load(tmp_path / "t").checksum == last.checksum
+
+
+def test_a_failed_save_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = LatencyTable(METADATA, ROWS)
+    old.save(tmp_path / "t")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(metadata: TableMetadata, checksum: str) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("latency_tables.table.metadata_to_yaml", fail)
+    with pytest.raises(OSError, match="No space left"):
+        LatencyTable(METADATA, {STEM: ROWS[STEM]}).save(tmp_path / "t")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("row", [OperatorLatency(-1.0, 0.1, 5), OperatorLatency(1.0, math.nan, 5)])

@@ -110,7 +110,6 @@ LENGTHS: dict[tuple[str, ...], int] = {
     ("training.steps=null", "training.epochs=0.01"): 1,
     ("training.steps=30", "recipe.phases.sandwich.share=0.5"): 15,
     ("training.steps=30", "recipe.phases.sandwich.share=0.001"): 1,
-    ("training.steps=30", "recipe.phases.sandwich.share=2"): 60,
     ("recipe.phases.sandwich.share=null", "+recipe.phases.sandwich.steps=7"): 7,
     ("recipe.phases.sandwich.share=null", "+recipe.phases.sandwich.epochs=2"): 20,
     ("training.steps=null", "~recipe.phases.sandwich.share", "+recipe.phases.sandwich.epochs=1.5"): 15,
@@ -138,6 +137,7 @@ WRONG: dict[tuple[str, ...], str] = {
     (f"{IN_PHASE}.share=null",): f"{IN_PHASE}.steps and {IN_PHASE}.epochs are both null",
     (f"{IN_PHASE}.share=null", f"+{IN_PHASE}.steps=7", f"+{IN_PHASE}.epochs=1"): f"{IN_PHASE}.steps and ",
     (f"{IN_PHASE}.share=null", f"+{IN_PHASE}.steps=0"): f"{IN_PHASE}.steps is 0; it must be an integer above 0",
+    (f"{IN_PHASE}.share=0.6", "+recipe.phases.more={share: 0.5}"): "recipe.phases: the shares add up to 1.1; ",
     (f"{IN_PHASE}.share=0",): f"{IN_PHASE}.share is 0; it must be a number above 0",
     (f"{IN_PHASE}.share=all",): f"{IN_PHASE}.share is 'all'; it must be a number above 0",
     (f"{IN_PHASE}.rate=-1",): f"{IN_PHASE}.rate is -1; it must be a number above 0",
@@ -148,9 +148,6 @@ WRONG: dict[tuple[str, ...], str] = {
     (f"+{IN_PHASE}.colour=3",): f"unknown setting {IN_PHASE}.colour; known: name, steps",
     (f"{IN_PHASE}.elastic=[kernels]",): f"{IN_PHASE}.elastic is 'kernels'; it must be",
     (f"~{IN_PHASE}",): "recipe.phases is {}; it must be at least one phase",
-    (f"{IN_PHASE}=null",): f"{IN_PHASE} is None; it must be a mapping; without the phase: '~{IN_PHASE}'",
-    ("training.learning_rate.schedule=linear",): "training.learning_rate.schedule is 'linear'; it must be one of",
-    ("training.learning_rate=0.1",): "training.learning_rate is 0.1; it must be a mapping with a schedule",
     ("training.learning_rate.peak=-1",): "training.learning_rate.peak is -1; it must be at least 0",
     ("+training.learning_rate.gamma=1",): "unknown setting training.learning_rate.gamma; known: peak, warmup",
 }
@@ -259,11 +256,11 @@ def test_a_validator_measures_a_split_or_its_first_images(compose_config: Compos
     assert whole.dataset.annotations_path == builders.load_split(cfg, "val").annotations_path
 
 
-@pytest.mark.parametrize("people", ["0", "many", "2.5"])
-def test_images_keep_a_count_of_people(compose_config: Compose, people: str) -> None:
-    assert builders.build_training_images(compose_config("train_supernet", "training.max_people=2")).max_people == 2
-    with pytest.raises(InputError, match=r"training\.max_people is .*; it must be an integer of at least 1"):
-        builders.build_training_images(compose_config("train_supernet", f"training.max_people={people}"))
+def test_a_schedule_is_chosen_by_its_name_alone(compose_config: Compose) -> None:
+    cfg = compose_config("train_supernet", "training=litepose", "training.learning_rate.schedule=cosine")
+    assert builders.build_learning_rate(cfg) == WarmupCosine(peak=0.004, warmup=0.002)
+    cfg = compose_config("train_supernet", "training.learning_rate.schedule=steps")
+    assert builders.build_learning_rate(cfg) == WarmupSteps(peak=0.008, warmup=0.05)
 
 
 def test_every_preset_is_a_choice() -> None:
@@ -288,20 +285,12 @@ def test_the_device_and_its_threads(compose_config: Compose) -> None:
     assert torch.get_num_threads() == 1
     found = builders.build_device(compose_config("train_supernet", "threads=null"))
     assert found.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(InputError, match="accelerator is 'tpu'; it must be auto, cpu or cuda"):
-        builders.build_device(compose_config("train_supernet", "accelerator=tpu", "threads=1"))
 
 
 def test_an_accelerator_that_is_not_there_is_refused(compose_config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="torch finds no CUDA device"):
         builders.build_device(compose_config("train_supernet", "accelerator=cuda", "threads=1"))
-
-
-@pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5"])
-def test_threads_must_be_a_count(compose_config: Compose, threads: str) -> None:
-    with pytest.raises(InputError, match="threads is"):
-        builders.build_device(compose_config("train_supernet", f"threads={threads}"))
 
 
 def test_splits_are_files_of_the_dataset(compose_config: Compose) -> None:

@@ -64,7 +64,7 @@ def test_bash_completes_verbs_keys_groups_and_options(ask_bash: Callable[..., li
         "litepose search device=j": ["device=jetson_nano"],
         "litepose search -m device=jetson_nano search.evolution.po": ["search.evolution.population="],
         "litepose train recipe=": ["recipe=progressive", "recipe=sandwich", "recipe=single"],
-        "litepose search run_folder=": [],
+        "litepose search run_folder=": ["run_folder=search/raspberry_pi_4b/m"],
         "litepose search nonsense=1 ti": [],
         "litepose nonsense ti": [],
     }

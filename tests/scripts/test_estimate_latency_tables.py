@@ -51,9 +51,9 @@ def test_refits_before_it_estimates(estimate: Any, tmp_path: Path, reference_pat
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("device=toaster", "Available options in 'device': "),
+        ("device=toaster", "device is 'toaster'; it must be one of "),
         ("+device.name=toaster", "unknown device 'toaster'; known: snapdragon_855, raspberry_pi_4b, jetson_nano"),
-        ("num_keypoints=[0]", "num_keypoints has 0; it must be a list of positive integers"),
+        ("num_keypoints=[0]", "num_keypoints is [0]; it must be a list of at least 1 integers from 1 to 1000"),
         ("data=nowhere", "class_models is None; with data it must be the file to write"),
         ("data=nowhere class_models=models.yaml", "sd855_pixel4_tflite_gpu_ops.csv: no such file; data must be"),
     ],

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from scripts import litepose
 from scripts.cli import CONFIG_DIR, script
+from scripts.settings.searching import FitVerb
 from scripts.verb_help import verb_help
 from scripts.verbs import CONFIGURED, SECTIONS, VERBS, Verb
 from supernet.errors import InputError
@@ -45,7 +46,7 @@ def test_every_script_is_a_verb_with_a_config_and_a_page() -> None:
     apps = {
         name
         for path in (ROOT / "scripts").glob("*.py")
-        for name in re.findall(r'^@script\("(\w+)"\)$', path.read_text(), flags=re.MULTILINE)
+        for name in re.findall(r'^@script\("(\w+)", \w+\)$', path.read_text(), flags=re.MULTILINE)
         if name == path.stem
     }
     assert {verb.module for verb in CONFIGURED.values()} == apps
@@ -161,7 +162,7 @@ def sweep(
     """Run a task on five seeds; return the status, standard error, and the seeds that were finished."""
     finished = []
 
-    @script("fit_predictor")
+    @script("fit_predictor", FitVerb)
     def main(cfg: DictConfig) -> None:
         task(cfg.seed)
         finished.append(cfg.seed)

@@ -94,8 +94,11 @@ def test_nothing_to_report_is_one_line(run_script: RunScript, tmp_path: Path) ->
 def test_a_sweeps_record_names_the_planned_cells(
     tmp_path: Path, overrides: str, planned: list[tuple[str, str]]
 ) -> None:
-    (tmp_path / "multirun.yaml").write_text(f"hydra:\n  overrides:\n    task: {overrides}\n")
+    record = "hydra:\n  job:\n    config_name: {}\n  overrides:\n    task: {}\n"
+    (tmp_path / "multirun.yaml").write_text(record.format("run_search", overrides))
     assert planned_cells(tmp_path) == planned
+    (tmp_path / "multirun.yaml").write_text(record.format("export_subnet", overrides))
+    assert planned_cells(tmp_path) == []
 
 
 @pytest.mark.parametrize("count", ["-1", "1.5", "four", "true"])
@@ -105,7 +108,7 @@ def test_samples_are_a_count_or_an_earlier_report_stays(run_script: RunScript, t
     outcome = run_script("make_report", f"workspace={tmp_path}", f"samples={count}")
     assert (outcome.status, report.read_text()) == (2, "earlier")
     assert outcome.stderr.startswith("error: samples is ")
-    assert outcome.stderr.endswith("; it must be an integer of at least 0\n")
+    assert outcome.stderr.endswith("; it must be an integer from 0 to 1000\n")
 
 
 def test_without_a_sweep_nothing_is_planned(tmp_path: Path) -> None:
@@ -130,9 +133,10 @@ def test_a_missing_workspace_is_one_line_and_is_not_made(run_script: RunScript, 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["{}", "seed=3"], ["workspace='{}'", "seed=3"]),
-        (["seed=3", "{}"], ["seed=3", "workspace='{}'"]),
+        (["{}", "seed=3"], ["workspace={}", "seed=3"]),
+        (["seed=3", "{}"], ["seed=3", "workspace={}"]),
         (["--config-dir", "own", "~samples", "workspace={}"], ["--config-dir", "own", "~samples", "workspace={}"]),
+        (["-m", "{}"], ["-m", "workspace={}"]),
         ([], []),
     ],
 )

@@ -20,7 +20,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, run_script: Any) -> 
     for override, message in (
         ("people_counts=[3]", "people_counts is (3,); it must be ascending numbers"),
         ("image_sizes=[100]", "image_sizes is 100; it must be a positive multiple of 16"),
-        ("name=../away", "name is '../away'; it must be a file name's stem"),
+        ("name=../away", "name is '../away'; it must be a name of up to 100"),
     ):
         places = (f"workspace={tmp_path}", f"output={tmp_path}", "name=laptop")
         outcome = run_script("measure_decoding", *places, *QUICK, override)

@@ -43,7 +43,7 @@ def test_a_dimension_varies_alone_and_is_measured_once(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("devices=[]", "devices is []; it must be a list of latency tables"),
+        ("devices=[]", "devices is []; it must be a list of at least 1 paths"),
         ("devices=[toaster]", "toaster"),
         ("base=huge", "arch is 'huge'; it must be smallest, largest or a .json or .yaml file"),
     ],

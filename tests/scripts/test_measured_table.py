@@ -125,7 +125,7 @@ def test_a_table_is_not_overwritten_but_extended(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("name=../board",), "name is '../board'; it must be a file name"),
+        (("name=../board",), "name is '../board'; it must be a name of"),
         (("name=other", "kit=nowhere"), "nowhere"),
         (("name=other", "measurements=nowhere.csv"), "nowhere.csv: no such file"),
         (("name=other", "spaces=[huge]"), "unknown space 'huge'"),

@@ -57,7 +57,7 @@ def test_ray_workers_write_the_files_of_serial(run_script: RunScript, options: t
 @pytest.mark.parametrize(
     ("script", "overrides", "message"),
     [
-        ("sample_accuracies", ["num_subnets=1"], "num_subnets is 1; it must be an integer above 1"),
+        ("sample_accuracies", ["num_subnets=1"], "num_subnets is 1; it must be an integer from 2 to 1000000"),
         ("sample_accuracies", ["spread_over=toaster"], "toaster"),
         ("sample_accuracies", ["refine.batch=1"], "refine.batch is 1; it must be 2 or more"),
         ("sample_accuracies", ["+backend.num_workers=two"], "backend.num_workers is 'two'; it must be an integer"),
@@ -68,7 +68,7 @@ def test_ray_workers_write_the_files_of_serial(run_script: RunScript, options: t
         ),
         ("fit_predictor", [], "samples.json: no such file"),
         ("fit_predictor", ["predictor=oracle"], "predictor is 'oracle'; it must be one of auto, ridge, gaussian_proc"),
-        ("fit_predictor", ["folds=1"], "folds is 1; it must be an integer of at least 2"),
+        ("fit_predictor", ["folds=1"], "folds is 1; it must be an integer from 2 to 1000"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

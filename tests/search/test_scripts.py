@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scripts import fit_predictor, run_search
 from search.accuracy.sampling import AccuracySamples, stratified_genomes
 from search.cost import CostModel
+from search.course.study import SearchStudy
 from search.genome import Genomes
 from supernet.arch import Arch
 from supernet.files import read_json
@@ -183,8 +184,67 @@ def test_a_database_keeps_the_study_and_a_changed_search_is_refused(
     with pytest.raises(SystemExit):
         search(*CELL, storage, "seed=5")
     error = capsys.readouterr().err
-    assert f"sqlite:///{tmp_path}/studies.db, study '{tmp_path.name}/search/jetson_nano/l'" in error
+    assert f"sqlite:///{tmp_path}/studies.db, study 'search/jetson_nano/l/" in error
     assert "seed was 0, is 5" in error
+
+
+@pytest.mark.parametrize("length", [None, 0, 0.5, 0.99])
+@pytest.mark.parametrize("name", ["chosen.json", "front.csv", "progress.csv"])
+def test_what_a_search_has_left_is_whole_or_is_written_again(
+    run: Callable[..., None], workspace: Path, name: str, length: float | None
+) -> None:
+    folder = workspace / "search" / "jetson_nano" / "l"
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".log"}
+    path = folder / name
+    if length is None:
+        path.unlink()
+    else:
+        path.write_bytes(before[name][: int(length * len(before[name]))])
+    run(run_search.main, *CELL, *SMALL)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".log"} == before
+
+
+def test_a_search_whose_front_lacks_a_line_is_written_again(run: Callable[..., None], workspace: Path) -> None:
+    path = workspace / "search" / "jetson_nano" / "l" / "front.csv"
+    before = path.read_text()
+    path.write_text("".join(before.splitlines(keepends=True)[:-1]))
+    run(run_search.main, *CELL, *SMALL)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("storage", [None, "sqlite:///{}/studies.db"])
+@pytest.mark.parametrize("name", ["moved", "."])
+def test_a_search_goes_on_in_a_workspace_that_was_moved(
+    search: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    storage: str | None,
+    name: str,
+) -> None:
+    outputs = ("chosen.json", "front.csv", "progress.csv")
+    longer = [*CELL, "search.generations=3"]
+    whole = search(*longer) / "jetson_nano" / "l"
+    expected = [(whole / output).read_bytes() for output in outputs]
+    place, moved = tmp_path / "place", tmp_path / "moved"
+    overrides = [*longer, *([f"storage={storage.format(tmp_path)}"] if storage else [])]
+    evaluated: list[int] = []
+    evaluate = SearchStudy._evaluate
+
+    def counted(study: SearchStudy, genomes: Genomes, generation: int) -> Any:
+        if place.exists() and generation == 2:
+            raise KeyboardInterrupt
+        evaluated.append(generation)
+        return evaluate(study, genomes, generation)
+
+    monkeypatch.setattr(SearchStudy, "_evaluate", counted)
+    with pytest.raises(SystemExit):
+        search(*overrides, f"workspace={place}")
+    assert evaluated == [0, 1]
+    place.rename(moved)
+    monkeypatch.chdir(moved)
+    search(*overrides, f"workspace={moved if name == 'moved' else name}")
+    assert evaluated == [0, 1, 2, 3]
+    assert [(moved / "search" / "jetson_nano" / "l" / output).read_bytes() for output in outputs] == expected
 
 
 def test_a_search_out_of_time_goes_on(search: Callable[..., Path]) -> None:
@@ -206,26 +266,29 @@ def test_devices_together_do_not_write_over_a_search_of_their_own(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["device=toaster"], "jetson_nano raspberry_pi_4b snapdragon_855"),
+        (["device=toaster"], "jetson_nano, raspberry_pi_4b, snapdragon_855"),
         (["devices=[jetson_nano,toaster]"], "unknown device 'toaster'; known: "),
         (["devices=[jetson_nano,jetson_nano]"], "it must be a list of different names"),
         (["goal=shared"], "goal is 'shared'; it must be front, as there is one device"),
         (["tier=xxl"], "device raspberry_pi_4b has no tier 'xxl' for space 'tiny'; known: xs, s, m, l"),
         (["budget_ms=0.01", "tier=none"], "the least possible latency is"),
-        (["budget_ms=fast"], "the budget of device raspberry_pi_4b is 'fast'; it must be milliseconds above 0"),
-        (["fps=0"], "fps is 0; it must be frames per second above 0"),
+        (["budget_ms=fast"], "budget_ms is 'fast'; it must be a number above 0"),
+        (["fps=0"], "fps is 0; it must be a number above 0, or null"),
         (["fps=30", "budget_ms=3"], "budget_ms is 3; it must be null where fps is given"),
         (["max_params=10"], "max_params of 10 is below what any subnet of space 'tiny' takes: the least possible is"),
-        (["confidence=high"], "confidence is 'high'; it must be a number, or null"),
+        (["confidence=high"], "confidence is 'high'; it must be a number above 0 and below 1, or null"),
         (["device.name=mine"], "device mine has no budgets of its own; give budget_ms="),
         (["device.table=mine"], "unknown latency table 'mine'; shipped:"),
-        (["evaluator=oracle"], "evaluator is 'oracle'; known: predictor, supernet, published"),
+        (["evaluator=oracle"], "evaluator is 'oracle'; it must be one of predictor, supernet, published"),
         (["search.strategy=luck"], "search.strategy is 'luck'; known: surrogate, evolution, random, optuna_nsga2"),
         (
             ["search.generations=null"],
             "search.generations, evaluations, plateau_gain and seconds are all null",
         ),
-        (["search.evolution.population=1"], "search.evolution.population is 1; it must be at least 2"),
+        (
+            ["search.evolution.population=1"],
+            "search.evolution.population is 1; it must be an integer from 2 to 1000000",
+        ),
         (["warm_start=nowhere"], "nowhere/chosen.json: no such file; search first"),
         (["storage=oracle9://host/name"], "oracle9://host/name: the study's storage failed"),
         (["space=litepose"], "the predictor was fitted on space 'tiny', not on this 'litepose'"),

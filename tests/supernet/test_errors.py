@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from supernet.errors import MOST_SHOWN, InputError, located, require, require_keys, require_numbers, shown
+from supernet.errors import SHOWN_CHARACTERS, InputError, located, require, require_keys, require_numbers, shown
 
 
 @pytest.mark.parametrize("value", [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": None, "c": 3}])
@@ -34,7 +34,7 @@ def test_without_optional_keys_none_is_let_in() -> None:
         require_keys("thing", {"a": 1, "b": 2, "c": 3}, ("a", "b"))
 
 
-@pytest.mark.parametrize("value", [None, 3, "x", -1.5, "a" * 150, [1, 2], {"b": 1}, ["small", ("a", None)]])
+@pytest.mark.parametrize("value", [None, 3, "x", -1.5, "a" * 100, [1, 2], {"b": 1}, ["small", ("a", None)]])
 def test_a_short_value_is_shown_as_it_is(value: object) -> None:
     assert shown(value) == repr(value)
 
@@ -44,10 +44,10 @@ def test_no_value_is_shown_at_length() -> None:
     for _ in range(9):
         laughs = [laughs] * 9  # 9^10 elements, if they were written out
     for value in (laughs, {"a": laughs}, "a" * 10**6, list(range(10**6)), 16**5000, b"b" * 10**6):
-        assert len(shown(value)) <= MOST_SHOWN + 3
+        assert len(shown(value)) <= 2 * SHOWN_CHARACTERS + 3
         with pytest.raises(InputError, match=r"^img_size is ") as caught:
             require(False, "img_size", value, "an integer")
-        assert len(str(caught.value)) < MOST_SHOWN + 50
+        assert len(str(caught.value)) < 2 * SHOWN_CHARACTERS + 50
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Settings:
         ({"rate": -math.inf}, "rate is -inf; it must be finite"),
         ({"rate": math.nan}, "rate is nan; it must be finite"),
         ({"pair": (1.0, math.inf)}, r"pair is \(1\.0, inf\); it must be finite"),
-        ({"count": 10**309}, "count is 10{9,}"),
+        ({"count": 10**309}, "count is <integer of"),
     ],
 )
 def test_numbers_that_are_not_finite_are_refused(change: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from supernet.files import (
     naming,
     read_json,
     read_yaml,
-    remove_leftovers,
     replacing,
     replacing_folder,
     write_json,
@@ -110,13 +110,34 @@ def test_a_failure_keeps_the_old_folder(tmp_path: Path, error: type[BaseExceptio
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_is_found_again_after_a_kill_between_the_two_renames(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def run_python(source: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", source, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+
+
+KILLED = """
+import itertools, os, signal, sys
+from pathlib import Path
+from supernet.files import replacing_folder
+replace, calls = os.replace, itertools.count(1)
+def counted(source, target):
+    if next(calls) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = counted
+with replacing_folder(sys.argv[1]) as temporary:
+    (temporary / "file").write_text("newer")
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_folder_is_found_again_after_a_kill_before_either_rename(tmp_path: Path, number: int) -> None:
     path = tmp_path / "folder"
-    with replacing_folder(path) as temporary:
-        (temporary / "file").write_text("old")
-    path.rename(tmp_path / ".folder.before")
+    path.mkdir()
+    (path / "file").write_text("old")
+    with run_python(KILLED, str(path), str(number)) as process:
+        assert process.wait(timeout=60) == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 3
 
     def write_half() -> None:
         with replacing_folder(path) as temporary:
@@ -129,7 +150,7 @@ def test_a_folder_is_found_again_after_a_kill_between_the_two_renames(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("durable", [True, False])
 def test_a_durable_replacement_is_on_the_disk_before_and_after_its_new_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
 ) -> None:
@@ -153,17 +174,20 @@ def test_a_durable_replacement_is_on_the_disk_before_and_after_its_new_name(
     assert [path.read_text() for path in tmp_path.iterdir()] == ["content"]
 
 
-def test_a_durable_replacement_that_writes_nothing_keeps_the_old_content(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_text(path, "old")
-    with pytest.raises(FileNotFoundError), replacing(path, durable=True):
-        pass
-    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+@pytest.mark.parametrize("name", [255 * "n", 85 * "\N{SNOWMAN}"])
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path, name: str) -> None:
+    for content in ("old", "new"):
+        write_text(tmp_path / name, content)
+        with replacing_folder(tmp_path / "parent" / name) as temporary:
+            (temporary / name).write_text(content)
+        assert (tmp_path / name).read_text() == content
+        assert (tmp_path / "parent" / name / name).read_text() == content
 
 
-def run_python(source: str, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", source, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+def test_a_file_may_be_read_by_whom_the_user_lets(tmp_path: Path) -> None:
+    write_text(tmp_path / "ours", "content")
+    (tmp_path / "plain").write_text("content")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 LIMITED = """
@@ -186,20 +210,44 @@ def test_a_disk_that_takes_no_more_keeps_the_old_content(tmp_path: Path) -> None
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
-@pytest.mark.parametrize(("named", "expected"), [(None, "file.txt"), ("other.txt", "other.txt")])
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [(None, "target"), ("other.txt", "other.txt"), ("temporary", "target"), ("temporary/a/b.txt", "target/a/b.txt")],
+)
 def test_a_failed_write_names_a_file(named: str | None, expected: str) -> None:
-    with pytest.raises(OSError, match="No space left") as caught, naming(Path("file.txt")):
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        naming(Path("target"), instead_of=Path("temporary")),
+    ):
         raise OSError(errno.ENOSPC, "No space left", named)
     assert caught.value.filename == expected
 
 
-def test_leftovers_are_temporary_files_alone(tmp_path: Path) -> None:
-    names = [".a.pt.12.tmp", ".b.tmp", "a.pt", "c.tmp", ".lock"]
-    for name in names:
-        (tmp_path / name).write_text("")
-    remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "a.pt", "c.tmp"]
-    remove_leftovers(tmp_path / "absent")
+WRITER = """
+import sys
+from supernet.files import replacing
+with replacing(sys.argv[1]) as temporary:
+    temporary.write_text("other")
+    temporary.with_name(temporary.name + ".part").write_text("other")
+    print(temporary.name, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_is_writing_is_not(tmp_path: Path) -> None:
+    kept = [".a.tmp", ".litepose-a", "a.litepose-.tmp"]
+    for name in kept:
+        (tmp_path / name).touch()
+    with run_python(WRITER, str(tmp_path / "killed")) as killed, run_python(WRITER, str(tmp_path / "alive")) as alive:
+        names = [process.stdout.readline().strip() for process in (killed, alive) if process.stdout]
+        killed.kill()
+        killed.wait(timeout=60)
+        assert {*names, f"{names[0]}.part"} < {path.name for path in tmp_path.iterdir()}
+        write_text(tmp_path / "file.txt", "content")
+        found = {path.name for path in tmp_path.iterdir()}
+        alive.communicate("go\n", timeout=60)
+    assert found == {*kept, names[1], f"{names[1]}.part", "file.txt"}
+    assert (tmp_path / "alive").read_text() == "other"
 
 
 HOLDER = """
@@ -221,7 +269,7 @@ def test_a_folder_has_one_writer_until_its_process_ends(tmp_path: Path, killed: 
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with (
-            pytest.raises(InputError, match="run: another process is writing to this run folder"),
+            pytest.raises(InputError, match="run: another process is writing to this folder; wait for it or end it"),
             locked_folder(folder),
         ):
             pytest.fail("the folder is held")

@@ -13,6 +13,7 @@ from search.reporting.page.charts import HEIGHT, LOW_HEIGHT, percent_axis
 from search.reporting.page.recorded import recorded_blocks
 from search.reporting.page.section import Block, Chart, Grid, Prose, Section
 from supernet.errors import InputError
+from supernet.files import require_regular
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -60,6 +61,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
     Raises:
         InputError: If no line is one of a training.
     """
+    require_regular(path)
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:

@@ -31,10 +31,10 @@ def test_whole_facts_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"archs": []}, "archs: list should have at least 1 item"),
-        ({"archs": None}, "archs: input should be a valid list (it is None)"),
-        ({"ap_search": {"before": 0.1}}, "ap_search.after: field required"),
-        ({"steps": "6"}, "steps: input should be a valid integer (it is '6')"),
+        ({"archs": []}, "archs is []; it must be a list of at least 1"),
+        ({"archs": None}, "archs is null; it must be a list of at least 1"),
+        ({"ap_search": {"before": 0.1}}, "ap_search.after is missing"),
+        ({"steps": "6"}, "steps is '6'; it must be an integer"),
     ],
 )
 def test_other_facts_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_what_is_missing_is_named(run_script: RunScript, tmp_path: Path, complai
     assert cv2.imwrite(str(picture), np.zeros((1, 1, 3), np.uint8))
     for given, told in (((), "input"), ((f"input={picture}",), "model")):
         line = complaint(run_script("predict_images", f"output={tmp_path / 'out'}", *given))
-        assert f"Missing mandatory value: {told}" in line
+        assert f"{told} is missing; give {told}=..." in line
 
 
 def test_the_defaults_are_quick_and_sure(config: DictConfig) -> None:

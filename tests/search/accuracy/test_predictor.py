@@ -113,8 +113,8 @@ def test_damaged_files_are_refused(predictor: AccuracyPredictor, tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_keypoints": 0}, "num_keypoints: input should be greater than or equal to 1"),
-        ({"identity": None}, "identity: input should be a valid dictionary"),
+        ({"num_keypoints": 0}, "num_keypoints is 0; it must be an integer from 1 to 1000"),
+        ({"identity": None}, "identity is null; it must be a mapping"),
         ({"quality": {"num_samples": "x"}}, "quality.num_samples"),
         ({"quality": {}}, "missing 3 required"),
         ({"space": {}}, "space lacks the key 'name'"),

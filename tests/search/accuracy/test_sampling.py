@@ -95,17 +95,17 @@ def test_accuracies_that_are_none_are_refused(tiny_cost: CostModel, tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_keypoints": -3}, "num_keypoints: input should be greater than or equal to 1 (it is -3)"),
-        ({"num_keypoints": "14"}, "num_keypoints: input should be a valid integer (it is '14')"),
-        ({"num_proposed": math.inf}, "num_proposed: input should be a valid integer"),
-        ({"num_proposed": -1}, "num_proposed: input should be greater than or equal to 0 (it is -1)"),
-        ({"identity": []}, "identity: input should be a valid dictionary (it is [])"),
+        ({"num_keypoints": -3}, "num_keypoints is -3; it must be an integer from 1 to 1000"),
+        ({"num_keypoints": "14"}, "num_keypoints is '14'; it must be an integer from 1 to 1000"),
+        ({"num_proposed": math.inf}, "num_proposed is inf; it must be an integer of at least 0"),
+        ({"num_proposed": -1}, "num_proposed is -1; it must be an integer of at least 0"),
+        ({"identity": []}, "identity is []; it must be a mapping"),
         (
             {"samples": [{"genome": ["0"], "ap": 0.5}]},
-            "samples.0.genome.0: input should be a valid integer",
+            "samples[0].genome is ['0']; it must be a list of integers",
         ),
-        ({"samples": [{"genome": [0], "ap": "0.5"}]}, "samples.0.ap: input should be a valid number (it is '0.5')"),
-        ({"samples": [{"genome": [0]}]}, "samples.0.ap: field required"),
+        ({"samples": [{"genome": [0], "ap": "0.5"}]}, "samples[0].ap is '0.5'; it must be a number"),
+        ({"samples": [{"genome": [0]}]}, "samples[0].ap is missing"),
     ],
 )
 def test_what_a_file_says_is_checked_below_its_first_level(

@@ -102,9 +102,9 @@ def test_a_study_of_another_search_is_refused(
     location: str, problem: SearchProblem, predictor: AccuracyPredictor, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.name
-    make_study(location, problem, predictor, name=name).run()
-    with pytest.raises(InputError, match=r"is the study of another search .study.generations was 2, is 3.") as error:
-        make_study(location, problem, predictor, name=name, generations=3).run()
+    make_study(location, problem, predictor, name=name, generations=3).run()
+    with pytest.raises(InputError, match=r"is the study of another search .study.generations was 3, is 7.") as error:
+        make_study(location, problem, predictor, name=name, generations=7).run()
     assert "\n" not in str(error.value)
 
 

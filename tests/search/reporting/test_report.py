@@ -1,5 +1,6 @@
 """Reports on workspaces: tables, text, the page, and whose the numbers are."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from search.reporting.summary import (
     summarise,
 )
 from supernet.complexity import measure_complexity
-from supernet.space import SearchSpace
+from supernet.space import SearchSpace, StageSpace
 
 SPACE = SearchSpace.preset("litepose_released")
 
@@ -122,6 +123,47 @@ def test_an_index_leads_to_reports_of_searches_that_cannot_be_compared(
     assert "vegaEmbed" not in page
     write_index(tmp_path, workspace, {"a #1": next(iter(reports.values()))})
     assert 'href="a%20%231/report.html"' in (tmp_path / "report.html").read_text()
+
+
+def test_a_report_that_fails_leaves_the_earlier_one(
+    workspace: Path, tmp_path: Path, collect: Callable[..., Findings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, findings = tmp_path / "report", collect(read_searches(workspace)[0])
+    write_report(folder, findings)
+    (folder / "importance.csv").write_text("earlier")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("search.reporting.report.render", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(folder, findings)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    monkeypatch.undo()
+    write_report(folder, replace(findings, importances=[]))
+    assert {path.name for path in folder.iterdir()} == before.keys() - {"importance.csv", "importance.png"}
+
+
+def test_a_space_of_one_architecture_has_a_report(
+    tmp_path: Path, leave_search: Callable[..., None], collect: Callable[..., Findings]
+) -> None:
+    stages = tuple(
+        StageSpace(stage.channels[:1], stage.depths[:1], stage.kernels[:1], stage.expansions[:1])
+        for stage in SPACE.stages
+    )
+    deconv = tuple(channels[:1] for channels in SPACE.deconv_channels)
+    single = replace(
+        SPACE,
+        image_sizes=SPACE.image_sizes[:1],
+        stem_channels=SPACE.stem_channels[:1],
+        stages=stages,
+        deconv_channels=deconv,
+    )
+    leave_search(tmp_path, "jetson_nano", model=PublishedSurrogate(single), share=10)
+    text = write_report(tmp_path / "report", collect(read_searches(tmp_path)[0]))
+    assert "no importances: the space is one architecture" in text
+    assert not (tmp_path / "report" / "importance.csv").exists()
 
 
 def test_fronts_and_progress_keep_every_line(workspace: Path) -> None:

@@ -56,7 +56,7 @@ def test_what_is_missing_is_said_and_the_rest_reported(
     for said, line in zip(
         (
             "jetson_nano/m: not searched to the end",
-            "lacks the column 'ap'",
+            "lacks the column 'ap_source'",
             "jetson_nano/l: not searched; run litepose search",
             "raspberry_pi_4b/s: has no progress.csv",
             "its study is gone",
@@ -86,6 +86,26 @@ def test_a_front_that_lacks_a_column_is_left_out(workspace: Path, column: str) -
     cells, (gap,) = read_searches(workspace)
     assert len(cells) == 3
     assert gap.reason == f"left out: {path}: lacks the column {column!r}; search again"
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("progress.csv", "1,60,0.1", "no hypervolume: {}: has accuracies of another source"),
+        ("progress.csv", "1,60", "no hypervolume: {}: lacks a number in the column 'hypervolume'"),
+        ("progress.csv", "", "no hypervolume: {}: is no CSV"),
+        ("front.csv", "6ab,0.5", "left out: {}: lacks a number in the column 'latency_ms'"),
+        ("front.csv", "", "left out: {}: is no CSV"),
+    ],
+)
+def test_a_table_that_was_cut_off_is_a_gap(workspace: Path, name: str, line: str, said: str) -> None:
+    path = workspace / "search" / "jetson_nano" / "m" / name
+    header, *_, last = path.read_text().splitlines(keepends=True)
+    path.write_text(header + last + line if line else "")
+    cells, gaps = read_searches(workspace)
+    gaps += collect_progress(cells)[1]
+    assert [(gap.device, gap.tier) for gap in gaps] == [("jetson_nano", "m")]
+    assert gaps[0].reason.startswith(said.format(path))
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"config": 3}'])

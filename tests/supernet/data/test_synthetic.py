@@ -3,6 +3,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -105,7 +106,28 @@ def test_an_interrupted_split_goes_on_and_a_finished_one_is_left_alone(tmp_path:
     assert digests(tmp_path / "a") == finished
 
 
-@pytest.mark.parametrize("change", ["image", "absent", "chunk", "seed", "settings", "count", "poses"])
+@pytest.mark.parametrize(("file", "cut"), [("val.json", 0), ("val.json", 100), ("000002.jpg", 0), ("000002.jpg", None)])
+def test_a_finished_split_that_is_not_whole_is_written_again(tmp_path: Path, file: str, cut: int | None) -> None:
+    generate_split(tmp_path, "val", 3, 0, SMALL, CROWDPOSE)
+    finished = digests(tmp_path)
+    (path,) = tmp_path.rglob(file)
+    path.unlink() if cut is None else os.truncate(path, cut)
+    assert generate_split(tmp_path, "val", 3, 0, SMALL, CROWDPOSE) == 3
+    assert digests(tmp_path) == finished
+
+
+def test_chunks_that_a_kill_left_beside_a_finished_split_are_removed(tmp_path: Path) -> None:
+    generate_split(tmp_path, "val", 3, 0, SMALL, CROWDPOSE)
+    finished = digests(tmp_path)
+    chunks = split_paths(tmp_path, "val")[0].with_name(".val.chunks")
+    chunks.mkdir()
+    (chunks / "000001.json").touch()
+    assert generate_split(tmp_path, "val", 3, 0, SMALL, CROWDPOSE) == 0
+    assert not chunks.exists()
+    assert digests(tmp_path) == finished
+
+
+@pytest.mark.parametrize("change", ["image", "absent", "chunk", "foreign", "seed", "settings", "count", "poses"])
 def test_a_chunk_is_believed_only_if_all_of_it_holds(
     tmp_path: Path, change: str, reference_path: Callable[[str], Path]
 ) -> None:
@@ -120,6 +142,8 @@ def test_a_chunk_is_believed_only_if_all_of_it_holds(
         image.unlink()
     elif change == "chunk":
         chunk.write_text(chunk.read_text()[:100])
+    elif change == "foreign":
+        chunk.write_text("[]")
     elif change == "seed":
         seed = 1
     elif change == "settings":

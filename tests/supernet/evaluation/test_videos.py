@@ -55,7 +55,8 @@ def test_frames_come_back_in_order(tmp_path: Path, width: int, height: int) -> N
 
 @pytest.mark.usefixtures("can_encode")
 def test_an_interrupted_video_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / ".old.mp4.1.tmp.mp4").write_bytes(b"left by a process that was killed")
+    (tmp_path / ".litepose-01.tmp").touch()
+    (tmp_path / ".litepose-01.tmp.mp4").write_bytes(b"left by a process that was killed")
 
     def interrupted() -> None:
         with replacing_video(tmp_path / "clip.mp4", 10) as writer:

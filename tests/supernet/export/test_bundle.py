@@ -20,7 +20,7 @@ from supernet.checkpoints import load_subnet, read_description, weights_digest
 from supernet.complexity import measure_complexity
 from supernet.data.loading import normalise
 from supernet.data.skeletons import CROWDPOSE
-from supernet.export.bundle import sweep_leftovers, write_bundle
+from supernet.export.bundle import write_bundle
 from supernet.export.formats import ExportFormat, ParityError
 from supernet.export.manifest import Manifest
 from supernet.export.onnx_formats import OnnxFormat
@@ -179,13 +179,3 @@ def test_an_interrupt_between_the_two_renames_keeps_the_earlier_export(
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
     assert open_export(target).formats.keys() == {"onnx"}
-
-
-def test_leftovers_of_killed_exports_are_swept_and_nothing_else(tmp_path: Path) -> None:
-    left, others = [".m.12.tmp", ".m.4711.tmp"], [".m.1.12.tmp", ".l.12.tmp", "m.12.tmp", ".m.x.tmp", ".m.before"]
-    for name in (*left, *others):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.onnx").touch()
-    sweep_leftovers(tmp_path / "m")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
-    sweep_leftovers(tmp_path / "missing" / "m")

@@ -152,15 +152,6 @@ def test_a_step_saved_again_replaces_its_damaged_checkpoint(store: CheckpointSto
     assert last_step(store) == 6
 
 
-def test_leftovers_of_a_killed_process_are_swept(store: CheckpointStore) -> None:
-    save(store, 1)
-    for name in (".step_00000002_0123456789abcdef.pt.4711.tmp", ".step_00000001_00.pt.1.tmp"):
-        (store.folder / name).write_bytes(b"half")
-    assert last_step(store) == 1
-    save(store, 2)
-    assert steps_in(store) == [1, 2]
-
-
 def test_a_full_disk_leaves_the_earlier_checkpoints(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
     save(store, 1, 2)
     write = Path.write_bytes

@@ -1,0 +1,74 @@
+"""What every verb's config holds: the run, the space, the dataset, how networks are evaluated."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from scripts.settings.fields import fields_of
+from scripts.settings.kinds import Name, PathText, SomeWorkers, Text
+from supernet.evaluation import InferenceSettings
+from supernet.validation import Checked, Count
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What every random generator takes."""
+Split = Literal["train", "search", "val"]
+
+
+class SplitSettings(Checked):
+    """Where a split is, or how it is held out of the training images; ``supernet.data.splits`` knows which."""
+
+    annotations: PathText | None = None
+    images: PathText | None = None
+    seed: Seed | None = None
+    holdout_images: Count | None = None
+    holdout_fraction: float | None = None
+
+
+class DatasetSettings(Checked):
+    """The ``dataset`` group."""
+
+    name: Name
+    skeleton: Text | dict[str, Any]
+    root: PathText
+    train: SplitSettings
+    search: SplitSettings
+    val: SplitSettings
+    on_bad_image: Literal["error", "skip"]
+
+
+class SpaceSettings(Checked):
+    """The ``space`` group."""
+
+    name: Name
+    choices: dict[str, Any] | None
+
+
+EvaluationSettings: Any = fields_of(InferenceSettings, batch_size=Count, bn_images=Count, bn_batch_size=Count)
+
+
+class RunSettings(Checked):
+    """``conf/base.yaml``."""
+
+    seed: Seed
+    accelerator: Literal["auto", "cpu", "cuda"]
+    threads: SomeWorkers | None
+    data_root: PathText
+    workspace: PathText
+    run_folder: PathText
+    space: SpaceSettings
+    dataset: DatasetSettings
+    evaluation: EvaluationSettings
+
+
+class DeviceSettings(Checked):
+    """The ``device`` group."""
+
+    name: Name
+    table: PathText
+    decoding: PathText | None = None
+    published: dict[Name, float] | None = None
+    budgets_ms: dict[Name, dict[Name, float]] | None = None
+
+
+Resamples = Annotated[int, Field(ge=0, le=1_000_000)]
+ImageSize = Annotated[int, Field(ge=1, le=2**16)]

@@ -1,0 +1,28 @@
+"""Interpolations of our configs beyond OmegaConf's own: parts of paths, refused where they would lead elsewhere."""
+
+from collections.abc import Iterable
+
+from omegaconf import OmegaConf
+
+from scripts.settings.kinds import folder_name, folder_path
+
+
+def search_folder(devices: Iterable[str] | str | None, device: str, tier: str, goal: str) -> str:
+    """Return the folder of a search below ``search/``: its devices, and its tier.
+
+    Raises:
+        InputError: If one of them is no name of a folder.
+    """
+    names = [devices] if isinstance(devices, str | int) else list(devices or ())
+    parts = [folder_name(name, "devices") for name in names] or [folder_name(device, "device.name")]
+    return f"{'+'.join(parts)}/{tier_folder(folder_name(tier, 'tier'), goal)}"
+
+
+def tier_folder(tier: str, goal: str) -> str:
+    """Return the name of a tier's folder: one subnet for all devices is kept beside each device's own."""
+    return f"{tier}-shared" if goal == "shared" else tier
+
+
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("folder_path", folder_path, replace=True)
+OmegaConf.register_new_resolver("search_folder", search_folder, replace=True)

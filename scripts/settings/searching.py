@@ -1,0 +1,132 @@
+"""Configs of the verbs that measure, choose and export subnets."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from scripts.evaluation_pools import BackendSettings as Backend
+from scripts.settings.base import DeviceSettings, ImageSize, Resamples, RunSettings, Split
+from scripts.settings.fields import fields_of
+from scripts.settings.kinds import Choice, Name, OneOrSeveral, PathText, Text
+from search.accuracy.active_sampling import RefinementSettings
+from search.course.generations import StudySettings
+from search.course.stopping import StopRule
+from search.proposals.batches import BatchSettings
+from search.proposals.evolution import EvolutionSettings
+from supernet.validation import Checked, Count, NonNegative, Positive, Whole
+
+Subnets = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Networks that a run looks at one by one."""
+
+BackendSettings: Any = fields_of(
+    Backend,
+    address=PathText | None,
+    num_workers=Annotated[int, Field(ge=1, le=10_000)],
+    cpus_per_worker=Positive,
+    gpus_per_worker=NonNegative,
+)
+
+
+class EvaluateVerb(RunSettings):
+    """``litepose evaluate``."""
+
+    weights: PathText | None
+    arch: Text | None
+    image_size: ImageSize | None
+    split: Split
+    engine: Choice
+    resamples: Resamples
+    breakdown: bool
+    save_results: bool
+
+
+class SampleVerb(RunSettings):
+    """``litepose sample``."""
+
+    backend: BackendSettings
+    num_subnets: Annotated[int, Field(ge=2, le=1_000_000)]
+    spread_over: PathText
+    refine: fields_of(RefinementSettings, budget=Annotated[int, Field(ge=0, le=1_000_000)])  # type: ignore[valid-type]
+
+
+class FitVerb(RunSettings):
+    """``litepose fit``."""
+
+    predictor: Choice
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+    folds: Annotated[int, Field(ge=2, le=1_000)]
+    repeats: Annotated[int, Field(ge=1, le=1_000)]
+    top_k: Count
+
+
+class OuterLoop(fields_of(StudySettings, StopRule, first=Subnets, batch=Subnets)):  # type: ignore[misc]
+    """The ``search`` group."""
+
+    strategy: Choice
+    verify_top: Whole
+    evolution: fields_of(  # type: ignore[valid-type]
+        EvolutionSettings,
+        population=Annotated[int, Field(ge=2, le=1_000_000)],
+        generations=Annotated[int, Field(ge=0, le=1_000_000)],
+    )
+    batches: fields_of(BatchSettings)  # type: ignore[valid-type]
+
+
+class SearchVerb(RunSettings):
+    """``litepose search``."""
+
+    device: DeviceSettings
+    search: OuterLoop
+    backend: BackendSettings
+    evaluator: Literal["predictor", "supernet", "published"]
+    published: Literal["crowdpose", "coco"]
+    devices: Annotated[list[Name], OneOrSeveral, Field(min_length=1)] | None
+    goal: Literal["front", "shared"]
+    tier: Name
+    budget_ms: Positive | Literal["none"] | dict[Name, Positive | Literal["none"]] | None
+    fps: Positive | None
+    max_macs: Positive | None
+    max_params: Positive | None
+    max_peak_memory_bytes: Positive | None
+    confidence: Annotated[float, Field(gt=0, lt=1)] | None
+    people_per_frame: NonNegative
+    warm_start: PathText | None
+    storage: PathText | None
+
+
+class OnnxSettings(Checked):
+    """``onnx`` of an export."""
+
+    batch: Choice
+    opset: int
+
+
+class ExportVerb(RunSettings):
+    """``litepose export``."""
+
+    device: DeviceSettings
+    tier: Name
+    arch: Text | None
+    finetuned: bool
+    checked_images: Annotated[int, Field(ge=1, le=1_000)]
+    formats: Annotated[list[Choice], OneOrSeveral]
+    onnx: OnnxSettings
+    calibration_images: Count
+    measure_formats: bool
+    resamples: Resamples
+    people_per_frame: NonNegative
+
+
+class ReportVerb(RunSettings):
+    """``litepose report``."""
+
+    samples: Annotated[int, Field(ge=0, le=1_000)]
+
+
+class SensitivityVerb(RunSettings):
+    """``litepose sensitivity``."""
+
+    base: Text
+    devices: Annotated[list[PathText], OneOrSeveral, Field(min_length=1)]
+    split: Split
+    supernet: PathText | None

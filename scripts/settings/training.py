@@ -1,0 +1,117 @@
+"""Configs of the verbs that train: ``train``, ``finetune`` and ``rank-fidelity``."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from scripts.settings.base import DeviceSettings, RunSettings, Split
+from scripts.settings.fields import fields_of
+from scripts.settings.kinds import Name, NotEmpty, PathText, SomeWorkers, Text, Workers
+from search.finetuning import HalvingSettings, SamplingSettings
+from supernet.data.augmentation import Augmentation
+from supernet.training.recipe import Phase
+from supernet.training.settings import TrainingSettings as NetworkTraining
+from supernet.validation import Allowed, Checked, Count, Fraction, NonNegative, Positive
+
+
+class LearningRateSettings(Checked):
+    """``training.learning_rate``: ``milestones`` and ``factor`` are of ``schedule: steps``."""
+
+    schedule: Literal["cosine", "steps"]
+    peak: NonNegative
+    warmup: Fraction | None = None
+    milestones: list[Fraction] | None = None
+    factor: Positive | None = None
+
+
+TrainingSettings: Any = fields_of(
+    NetworkTraining,
+    without=("seed",),
+    steps=Count | None,
+    epochs=Positive | None,
+    learning_rate=LearningRateSettings,
+    num_random=int,
+    workers=Workers,
+    augmentation=fields_of(Augmentation),
+    max_people=Count,
+    validation_images=Count,
+)
+
+PhaseSettings: Any = fields_of(
+    Phase,
+    without=("name", "steps", "learning_rate"),
+)
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class RecipePhase(PhaseSettings):  # type: ignore[misc]
+    """A phase: its length is one of ``share``, ``steps`` and ``epochs``."""
+
+    share: Share | None = None
+    steps: Count | None = None
+    epochs: Positive | None = None
+    rate: Positive = 1.0
+
+
+class RecipeSettings(Checked):
+    """The ``recipe`` group."""
+
+    phases: dict[Name, RecipePhase]
+
+
+Start = Annotated[str, NotEmpty, Allowed("supernet, scratch, a file of weights or an export folder")]
+
+
+class TeacherSettings(Checked):
+    """A network to learn from."""
+
+    weights: PathText | None
+    arch: PathText | None
+
+
+class TrainVerb(RunSettings):
+    """``litepose train``."""
+
+    training: TrainingSettings
+    recipe: RecipeSettings
+    init_from: PathText | None
+    teacher: TeacherSettings
+
+
+class TuneSettings(fields_of(SamplingSettings, HalvingSettings, without=("gpus",))):  # type: ignore[misc]
+    """The ``tune`` group."""
+
+    name: Literal["none", "asha"]
+    cpus: SomeWorkers = 1
+    max_concurrent: SomeWorkers = 1
+    gpus: NonNegative | None = None
+
+
+class FinetuneVerb(RunSettings):
+    """``litepose finetune``."""
+
+    device: DeviceSettings
+    training: TrainingSettings
+    tune: TuneSettings
+    tier: Name
+    arch: Text | None
+    start: Start
+    share: Share
+    rate: NonNegative
+    teacher: TeacherSettings
+
+
+class RankFidelityVerb(RunSettings):
+    """``litepose rank-fidelity``."""
+
+    training: TrainingSettings
+    num_subnets: Annotated[int, Field(ge=3, le=10_000)]
+    macs_tolerance: Positive
+    seeds: Annotated[int, Field(ge=1, le=1_000)]
+    top_k: Count
+    supernet: PathText | None
+    split: Split
+    parallel: SomeWorkers
+    gpus: NonNegative

@@ -1,0 +1,274 @@
+"""Verbs that are killed, right before a rename or at any moment, and started again: as if nothing had happened.
+
+One process imports everything once and forks a child for every start.
+"""
+
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import torch
+
+from search.accuracy.sampling import AccuracySamples, stratified_genomes
+from search.cost import CostModel
+from supernet.checkpoints import save_supernet
+from supernet.data.skeletons import CROWDPOSE
+from supernet.data.synthetic import PeopleSettings, generate_split
+from supernet.elastic_litepose import LitePoseSupernet
+from supernet.export.bundle import write_bundle
+from supernet.litepose import LitePose
+from supernet.space import SearchSpace
+
+pytestmark = pytest.mark.slow
+
+TRIES = 2
+"""Places that are tried of all, so that this takes less than a minute."""
+
+SERVER = """
+import json, os, signal, sys, time
+import scripts.litepose
+import scripts.export_subnet, scripts.fit_predictor, scripts.generate_people, scripts.make_report
+import scripts.predict_images, scripts.run_search, scripts.sample_accuracies
+import scripts.estimate_latency_tables, scripts.evaluate_subnet, scripts.check_dataset
+
+def count_renames(pipe, fatal):
+    rename, done = os.replace, [0]
+    def counted(source, target, **options):
+        done[0] += 1
+        if done[0] == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.write(pipe, b".")
+        rename(source, target, **options)
+    os.replace = counted
+
+def start(job):
+    readable, writable = os.pipe()
+    began = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        os.close(readable)
+        os.chdir(job["folder"])
+        output = os.open("output", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        os.dup2(output, 1), os.dup2(output, 2)
+        sys.argv = ["litepose", *job["arguments"]]
+        count_renames(writable, job["before_rename"])
+        if job["after_seconds"]:
+            signal.setitimer(signal.ITIMER_REAL, job["after_seconds"])  # SIGALRM ends a process as SIGKILL does
+        status = 0
+        try:
+            scripts.litepose.main()
+        except SystemExit as end:
+            status = end.code or 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            status = 1
+        sys.stdout.flush()
+        os._exit(status)
+    os.close(writable)
+    renames = 0
+    while part := os.read(readable, 4096):
+        renames += len(part)
+    os.close(readable)
+    _, ended = os.waitpid(child, 0)
+    return {"status": os.waitstatus_to_exitcode(ended), "renames": renames, "seconds": time.perf_counter() - began}
+
+for line in sys.stdin:
+    print(json.dumps(start(json.loads(line))), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a verb ended: its status or, negative, the signal; the renames that it made; how long it took."""
+
+    status: int
+    renames: int
+    seconds: float
+
+
+Run = Callable[..., Start]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Start a verb in a folder, and kill it before its n-th rename or after some seconds."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+
+        def start(folder: Path, *arguments: str, before_rename: int = 0, after_seconds: float = 0) -> Start:
+            job = {"folder": str(folder), "arguments": arguments, "before_rename": before_rename}
+            assert server.stdin is not None
+            assert server.stdout is not None
+            server.stdin.write(json.dumps({**job, "after_seconds": after_seconds}) + "\n")
+            server.stdin.flush()
+            return Start(**json.loads(server.stdout.readline()))
+
+        yield start
+        server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the verbs start from: rendered people, a supernet that was never trained, samples, an export."""
+    folder = tmp_path_factory.mktemp("base")
+    for split in ("train", "search", "val"):
+        generate_split(folder / "data" / "people", split, 3, 0, PeopleSettings(image_size=(64, 64)), CROWDPOSE)
+    space = SearchSpace.preset("tiny")
+    torch.manual_seed(0)
+    save_supernet(
+        folder / "ws" / "supernet" / "supernet.safetensors", LitePoseSupernet(space, 14), {}, skeleton=CROWDPOSE
+    )
+    cost = CostModel(space)
+    genomes = stratified_genomes(cost, 12, np.random.default_rng(0))
+    ap = np.log(cost.evaluate(genomes)["macs"]) / 40
+    AccuracySamples(space, 14, {"weights": "w"}, genomes, ap).save(folder / "fitted" / "accuracies" / "samples.json")
+    images = np.zeros((0, 3, 64, 64), np.float32)
+    network = LitePose(space.smallest().with_image_size(64)).eval()
+    write_bundle(folder / "exported", network, skeleton=CROWDPOSE, images=images, formats=(), facts={})
+    return folder
+
+
+SEARCH = (
+    "search", "evaluator=published", "device=jetson_nano", "tier=m", "search.first=6", "search.batch=4",
+    "search.generations=2", "search.evolution.population=10", "search.evolution.generations=2",
+)  # fmt: skip
+MEASURED = ("threads=1", "data_root={base}/data", "evaluation.bn_images=2", "evaluation.bn_batch_size=2")
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "generate-people": (
+        "generate-people", "data_root=data", "workers=1", "images.train=3", "images.search=1", "images.val=1",
+    ),
+    "search": (*SEARCH, "workspace=ws"),
+    "estimate-tables": ("estimate-tables", "workspace=ws", "output=tables", "device=jetson_nano", "spaces=[tiny]"),
+    "sample": ("sample", "workspace=ws", "num_subnets=3", *MEASURED),
+    "fit": ("fit", "workspace=fitted", "predictor=ridge", "folds=2", "repeats=1"),
+    "evaluate": ("evaluate", "workspace=ws", "arch=smallest", "resamples=10", "save_results=true", *MEASURED),
+    "export": ("export", "workspace=ws", "arch=smallest", "checked_images=1", "resamples=0", *MEASURED),
+    "predict": (
+        "predict", "model={base}/exported", "input={base}/data/people/images/val", "output=out", "threads=1",
+    ),
+    "check-dataset": ("check-dataset", "workspace=ws", "workers=1", "data_root={base}/data"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """A verb's command, and what an uninterrupted start leaves where."""
+
+    arguments: tuple[str, ...]
+    base: Path
+    folder: Path
+    whole: Start
+    left: dict[str, str]
+
+    def prepared(self, folder: Path) -> Path:
+        """Return a folder with what the command needs."""
+        prepare(self.base, folder)
+        return folder
+
+    def outputs(self) -> list[str]:
+        """Return the files that the verb wrote, but an export's record, which nothing goes on from."""
+        return sorted(name for name in self.left if not (self.base / name).exists() and "/.runs/" not in name)
+
+
+T = TypeVar("T")
+
+
+def some(places: Sequence[T], verb: str) -> list[T]:
+    """Return a few of the places where something may happen to a verb, drawn by its name."""
+    return random.Random(verb).sample(places, min(TRIES, len(places)))
+
+
+def prepare(base: Path, folder: Path) -> None:
+    for name in ("ws", "fitted"):
+        shutil.copytree(base / name, folder / name)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return the digest of every file but logs."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    kept = [path for path in files if path.suffix != ".log" or path.name == "study.log"]
+    digests = {path.relative_to(folder).as_posix(): hashlib.sha256(_plain(path)).hexdigest() for path in kept}
+    return {name: digest for name, digest in digests.items() if Path(name).name not in ("output", ".lock")}
+
+
+def _plain(path: Path) -> bytes:
+    if path.name != "study.log":
+        return path.read_bytes()
+    logs = [json.loads(line) for line in path.read_text().splitlines()]  # who wrote a trial, and when, differs
+    return json.dumps([{**log, "worker_id": 0, "datetime_start": 0, "datetime_complete": 0} for log in logs]).encode()
+
+
+@pytest.fixture(scope="module")
+def job(run: Run, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Job]:
+    jobs: dict[str, Job] = {}
+
+    def make(verb: str) -> Job:
+        if verb not in jobs:
+            arguments = tuple(each.format(base=base) for each in COMMANDS[verb])
+            folder = tmp_path_factory.mktemp("whole")
+            prepare(base, folder)
+            whole = run(folder, *arguments)
+            assert whole.status == 0, (folder / "output").read_text()
+            jobs[verb] = Job(arguments, base, folder, whole, contents(folder))
+        return jobs[verb]
+
+    return make
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_killed_before_any_rename_a_verb_ends_as_if_it_had_not_been(
+    run: Run, job: Callable[[str], Job], tmp_path: Path, verb: str
+) -> None:
+    done = job(verb)
+    assert done.whole.renames > 0
+    for number in some(range(1, done.whole.renames + 1), verb):
+        folder = done.prepared(tmp_path / str(number))
+        assert run(folder, *done.arguments, before_rename=number).status == -9
+        again = run(folder, *done.arguments)
+        assert again.status == 0, (folder / "output").read_text()
+        assert contents(folder) == done.left
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_killed_at_any_moment_a_verb_ends_as_if_it_had_not_been(
+    run: Run, job: Callable[[str], Job], tmp_path: Path, verb: str
+) -> None:
+    done = job(verb)
+    folder = done.prepared(tmp_path / "killed")
+    run(folder, *done.arguments, after_seconds=random.Random(verb).uniform(0.1, 1) * done.whole.seconds)
+    assert run(folder, *done.arguments).status == 0, (folder / "output").read_text()
+    assert contents(folder) == done.left
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_result_that_is_empty_is_made_again_or_named(
+    run: Run, job: Callable[[str], Job], tmp_path: Path, verb: str
+) -> None:
+    """As after a power failure on a file system that does not keep what it was asked to."""
+    done = job(verb)
+    for number, name in enumerate(some(done.outputs(), verb)):
+        folder = Path(shutil.copytree(done.folder, tmp_path / str(number)))
+        (folder / name).write_bytes(b"")
+        again = run(folder, *done.arguments)
+        said = (folder / "output").read_text().splitlines()
+        if again.status == 2:
+            assert said[-1].startswith("error: ")
+            assert name in said[-1]
+            (folder / name).unlink()
+            again = run(folder, *done.arguments)
+        assert again.status == 0, (folder / "output").read_text()
+        assert contents(folder)[name] == done.left[name]
