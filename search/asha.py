@@ -20,7 +20,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 
-from search.accuracy.ray_session import start_ray, worker_error
+from search.accuracy.ray_session import ENVIRONMENT, start_ray, worker_error
 from search.finetuning import FinetuningTrial, HalvingSettings, RungRecord, TrialOutcome, read_outcome
 from supernet.errors import NotFiniteError, require
 
@@ -30,15 +30,6 @@ TRIALS_FOLDER = "trials"
 EXPERIMENT = "ray"
 OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing but settings goes through the object store."""
-
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-}
-"""No telemetry, no tables in the terminal, no GPU for trials that ask for none, relative paths as they were."""
 
 
 class Training(Protocol):

@@ -9,6 +9,15 @@ from typing import Any
 
 from supernet.errors import InputError
 
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+"""No telemetry, no tables in the terminal, no GPU for trials that ask for none, relative paths as they were."""
+
 ANSWER_SECONDS = 5.0
 """How long a cluster's port may take to answer; Ray by itself tries for minutes."""
 
@@ -25,8 +34,6 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
         InputError: If there is no cluster at the address.
     """
     import ray  # takes a second
-
-    from search.asha import ENVIRONMENT
 
     if ray.is_initialized():
         yield
