@@ -17,6 +17,7 @@ from supernet.data.findings import FindingLog, Kind
 from supernet.data.splits import SPLITS, DatasetSplits, SplitFiles
 from supernet.dataset_samples import draw_samples
 from supernet.errors import InputError, require
+from supernet.evaluation.comparison import require_comparable
 from supernet.evaluation.keypoint_ap import CROWD_LEVELS
 from supernet.files import locked_folder, replacing, write_json
 
@@ -106,17 +107,18 @@ def _require_usable(splits: DatasetSplits, logs: dict[str, FindingLog], num_imag
     Raises:
         InputError: If so; the message counts the findings, or is that of the training.
     """
-    found = []
+    found, first = [], ""
     for name, log in logs.items():
         bad_images = sum(log.counts.get(kind, 0) for kind in SKIPPED_KINDS)
         some_are_good = splits.on_bad_image == "skip" and bad_images < num_images.get(name, 0)
         kinds = log.stopping(tolerated=SKIPPED_KINDS if some_are_good else ())
         found += [f"{log.counts[kind]} x {kind.name.lower()} in {name}" for kind in kinds]
+        first = first or (log.examples[kinds[0]] if kinds else "")
     if found:
-        raise InputError(f"this stops a training: {', '.join(found)}")
+        raise InputError(f"this stops a training: {', '.join(found)}; the first: {first}")
     splits.load("train").with_people()
     for name in SPLITS[1:]:
-        splits.load(name)
+        require_comparable(splits.load(name))
     logger.info("no finding stops a training")
 
 

@@ -107,10 +107,6 @@ def script(config_name: str, model: type[Checked]) -> Callable[[Task], Callable[
                 _fail(str(error).partition("Config search path")[0])  # what follows is a list of folders
             except USER_ERRORS as error:  # Hydra makes the run folder before the task starts
                 _fail(_told(error, config_name))
-            except ValueError as error:  # Hydra's words for space=null, behind which is no class of its own
-                if not str(error).startswith("Config group override must be"):
-                    raise
-                _fail(f"{error}; name one of its options")
 
         return main
 

@@ -26,7 +26,7 @@ from supernet.errors import InputError, require
 from supernet.evaluation import ap_interval, evaluate_model, keypoint_breakdown, write_results
 from supernet.evaluation.inference import EvaluationResult
 from supernet.evaluation.intervals import ApInterval
-from supernet.evaluation.keypoint_ap import require_engine
+from supernet.evaluation.keypoint_ap import official_differences, official_parameters, require_engine
 from supernet.evaluation.subnets import NetworkEvaluator
 from supernet.export.bundle import WEIGHTS_FILE
 from supernet.export.runtime import ExportedPose, SquarePredictor, is_runtime_file
@@ -57,6 +57,8 @@ def main(cfg: DictConfig) -> None:
         breakdown = keypoint_breakdown(result.comparison)
         record["breakdown"] = breakdown.to_dict()
         logger.info("%s\n", breakdown.table())
+    if cfg.save_results:
+        record["coco_eval"] = official_parameters(result.comparison)
     folder = start_run(cfg)
     path = folder / f"{measured.name}_{cfg.split}.json"
     write_json(path, {**record, "config": plain(cfg)})
@@ -71,7 +73,10 @@ def main(cfg: DictConfig) -> None:
     if cfg.save_results:
         results = folder / f"results_{cfg.split}_{measured.name}.json"
         write_results(results, result.predictions.results)
-        logger.info("%s", results)
+        needed = ", ".join(record["coco_eval"])
+        logger.info("%s%s", results, f"; for this AP, COCOeval needs the record's {needed}" if needed else "")
+        for difference in official_differences(result.comparison):
+            logger.warning("COCOeval gives another AP of the dataset's file: %s", difference)
 
 
 def _of_supernet(cfg: DictConfig) -> _Measured:

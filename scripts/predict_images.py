@@ -5,6 +5,7 @@ Started again, it goes on: a picture that is done is not predicted again.
 
 import logging
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
 
+SHOWN_KINDS = 8
+
 
 @script("predict_images", PredictVerb)
 def main(cfg: DictConfig) -> None:
@@ -42,7 +45,8 @@ def main(cfg: DictConfig) -> None:
     options = Options.from_config(cfg)
     settings = construct(InferenceSettings, plain(cfg.inference), "inference")
     video = is_video(source)
-    total = _count_frames(source, folder) if video else _count_pictures(source, folder)
+    left_out: Counter[str] = Counter()
+    total = _count_frames(source, folder) if video else _count_pictures(source, folder, left_out)
     job = Job(source, folder, open_pose_network(cfg, settings), options)
     with locked_folder(folder):
         if next(read_entries(job.log_path), None) is None:
@@ -50,7 +54,11 @@ def main(cfg: DictConfig) -> None:
         start_run(_binding(job, settings, video=video), artefacts=(LOG_FILE,))
         start = time.perf_counter()
         result = predict_video(job, total) if video else predict_pictures(job, total)
-        _report(job, "frame" if video else "picture", time.perf_counter() - start, result)
+        count = _report(job, "frame" if video else "picture", time.perf_counter() - start, result)
+    if left_out:
+        logger.warning("%s: left out %s; pictures end in %s", source, _listed(left_out), ", ".join(PICTURE_SUFFIXES))
+    if video and count < total:
+        logger.warning("%s: states %d frames, of which %d could be read; the others are left out", source, total, count)
 
 
 def _binding(job: Job, settings: InferenceSettings, *, video: bool) -> DictConfig:
@@ -69,15 +77,22 @@ def _binding(job: Job, settings: InferenceSettings, *, video: bool) -> DictConfi
     )
 
 
-def _count_pictures(source: Path, folder: Path) -> int:
-    """Return how many pictures there are, and refuse to draw into their folder."""
+def _count_pictures(source: Path, folder: Path, left_out: Counter[str]) -> int:
+    """Return how many pictures there are, count what else there is, and refuse to draw into their folder."""
     pictures, drawn = (source if source.is_dir() else source.parent).resolve(), (folder / PICTURES_FOLDER).resolve()
     if pictures.is_relative_to(drawn) or (source.is_dir() and drawn.is_relative_to(pictures)):
         raise InputError(f"output is {folder}; it must be outside of the input, whose pictures it would mix with")
-    total = sum(1 for _ in find_pictures(source))
+    total = sum(1 for _ in find_pictures(source, left_out))
     if total == 0:
-        raise InputError(f"{source}: holds no pictures; they end in {', '.join(PICTURE_SUFFIXES)}")
+        others = f", but {_listed(left_out)}" if left_out else ""
+        raise InputError(f"{source}: holds no pictures{others}; they end in {', '.join(PICTURE_SUFFIXES)}")
     return total
+
+
+def _listed(left_out: Counter[str]) -> str:
+    shown = [f"{count} x {kind}" for kind, count in left_out.most_common(SHOWN_KINDS)]
+    others = left_out.total() - sum(count for _, count in left_out.most_common(SHOWN_KINDS))
+    return ", ".join([*shown, *([f"{others} others"] if others else [])])
 
 
 def _count_frames(source: Path, folder: Path) -> int:
@@ -88,7 +103,8 @@ def _count_frames(source: Path, folder: Path) -> int:
         return video.num_frames
 
 
-def _report(job: Job, unit: str, seconds: float, result: Path) -> None:
+def _report(job: Job, unit: str, seconds: float, result: Path) -> int:
+    """Say what was found, and return the number of pictures or frames."""
     count = people = 0
     for entry in read_entries(job.log_path):
         count += 1
@@ -99,13 +115,14 @@ def _report(job: Job, unit: str, seconds: float, result: Path) -> None:
     skipped = f", {job.skipped} skipped" if job.skipped else ""
     if job.predicted == 0:
         logger.info("%s: already done: %s%s", result, found, skipped)
-        return
+        return count
     predictor = job.network.predictor
     network, decode = (1000 * time / job.predicted for time in (predictor.network_seconds, predictor.decode_seconds))
     logger.info(
         "%s: %s%s; network %.1f ms, decoding %.1f ms a %s, %.1f %ss/s with reading and drawing",
         result, found, skipped, network, decode, unit, job.predicted / seconds, unit,
     )  # fmt: skip
+    return count
 
 
 if __name__ == "__main__":

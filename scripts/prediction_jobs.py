@@ -1,5 +1,6 @@
 """The two jobs of ``predict_images``, a folder of pictures and a video: read, predict, draw, record, go on."""
 
+import errno
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Job:
         network: What finds the people.
         options: How.
         predicted: Pictures or frames that this process has predicted.
-        skipped: Pictures that could not be read.
+        skipped: Pictures that could not be read or written.
     """
 
     source: Path
@@ -130,7 +131,11 @@ def predict_pictures(job: Job, total: int) -> Path:
     with tqdm(total=total, initial=len(done), unit="picture", disable=None) as bar, PredictionLog(job.log_path) as log:
         for path, image, people in job.predict(_read_pictures(job, root, done, bar)):
             name = path.relative_to(root)
-            _write_picture(job.pictures_path / name, job.draw(image, people))
+            try:
+                _write_picture(job.pictures_path / name, job.draw(image, people))
+            except BadImageError as error:
+                _skip(job, error, bar)
+                continue
             entry = {"file_name": name.as_posix(), "width": image.shape[1], "height": image.shape[0]}
             log.append({**entry, "file": fingerprint(path), "people": people_entry(people)})
             bar.update()
@@ -145,7 +150,7 @@ def predict_pictures(job: Job, total: int) -> Path:
 
 def _is_done(entry: Entry, root: Path, drawn: Path) -> bool:
     source = root / entry["file_name"]
-    unchanged: bool = source.is_file() and fingerprint(source) == entry["file"]
+    unchanged: bool = source.is_file() and fingerprint(source) == entry.get("file")
     return unchanged and _is_written(drawn / entry["file_name"])
 
 
@@ -166,17 +171,37 @@ def _read_pictures(job: Job, root: Path, done: set[str], bar: Any) -> Iterator[t
         try:
             yield path, read_picture(path, max_megapixels=job.options.max_megapixels)
         except BadImageError as error:
-            if job.options.on_bad_image == "error":
-                raise
-            logger.warning("skipped %s", error)
-            job.skipped += 1
-            bar.update()
+            _skip(job, error, bar)
+
+
+def _skip(job: Job, error: BadImageError, bar: Any) -> None:
+    if job.options.on_bad_image == "error":
+        raise error
+    logger.warning("skipped %s", error)
+    job.skipped += 1
+    bar.update()
 
 
 def _write_picture(path: Path, image: Image) -> None:
-    _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    """Write a drawn picture.
+
+    Raises:
+        BadImageError: If its format cannot hold it, or the system has no name that long.
+    """
+    try:
+        written, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        written, encoded = False, np.zeros(0, np.uint8)
+    if not written:
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        raise BadImageError(f"{path}: cannot be written, for OpenCV does not encode {size} as {path.suffix}")
+    try:
+        with replacing(path, durable=False) as temporary:
+            temporary.write_bytes(encoded.tobytes())
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise BadImageError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _write_sheet(job: Job, root: Path) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field
 from scripts.settings.fields import fields_of
 from scripts.settings.kinds import Name, PathText, SomeWorkers, Text
 from supernet.evaluation import InferenceSettings
-from supernet.validation import Checked, Count
+from supernet.validation import Checked, Count, Positive
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every random generator takes."""
@@ -17,9 +17,9 @@ Split = Literal["train", "search", "val"]
 class SplitSettings(Checked):
     """Where a split is, or how it is held out of the training images; ``supernet.data.splits`` knows which."""
 
-    annotations: PathText | None = None
-    images: PathText | None = None
-    seed: Seed | None = None
+    annotations: PathText = ""
+    images: PathText = ""
+    seed: Seed = 0
     holdout_images: Count | None = None
     holdout_fraction: float | None = None
 
@@ -66,8 +66,8 @@ class DeviceSettings(Checked):
     name: Name
     table: PathText
     decoding: PathText | None = None
-    published: dict[Name, float] | None = None
-    budgets_ms: dict[Name, dict[Name, float]] | None = None
+    published: dict[Name, Positive] | None = None
+    budgets_ms: dict[Name, dict[Name, Positive]] | None = None
 
 
 Resamples = Annotated[int, Field(ge=0, le=1_000_000)]

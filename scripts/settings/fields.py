@@ -1,7 +1,10 @@
 """Models of config groups from the library's own settings: their fields, types and defaults are said there."""
 
 import dataclasses
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+import functools
+import operator
+import types
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Strict, create_model
 
@@ -40,6 +43,8 @@ def _as_configured(hint: Any) -> Any:
     """Return the annotation of what a config holds for a field: mappings for dataclasses, lists for tuples."""
     if hint is int:
         return Integer
+    if get_origin(hint) in (Union, types.UnionType):
+        return functools.reduce(operator.or_, map(_as_configured, get_args(hint)))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return fields_of(hint)
     if get_origin(hint) is tuple:

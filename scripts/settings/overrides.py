@@ -156,8 +156,7 @@ def _require_option(group: str, option: str, folders: Sequence[Path]) -> None:
     """Refuse an option that a group does not have; what is more than a plain name is Hydra's to read."""
     places = [folder / group for folder in folders if (folder / group).is_dir()]
     known = sorted({path.stem for place in places for path in place.glob("*.yaml")})
-    is_no_name = option[:1] in ("", "[", "{")
-    if is_no_name or (known and re.fullmatch(r"\w+", option) and option not in (*known, "null")):
+    if option[:1] in ("", "[", "{") or (known and re.fullmatch(r"\w+", option) and option not in known):
         hint = f"; to compute on it: accelerator={option}" if option in ("cpu", "cuda") else ""
         raise InputError(f"{group} is {shown(option)}; it must be one of {', '.join(known)}{hint}")
 

@@ -18,6 +18,8 @@ from supernet.validation import Checked, Count, NonNegative, Positive, Whole
 Subnets = Annotated[int, Field(ge=1, le=1_000_000)]
 """Networks that a run looks at one by one."""
 
+Generations = Annotated[int, Field(ge=0, le=1_000_000)]
+
 BackendSettings: Any = fields_of(
     Backend,
     address=PathText | None,
@@ -59,7 +61,18 @@ class FitVerb(RunSettings):
     top_k: Count
 
 
-class OuterLoop(fields_of(StudySettings, StopRule, first=Subnets, batch=Subnets)):  # type: ignore[misc]
+OuterLoop: Any = fields_of(
+    StudySettings,
+    StopRule,
+    first=Subnets,
+    batch=Subnets,
+    generations=Generations | None,
+    evaluations=Subnets | None,
+    plateau_generations=Subnets,
+)
+
+
+class SearchSettings(OuterLoop):  # type: ignore[misc]
     """The ``search`` group."""
 
     strategy: Choice
@@ -67,7 +80,8 @@ class OuterLoop(fields_of(StudySettings, StopRule, first=Subnets, batch=Subnets)
     evolution: fields_of(  # type: ignore[valid-type]
         EvolutionSettings,
         population=Annotated[int, Field(ge=2, le=1_000_000)],
-        generations=Annotated[int, Field(ge=0, le=1_000_000)],
+        generations=Generations,
+        mutations=Annotated[float, Field(ge=0, le=1_000)],
     )
     batches: fields_of(BatchSettings)  # type: ignore[valid-type]
 
@@ -76,7 +90,7 @@ class SearchVerb(RunSettings):
     """``litepose search``."""
 
     device: DeviceSettings
-    search: OuterLoop
+    search: SearchSettings
     backend: BackendSettings
     evaluator: Literal["predictor", "supernet", "published"]
     published: Literal["crowdpose", "coco"]

@@ -82,6 +82,7 @@ class Annotations:
         outline_owners: The annotation of each, by its place, shape (G,).
         runs: Their run lengths.
         run_owners: The annotation of each, by its place, shape (G,).
+        categories: The category ids that people have, in rising order; where nobody has one, that of a person.
     """
 
     skeleton: Skeleton
@@ -100,6 +101,7 @@ class Annotations:
     outline_owners: IntArray
     runs: Ragged
     run_owners: IntArray
+    categories: tuple[int, ...] = (1,)
 
     @cached_property
     def labelled(self) -> BoolArray:

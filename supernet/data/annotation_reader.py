@@ -1,6 +1,7 @@
 """Annotation files of any size, read entry by entry into arrays; whatever cannot be used is reported."""
 
 from array import array
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,7 @@ class _Reader:
                 self._report_category(finding.entry, category)
         content = self._arrays()
         usable = self._usable(content, people)
+        content = replace(content, categories=self._used_categories(usable, people))
         return content if usable.all() else content.only(usable)
 
     def _require_lists(self) -> None:
@@ -166,6 +168,16 @@ class _Reader:
             else:
                 self.report(Finding(Kind.DUPLICATE_ANNOTATION_ID, entry, f"two annotations have the id {entry}"))
         return ~unusable
+
+    def _used_categories(self, usable: BoolArray, people: set[int] | None) -> tuple[int, ...]:
+        """Return the categories that people have, or could have; report them if they are several."""
+        categories = np.asarray(self.people.categories)[usable]
+        used, counts = np.unique(categories[categories != _NO_CATEGORY], return_counts=True)
+        for category, count in zip(used.tolist(), counts.tolist(), strict=True):
+            if len(used) > 1 and people is not None:
+                message = f"category {category} is one of {len(used)} that count as person, with {count} annotations"
+                self.report(Finding(Kind.SEVERAL_CATEGORIES, category, message))
+        return tuple(used.tolist()) or (min(people or {1}),)
 
     def _other_categories(self, people: set[int] | None) -> BoolArray:
         categories = np.asarray(self.people.categories)

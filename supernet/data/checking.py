@@ -13,8 +13,10 @@ import numpy.typing as npt
 from supernet.data.annotation_arrays import Annotations, BoolArray
 from supernet.data.annotation_reader import read_annotations
 from supernet.data.annotations import AnnotatedImages, ImageRecord
+from supernet.data.doubts import find_doubts
 from supernet.data.findings import Finding, FindingLog, Kind, Report
-from supernet.data.image_files import BadImageError, ImageHeader, decode_image, read_bytes, read_header
+from supernet.data.image_files import BadImageError, decode_image, read_bytes
+from supernet.data.image_headers import ImageHeader, read_header
 from supernet.data.skeletons import Skeleton
 from supernet.data.splits import SplitFiles, shared_images
 
@@ -107,6 +109,8 @@ def report_uses(annotations: Annotations, report: Report) -> None:
         (Kind.NO_AREA, without_area, "lacks the key 'area'"),
         (Kind.KEYPOINT_OUTSIDE, outside, "has a labelled keypoint outside of the image"),
         (Kind.KEYPOINT_COUNT, miscounted, "has another 'num_keypoints' than labelled keypoints"),
+        (Kind.ID_ZERO, annotations.ids == 0, "counts as never found in pycocotools"),
+        *((kind, chosen, f"is doubtful: {kind.meaning}") for kind, chosen in find_doubts(annotations).items()),
     )
     for image_id in annotations.image_ids[without_people].tolist():
         report(Finding(Kind.NOBODY, image_id, f"image {image_id} has no annotation"))

@@ -9,6 +9,7 @@ from typing import Literal, Self
 import numpy as np
 
 from supernet.data.annotations import AnnotatedImages, ByteArray, ImageRecord, read_records
+from supernet.data.doubts import DOUBTS_OF_TRAINING, require_meaningful
 from supernet.data.image_files import BadImageError, read_image_file
 from supernet.data.skeletons import Skeleton
 from supernet.errors import InputError
@@ -95,12 +96,18 @@ class KeypointDataset:
         """Return the dataset of the images that have a labelled person, which training needs.
 
         Raises:
-            InputError: If there are none.
+            InputError: If there are none, or at least half of the people are nowhere that anybody can have meant.
         """
+        require_meaningful(self.records, self.annotations_path, DOUBTS_OF_TRAINING)
         with_people = self.subset(index for index, record in enumerate(self.records) if len(record.keypoints))
         if not len(with_people):
             raise InputError(f"{self.annotations_path}: none of {len(self)} images has a labelled person")
         return with_people
+
+    @property
+    def person_category(self) -> int:
+        """The id of a person's category in the annotations, of several the first."""
+        return self.records.annotations.categories[0] if isinstance(self.records, AnnotatedImages) else 1
 
     @property
     def file_names(self) -> list[str]:

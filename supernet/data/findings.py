@@ -34,7 +34,7 @@ class Kind(Enum):
     BAD_CATEGORIES = Effect.STOPS, "'categories' is malformed, or none of them has the skeleton's number of keypoints"
     UNKNOWN_CATEGORY = Effect.STOPS, "an annotation is of a category that the file does not have"
     MISSING_IMAGE = Effect.STOPS, "an image file cannot be opened"
-    CORRUPT_IMAGE = Effect.STOPS, "an image file does not decode, or is too large"
+    CORRUPT_IMAGE = Effect.STOPS, "an image file does not decode, is of a format that is not read, or is too large"
     IMAGE_SIZE = Effect.STOPS, "an image file is not of the size in the annotations"
     SHARED_IMAGE = Effect.STOPS, "an image file is in two splits"
     OTHER_CATEGORY = Effect.LEFT_OUT, "an annotation is of a category without the skeleton's keypoints: no person"
@@ -43,6 +43,20 @@ class Kind(Enum):
         Effect.USED,
         "the file names the keypoints otherwise than the skeleton does: is the order right?",
     )
+    SEVERAL_CATEGORIES = (
+        Effect.USED,
+        "several categories have the skeleton's keypoints: they count as one class, person; COCOeval would not",
+    )
+    ODD_AREA = Effect.USED, "an area that nobody in such a box with such keypoints has: AP by it means nothing"
+    NORMALISED = Effect.USED, "keypoints that are all between 0 and 1: they must be in pixels"
+    KEYPOINT_AT_ORIGIN = (
+        Effect.USED,
+        "a keypoint at (0, 0) is marked as labelled: if nobody did, its visibility must be 0",
+    )
+    KEYPOINTS_ELSEWHERE = Effect.USED, "labelled keypoints that are all outside of the person's box, or of the image"
+    CORNER_BOX = Effect.USED, "a box that leaves the image, but fits as corners: it must be x, y, width, height"
+    SAME_PERSON = Effect.USED, "a person with the image and the keypoints of an earlier one: evaluation looks for both"
+    ID_ZERO = Effect.USED, "an annotation has the id 0: pycocotools counts it as never found"
     NOBODY = Effect.USED, "an image has no annotation: evaluated, not trained on"
     WITHOUT_KEYPOINTS = Effect.USED, "a person without labelled keypoints: masked in the loss"
     CROWD = Effect.USED, "a crowd: masked in the loss"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from supernet.errors import InputError
+from supernet.files import require_regular
 
 CHUNK = 1 << 20
 """Characters that are read at a time."""
@@ -39,14 +40,19 @@ def stream_json(path: Path) -> Iterator[Item]:
         [('images', None, []), ('images', 0, {'id': 7}), ('info', None, {'year': 2017})]
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        require_regular(path)
+    except InputError as error:
+        raise UnreadableJsonError(str(error)) from None
+    try:
+        with path.open(encoding="utf-8-sig") as file:  # a byte order mark, as editors of Windows write, is no error
             yield from _Scanner(path, file).items()
     except FileNotFoundError:
         raise UnreadableJsonError(f"{path}: no such file") from None
     except OSError as error:
         raise UnreadableJsonError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise UnreadableJsonError(f"{path}: is not JSON (byte {error.object[error.start]:#04x} is not UTF-8)") from None
+        byte = f"byte {error.object[error.start]:#04x} is not UTF-8"
+        raise UnreadableJsonError(f"{path}: is not JSON ({byte}); save it as UTF-8") from None
 
 
 class _Scanner:

@@ -12,7 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from supernet.data.annotation_arrays import Annotations
-from supernet.data.annotations import read_annotations
+from supernet.data.annotations import AnnotatedImages, read_annotations
+from supernet.data.coco import KeypointDataset
+from supernet.data.doubts import DOUBTS_OF_EVALUATION, require_meaningful
+from supernet.data.findings import Kind
 from supernet.data.skeletons import Skeleton, get_skeleton
 from supernet.errors import InputError
 from supernet.evaluation.matching import MAX_PEOPLE, Matches, OksMatching
@@ -55,6 +58,23 @@ def compare_people(
     if not comparison.labelled.any():
         raise InputError(f"{path}: no labelled person in the {comparison.num_images} images to evaluate")
     return comparison
+
+
+def require_comparable(dataset: KeypointDataset) -> None:
+    """Refuse a dataset that gives no AP, or a wrong one to every network; warn if it does so in part.
+
+    Raises:
+        InputError: If nobody is labelled, a person lacks an area, or at least half of the people are annotated so that
+            nobody could find them, or anybody would.
+    """
+    records = dataset.records
+    if not isinstance(records, AnnotatedImages):
+        return
+    image_ids = records.annotations.image_ids[records.places].tolist()
+    compare_people(dataset.annotations_path, [], dataset.skeleton, image_ids=image_ids)
+    unused = Kind.CORNER_BOX if dataset.skeleton.area == "annotation" else None  # of people, boxes give the area alone
+    kinds = [kind for kind in DOUBTS_OF_EVALUATION if kind is not unused]
+    require_meaningful(records, dataset.annotations_path, kinds)
 
 
 class PeopleComparison:
@@ -198,7 +218,8 @@ def _places(truth: Annotations, image_ids: Iterable[int] | None) -> IntArray:
 
 def _areas(truth: Annotations) -> FloatArray:
     if truth.skeleton.area == "box":
-        return BOX_AREA_SHARE * truth.boxes[:, 2] * truth.boxes[:, 3]
+        sides = np.maximum(truth.boxes[:, 2:], 0)  # by an area below 0 everything would be alike
+        return BOX_AREA_SHARE * sides[:, 0] * sides[:, 1]
     lacking = np.isnan(truth.areas)
     if lacking.any():
         raise InputError(f"annotation {truth.ids[lacking][0]} lacks the key 'area'")

@@ -37,6 +37,9 @@ __all__ = [
 Progress = Callable[[int], object]
 """Called with the number of images done since the last call."""
 
+MAX_INPUT_PIXELS = 1 << 24
+"""Of the network's input: a strip would make one without end, since the short side becomes ``image_size``."""
+
 READING_THREADS = 2
 """Threads that read the next batch's images while the network runs; decoding lets go of Python's lock."""
 
@@ -175,7 +178,7 @@ def predict_dataset(
     people_of = predictor(model, image_size, dataset.skeleton, settings, device)
     skipped: list[Path] = []
     found: dict[int, People] = {}
-    with closing(_read_batches(dataset, _batches(dataset, people_of, batch_size))) as batches:
+    with closing(_read_batches(dataset, _batches(dataset, people_of, batch_size, skipped))) as batches:
         for batch in batches:
             readable = dict(_readable(dataset, batch, skipped))
             people = people_of.predict(list(readable.values())) if readable else []
@@ -187,7 +190,7 @@ def predict_dataset(
     in_order = sorted(found)
     image_ids = [dataset.records[index].id for index in in_order]
     return Predictions(
-        results=_gathered(image_ids, [found[index] for index in in_order]),
+        results=_gathered(image_ids, [found[index] for index in in_order], dataset.person_category),
         image_ids=tuple(image_ids),
         skipped=tuple(skipped),
         network_seconds=people_of.network_seconds,
@@ -195,20 +198,32 @@ def predict_dataset(
     )
 
 
-def _gathered(image_ids: Sequence[int], people: Sequence[People]) -> PeopleResults:
+def _gathered(image_ids: Sequence[int], people: Sequence[People], category_id: int) -> PeopleResults:
     keypoints, scores = zip(*people, strict=True)
     counts = [len(found) for found in scores]
     return PeopleResults(
-        np.repeat(np.array(image_ids, np.int64), counts), np.concatenate(keypoints), np.concatenate(scores)
+        np.repeat(np.array(image_ids, np.int64), counts),
+        np.concatenate(keypoints),
+        np.concatenate(scores),
+        category_id,
     )
 
 
-def _batches(dataset: KeypointDataset, predictor: PeoplePredictor, batch_size: int) -> Iterator[Sequence[int]]:
-    """Yield indices of images whose inputs have one size."""
+def _batches(
+    dataset: KeypointDataset, predictor: PeoplePredictor, batch_size: int, skipped: list[Path]
+) -> Iterator[Sequence[int]]:
+    """Yield indices of images whose inputs have one size; those without end are bad images."""
     by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+    largest_scale = max(predictor.settings.scales)
     for index, record in enumerate(dataset.records):
         _, size = predictor.fit(record.width, record.height)
-        by_size[size].append(index)
+        if size[0] * size[1] * largest_scale**2 <= MAX_INPUT_PIXELS:
+            by_size[size].append(index)
+        elif dataset.on_bad_image == "skip":
+            skipped.append(record.path)
+        else:
+            shown = f"{record.path}: is {record.width}x{record.height}, and would be an input of {size[0]}x{size[1]}"
+            raise BadImageError(f"{shown}; at most {MAX_INPUT_PIXELS} pixels are run through the network")
     for indices in by_size.values():
         for start in range(0, len(indices), batch_size):
             yield indices[start : start + batch_size]

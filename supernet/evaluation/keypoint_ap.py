@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from supernet.data.skeletons import Skeleton
+from supernet.data.skeletons import COCO, Skeleton
 from supernet.errors import InputError, require
-from supernet.evaluation.comparison import PeopleComparison, compare_people
+from supernet.evaluation.comparison import BOX_AREA_SHARE, PeopleComparison, compare_people
 from supernet.evaluation.matching import PERSON, BoolArray, Cells, set_parameters
 
 Engine = Literal["pycocotools", "faster-coco-eval"]
@@ -74,6 +74,28 @@ def official_metrics(comparison: PeopleComparison, engine: Engine = "pycocotools
             precision, _ = cells(images)
             metrics[f"AP_{level}"] = _mean(precision)
     return metrics
+
+
+def official_parameters(comparison: PeopleComparison) -> dict[str, Any]:
+    """Return what COCO's own evaluation must have in its ``params`` to give the same AP of the two files."""
+    truth, sigmas = comparison.truth, comparison.skeleton.sigmas
+    parameters: dict[str, Any] = {} if sigmas == COCO.sigmas else {"kpt_oks_sigmas": list(sigmas)}
+    if comparison.num_images < len(truth.image_ids):
+        parameters["imgIds"] = truth.image_ids[comparison.images].tolist()
+    return parameters
+
+
+def official_differences(comparison: PeopleComparison) -> list[str]:
+    """Return why COCO's own evaluation gives another AP of the two files, whatever its ``params``; mostly nothing."""
+    truth, counted = comparison.truth, ~comparison.ignored
+    reasons = {
+        f"it keeps people of the categories {', '.join(map(str, truth.categories))} apart": len(truth.categories) > 1,
+        "it takes a match with the annotation of id 0 for none": bool((truth.ids[counted] == 0).any()),
+        f"it takes the annotations' area for {BOX_AREA_SHARE} x box": not np.allclose(
+            truth.areas[counted], comparison.areas[counted]
+        ),
+    }
+    return [reason for reason, holds in reasons.items() if holds]
 
 
 def crowd_levels(comparison: PeopleComparison) -> dict[str, BoolArray]:

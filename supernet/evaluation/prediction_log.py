@@ -4,6 +4,7 @@ Legend: N people, K keypoints. Points are in the image frame, in pixels.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +13,10 @@ from typing import Any, Self
 import numpy as np
 
 from supernet.data.skeletons import Skeleton
+from supernet.errors import InputError
 from supernet.evaluation.people import People
 from supernet.evaluation.results import CATEGORY_ID, DECIMALS, SCORE_DECIMALS
-from supernet.files import naming, replacing
+from supernet.files import naming, replacing, require_regular
 
 Entry = dict[str, Any]
 """One picture or frame: what it is (``file_name`` or ``frame``, ``width``, ``height``, ...) and its ``people``."""
@@ -48,18 +50,38 @@ class PredictionLog:
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """Yield the entries of a log, none if it is absent, up to the first line that is not one: a kill tore it."""
+    """Yield the entries of a log, none if it is absent, up to the first line that is not one: a kill tore it.
+
+    Raises:
+        InputError: If the path leads to something else than a file.
+    """
+    require_regular(path)
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:
+            except ValueError:  # also of an integer of thousands of digits
                 return
-            if not line.endswith("\n") or not isinstance(entry, dict):
+            if not line.endswith("\n") or not _is_entry(entry):
                 return
             yield entry
+
+
+def _is_entry(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("people"), list):
+        return False
+    named = isinstance(value.get("file_name"), str) or type(value.get("frame")) is int
+    sized = type(value.get("width")) is type(value.get("height")) is int
+    return named and sized and all(map(_is_person, value["people"]))
+
+
+def _is_person(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("keypoints"), list):
+        return False
+    numbers = [*value["keypoints"], value.get("score")]
+    return len(numbers) % 3 == 1 and set(map(type, numbers)) <= {int, float} and math.isfinite(sum(numbers))
 
 
 def keep_entries(path: Path, keep: Callable[[Entry], bool]) -> None:
@@ -82,8 +104,14 @@ def people_entry(people: People) -> list[Entry]:
 
 
 def entry_people(entry: Mapping[str, Any], num_keypoints: int) -> People:
-    """Return the people of an entry: keypoints, shape (N, K, 3), and scores, shape (N,)."""
+    """Return the people of an entry: keypoints, shape (N, K, 3), and scores, shape (N,).
+
+    Raises:
+        InputError: If they have another number of keypoints.
+    """
     people = entry["people"]
+    if any(len(person["keypoints"]) != 3 * num_keypoints for person in people):
+        raise InputError(f"the record of predictions has people of other than {num_keypoints} keypoints; remove it")
     keypoints = np.array([person["keypoints"] for person in people], np.float32)
     return keypoints.reshape(-1, num_keypoints, 3), np.array([person["score"] for person in people], np.float32)
 

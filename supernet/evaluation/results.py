@@ -21,7 +21,7 @@ Result = dict[str, Any]
 """A person in COCO result form: image_id, category_id, keypoints (3K numbers: x, y, score), score."""
 
 CATEGORY_ID = 1
-"""Person, in COCO and CrowdPose."""
+"""Person, in COCO and CrowdPose, and where a dataset does not say."""
 
 DECIMALS = 3
 """Of coordinates and keypoint scores in a file: a thousandth of a pixel changes no printed digit of an AP."""
@@ -38,11 +38,13 @@ class PeopleResults(Sequence[Result]):
         image_ids: The image of each, shape (N,).
         keypoints: x, y in image pixels and score, shape (N, K, 3).
         scores: Score of each, shape (N,).
+        category_id: The category of a person in the dataset.
     """
 
     image_ids: IntArray
     keypoints: FloatArray
     scores: FloatArray
+    category_id: int = CATEGORY_ID
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -54,10 +56,10 @@ class PeopleResults(Sequence[Result]):
     def __getitem__(self, index: int | slice) -> "Result | PeopleResults":
         image_ids, keypoints, scores = self.image_ids[index], self.keypoints[index], self.scores[index]
         if isinstance(index, slice):
-            return PeopleResults(image_ids, keypoints, scores)
+            return PeopleResults(image_ids, keypoints, scores, self.category_id)
         return {
             "image_id": int(image_ids),
-            "category_id": CATEGORY_ID,
+            "category_id": self.category_id,
             "keypoints": keypoints.ravel().tolist(),
             "score": float(scores),
         }
@@ -142,7 +144,7 @@ def write_results(path: Path | str, predictions: Sequence[Mapping[str, Any]]) ->
 def _rounded(person: Mapping[str, Any]) -> Result:
     return {
         "image_id": person["image_id"],
-        "category_id": CATEGORY_ID,
+        "category_id": person.get("category_id", CATEGORY_ID),
         "keypoints": [round(number, DECIMALS) for number in person["keypoints"]],
         "score": round(person["score"], SCORE_DECIMALS),
     }

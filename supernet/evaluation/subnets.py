@@ -17,6 +17,7 @@ from supernet.data.coco import KeypointDataset
 from supernet.data.loading import SampleRequest, TrainingImages, normalise
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.errors import InputError
+from supernet.evaluation.comparison import require_comparable
 from supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
 from supernet.evaluation.keypoint_ap import Engine
 from supernet.extract import extract_subnet
@@ -78,9 +79,13 @@ class NetworkEvaluator:
         dataset: The split to measure on.
         settings: How people are predicted.
         batch_size: Images a batch.
+
+    Raises:
+        InputError: If an AP on this split would mean nothing.
     """
 
     def __init__(self, dataset: KeypointDataset, *, settings: InferenceSettings, batch_size: int) -> None:
+        require_comparable(dataset)
         self.dataset = dataset
         self.settings = settings
         self.batch_size = batch_size

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supernet.errors import InputError
-from supernet.files import replacing
+from supernet.files import replacing, require_regular
 
 Image = npt.NDArray[np.uint8]
 
@@ -23,8 +23,21 @@ DEFAULT_FRAME_RATE = 25.0
 
 
 def is_video(path: Path) -> bool:
-    """Whether the file's name is that of a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    """Whether the file's name is that of a video; a folder is none."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
+
+
+def _opencv_name(path: Path) -> str:
+    """Return a path for OpenCV, which crashes on one that is not UTF-8.
+
+    Raises:
+        InputError: If it is such a path.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: has a name that is not UTF-8, which OpenCV needs of a video; rename it") from None
+    return str(path)
 
 
 class VideoReader:
@@ -42,10 +55,11 @@ class VideoReader:
     """
 
     def __init__(self, path: Path) -> None:
+        require_regular(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         self.path = path
-        self._capture = cv2.VideoCapture(str(path))
+        self._capture = cv2.VideoCapture(_opencv_name(path))
         if not self._capture.isOpened():
             raise InputError(f"{path}: does not open as a video")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
@@ -110,7 +124,8 @@ class VideoWriter:
         return width - width % 2, height - height % 2
 
     def _open(self) -> cv2.VideoWriter:
-        writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*CODEC), self._frame_rate, self._encoded_size)
+        name, codec = _opencv_name(self._path), cv2.VideoWriter.fourcc(*CODEC)
+        writer = cv2.VideoWriter(name, codec, self._frame_rate, self._encoded_size)
         if not writer.isOpened():
             needs = "install an OpenCV that has FFmpeg, or take the video apart into pictures"
             raise InputError(f"this OpenCV has no encoder {CODEC!r} for MP4 video; {needs}")

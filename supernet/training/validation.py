@@ -8,6 +8,7 @@ from supernet.arch import Arch
 from supernet.data.coco import KeypointDataset
 from supernet.elastic_litepose import LitePoseSupernet
 from supernet.evaluation import InferenceSettings, evaluate_model
+from supernet.evaluation.comparison import require_comparable
 from supernet.evaluation.subnets import Calibration
 from supernet.extract import extract_subnet
 from supernet.litepose import LitePose
@@ -33,6 +34,9 @@ class Validator:
         settings: How people are predicted.
         batch_size: Images a forward pass.
         process: This rank; the subnets are shared out among all.
+
+    Raises:
+        InputError: If an AP on these images would mean nothing.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Validator:
         batch_size: int,
         process: Process,
     ) -> None:
+        require_comparable(dataset)
         self.archs = dict(archs)
         self.calibration = calibration
         self.dataset = dataset

@@ -47,12 +47,38 @@ def test_everything_is_reported_before_it_is_refused(run_script: Any, own_data_r
     outcome = run_script("check_dataset", f"workspace={tmp_path}", f"data_root={own_data_root}", "workers=3")
     assert outcome.status == 2
     kinds = "1 x bad_annotation in train, 1 x missing_image in train, 1 x corrupt_image in val"
-    assert outcome.stderr.splitlines()[-1] == f"error: this stops a training: {kinds}"
+    last = outcome.stderr.splitlines()[-1]
+    assert last.startswith(
+        f"error: this stops a training: {kinds}; the first: {root}/annotations/train.json: annotation "
+    )
     content = findings(tmp_path)
     assert content["train"]["findings"]["missing_image"]["entries"] == [2]
     assert content["train"]["findings"]["empty_box"]["effect"] == "used"
     assert content["val"]["findings"]["corrupt_image"]["entries"] == [3]
     assert "stops 1 x missing_image" in outcome.stdout
+
+
+def test_what_gives_every_network_a_wrong_ap_is_refused(run_script: Any, own_data_root: Path, tmp_path: Path) -> None:
+    def flatten(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            annotation["bbox"][3] = 0
+
+    change_annotations(own_data_root / "people" / "annotations" / "val.json", flatten)
+    outcome = run_script("check_dataset", f"workspace={tmp_path}", f"data_root={own_data_root}", "samples=0")
+    assert outcome.status == 2
+    assert "AP by it means nothing; mend the annotations" in outcome.stderr.splitlines()[-1]
+    assert findings(tmp_path)["val"]["findings"]["odd_area"]["count"] > 0
+    assert "odd_area" not in findings(tmp_path)["search"]["findings"]
+
+
+def test_a_file_name_with_backslashes_gets_a_hint(run_script: Any, own_data_root: Path, tmp_path: Path) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["images"][0]["file_name"] = "images\\train\\000001.jpg"
+
+    change_annotations(own_data_root / "people" / "annotations" / "train.json", spoil)
+    outcome = run_script("check_dataset", f"workspace={tmp_path}", f"data_root={own_data_root}", "samples=0")
+    assert outcome.status == 2
+    assert "; folders in a file_name are separated by /, not by backslashes" in outcome.stderr.splitlines()[-1]
 
 
 def test_bad_images_that_a_training_skips_do_not_stop_it(run_script: Any, own_data_root: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
     [
         ("training.stepz=5", "unknown key training.stepz; did you mean training.steps?"),
         ("space=foo", "space is 'foo'; it must be one of litepose, litepose_released, tiny"),
-        ("space=null", "Config group override must be a string or a list. Got NoneType; name one of its options"),
+        ("space=null", "space is 'null'; it must be one of litepose, litepose_released, tiny"),
         ("training=foo", "training is 'foo'; it must be one of litepose, litepose_released, tiny"),
         ("training.steps=", "steps is ''; it must be an integer"),
         ("seed=[1", "seed=[1: cannot be read"),

@@ -12,7 +12,7 @@ from supernet.data.skeletons import COCO, CROWDPOSE
 from supernet.evaluation import evaluate_keypoints, read_results
 from supernet.export.bundle import write_bundle
 from supernet.extract import extract_subnet
-from supernet.files import read_json
+from supernet.files import read_json, write_json
 from supernet.litepose import LitePose
 
 RunScript = Callable[..., Any]
@@ -73,6 +73,35 @@ def test_results_are_worth_the_ap_in_the_record(evaluate: Callable[..., Any], tr
     annotations = data_root / "people" / "annotations" / "val.json"
     metrics = evaluate_keypoints(annotations, read_results(results), CROWDPOSE)
     assert metrics == pytest.approx(read_json(record)["metrics"], abs=1e-6)
+
+
+def test_results_are_of_the_dataset_s_own_category(
+    evaluate: Callable[..., Any], trained: Path, own_data_root: Path
+) -> None:
+    path = own_data_root / "people" / "annotations" / "val.json"
+    content = read_json(path)
+    content["categories"][0]["id"] = 7
+    for number, annotation in enumerate(content["annotations"]):
+        annotation["category_id"] = 7 + (number == 0)
+    write_json(path, content)
+    given = (
+        f"data_root={own_data_root}",
+        "arch=smallest",
+        "save_results=true",
+        "+evaluation.threshold=0",
+        "resamples=0",
+    )
+    assert "which 'categories' does not have" in complaint(evaluate(*given))
+    content["categories"].append({**content["categories"][0], "id": 8})
+    write_json(path, content)
+    outcome = evaluate(*given)
+    assert outcome.status == 0, outcome.stderr
+    assert "for this AP, COCOeval needs the record's kpt_oks_sigmas" in outcome.stdout
+    assert "another AP of the dataset's file: it keeps people of the categories 7, 8 apart" in outcome.stdout
+    (results,) = (trained / "evaluations").glob("results_val_*.json")
+    assert {person["category_id"] for person in read_results(results)} == {7}
+    (record,) = (trained / "evaluations").glob("*_val.json")
+    assert read_json(record)["coco_eval"] == {"kpt_oks_sigmas": list(CROWDPOSE.sigmas)}
 
 
 def test_the_breakdown_is_printed_and_written(evaluate: Callable[..., Any], trained: Path) -> None:

@@ -1,5 +1,6 @@
 """Pictures in, drawn people and COCO files out, whatever the folder holds; started again, it goes on."""
 
+import errno
 import re
 import shutil
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from supernet.files import read_json
+from scripts import prediction_jobs
+from supernet.files import read_json, replacing
 
 Array = npt.NDArray[Any]
 Complaint = Callable[[Any], str]
@@ -125,6 +128,58 @@ def test_pictures_that_cannot_be_read_are_named_counted_and_skipped(
     assert ", 3 skipped" in printed
     line = complaint(predict("on_bad_image=error", f"output={tmp_path / 'strict'}"))
     assert "000002.jpg: does not decode" in line
+
+
+def test_what_is_left_out_is_told_by_kind_and_number(
+    predict: Callable[..., Any],
+    pictures: Path,
+    exported: Path,
+    tmp_path: Path,
+    complaint: Complaint,
+    finished: Finished,
+) -> None:
+    assert "left out" not in finished(predict())
+    for name in ("a.HEIC", "b.heic", "c.gif", "README", ".hidden.jpg", "clip.mp4"):
+        (pictures / name).touch()
+    (pictures / "album").symlink_to(exported)
+    (pictures / ".thumbnails").mkdir()
+    kinds = (
+        "2 x .heic, 1 x hidden folder, 1 x linked folder, 1 x hidden file, 1 x file without suffix, 1 x .gif, 1 x .mp4"
+    )
+    told = finished(predict())
+    (line,) = [line for line in told.splitlines() if "left out" in line]
+    assert line.endswith("; pictures end in .jpg, .jpeg, .png, .bmp, .webp, .tif, .tiff")
+    assert set(line.partition("left out ")[2].partition(";")[0].split(", ")) == set(kinds.split(", "))
+    for path in pictures.glob("0*.jpg"):
+        path.unlink()
+    assert "holds no pictures, but 2 x .heic, 1 x" in complaint(predict(f"output={tmp_path / 'none'}"))
+
+
+def test_a_picture_that_cannot_be_written_stops_no_other(
+    predict: Callable[..., Any],
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    complaint: Complaint,
+    finished: Finished,
+) -> None:
+    def too_long(path: Path, *, durable: bool = True) -> Any:
+        if path.name == "000002.jpg":
+            raise OSError(errno.ENAMETOOLONG, "File name too long", str(path))
+        return replacing(path, durable=durable)
+
+    def too_wide(suffix: str, pixels: Array) -> tuple[bool, Array]:
+        return (False, pixels) if suffix == ".webp" else imencode(suffix, pixels)
+
+    imencode = cv2.imencode
+    (pictures / "000001.jpg").rename(pictures / "wide.webp")
+    monkeypatch.setattr(cv2, "imencode", too_wide)
+    monkeypatch.setattr(prediction_jobs, "replacing", too_long)
+    printed = finished(predict())
+    assert re.search(r"skipped .*/000002\.jpg: cannot be written \(File name too long\)", printed)
+    assert "wide.webp: cannot be written, for OpenCV does not encode 96x96 as .webp" in printed
+    assert "2 pictures, " in printed
+    assert ", 2 skipped" in printed
+    assert "cannot be written" in complaint(predict("on_bad_image=error"))
 
 
 def test_a_folder_of_bad_pictures_alone_is_refused_and_binds_nothing(

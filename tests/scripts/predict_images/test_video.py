@@ -1,6 +1,7 @@
 """A video in, a drawn video out; interrupted, it goes on."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,25 @@ def test_a_video_becomes_a_video(
     assert "(7 of them before)" in finished(predict(*given))
     assert log.read_bytes() == whole
     assert (out / "clip.mp4").is_file()
+
+
+def test_frames_that_cannot_be_read_are_counted(
+    predict: Callable[..., Any], pictures: Path, tmp_path: Path, side: int, finished: Finished
+) -> None:
+    source = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), 5, (side, side))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV has no encoder of motion JPEG")
+    for path in sorted(pictures.iterdir()) * 3:
+        writer.write(cv2.imread(str(path)))
+    writer.release()
+    content = source.read_bytes()
+    assert "left out" not in finished(predict(f"input={source}"))
+    source.write_bytes(content[: len(content) * 6 // 10])
+    for printed in [finished(predict(f"input={source}", f"output={tmp_path / 'cut'}")) for _ in range(2)]:
+        count = re.search(
+            r"clip\.avi: states 12 frames, of which (\d+) could be read; the others are left out", printed
+        )
+        assert count
+        assert 0 < int(count[1]) < 12
+        assert f"{count[1]} frames, " in printed

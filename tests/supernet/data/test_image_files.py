@@ -10,7 +10,8 @@ import pytest
 
 from supernet.data import image_files
 from supernet.data.findings import Kind
-from supernet.data.image_files import BadImageError, ImageHeader, read_header, read_image_file
+from supernet.data.image_files import BadImageError, read_image_file
+from supernet.data.image_headers import ImageHeader, read_header
 
 Pixels = npt.NDArray[np.generic]
 
@@ -117,7 +118,8 @@ def test_the_stored_pixels_are_read_whatever_exif_says(
         (encoded(DEEP), ImageHeader(40, 30, 3, bits=16)),
         (encoded(COLOUR, ".jpg"), ImageHeader(40, 30, 3)),
         (encoded(GREY, ".jpg"), ImageHeader(40, 30, 1)),
-        (encoded(COLOUR, ".bmp"), None),
+        (encoded(COLOUR, ".bmp"), ImageHeader(40, 30, 3)),
+        (encoded(COLOUR, ".webp"), ImageHeader(40, 30, 3)),
         (b"", None),
         (encoded(COLOUR)[:20], None),
         (encoded(COLOUR, ".jpg")[:100], None),

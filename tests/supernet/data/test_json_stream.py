@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supernet.data import json_stream
-from supernet.data.json_stream import stream_json
+from supernet.data.json_stream import UnreadableJsonError, stream_json
 from supernet.errors import InputError
 
 NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False), st.sampled_from([float("inf"), -float("inf")]))
@@ -109,6 +110,20 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         whole(tmp_path / "absent.json")
     with pytest.raises(InputError, match="cannot be read"):
         whole(tmp_path)
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_end(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(UnreadableJsonError, match=r"file\.json: is a pipe, a socket or a device"):
+        list(stream_json(path))
+
+
+def test_a_byte_order_mark_is_no_content(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf" + '{"images": [{"file_name": "größe"}]}'.encode())
+    assert list(stream_json(path)) == [("images", None, []), ("images", 0, {"file_name": "größe"})]
+    path.write_text("{}", encoding="utf-16")
+    with pytest.raises(InputError, match=r"is not UTF-8.*; save it as UTF-8"):
+        list(stream_json(path))
 
 
 def test_a_window_stays_small_and_an_endless_entry_is_refused(path: Path) -> None:

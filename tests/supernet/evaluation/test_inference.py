@@ -17,7 +17,7 @@ from supernet.data.geometry import inference_affine, transform_points
 from supernet.data.loading import IMAGE_MEAN, IMAGE_STD
 from supernet.data.skeletons import SKELETONS, Skeleton
 from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings, evaluate_model
+from supernet.evaluation import InferenceSettings, evaluate_model, inference
 from supernet.evaluation.inference import predict_dataset
 from supernet.evaluation.people import predict_maps, predict_people
 from supernet.files import write_json
@@ -184,6 +184,18 @@ def test_results_come_in_the_order_of_the_file_in_any_batch_size(people: Keypoin
     assert sum(done) == len(people)
     assert len(done) == len({inference_affine(*size, INPUT_SIZE)[1] for size in IMAGE_SIZES})
     assert set(many.results[0]) == {"image_id", "category_id", "keypoints", "score"}
+
+
+def test_an_image_whose_input_has_no_end_is_a_bad_image(
+    people: KeypointDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "MAX_INPUT_PIXELS", 256 * 128)
+    model, strip = PerfectModel(people), people.records[3]
+    with pytest.raises(BadImageError, match=r"3\.jpg: is 300x140, and would be an input of 320x128; at most 32768"):
+        predict_dataset(model, people, image_size=INPUT_SIZE)
+    people.on_bad_image = "skip"
+    found = predict_dataset(model, people, image_size=INPUT_SIZE)
+    assert (found.skipped, found.num_images) == ((strip.path,), len(people) - 1)
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:40])])

@@ -1,8 +1,11 @@
 """Pictures of every kind become RGB the right way up, or a message that names them."""
 
+import os
 import re
 import struct
 import zlib
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,25 @@ def test_pictures_are_found_by_name_in_subfolders_too(tmp_path: Path) -> None:
     assert list(find_pictures(tmp_path / "b.jpg")) == [tmp_path / "b.jpg"]
 
 
+def test_what_is_passed_over_is_counted_by_kind(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir()
+    for name in ("a.jpg", "b.HEIC", "closed/c.heic", "closed/.d.jpg", "e.\udcff", "README"):
+        (tmp_path / name).touch()
+    (tmp_path / "linked").symlink_to(tmp_path)
+    left_out: Counter[str] = Counter()
+    assert list(find_pictures(tmp_path, left_out)) == [tmp_path / "a.jpg"]
+    others = {"hidden file": 1, "linked folder": 1, "file without suffix": 1, ".\\udcff": 1}
+    assert left_out == {".heic": 2, **others}
+
+
+def test_a_pipe_is_no_source_and_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(InputError, match=r"pipe\.jpg: is a pipe"):
+        list(find_pictures(tmp_path / "pipe.jpg"))
+    with pytest.raises(BadImageError, match=r"cannot be read .it is no regular file"):
+        read_picture(tmp_path / "pipe.jpg")
+
+
 @pytest.mark.parametrize(("name", "told"), [("none", "no such file or folder"), ("notes.txt", "is no picture; .*png")])
 def test_a_source_that_is_none_is_named(tmp_path: Path, name: str, told: str) -> None:
     (tmp_path / "notes.txt").touch()
@@ -71,17 +93,25 @@ def test_grey_transparency_and_16_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("orientation", "turns", "mirrored"),
-    [(1, 0, False), (2, 0, True), (3, 2, False), (4, 2, True), (6, 3, False), (8, 1, False)],
+    [
+        (1, 0, False),
+        (2, 0, True),
+        (3, 2, False),
+        (4, 2, True),
+        (5, 1, True),
+        (6, 3, False),
+        (7, 3, True),
+        (8, 1, False),
+    ],
 )
-def test_the_exif_orientation_is_applied(tmp_path: Path, orientation: int, turns: int, mirrored: bool) -> None:
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_the_exif_orientation_is_applied(
+    tmp_path: Path, image_bytes: Callable[..., bytes], suffix: str, orientation: int, turns: int, mirrored: bool
+) -> None:
     pixels = np.zeros((40, 60, 3), np.uint8)
     pixels[:20, :30] = 255
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    tiff = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0)
-    segment = b"Exif\0\0" + tiff
-    content = encoded.tobytes()
-    path = tmp_path / "turned.jpg"
-    path.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:])
+    path = tmp_path / f"turned{suffix}"
+    path.write_bytes(image_bytes(suffix, pixels, orientation))
     expected = np.rot90(pixels[:, ::-1] if mirrored else pixels, turns)
     read = read_picture(path)
     assert read.shape == expected.shape

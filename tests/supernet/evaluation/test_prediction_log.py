@@ -1,6 +1,8 @@
 """Predictions survive a kill at any byte, and pycocotools opens what becomes of them."""
 
 import json
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from supernet.data.skeletons import CROWDPOSE
+from supernet.errors import InputError
 from supernet.evaluation.people import People
 from supernet.evaluation.prediction_log import (
     Entry,
@@ -72,6 +75,33 @@ def test_a_torn_line_is_dropped_and_the_log_goes_on(tmp_path: Path, data: st.Dat
     keep_entries(path, lambda one: True)
     write_log(path, entries[whole:])
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"people": None},
+        {"people": [{}]},
+        {"people": [{"keypoints": [1, 2, 3], "score": "1"}]},
+        {"people": [{"keypoints": [1, 2], "score": 1}]},
+        {"people": [{"keypoints": [1, 2, math.nan], "score": 1}]},
+        {"people": [{"keypoints": ["1", 2, 3], "score": 1}]},
+        {"file_name": 5},
+        {"width": "640"},
+    ],
+)
+def test_a_line_that_is_no_entry_ends_the_log(tmp_path: Path, change: Entry) -> None:
+    entries = [entry(f"{index}.jpg", some_people(index, 1)) for index in range(3)]
+    write_log(tmp_path / "log", [entries[0], entries[1] | change, entries[2]])
+    assert list(read_entries(tmp_path / "log")) == entries[:1]
+
+
+def test_people_of_another_skeleton_and_a_pipe_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="people of other than 17 keypoints; remove it"):
+        entry_people(entry("a.jpg", some_people(0, 1)), 17)
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(InputError, match="log: is a pipe"):
+        list(read_entries(tmp_path / "log"))
 
 
 def test_entries_can_be_dropped(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Results files: the official format, written whole, and worth the same AP when they are read again."""
 
+import contextlib
+import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
+from supernet.data.annotations import read_records
+from supernet.data.coco import KeypointDataset
 from supernet.data.skeletons import COCO as COCO_SKELETON
-from supernet.data.skeletons import SKELETONS, Skeleton
+from supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
 from supernet.errors import InputError
 from supernet.evaluation import evaluate_keypoints, read_results, write_results
+from supernet.evaluation.comparison import compare_people
+from supernet.evaluation.keypoint_ap import official_differences, official_metrics, official_parameters
 from supernet.evaluation.results import PeopleResults, as_people_results
 from supernet.files import read_json, write_json
 
@@ -82,6 +90,100 @@ def test_a_file_is_worth_the_same_ap_and_official_tools_take_it(
     loaded = truth.loadRes(str(tmp_path / "results.json"))
     assert len(loaded.getAnnIds()) == len(predictions)
     assert len(loaded.loadAnns(1)[0]["keypoints"]) == 3 * skeleton.num_keypoints
+
+
+def strange(dataset: Json, skeleton: Skeleton) -> Json:
+    """The same people in a file with none of COCO's constants: other ids of images, people and categories."""
+    new_ids = (0, -7, 1 << 40, *range(40, 31, -1))
+    image_ids = {image["id"]: new_id for image, new_id in zip(dataset["images"], new_ids, strict=True)}
+    dataset = {**dataset, "images": [{**image, "id": image_ids[image["id"]]} for image in reversed(dataset["images"])]}
+    dataset["annotations"] = [
+        {
+            **person,
+            "id": 1_000_000 - 3 * person["id"],
+            "image_id": image_ids[person["image_id"]],
+            "category_id": 7,
+            "area": 0.53 * person["bbox"][2] * person["bbox"][3] if skeleton.area == "box" else person["area"],
+        }
+        for person in dataset["annotations"]
+    ]
+    animal = {**dataset["annotations"][-1], "id": 5, "category_id": 2, "keypoints": [], "num_keypoints": 0}
+    dataset["annotations"].insert(0, animal)
+    dataset["categories"] = [
+        {"id": 2, "name": "dog", "keypoints": []},
+        {"id": 7, "name": "human", "keypoints": list(skeleton.keypoints)},
+    ]
+    return dataset
+
+
+def official_ap(annotations: Path, results: Path, parameters: Json) -> float:
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(annotations)
+        evaluation = COCOeval(truth, truth.loadRes(str(results)), "keypoints")
+        for name, value in parameters.items():
+            setattr(evaluation.params, name, np.array(value) if name == "kpt_oks_sigmas" else value)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return float(evaluation.stats[0])
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+@pytest.mark.parametrize("part", [False, True])
+def test_the_official_evaluation_gives_the_same_ap_whatever_the_dataset_s_constants(
+    skeleton: Skeleton,
+    part: bool,
+    tmp_path: Path,
+    make_dataset: Callable[..., Json],
+    noisy_predictions: Callable[..., list[Json]],
+) -> None:
+    dataset = strange(make_dataset(skeleton), skeleton)
+    image_ids = sorted({person["image_id"] for person in dataset["annotations"]})[:5] if part else None
+    write_json(tmp_path / "people.json", dataset)
+    records = read_records(tmp_path / "people.json", tmp_path, skeleton)
+    known = {record.id for record in records}
+    found = as_people_results(
+        [
+            {**person, "image_id": person["image_id"] if person["image_id"] in known else 0}
+            for person in noisy_predictions({"annotations": dataset["annotations"][1:]}, equal_scores=False)
+        ],
+        skeleton.num_keypoints,
+    )
+    folder = KeypointDataset(tmp_path / "people.json", tmp_path, skeleton, records)
+    assert folder.person_category == 7
+    comparison = compare_people(tmp_path / "people.json", found, skeleton, image_ids=image_ids)
+    ap = official_metrics(comparison)["AP"]
+    assert 0.1 < ap < 0.9
+    write_results(tmp_path / "results.json", replace(found, category_id=folder.person_category))
+    parameters = official_parameters(comparison)
+    assert parameters.keys() - {"kpt_oks_sigmas"} == ({"imgIds"} if part else set())
+    assert official_ap(tmp_path / "people.json", tmp_path / "results.json", parameters) == pytest.approx(ap, abs=1e-4)
+    assert official_differences(comparison) == []
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "change", "told"),
+    [
+        (COCO_SKELETON, {"id": 0}, "it takes a match with the annotation of id 0 for none"),
+        (CROWDPOSE, {"area": 7.0}, "it takes the annotations' area for 0.53 x box"),
+        (COCO_SKELETON, {"category_id": 9}, "it keeps people of the categories 7, 9 apart"),
+    ],
+)
+def test_where_the_official_evaluation_must_differ_it_is_told(
+    skeleton: Skeleton,
+    change: Json,
+    told: str,
+    tmp_path: Path,
+    make_dataset: Callable[..., Json],
+) -> None:
+    dataset = strange(make_dataset(skeleton), skeleton)
+    dataset["categories"].append({**dataset["categories"][1], "id": 9})
+    next(person for person in dataset["annotations"] if person["num_keypoints"] and not person["iscrowd"]).update(
+        change
+    )
+    write_json(tmp_path / "people.json", dataset)
+    comparison = compare_people(tmp_path / "people.json", [], skeleton)
+    assert official_differences(comparison) == [told]
 
 
 def test_coordinates_are_rounded_to_thousandths(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Videos go out and come back, whole or not at all."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,5 +112,25 @@ def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes | None)
         VideoReader(path)
 
 
-def test_videos_are_known_by_their_names() -> None:
+def test_a_pipe_is_no_video(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "clip.mp4")
+    with pytest.raises(InputError, match=r"clip\.mp4: is a pipe"):
+        VideoReader(tmp_path / "clip.mp4")
+
+
+def test_a_name_that_opencv_crashes_on_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.mp4")
+    path.touch()
+    with pytest.raises(InputError, match="has a name that is not UTF-8"):
+        VideoReader(path)
+    with (
+        pytest.raises(InputError, match="has a name that is not UTF-8"),
+        replacing_video(path.with_suffix("") / "a.mp4", 5) as writer,
+    ):
+        writer.write(frames(1)[0])
+
+
+def test_videos_are_known_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    assert not is_video(tmp_path / "folder.mp4")
     assert [is_video(Path(name)) for name in ("a.MP4", "b.mkv", "c.jpg", "mp4")] == [True, True, False, False]
