@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 
 import yaml
 
-from supernet.errors import InputError, require, require_keys
+from supernet.errors import InputError, require, require_keys, shown
 from supernet.files import read_yaml
 
 SCHEMA_VERSION = 2
@@ -94,7 +94,7 @@ class TableMetadata:
             raise InputError(f"the metadata is {type(value).__name__}; it must be a mapping")
         version = value.get("schema_version")
         if type(version) is not int or version != SCHEMA_VERSION:
-            raise InputError(f"schema_version is {version!r}; this program reads version {SCHEMA_VERSION}")
+            raise InputError(f"schema_version is {shown(version)}; this program reads version {SCHEMA_VERSION}")
         require_keys("the metadata", value, _FIELDS)
         sources = value["sources"]
         return cls(**{**value, "sources": tuple(sources) if isinstance(sources, list) else sources})
@@ -122,7 +122,7 @@ def read_metadata(path: Path) -> tuple[TableMetadata, str]:
         metadata = TableMetadata.from_dict(value)
         if not isinstance(checksum, str):
             raise InputError(
-                f"{CHECKSUM_KEY} is {checksum!r}; it must be what LatencyTable(metadata, rows).save writes"
+                f"{CHECKSUM_KEY} is {shown(checksum)}; it must be what LatencyTable(metadata, rows).save writes"
             )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar, get_args
 
-from supernet.errors import InputError
+from supernet.errors import InputError, shown
 from supernet.files import require_regular
 from supernet.operators import Operator, OperatorKind
 
@@ -132,7 +132,7 @@ class _FieldReader:
             return [values[text] for text in column]
         except KeyError:
             line, text = next((i, text) for i, text in enumerate(column, start=_FIRST_LINE) if text not in values)
-            raise InputError(f"{self._path}, line {line}: {name} is {text!r}; it must be {allowed}") from None
+            raise InputError(f"{self._path}, line {line}: {name} is {shown(text)}; it must be {allowed}") from None
 
     def integers(self, name: str, *, least: int) -> list[int]:
         def accepts(text: str) -> bool:
@@ -184,7 +184,7 @@ def _require_columns(found: Sequence[str], path: Path) -> None:
         if not known or found.count(column) != 1:
             problem = "is unknown" if not known else "stands twice" if column in found else "is missing"
             columns = f"{', '.join(COLUMNS)} and, if known, {ENERGY_COLUMN}"
-            raise InputError(f"{path}, line 1: the column {column!r} {problem}; the columns are {columns}")
+            raise InputError(f"{path}, line 1: the column {shown(column)} {problem}; the columns are {columns}")
 
 
 def _refuse_duplicate(path: Path, operators: Sequence[Operator]) -> NoReturn:

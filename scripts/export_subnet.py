@@ -23,12 +23,12 @@ from scripts.builders import build_subnet_evaluator, find_arch, supernet_path
 from scripts.cli import script, start_run
 from scripts.export_facts import SPLIT, accuracy_facts, latency_facts, source_facts, usage_config
 from scripts.export_formats import build_examination, build_formats
-from scripts.finetuning import SUBNET_FILE
+from scripts.finetuning import SUBNET_FILE, read_facts
 from scripts.settings.searching import ExportVerb
 from search.course.outcome import SearchOutcome
 from search.reporting.card import write_card
 from supernet.arch import Arch
-from supernet.checkpoints import load_subnet, read_description, weights_digest
+from supernet.checkpoints import load_subnet, weights_digest
 from supernet.data.loading import SampleRequest, TrainingImages, collate
 from supernet.errors import InputError
 from supernet.evaluation.subnets import SubnetEvaluator
@@ -134,7 +134,7 @@ def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> 
     path = Path(cfg.workspace) / "finetune" / cfg.device.name / cfg.tier / SUBNET_FILE
     if not path.exists():
         raise InputError(f"{path}: no such file; finetune first (litepose finetune device=... tier={cfg.tier})")
-    subnet, record = load_subnet(path), read_description(path)["info"]
+    subnet, record = load_subnet(path), read_facts(path)
     known = record["archs"][0] if cfg.arch is None else subnet.arch.digest
     if arch.digest != known:
         raise InputError(f"{path}: was finetuned from the architecture {known}; the one to export is {arch.digest}")

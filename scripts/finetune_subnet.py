@@ -12,12 +12,12 @@ from omegaconf import DictConfig, open_dict
 from scripts.builders import build_device, plain
 from scripts.cli import run_folder, script, start_run
 from scripts.construct import construct
-from scripts.finetuning import SUBNET_FILE, Finetuning, MakeTrialTraining
+from scripts.finetuning import SUBNET_FILE, Finetuning, MakeTrialTraining, read_facts
 from scripts.settings.training import FinetuneVerb
 from scripts.training_run import finished_file, hold_folder, train_to_the_end
 from search.finetuning import HalvingSettings, SamplingSettings, best_outcome, sample_trials, write_trials
 from supernet.arch import Arch
-from supernet.checkpoints import load_subnet, read_description, save_subnet
+from supernet.checkpoints import load_subnet, save_subnet
 from supernet.errors import InputError
 from supernet.litepose import LitePose
 from supernet.training.distributed import TORCHRUN_VARIABLES, Process, joined_process_group, run_on_main
@@ -132,7 +132,7 @@ def _is_finished(path: Path) -> bool:
 
 
 def _report(path: Path, what: str) -> None:
-    info = read_description(path)["info"]
+    info = read_facts(path)
     before, after = (100 * info["ap_search"][when] for when in ("before", "after"))
     logger.info(
         "%s: %s from %s, %d steps at rate %g: AP on the search split %.1f -> %.1f (%+.1f)",

@@ -2,10 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from omegaconf import DictConfig
+from pydantic import Field
 
 from scripts.builders import (
     build_device,
@@ -26,7 +27,7 @@ from scripts.network_files import find_weights
 from search.course.outcome import SearchOutcome
 from search.finetuning import FinetuningTrial
 from supernet.arch import Arch
-from supernet.checkpoints import load_weights, save_subnet, weights_digest
+from supernet.checkpoints import load_weights, read_description, save_subnet, weights_digest
 from supernet.errors import InputError, require
 from supernet.export.bundle import ARCH_FILE
 from supernet.export.runtime import is_runtime_file
@@ -37,10 +38,38 @@ from supernet.training.recipe import LearningRate, Phase, SubnetPlan
 from supernet.training.teacher import Teacher
 from supernet.training.trainer import Trainer
 from supernet.training.validation import Validator, copy_of
+from supernet.validation import Checked, validate
 
 SUBNET_FILE = "subnet.safetensors"
 SUPERNET = "supernet"
 SCRATCH = "scratch"
+
+
+class _Measured(Checked):
+    before: float
+    after: float
+
+
+class _Facts(Checked, extra="ignore"):
+    """What is read back of the facts that a finetuned network's file states."""
+
+    archs: Annotated[list[str], Field(min_length=1)]
+    supernet: str | None
+    start: str
+    steps: int
+    rate: float
+    ap_search: _Measured
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return what a finetuned network's file says of its finetuning.
+
+    Raises:
+        InputError: If it is missing, damaged, or of a network that was not finetuned.
+    """
+    facts: dict[str, Any] = read_description(path)["info"]
+    validate(_Facts, facts, f"{path}: is not of a finetuned network")
+    return facts
 
 
 class Finetuning:
@@ -151,7 +180,7 @@ class Finetuning:
 
     def validator(self, arch: Arch) -> Validator:
         """Return what measures the network during a training, on the first images of the search split."""
-        return build_validator(self.cfg, {"subnet": arch}, self.process)
+        return build_validator(self.cfg, {"subnet": arch}, self.process, images=self.cfg.training.validation_images)
 
     def measure(self, network: LitePose) -> float:
         """Return AP on the whole search split, in [0, 1], batch norm recalibrated; the same on every rank."""

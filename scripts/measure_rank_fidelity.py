@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from scripts.builders import (
 from scripts.cli import run_folder, script, start_run
 from scripts.literal_config import literal_config
 from scripts.settings.training import RankFidelityVerb
+from search.accuracy.ray_session import ray_session, worker_error
 from search.accuracy.sampling import stratified_genomes
 from search.cost import CostModel
 from search.supernet_quality.equal_macs import equal_macs_genomes
@@ -129,18 +129,8 @@ def _one_by_one(config: Mapping[str, Any], jobs: list[Job], folder: Path) -> Ite
 def _with_ray(config: Mapping[str, Any], jobs: list[Job], folder: Path) -> Iterator[tuple[Job, float]]:
     import ray  # takes a second
 
-    from search.asha import ENVIRONMENT
-
-    os.environ.update(ENVIRONMENT)
     parallel = config["parallel"]
-    ray.init(
-        address="local",
-        num_cpus=None if config["gpus"] else parallel,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    try:
+    with ray_session(num_cpus=None if config["gpus"] else parallel):
         train = ray.remote(num_cpus=1, num_gpus=config["gpus"])(train_alone)
         running = {}
         waiting = iter(jobs)
@@ -150,12 +140,14 @@ def _with_ray(config: Mapping[str, Any], jobs: list[Job], folder: Path) -> Itera
                 break
         while running:
             (finished,), _ = ray.wait(list(running))
-            yield running.pop(finished), ray.get(finished)
+            try:
+                ap = ray.get(finished)
+            except Exception as error:
+                raise worker_error(error) from None
+            yield running.pop(finished), ap
             for job in waiting:
                 running[train.remote(config, job, folder.resolve())] = job
                 break
-    finally:
-        ray.shutdown()
 
 
 def train_alone(config: Mapping[str, Any], job: Job, folder: Path) -> float:

@@ -94,9 +94,10 @@ def _search(cfg: DictConfig) -> None:
         if finished:
             logger.info("%s: already searched", run_folder())
             return
+        searched = None
         if accuracy.pool is not None and accuracy.evaluator is accuracy.truth:
-            accuracy.pool.search(Generations(problem, strategy, **course), run_folder())
-        run = study.run()
+            searched = accuracy.pool.search(Generations(problem, strategy, **course), run_folder())
+        run = study.run(searched=searched)
         write_progress(run_folder() / PROGRESS_FILE, run.progress, accuracy.evaluator.source)
         for output, front in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
             output.write(front, run)

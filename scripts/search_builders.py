@@ -16,7 +16,7 @@ from search.accuracy.parallel_evaluation import EvaluationPool
 from search.accuracy.predictor import AccuracyPredictor, Identity
 from search.accuracy.published_surrogate import PublishedSurrogate
 from search.accuracy.sampling import AccuracySamples
-from search.course.generations import Generations, StudySettings
+from search.course.generations import Generations, SearchRun, StudySettings
 from search.course.outcome import SearchOutcome
 from search.course.stopping import StopRule
 from search.problem import SearchProblem
@@ -208,12 +208,13 @@ class WorkspacePool:
             assert self._opened is not None
             yield from self._opened[0].map(archs)
 
-    def search(self, generations: Generations, folder: Path) -> None:
-        """Measure all that a search asks for, as an experiment of Ray Tune in a folder, where ``backend=ray_tune``."""
+    def search(self, generations: Generations, folder: Path) -> SearchRun | None:
+        """Search as an experiment of Ray Tune in a folder, where ``backend=ray_tune``; None elsewhere."""
         measured_on = self.load()
         assert self._opened is not None
-        if isinstance(self._opened[0], TunePool):
-            self._opened[0].search(generations, cache=self.cache, measured_on=measured_on, folder=folder)
+        if not isinstance(self._opened[0], TunePool):
+            return None
+        return self._opened[0].search(generations, cache=self.cache, measured_on=measured_on, folder=folder)
 
     def close(self) -> None:
         """Nothing: the stack closes the workers."""

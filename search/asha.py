@@ -17,13 +17,12 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
-from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 
+from search.accuracy.ray_session import ENVIRONMENT, start_ray, worker_error
 from search.finetuning import FinetuningTrial, HalvingSettings, RungRecord, TrialOutcome, read_outcome
-from supernet.errors import InputError, require
-from supernet.training.divergence import TrainingDivergedError
+from supernet.errors import NotFiniteError, require
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +30,6 @@ TRIALS_FOLDER = "trials"
 EXPERIMENT = "ray"
 OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing but settings goes through the object store."""
-
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-}
-"""No telemetry, no tables in the terminal, no GPU for trials that ask for none, relative paths as they were."""
 
 
 class Training(Protocol):
@@ -49,7 +39,7 @@ class Training(Protocol):
         """Train to a step, which may be reached already, and return AP in [0, 1] there.
 
         Raises:
-            TrainingDivergedError: If it cannot.
+            NotFiniteError: If it cannot.
         """
 
 
@@ -90,7 +80,7 @@ def run_asha(
         _require_resources(settings)
         results = _tuner(trainable, len(trials), settings, steps, folder.resolve()).fit()
     for error in results.errors:
-        raise _cause(error)
+        raise worker_error(error)
     if results.num_terminated < len(trials):
         raise KeyboardInterrupt
     return [read_outcome(trial, trials_folder / trial.name, steps) for trial in trials]
@@ -149,7 +139,7 @@ def _trainable(
                 if self.training is None:
                     self.training = make_training(self.tried, self.folder)
                 ap = self.training.train_to(step)
-            except TrainingDivergedError as error:
+            except NotFiniteError as error:
                 diverged = str(error)
             self.record.add(step, ap, time.perf_counter() - began, diverged=diverged)
 
@@ -203,13 +193,7 @@ def _local_ray() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     os.environ.update(ENVIRONMENT)
     try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+        start_ray(object_store_memory=OBJECT_STORE_BYTES)
         signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
         yield
     finally:
@@ -227,9 +211,3 @@ def _require_resources(settings: HalvingSettings) -> None:
     for name, asked in (("CPU", settings.cpus), ("GPU", settings.gpus)):
         there = ray.cluster_resources().get(name, 0)  # type: ignore[no-untyped-call]
         require(asked <= there, f"{name.lower()}s of a trial", asked, f"at most {there:g}, what this machine has")
-
-
-def _cause(error: Exception) -> Exception:
-    """Return what a trial's process raised: what a user can mend as such, the rest with the traceback from there."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    return cause if isinstance(cause, InputError | OSError) else error

@@ -16,11 +16,16 @@ import numpy as np
 
 from search.append_only import append_json_line, read_json_lines
 from supernet.arch import Arch
-from supernet.errors import InputError, require
+from supernet.errors import InputError, require, require_numbers
 from supernet.files import replacing
 
 RUNGS_FILE = "rungs.jsonl"
 TRIAL_COLUMNS = ("trial", "arch_digest", "image_size", "rate", "learning_rate", "steps", "ap", "seconds", "state")
+
+LEAST_REDUCTION = 1.01
+"""Of a reduction factor: nearer to 1, rungs would be without number."""
+
+MOST_SAMPLES = 10_000
 
 State = Literal["finished", "stopped", "diverged"]
 
@@ -51,10 +56,12 @@ class HalvingSettings:
 
     def __post_init__(self) -> None:
         require(0 < self.grace_period <= 1, "grace_period", self.grace_period, "above 0 and at most 1")
-        require(self.reduction_factor > 1, "reduction_factor", self.reduction_factor, "above 1")
+        least = LEAST_REDUCTION
+        require(self.reduction_factor >= least, "reduction_factor", self.reduction_factor, f"at least {least}")
         require(self.cpus >= 1, "cpus", self.cpus, "at least 1")
         require(self.gpus >= 0, "gpus", self.gpus, "at least 0")
         require(self.max_concurrent >= 1, "max_concurrent", self.max_concurrent, "at least 1")
+        require_numbers(self)
 
     def rungs(self, steps: int) -> tuple[int, ...]:
         """Return the steps at which trials of this length are measured, ascending; the last is the length."""
@@ -87,8 +94,10 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         require(self.candidates >= 1, "candidates", self.candidates, "at least 1")
-        require(self.num_samples >= 1, "num_samples", self.num_samples, "at least 1")
+        allowed = f"from 1 to {MOST_SAMPLES}"
+        require(1 <= self.num_samples <= MOST_SAMPLES, "num_samples", self.num_samples, allowed)
         require(0 < self.rates[0] <= self.rates[1], "rates", self.rates, "above 0 and ascending")
+        require_numbers(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from supernet.errors import InputError, require_keys
+from supernet.errors import InputError, located, require_keys, shown
 from supernet.files import read_json, read_yaml, write_json, write_text
 
 STAGE_STRIDES = (2, 2, 2, 1)
@@ -20,6 +20,10 @@ STAGE_STRIDES = (2, 2, 2, 1)
 
 SIZE_MULTIPLE = 16
 """An input side is a multiple of this: the stem and the stages halve it four times."""
+
+LARGEST_SIDE, LARGEST_WIDTH, LARGEST_EXPANSION, LARGEST_KERNEL, MOST_BLOCKS = 4096, 4096, 32, 31, 64
+MOST_KEYPOINTS = 1000
+"""Far above any sensible network, so that no file can ask for what a machine does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Arch:
         for field, value in (("stages", self.stages), ("deconv_channels", self.deconv_channels)):
             if not isinstance(value, tuple):
                 _refuse(field, value, "a tuple")
-        _require_positive("img_size", self.image_size)
+        _require_positive("img_size", self.image_size, LARGEST_SIDE)
         if self.image_size % SIZE_MULTIPLE:
             _refuse("img_size", self.image_size, f"a multiple of {SIZE_MULTIPLE}")
         _require_positive("input_channel", self.stem_channels)
@@ -81,14 +85,13 @@ class Arch:
         for s, (stage, stride) in enumerate(zip(self.stages, STAGE_STRIDES, strict=True)):
             where = f"backbone_setting[{s}]"
             _require_positive(f"{where}.channel", stage.channels)
-            _require_positive(f"{where}.stride", stage.stride)
-            if stage.stride != stride:
+            if type(stage.stride) is not int or stage.stride != stride:
                 _refuse(f"{where}.stride", stage.stride, f"{stride} (the fusion deconvs need strides {STAGE_STRIDES})")
-            if not stage.blocks:
-                _refuse(f"{where}.num_blocks", 0, "at least one block")
+            if not 1 <= len(stage.blocks) <= MOST_BLOCKS:
+                _refuse(f"{where}.num_blocks", len(stage.blocks), f"from 1 to {MOST_BLOCKS} blocks")
             for b, block in enumerate(stage.blocks):
-                _require_positive(f"{where}.block_setting[{b}] expansion", block.expansion)
-                _require_positive(f"{where}.block_setting[{b}] kernel", block.kernel)
+                _require_positive(f"{where}.block_setting[{b}] expansion", block.expansion, LARGEST_EXPANSION)
+                _require_positive(f"{where}.block_setting[{b}] kernel", block.kernel, LARGEST_KERNEL)
                 if block.kernel % 2 == 0:
                     _refuse(f"{where}.block_setting[{b}] kernel", block.kernel, "an odd number")
 
@@ -156,10 +159,8 @@ class Arch:
         if reader is None:
             raise InputError(f"{path}: an architecture file ends in .json, .yaml or .yml")
         value = reader(path)
-        try:
+        with located(path):
             return cls.from_dict(value)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
 
     def save(self, path: Path | str) -> None:
         """Write the published form as ``.json`` or ``.yaml``."""
@@ -185,12 +186,12 @@ class Arch:
 
 
 def _refuse(field: str, value: object, allowed: str) -> NoReturn:
-    raise InputError(f"{field} is {value!r}; it must be {allowed}")
+    raise InputError(f"{field} is {shown(value)}; it must be {allowed}")
 
 
-def _require_positive(field: str, value: object) -> None:
-    if type(value) is not int or value < 1:
-        _refuse(field, value, "a positive integer")
+def _require_positive(field: str, value: object, most: int = LARGEST_WIDTH) -> None:
+    if type(value) is not int or not 1 <= value <= most:
+        _refuse(field, value, f"a positive integer of at most {most}")
 
 
 def _items(where: str, value: object, length: int | None = None) -> Sequence[Any]:

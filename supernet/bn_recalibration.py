@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from supernet.errors import NotFiniteError
+
 
 @torch.no_grad()
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
@@ -23,6 +25,7 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
 
     Raises:
         ValueError: If there is no batch.
+        NotFiniteError: If statistics are not finite, as the network's activations overflow.
     """
     remaining = iter(batches)
     first = next(remaining, None)
@@ -44,4 +47,7 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         model.eval()
+    sums = [values.sum() for norm in norms for values in norm.buffers() if values.is_floating_point()]
+    if not torch.stack(sums).isfinite().all():
+        raise NotFiniteError("batch-norm statistics of the network are not finite: its activations overflow")
     return count

@@ -10,31 +10,40 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from supernet.arch import Arch
+from supernet.arch import MOST_KEYPOINTS, Arch
 from supernet.data.skeletons import Skeleton
 from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
+from supernet.errors import InputError, NotFiniteError, located
 from supernet.files import replacing, require_regular
 from supernet.litepose import LitePose
 from supernet.space import SearchSpace
+from supernet.torch_files import plain_names, read_state_dict
+from supernet.validation import Checked, validate
 
 logger = logging.getLogger(__name__)
 
 FORMAT = "litepose-ofa 1"
 """The only metadata key of our files, so that equal weights are equal bytes: safetensors does not order its keys."""
 
-DESCRIBED = {"kind", "num_keypoints", "info"}
-"""What every description holds, beside ``space`` or ``arch``."""
-
 UNUSED_PUBLISHED = re.compile(r"\.Linear[35]x[35]\.(weight|bias)$")
 KERNEL_MATRIX = re.compile(r"\.matrix_\d+to\d+$")
+
+
+class _Description(Checked, extra="ignore"):
+    """What every description holds, beside ``space`` or ``arch``."""
+
+    kind: str
+    num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
+    info: dict[str, Any]
+    weights: str | None = None
 
 
 def save_supernet(
@@ -89,7 +98,8 @@ def load_supernet(path: Path | str) -> LitePoseSupernet:
     description = read_description(path)
     if description["kind"] != "supernet":
         raise InputError(f"{path}: holds a {description['kind']}, not a supernet")
-    supernet = LitePoseSupernet(SearchSpace.from_dict(description["space"]), description["num_keypoints"])
+    with located(path):
+        supernet = LitePoseSupernet(SearchSpace.from_dict(description.get("space", {})), description["num_keypoints"])
     _load(supernet, read_weights(path), path)
     return supernet.eval()
 
@@ -103,7 +113,8 @@ def load_subnet(path: Path | str) -> LitePose:
     description = read_description(path)
     if description["kind"] != "subnet":
         raise InputError(f"{path}: holds a {description['kind']}, not a subnet")
-    subnet = LitePose(Arch.from_dict(description["arch"]), description["num_keypoints"])
+    with located(path):
+        subnet = LitePose(Arch.from_dict(description.get("arch", {})), description["num_keypoints"])
     _load(subnet, read_weights(path), path)
     return subnet.eval()
 
@@ -120,8 +131,9 @@ def read_description(path: Path | str) -> dict[str, Any]:
         description = json.loads(metadata[FORMAT])
     except (KeyError, json.JSONDecodeError):
         description = None
-    if not isinstance(description, dict) or not description.keys() >= DESCRIBED:
+    if not isinstance(description, dict):
         raise InputError(f"{path}: was not written by this project, as {FORMAT!r}")
+    validate(_Description, description, f"{path}: its description")
     return description
 
 
@@ -134,10 +146,8 @@ def read_skeleton(path: Path | str) -> Skeleton | None:
     values = read_description(path).get("skeleton")
     if values is None:
         return None
-    try:
+    with located(f"{path}: its skeleton is damaged"):
         return Skeleton.from_dict(values)
-    except InputError as error:
-        raise InputError(f"{path}: its skeleton is damaged: {error}") from None
 
 
 def load_weights(model: nn.Module, path: Path | str) -> None:
@@ -153,6 +163,7 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 
     Raises:
         InputError: If the file is missing, damaged or not plain tensors, or if its names or shapes are not the model's.
+        NotFiniteError: If a weight is not finite.
 
     Example:
         >>> model = LitePose(SearchSpace.preset("tiny").smallest())
@@ -163,7 +174,7 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path | str) -> None:
-    weights = _plain_names(tensors)
+    weights = plain_names(tensors)
     unused = [name for name in weights if UNUSED_PUBLISHED.search(name)]
     for name in unused:
         del weights[name]
@@ -178,10 +189,34 @@ def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path | str) -> Non
         parts = [f"{what} {names[0]!r} and {len(names) - 1} more" for what, names in _named(missing, unknown)]
         raise InputError(f"{path}: does not fit the model: it {'; it '.join(parts)}")
     for name, tensor in own.items():
-        if weights[name].shape != tensor.shape:
-            shapes = f"{tuple(weights[name].shape)}, the model needs {tuple(tensor.shape)}"
+        given = weights[name]
+        if not _is_plain(given) or given.is_floating_point() != tensor.is_floating_point() or given.is_complex():
+            what = f"{given.layout} of {given.dtype} on {given.device}"
+            raise InputError(f"{path}: does not fit the model: {name} is {what}; it must be an ordinary tensor")
+        if given.shape != tensor.shape:
+            shapes = f"{tuple(given.shape)}, the model needs {tuple(tensor.shape)}"
             raise InputError(f"{path}: does not fit the model: {name} has shape {shapes}")
     model.load_state_dict(weights)
+    require_finite(model, f"{path}: holds a ruined network")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+
+
+def require_finite(model: nn.Module, problem: str) -> None:
+    """Check that all weights and statistics are finite.
+
+    Args:
+        model: The network.
+        problem: What is wrong if they are not, for the message.
+
+    Raises:
+        NotFiniteError: If not; the message names the first that is not.
+    """
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise NotFiniteError(f"{problem}: {name} is not finite")
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -211,6 +246,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
 
 def _save(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
+    require_finite(model, f"{path}: not written, as the network is ruined")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     description |= {"weights": _digest(tensors)}
     with replacing(path) as temporary:
@@ -240,38 +276,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         with _opened(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-    value = read_torch_file(path)
-    if isinstance(value, Mapping) and isinstance(value.get("state_dict"), Mapping):
-        value = value["state_dict"]
-    if not isinstance(value, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
-    ):
-        raise InputError(f"{path}: holds no state dict (a dict of tensors, or one under the key state_dict)")
-    return dict(value)
-
-
-def read_torch_file(path: Path | str) -> Any:
-    """Read a ``torch.save`` file of tensors and plain values.
-
-    Raises:
-        InputError: If the file is missing, damaged, or holds anything that would execute code.
-    """
-    require_regular(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError and more for damaged files
-        reason = str(error).strip().split("\n")[0][:160]
-        raise InputError(f"{path}: is damaged or holds more than tensors ({reason})") from None
-
-
-def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Strip the prefixes that data-parallel wrappers leave."""
-    for prefix in ("module.", "1."):
-        if weights and all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    return weights
+    return read_state_dict(path)
 
 
 def _named(missing: list[str], unknown: list[str]) -> list[tuple[str, list[str]]]:

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from supernet.arch import Arch
+from supernet.errors import InputError
 from supernet.operators import Convolution, Operator, operators_of
 
 FLOAT_BYTES = 4
+GIB = 2**30
+MOST_WEIGHTS_GIB, MOST_MAPS_GIB, MOST_MACS = 2, 4, 10**12
+"""Far above any sensible network, which has megabytes and at most some 10^10 MACs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,22 @@ def measure_complexity(arch: Arch, num_keypoints: int = 14) -> Complexity:
         params=sum(operator.params for operator in operators),
         peak_activation_bytes=_peak_activation_bytes(arch, operators),
     )
+
+
+def require_buildable(arch: Arch, num_keypoints: int) -> None:
+    """Refuse a network that would ask for gigabytes or minutes by the word of a file, before it is built.
+
+    Raises:
+        InputError: If weights, feature maps or MACs are beyond any sensible network's; the message says by how much.
+    """
+    costs = measure_complexity(arch, num_keypoints)
+    for name, value, most, unit in (
+        ("weights", costs.params * FLOAT_BYTES / GIB, MOST_WEIGHTS_GIB, "GiB"),
+        ("feature maps", costs.peak_activation_bytes / GIB, MOST_MAPS_GIB, "GiB"),
+        ("work", costs.macs, MOST_MACS, "multiply-accumulates"),
+    ):
+        if value > most:
+            raise InputError(f"the architecture's {name} would be {value:.3g} {unit}; at most {most:.3g} are allowed")
 
 
 def _macs_as_published(operator: Operator) -> int:

@@ -8,6 +8,7 @@ Source: elastic dimensions after Cai et al., Once for All (arXiv:1908.09791); ne
 from torch import Tensor, nn
 
 from supernet.arch import STAGE_STRIDES, Arch, BlockArch
+from supernet.complexity import require_buildable
 from supernet.elastic_layers import (
     ElasticBatchNorm2d,
     ElasticConv2d,
@@ -71,6 +72,9 @@ class LitePoseSupernet(nn.Module):
         space: The search space.
         num_keypoints: K.
 
+    Raises:
+        InputError: If its largest subnet would be beyond all measure.
+
     Example:
         >>> import torch
         >>> space = SearchSpace.preset("tiny")
@@ -81,6 +85,7 @@ class LitePoseSupernet(nn.Module):
     """
 
     def __init__(self, space: SearchSpace, num_keypoints: int = 14) -> None:
+        require_buildable(space.largest(), num_keypoints)
         super().__init__()
         self.space = space
         self.num_keypoints = num_keypoints

@@ -1,8 +1,14 @@
 """Errors that a user can mend."""
 
 import reprlib
-from collections.abc import Collection, Mapping
-from typing import Any
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SHOWN_CHARACTERS = 120
 
@@ -25,16 +31,42 @@ class InputError(ValueError):
     """
 
 
+class NotFiniteError(InputError):
+    """Weights or batch-norm statistics that are not finite: the network is ruined."""
+
+
 def shown(value: object) -> str:
     """Return a value as it is written in Python, shortened: a file may hold gigabytes, or say that it does."""
     text = _REPR.repr(value)
     return text if len(text) <= 2 * SHOWN_CHARACTERS else f"{text[: 2 * SHOWN_CHARACTERS]}..."
 
 
+@contextmanager
+def located(where: object) -> Iterator[None]:
+    """Put the file, or whatever else holds the bad input, before the message of an ``InputError`` of the block."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
 def require(condition: bool, field: str, value: object, allowed: str) -> None:
     """Raise ``InputError`` that names field, value and what is allowed, unless the condition holds."""
     if not condition:
         raise InputError(f"{field} is {shown(value)}; it must be {allowed}")
+
+
+def require_numbers(settings: "DataclassInstance") -> None:
+    """Refuse a settings object with a number that is not finite, in a field or in a tuple of one.
+
+    Raises:
+        InputError: If there is one; the message names the field.
+    """
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float):  # an integer may be too large for a float
+                require(abs(number) <= sys.float_info.max, field.name, value, "finite")
 
 
 def require_keys(

@@ -214,9 +214,9 @@ def read_yaml(path: Path | str) -> Any:
     Raises:
         InputError: If the file is missing or is not YAML.
     """
-    import yaml
+    from supernet.bounded_yaml import load_yaml
 
-    return _parse(Path(path), yaml.safe_load, "YAML")
+    return _parse(Path(path), load_yaml, "YAML")
 
 
 def require_regular(path: Path | str) -> None:

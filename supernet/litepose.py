@@ -8,6 +8,7 @@ Legend: B batch, K keypoints, H/W input height and width in pixels (multiples of
 from torch import Tensor, nn
 
 from supernet.arch import SIZE_MULTIPLE, Arch
+from supernet.complexity import require_buildable
 from supernet.depthwise import DepthwiseConv2d
 from supernet.operators import DECONV_KERNEL, HEAD_KERNEL, STEM_HIDDEN
 
@@ -61,6 +62,9 @@ class LitePose(nn.Module):
         arch: The architecture; any input whose sides are multiples of 16 is accepted, ``arch.image_size`` or not.
         num_keypoints: K.
 
+    Raises:
+        InputError: If it would be beyond all measure.
+
     Example:
         >>> import torch
         >>> from supernet.space import SearchSpace
@@ -70,6 +74,7 @@ class LitePose(nn.Module):
     """
 
     def __init__(self, arch: Arch, num_keypoints: int = 14) -> None:
+        require_buildable(arch, num_keypoints)
         super().__init__()
         self.arch = arch
         self.num_keypoints = num_keypoints

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, Self, get_args
 
-from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
-from supernet.errors import InputError, require_keys
+from supernet.arch import MOST_BLOCKS, STAGE_STRIDES, Arch, BlockArch, StageArch
+from supernet.errors import InputError, require_keys, shown
 
 Dimension = Literal["resolution", "kernel", "depth", "expansion", "width"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
@@ -66,9 +66,14 @@ class SearchSpace:
             raise InputError(f"space {self.name!r} needs {len(STAGE_STRIDES)} stages and 3 deconv_channels")
         for field, choices in self._choice_lists():
             if not choices or any(type(choice) is not int for choice in choices):
-                raise InputError(f"space {self.name!r}: {field} is {choices!r}; it must be a list of integers")
+                raise InputError(f"space {self.name!r}: {field} is {shown(choices)}; it must be a list of integers")
             if any(a >= b for a, b in itertools.pairwise(choices)):
-                raise InputError(f"space {self.name!r}: {field} is {list(choices)}; it must ascend")
+                raise InputError(f"space {self.name!r}: {field} is {shown(list(choices))}; it must ascend")
+        for s, stage in enumerate(self.stages):
+            if stage.depths[-1] > MOST_BLOCKS:  # before an architecture of so many is put together
+                raise InputError(
+                    f"space {self.name!r}: stages[{s}].depths has {stage.depths[-1]}; at most {MOST_BLOCKS}"
+                )
         for index in range(max(len(choices) for _, choices in self._choice_lists())):
             self._arch_at(index)  # an Arch refuses impossible values and names them
 
@@ -88,7 +93,7 @@ class SearchSpace:
         """Build a space from what ``to_dict`` returns (strict: unknown and missing keys are errors)."""
         top = require_keys("space", value, ("name", "image_sizes", "stem_channels", "stages", "deconv_channels"))
         if not isinstance(top["name"], str):
-            raise InputError(f"space: name is {top['name']!r}; it must be a text")
+            raise InputError(f"space: name is {shown(top['name'])}; it must be a text")
         stages = []
         for s, stage in enumerate(_listed("stages", top["stages"])):
             fields = require_keys(f"space: stages[{s}]", stage, ("channels", "depths", "kernels", "expansions"))
@@ -230,7 +235,7 @@ def round_width(width: float, multiple: int = 8) -> int:
 
 def _listed(field: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise InputError(f"space: {field} is {value!r}; it must be a list")
+        raise InputError(f"space: {field} is {shown(value)}; it must be a list")
     return tuple(value)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from latency_tables.estimation.block_ratios import depthwise_ratio, expansion_ratio
 from latency_tables.estimation.estimates import ClassModels, DeviceEstimate, published_networks
 from latency_tables.estimation.public_data import cortex_a76_blocks, pi_blocks
@@ -43,8 +45,19 @@ def format_report(estimate: DeviceEstimate) -> str:
             *(_calibration_lines(calibrated) if calibrated else []),
             "networks of other families, not fitted:",
             *_reference_lines(estimate),
-            f"relative error to expect of a network not seen: {estimate.validation.residual:.1%}",
+            _expectation(estimate),
         ]
+    )
+
+
+def _expectation(estimate: DeviceEstimate) -> str:
+    """Say of which networks how large an error is to be expected: those fitted to are all of one family."""
+    others = float(np.sqrt(np.mean(estimate.reference_errors**2)))
+    if not estimate.published_ms:
+        return f"relative error to expect of a network not seen: {others:.1%}"
+    return (
+        f"relative error to expect of a LitePose network not seen: {estimate.validation.residual:.1%} "
+        f"(of those of other families, above: {others:.1%})"
     )
 
 

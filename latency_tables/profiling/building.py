@@ -14,7 +14,7 @@ from latency_tables.profiling.measurements import Measurements
 from latency_tables.profiling.regression import fit_rows
 from latency_tables.rows import OperatorLatency
 from latency_tables.table import INTERVAL_SIGMAS, LatencyTable
-from supernet.errors import InputError
+from supernet.errors import InputError, shown
 from supernet.operators import Operator, operators_of
 
 INTERVAL_SHARE = 0.8
@@ -98,7 +98,7 @@ def extend_table(
         before, now = getattr(table.metadata, field), described[field]
         if before != now:
             raise InputError(
-                f"table {table.metadata.device} was measured with {field} {before!r}, this run with {now!r}"
+                f"table {table.metadata.device} was measured with {field} {shown(before)}, this run with {shown(now)}"
             )
     timed = {operator: row for operator, row in table.rows.items() if row.samples > 0} | measured_rows(measurements)
     fitted = fit_rows(timed, {*wanted, *table.rows}, rng)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from latency_tables.profiling.subjects import Subject, subject_from_dict
-from supernet.errors import InputError
+from supernet.errors import InputError, shown
 from supernet.files import read_json
 
 MANIFEST_FILE = "kit.json"
@@ -71,7 +71,7 @@ class Manifest:
     @classmethod
     def _from_dict(cls, value: Any) -> Self:
         if value["format"] != FORMAT:
-            raise InputError(f"format is {value['format']!r}; this program reads {FORMAT}")
+            raise InputError(f"format is {shown(value['format'])}; this program reads {FORMAT}")
         return cls(
             runtime=value["runtime"],
             backend=value["backend"],

@@ -13,7 +13,7 @@ import numpy as np
 from latency_tables.profiling.manifest import Manifest
 from latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
 from supernet.arch import Arch
-from supernet.errors import InputError
+from supernet.errors import InputError, shown
 from supernet.files import require_regular
 from supernet.operators import Operator
 
@@ -126,7 +126,7 @@ def read_measurements(kit: Path, path: Path) -> Measurements:
     manifest = Manifest.load(kit)
     facts, lines = _read_file(path)
     if facts.get("kit") != manifest.kit:
-        raise InputError(f"{path}: has measurements of the kit {facts.get('kit')!r}; {kit} is {manifest.kit!r}")
+        raise InputError(f"{path}: has measurements of the kit {shown(facts.get('kit'))}; {kit} is {manifest.kit!r}")
     by_model = _by_model(path, lines, manifest)
     timings = {model: _timing(model_lines) for model, model_lines in by_model.items()}
     subjects = {model.subject.id: model.subject for model in manifest.models}
@@ -168,9 +168,9 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], list[_Line]]:
         raise InputError(f"{path}, line 1: is not '# ' and the facts in JSON that a kit writes")
     for name in TEXT_FACTS:
         if not isinstance(facts.get(name), str):
-            raise InputError(f"{path}, line 1: {name} is {facts.get(name)!r}; it must be a text")
+            raise InputError(f"{path}, line 1: {name} is {shown(facts.get(name))}; it must be a text")
     if header != ",".join(COLUMNS):
-        raise InputError(f"{path}, line 2: is {header!r}; it must be {','.join(COLUMNS)!r}")
+        raise InputError(f"{path}, line 2: is {shown(header)}; it must be {','.join(COLUMNS)!r}")
     if rows and rows[-1]:
         raise InputError(f"{path}, line {len(rows) + 2}: is torn; start profile_board.py again to complete the file")
     return facts, [_parse(path, number, row) for number, row in enumerate(rows[:-1], start=_FIRST_LINE)]
@@ -261,4 +261,4 @@ def _number(path: Path, number: int, field: str, texts: Mapping[str, str], *, le
 
 
 def _refuse(path: Path, number: int, field: str, value: object, allowed: str) -> NoReturn:
-    raise InputError(f"{path}, line {number}: {field} is {value!r}; it must be {allowed}")
+    raise InputError(f"{path}, line {number}: {field} is {shown(value)}; it must be {allowed}")

@@ -5,6 +5,7 @@ errors; on top of it a linear radial-basis interpolation of the logarithm of wha
 logarithms of the shape. The error is cross-validated, and becomes the spread of every fitted row.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,12 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 from scipy.optimize import nnls
 
-from latency_tables.profiling.sampling import LEAST_OF_A_KIND
+from latency_tables.profiling.sampling import (
+    LEAST_OF_A_CLASS,
+    LEAST_OF_A_KIND,
+    ConvolutionClass,
+    convolution_classes,
+)
 from latency_tables.rows import OperatorLatency
 from supernet.errors import InputError
 from supernet.operators import Operator
@@ -48,7 +54,7 @@ class OperatorRegression:
     """
 
     def __init__(self, operators: Collection[Operator], ms: Floats) -> None:
-        self._classes = _convolution_classes(operators)
+        self._classes = sorted(set().union(*map(convolution_classes, operators)))
         work = self._work(operators)
         self._coefficients, _ = nnls(work / ms[:, None], np.ones(len(ms)))
         shapes = _shape(operators)
@@ -99,6 +105,7 @@ def fit_rows(
                 f"{len(known)} operators of kind {kind} were timed; at least {LEAST_OF_A_KIND} are needed to fit "
                 f"{len(missing)} others"
             )
+        _require_classes(kind, known, missing)
         ms = np.array([rows[operator].ms for operator in known])
         kind_errors = _cross_validated_errors(known, ms, rng)
         errors.append(kind_errors)
@@ -109,30 +116,43 @@ def fit_rows(
     return FittedRows(fitted, error)
 
 
+def _require_classes(kind: str, known: list[Operator], missing: list[Operator]) -> None:
+    """Refuse operators with a class of convolution that too few timed ones have to fit them and to know the error."""
+    counts = Counter(class_ for operator in known for class_ in convolution_classes(operator))
+    for name, kernel in sorted(set().union(*map(convolution_classes, missing))):
+        if counts[name, kernel] < LEAST_OF_A_CLASS:
+            raise InputError(
+                f"{counts[name, kernel]} timed operators of kind {kind} have a {name} convolution of kernel {kernel}; "
+                f"at least {LEAST_OF_A_CLASS} are needed to fit others"
+            )
+
+
 def _cross_validated_errors(operators: list[Operator], ms: Floats, rng: np.random.Generator) -> Floats:
-    predicted = np.empty(len(ms))
-    for fold in np.array_split(rng.permutation(len(ms)), min(FOLDS, len(ms) // 2)):
-        rest = np.setdiff1d(np.arange(len(ms)), fold)
-        model = OperatorRegression([operators[i] for i in rest], ms[rest])
-        predicted[fold] = model.predict([operators[i] for i in fold])
-    errors: Floats = predicted / ms - 1
+    """Return the relative errors of the operators by fits that did not see them; only one of its class is no use."""
+    fold_of = np.empty(len(ms), int)
+    folds = np.array_split(rng.permutation(len(ms)), min(FOLDS, len(ms) // 2))
+    for number, fold in enumerate(folds):
+        fold_of[fold] = number
+    for class_ in sorted(set().union(*map(convolution_classes, operators))):
+        members = [i for i, operator in enumerate(operators) if class_ in convolution_classes(operator)]
+        if len(members) == 1:
+            fold_of[members] = -1
+        elif len({*fold_of[members].tolist()}) == 1:  # or its fold would leave nothing to fit the class from
+            fold_of[members[0]] = (fold_of[members[0]] + 1) % len(folds)
+    predicted = ms.copy()
+    for number in range(len(folds)):
+        fold, rest = np.flatnonzero(fold_of == number), np.flatnonzero(fold_of != number)
+        if len(fold):
+            model = OperatorRegression([operators[i] for i in rest], ms[rest])
+            predicted[fold] = model.predict([operators[i] for i in fold])
+    errors: Floats = (predicted / ms - 1)[fold_of >= 0]
     return errors
 
 
-def _convolution_classes(operators: Collection[Operator]) -> list[tuple[str, int]]:
-    """Return the kinds and kernels of the operators' convolutions."""
-    return sorted({(c.kind, c.kernel) for operator in operators for c in operator.convolutions})
-
-
-def _operator_work(operator: Operator, classes: list[tuple[str, int]]) -> list[float]:
+def _operator_work(operator: Operator, classes: list[ConvolutionClass]) -> list[float]:
     macs = dict.fromkeys(classes, 0.0)
     moved = dict.fromkeys(classes, 0.0)
     for c in operator.convolutions:
-        if (c.kind, c.kernel) not in macs:
-            raise InputError(
-                f"no timed {operator.kind} has a {c.kind} convolution of kernel {c.kernel}; "
-                "time some, so that others can be fitted"
-            )
         macs[c.kind, c.kernel] += c.macs / 1e6
         moved[c.kind, c.kernel] += (c.in_channels * c.in_size**2 + c.out_channels * c.out_size**2) / 1e6
     return [1.0, *macs.values(), *moved.values()]

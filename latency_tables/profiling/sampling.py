@@ -13,6 +13,12 @@ from supernet.operators import Operator
 LEAST_OF_A_KIND = 8
 """Operators of one kind that the others of it can be fitted from."""
 
+LEAST_OF_A_CLASS = 2
+"""Of those, operators with one class of convolution: from one the others are fitted when the other is held out."""
+
+ConvolutionClass = tuple[str, int]
+"""Kind and kernel of a convolution."""
+
 
 def spread_out_sample(operators: Iterable[Operator], share: float) -> list[Operator]:
     """Choose a share of the operators of each kind, far apart in the logarithms of their shapes; none for a share of 0.
@@ -23,7 +29,8 @@ def spread_out_sample(operators: Iterable[Operator], share: float) -> list[Opera
 
     Args:
         operators: All operators.
-        share: How many of a kind to choose, in [0, 1]; above 0 at least ``LEAST_OF_A_KIND``, or all there are.
+        share: How many of a kind to choose, in [0, 1]; above 0 at least ``LEAST_OF_A_KIND``, and ``LEAST_OF_A_CLASS``
+            with each class of convolution, or all there are.
     """
     if share == 0:
         return []
@@ -42,10 +49,23 @@ def _choose(operators: Sequence[Operator], count: int) -> list[Operator]:
     features = _features(operators)
     chosen = list(dict.fromkeys([int(np.argmin(macs)), int(np.argmax(macs))]))
     distance = np.min([_distances(features, index) for index in chosen], axis=0)
-    while len(chosen) < min(count, len(operators)):
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, _distances(features, chosen[-1]))
+
+    def choose(among: Sequence[int], most: int) -> None:
+        nonlocal distance
+        for _ in range(most):
+            chosen.append(among[int(distance[among].argmax())])
+            distance = np.minimum(distance, _distances(features, chosen[-1]))
+
+    choose(list(range(len(operators))), min(count, len(operators)) - len(chosen))
+    for class_ in sorted(set().union(*map(convolution_classes, operators))):
+        members = [index for index, operator in enumerate(operators) if class_ in convolution_classes(operator)]
+        choose(members, min(LEAST_OF_A_CLASS, len(members)) - len({*members} & {*chosen}))
     return [operators[index] for index in sorted(chosen)]
+
+
+def convolution_classes(operator: Operator) -> set[ConvolutionClass]:
+    """Return the kinds and kernels of an operator's convolutions, which the models of a kind tell apart."""
+    return {(convolution.kind, convolution.kernel) for convolution in operator.convolutions}
 
 
 def _features(operators: Sequence[Operator]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from search.accuracy.parallel_evaluation import EvaluationPool, Measure, SerialP
 from search.append_only import append_json_line, read_json_lines
 from search.genome import GenomeCodec, Genomes
 from supernet.arch import Arch
-from supernet.errors import InputError
+from supernet.errors import InputError, located, shown
 from supernet.space import SearchSpace
 
 Source = Literal["supernet", "predictor", "published-surrogate"]
@@ -89,7 +89,8 @@ class AccuracyCache:
         for number, record in enumerate(read_json_lines(self.path), start=1):
             try:
                 key = (str(record["arch_digest"]), str(record["identity"]))
-                self._known[key] = _checked_ap(record["ap"], str(record["arch_digest"]))
+                with located(f"{self.path}, line {number}"):
+                    self._known[key] = _checked_ap(record["ap"], str(record["arch_digest"]))
             except KeyError as error:
                 raise InputError(f"{self.path}, line {number}: lacks the key {error.args[0]!r}") from None
 
@@ -187,5 +188,5 @@ def identity_digest(identity: Mapping[str, Any]) -> str:
 
 def _checked_ap(ap: Any, arch_digest: str) -> float:
     if isinstance(ap, bool) or not isinstance(ap, int | float) or not math.isfinite(ap) or not 0 <= ap <= 1:
-        raise InputError(f"architecture {arch_digest} has the AP {ap!r}; it must be a number from 0 to 1")
+        raise InputError(f"architecture {arch_digest} has the AP {shown(ap)}; it must be a number from 0 to 1")
     return float(ap)

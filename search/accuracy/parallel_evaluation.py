@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from search.accuracy.ray_session import worker_error
 from supernet.arch import Arch
 from supernet.errors import InputError, require
 
@@ -177,9 +178,7 @@ class RayPool:
         try:
             return self._ray.get(answer)
         except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, InputError | OSError):
-                raise error.cause from None
-            raise
+            raise worker_error(error) from None
 
     def _start(self) -> tuple[Any, Any]:
         """Return the answer that a new worker will give when it is ready, and the worker."""

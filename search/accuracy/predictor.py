@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
@@ -17,10 +18,12 @@ from search.accuracy.evaluators import Source
 from search.accuracy.features import GenomeFeatures
 from search.accuracy.predictor_quality import cross_validate, require_samples
 from search.accuracy.regressors import REGRESSORS, Kind, Regressor, TrainingSet
-from search.genome import Genomes, genome_keys
-from supernet.errors import InputError
+from search.genome import GenomeCodec, Genomes, genome_keys
+from supernet.arch import MOST_KEYPOINTS
+from supernet.errors import InputError, shown
 from supernet.files import replacing, require_regular
 from supernet.space import SearchSpace
+from supernet.validation import Checked, validate
 
 REGRESSOR_PREFIX = "regressor."
 
@@ -41,6 +44,18 @@ class PredictorQuality:
     num_samples: int
     kendall_tau: float
     mae: float
+
+
+class _Header(Checked):
+    """What the file of a predictor says beside its arrays."""
+
+    space: dict[str, Any]
+    num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
+    identity: dict[str, Any]
+    quality: dict[str, int | Annotated[float, Field(allow_inf_nan=True)]]
+    kind: Kind
+    settings: dict[str, Any]
+    arrays: str
 
 
 class AccuracyPredictor:
@@ -171,9 +186,10 @@ class AccuracyPredictor:
         now = _plain(identity)
         for key in sorted({*self.identity, *now}):
             if self.identity.get(key) != now.get(key):
+                before, after = shown(self.identity.get(key)), shown(now.get(key))
                 raise InputError(
-                    f"the predictor was fitted on another supernet or split ({key} was {self.identity.get(key)!r}, "
-                    f"is {now.get(key)!r}); run litepose sample and litepose fit again"
+                    f"the predictor was fitted on another supernet or split ({key} was {before}, is {after}); "
+                    "run litepose sample and litepose fit again"
                 )
 
     def save(self, path: Path | str) -> None:
@@ -194,33 +210,41 @@ class AccuracyPredictor:
             raise InputError(f"{path}: no such file; litepose fit writes it")
         try:
             with safe_open(path, "numpy") as file:
-                header = json.loads((file.metadata() or {})["predictor"])
+                header = validate(_Header, json.loads((file.metadata() or {})["predictor"]), "its header")
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-            if _arrays_digest(arrays) != header["arrays"]:
+            if _arrays_digest(arrays) != header.arrays:
                 raise ValueError("its arrays were changed")
             return cls._restore(header, arrays)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, OSError, IndexError, KeyError, TypeError, ValueError) as error:
             why = " ".join(str(error).split())
             raise InputError(
                 f"{path}: is no accuracy predictor of this version ({why}); run litepose fit again"
             ) from None
 
     @classmethod
-    def _restore(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+    def _restore(cls, header: _Header, arrays: Mapping[str, NDArray[Any]]) -> Self:
         regressor_arrays = {
             name.removeprefix(REGRESSOR_PREFIX): array
             for name, array in arrays.items()
             if name.startswith(REGRESSOR_PREFIX)
         }
-        return cls(
-            SearchSpace.from_dict(header["space"]),
-            REGRESSORS[header["kind"]].restore(regressor_arrays, header["settings"]),
-            arrays["genomes"],
-            arrays["ap"],
-            identity=header["identity"],
-            quality=PredictorQuality(**header["quality"]),
-            num_keypoints=header["num_keypoints"],
+        space, genomes, ap = SearchSpace.from_dict(header.space), arrays["genomes"], arrays["ap"]
+        if genomes.dtype != np.int8 or not GenomeCodec(space).is_valid(genomes).all():
+            raise ValueError("a genome is not of its space")
+        if not (ap.shape == genomes.shape[:1] and np.isfinite(ap).all()):
+            raise ValueError("it has not one AP for each genome")
+        restored = cls(
+            space,
+            REGRESSORS[header.kind].restore(regressor_arrays, header.settings),
+            genomes,
+            ap,
+            identity=header.identity,
+            quality=PredictorQuality(**header.quality),  # type: ignore[arg-type]
+            num_keypoints=header.num_keypoints,
         )
+        if not np.isfinite(restored.predict(genomes[:2])).all():
+            raise ValueError("its predictions are not finite")
+        return restored
 
     @cached_property
     def _arrays(self) -> dict[str, NDArray[Any]]:

@@ -9,6 +9,15 @@ from typing import Any
 
 from supernet.errors import InputError
 
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+"""No telemetry, no tables in the terminal, no GPU for trials that ask for none, relative paths as they were."""
+
 ANSWER_SECONDS = 5.0
 """How long a cluster's port may take to answer; Ray by itself tries for minutes."""
 
@@ -26,27 +35,58 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     """
     import ray  # takes a second
 
-    from search.asha import ENVIRONMENT
-
     if ray.is_initialized():
         yield
         return
     os.environ.update(ENVIRONMENT)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        options |= {"include_dashboard": False, "num_cpus": num_cpus}
+        start_ray(num_cpus=num_cpus)
     else:
-        _require_answer(address)
-    try:
-        ray.init(address=address or "local", **options)
-    except (ConnectionError, RuntimeError) as error:
-        if address is None:
-            raise
-        raise InputError(f"backend.address is {address!r}; no Ray cluster answers there ({error})") from None
+        _connect(address)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def start_ray(**options: Any) -> None:
+    """Start Ray on this machine alone, quietly; ``options`` are further ones of ``ray.init``.
+
+    Raises:
+        InputError: If it cannot start here.
+    """
+    import ray
+
+    try:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except OSError as error:
+        raise InputError(
+            f"Ray cannot start on this machine ({error}); TMPDIR must be a short path, and it and /dev/shm have space"
+        ) from None
+
+
+def worker_error(error: Exception) -> Exception:
+    """Return what a task of Ray met: what a user can mend as such, a lost worker in one line, the rest as it is."""
+    import ray
+
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return error.cause if isinstance(error.cause, InputError | OSError) else error
+    if isinstance(error, ray.exceptions.RayError):
+        reason = " ".join(str(error).partition("\n")[0].split())
+        return InputError(
+            f"a worker of Ray was lost ({reason}); what was finished is kept, and the same command goes on from there"
+        )
+    return error
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    _require_answer(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError) as error:
+        raise InputError(f"backend.address is {address!r}; no Ray cluster answers there ({error})") from None
 
 
 def _require_answer(address: str) -> None:

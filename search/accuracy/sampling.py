@@ -6,16 +6,19 @@ Legend: n genomes, G genes.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from search.cost import CostModel
-from search.genome import GenomeCodec, Genomes, distinct
-from supernet.errors import InputError
+from search.genome import MOST_CHOICES, GenomeCodec, Genomes, distinct
+from supernet.arch import MOST_KEYPOINTS
+from supernet.errors import InputError, located, require
 from supernet.files import read_json, write_json
 from supernet.space import SearchSpace
+from supernet.validation import Checked, Whole, validate
 
 POOL_BITS = 13
 UNIFORM_SHARES = (0.0, 1.0, 0.5, 0.25, 0.75)
@@ -74,6 +77,21 @@ def _spread_rows(costs: NDArray[np.float64], n: int) -> list[int]:
     return rows
 
 
+class _Sample(Checked):
+    genome: list[Annotated[int, Field(ge=0, le=MOST_CHOICES)]]
+    ap: Annotated[float, Field(allow_inf_nan=True)]
+
+
+class _Samples(Checked):
+    """What a file of samples holds."""
+
+    space: dict[str, Any]
+    num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
+    identity: dict[str, Any]
+    samples: list[_Sample]
+    num_proposed: Whole = 0
+
+
 @dataclass(frozen=True)
 class AccuracySamples:
     """Measured subnets: what a predictor is fitted to.
@@ -114,18 +132,17 @@ class AccuracySamples:
         Raises:
             InputError: If the file is missing, no such file, or holds a genome that is not of its space.
         """
-        value = read_json(path)
-        try:
-            space = SearchSpace.from_dict(value["space"])
-            length = GenomeCodec(space).length
-            genomes = np.array([sample["genome"] for sample in value["samples"]]).reshape(-1, length)
-            ap = np.array([sample["ap"] for sample in value["samples"]], np.float64)
-            num_proposed = int(value.get("num_proposed", 0))
-            num_keypoints, identity = int(value["num_keypoints"]), dict(value["identity"])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: is no file of measured subnets ({error})") from None
-        if not GenomeCodec(space).is_valid(genomes).all():
+        read = validate(_Samples, read_json(path), f"{path}: is no file of measured subnets")
+        with located(path):
+            space = SearchSpace.from_dict(read.space)
+            codec = GenomeCodec(space)
+        ap = np.array([sample.ap for sample in read.samples], np.float64)
+        whole = all(len(sample.genome) == codec.length for sample in read.samples)
+        genomes = np.array([sample.genome for sample in read.samples] if whole else [], np.int8)
+        genomes = genomes.reshape(-1, codec.length)
+        if not (whole and codec.is_valid(genomes).all()):
             raise InputError(f"{path}: a genome is not of the space {space.name!r}")
         if not (np.isfinite(ap) & (ap >= 0) & (ap <= 1)).all():
             raise InputError(f"{path}: an AP is not a number from 0 to 1")
-        return cls(space, num_keypoints, identity, genomes.astype(np.int8), ap, num_proposed)
+        require(read.num_proposed <= len(ap), f"{path}: num_proposed", read.num_proposed, f"at most {len(ap)}")
+        return cls(space, read.num_keypoints, read.identity, genomes, ap, read.num_proposed)

@@ -3,14 +3,47 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import Field
 
 from search.course.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE, read_rows
 from search.genome import GenomeCodec
 from supernet.arch import Arch
-from supernet.errors import InputError, require
+from supernet.errors import InputError, located, require
 from supernet.files import read_json
 from supernet.space import SearchSpace
+from supernet.validation import Checked, Count, Fraction, NonNegative, Whole, validate
+
+
+class _SearchedBy(Checked, extra="ignore"):
+    """What an outcome depended on."""
+
+    space: dict[str, Any]
+    evaluator: dict[str, Any]
+    num_keypoints: Count = 14
+    devices: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class _Chosen(Checked, extra="ignore"):
+    """What ``chosen.json`` must hold to be read back, and may hold beside it."""
+
+    arch: dict[str, Any]
+    budget_ms: Annotated[float, Field(ge=0, allow_inf_nan=True)]
+    search: _SearchedBy
+    arch_digest: str = ""
+    ap: Fraction | None = None
+    ap_source: str = ""
+    ap_std: float | None = None
+    verified_ap: Fraction | None = None
+    latency_ms: NonNegative | None = None
+    latency_low_ms: NonNegative | None = None
+    latency_high_ms: NonNegative | None = None
+    latency_provenance: str = ""
+    macs: Whole | None = None
+    params: Whole | None = None
+    image_size: Whole | None = None
+    stopped_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,9 +71,9 @@ class SearchOutcome:
         if not path.exists():
             raise InputError(f"{path}: no such file; search first (litepose search device=... tier={folder.name})")
         record = read_json(path)
-        if not isinstance(record, dict) or "arch" not in record:
-            raise InputError(f"{path}: has no architecture; litepose search writes one")
-        return cls(folder, Arch.from_dict(record.pop("arch")), record)
+        validate(_Chosen, record, str(path))
+        with located(path):
+            return cls(folder, Arch.from_dict(record.pop("arch")), record)
 
     def require_weights(self, weights: str) -> None:
         """Check that the search measured the supernet of this digest.
@@ -80,7 +113,8 @@ class SearchOutcome:
             InputError: If the front is missing, damaged, or not of the search's space.
         """
         path = self.folder / FRONT_FILE
-        codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
+        with located(self.folder / CHOSEN_FILE):
+            codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
         rows = read_rows(path)
         try:
             within = [row for row in rows if float(row["latency_ms"]) <= self.record["budget_ms"]]

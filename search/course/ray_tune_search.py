@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 from ray import tune
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from search.accuracy.evaluators import AccuracyCache
 from search.accuracy.parallel_evaluation import MakeMeasure, require_workers
+from search.accuracy.ray_session import worker_error
 from search.course.generations import Generations, SearchRun
 from search.course.trials import read_genome, trial_params, write_genome
 from search.genome import GenomeCodec, Genomes
 from supernet.arch import Arch
-from supernet.errors import InputError, require
+from supernet.errors import InputError, require, require_numbers
 from supernet.files import read_json, write_json
 from supernet.space import SearchSpace
 
@@ -53,6 +54,7 @@ class TuneSettings:
 
     def __post_init__(self) -> None:
         require(self.most_deaths >= 1, "most_deaths", self.most_deaths, "at least 1")
+        require_numbers(self)
 
 
 class GenerationSearcher(Searcher):
@@ -256,5 +258,4 @@ def _cause(error: Exception, refused: str | None) -> Exception:
     """Return what a trial's worker raised: what a user can mend as such, the rest with the traceback from there."""
     if isinstance(error, RayActorError):
         return InputError(f"{refused}: its workers died")
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    return cause if isinstance(cause, InputError | OSError) else error
+    return worker_error(error)

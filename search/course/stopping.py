@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from supernet.errors import InputError, require
+from supernet.errors import InputError, require, require_numbers
 
 Reason = Literal["generations", "evaluations", "plateau", "seconds", "exhausted"]
 
@@ -38,6 +38,7 @@ class StopRule:
         require(self.plateau_generations >= 1, "plateau_generations", self.plateau_generations, "at least 1")
         if self.generations is self.evaluations is self.plateau_gain is self.seconds is None:
             raise InputError("generations, evaluations, plateau_gain and seconds are all null; a search needs an end")
+        require_numbers(self)
 
     def cut(self, size: int, evaluated: int) -> int:
         """Return how many of the next generation's ``size`` evaluations there is room for."""

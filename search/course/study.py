@@ -29,7 +29,7 @@ from search.problem import SearchProblem
 from search.proposals.optuna_strategies import quiet_optuna
 from search.proposals.strategies import Strategy
 from supernet.arch import Arch
-from supernet.errors import InputError
+from supernet.errors import InputError, shown
 
 IDENTITY_KEY = "search"
 SHOWN_DIFFERENCES = 3
@@ -95,11 +95,18 @@ class SearchStudy:
         plain: dict[str, Any] = json.loads(json.dumps(identity))
         return plain
 
-    def run(self, on_generation: Callable[[Progress, History], None] | None = None) -> SearchRun:
+    def run(
+        self,
+        on_generation: Callable[[Progress, History], None] | None = None,
+        *,
+        searched: SearchRun | None = None,
+    ) -> SearchRun:
         """Search to the end, from wherever the storage is.
 
         Args:
             on_generation: Called after each generation, with all evaluations so far.
+            searched: What the same search came to elsewhere, as on Ray Tune, in the time there was; this one records
+                it, and ends where it ended.
 
         Raises:
             InputError: If the storage is damaged, in use by another process or of another search, or if an accuracy is
@@ -115,13 +122,15 @@ class SearchStudy:
                 settings=self._settings,
                 stop=self._stop,
                 warm=self._warm,
-                clock=self._clock,
+                clock=self._clock if searched is None else lambda: 0.0,
             )
             while course.stopped_by is None:
                 number = course.number
                 course.take(self._complete(study, course, told.pop(number, [])))
                 if on_generation is not None and course.number > number:
                     on_generation(course.progress[-1], course.history)
+                if searched is not None and course.number >= len(searched.progress) and not told:
+                    course.stopped_by = course.stopped_by or searched.stopped_by
         return course.outcome
 
     def _complete(self, study: optuna.Study, course: Generations, told: list[FrozenTrial]) -> History:
@@ -205,9 +214,9 @@ def _difference(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     keys = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     if any(key.startswith("space.") for key in keys):
         return f"another space: was {before.get('space.name')!r}, is {after.get('space.name')!r}"
-    shown = [f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in keys[:SHOWN_DIFFERENCES]]
+    told = [f"{key} was {shown(before.get(key))}, is {shown(after.get(key))}" for key in keys[:SHOWN_DIFFERENCES]]
     more = f" and {len(keys) - SHOWN_DIFFERENCES} more" if len(keys) > SHOWN_DIFFERENCES else ""
-    return "; ".join(shown) + more
+    return "; ".join(told) + more
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,12 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from supernet.data.normalisation import IMAGE_MEAN
-from supernet.errors import require
+from supernet.errors import require, require_numbers
 
 Image = npt.NDArray[np.uint8]
 
 NOISE_CELLS = 32
 """Random colours along a side of a noisy rectangle, at every resolution: a teacher sees the same rectangle."""
+
+MOST_RECTANGLES = 100
+"""Rectangles that can cover parts of one image."""
 
 # W3C, Filter Effects Module Level 1, section 9.6 (feColorMatrix): luma, and the sine's part of hueRotate.
 _LUMA = np.array([0.213, 0.715, 0.072])
@@ -76,6 +79,7 @@ class ColourJitter:
         for name in ("brightness", "contrast", "saturation"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
         require(0 <= self.hue_degrees <= 180, "hue_degrees", self.hue_degrees, "from 0 to 180")
+        require_numbers(self)
 
     def draw(self, rng: np.random.Generator) -> ColourChange | None:
         """Draw a change; None if every part is 0."""
@@ -142,11 +146,12 @@ class RandomErasing:
 
     def __post_init__(self) -> None:
         require(0 <= self.probability <= 1, "probability", self.probability, "from 0 to 1")
-        require(self.count >= 1, "count", self.count, "at least 1")
+        require(1 <= self.count <= MOST_RECTANGLES, "count", self.count, f"from 1 to {MOST_RECTANGLES}")
         require(0 < self.area[0] <= self.area[1] <= 1, "area", self.area, "above 0, ascending and at most 1")
         ascending = 0 < self.aspect[0] <= self.aspect[1] < math.inf
         require(ascending, "aspect", self.aspect, "above 0, finite and ascending")
         require(self.fill in ("noise", "mean"), "fill", self.fill, "noise or mean")
+        require_numbers(self)
 
     def draw(self, rng: np.random.Generator) -> tuple[Cover, ...]:
         """Draw the rectangles of one image."""

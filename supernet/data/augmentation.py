@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from supernet.data.appearance import ColourChange, ColourJitter, Cover, RandomErasing
 from supernet.data.geometry import Matrix, training_affine, warp
-from supernet.errors import require
+from supernet.errors import require, require_numbers
 
 Image = npt.NDArray[np.uint8]
 
@@ -88,6 +88,7 @@ class Augmentation:
         require(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "above 0 and ascending")
         require(0 <= self.translation <= 1, "translation", self.translation, "from 0 to 1")
         require(0 <= self.flip <= 1, "flip", self.flip, "from 0 to 1")
+        require_numbers(self)
 
     def draw(self, seed: int) -> Transform:
         """Draw a transform; its geometry does not depend on whether colours and rectangles are drawn too."""

@@ -4,13 +4,11 @@ Legend: B batch, P people of the fullest image (at least 1), K keypoints, R side
 """
 
 import dataclasses
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -229,14 +227,3 @@ def _extents(points: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> 
     high = np.where(inside[..., None], points, -np.inf).max(axis=1, initial=-np.inf)
     areas: npt.NDArray[np.float32] = (high - low).prod(axis=-1)
     return areas
-
-
-def prepare_worker(worker: int) -> None:
-    """Keep a loading process to one thread, and deaf to the signals that a scheduler sends to the whole group.
-
-    Args:
-        worker: Its number, which ``DataLoader`` passes.
-    """
-    cv2.setNumThreads(0)
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)

@@ -10,6 +10,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,11 @@ def _each(writer: _ChunkWriter, chunks: Sequence[Sequence[int]], workers: int) -
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(writer,))
     try:
         yield from pool.map(_work, chunks)
+    except BrokenProcessPool:
+        raise InputError(
+            f"one of {workers} rendering processes was lost (is memory short? fewer workers take less); what was "
+            "rendered is kept, and the same command goes on from there"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from supernet.checkpoints import read_torch_file
 from supernet.errors import InputError
 from supernet.files import replacing
+from supernet.torch_files import read_torch_file
 
 logger = logging.getLogger(__name__)
 

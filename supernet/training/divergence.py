@@ -4,7 +4,7 @@ import math
 from typing import NoReturn
 
 from supernet.data.loading import Batch
-from supernet.errors import InputError
+from supernet.errors import NotFiniteError
 from supernet.training.distributed import Process, gather_objects
 from supernet.training.recipe import StepPlan
 from supernet.training.step import StepResult
@@ -13,8 +13,12 @@ MOST_SKIPPED = 20
 """Updates in a row that may be left out because their gradients are not finite."""
 
 
-class TrainingDivergedError(InputError):
-    """Gradients have not been finite for too long."""
+LAST_SKIPPED = 5
+"""Updates in a row that may not be left out at the end of a training."""
+
+
+class TrainingDivergedError(NotFiniteError):
+    """Gradients have not been finite for too long, or weights are not."""
 
 
 def stop_diverged(step: int, result: StepResult, plan: StepPlan, batch: Batch, process: Process) -> NoReturn:

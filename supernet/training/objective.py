@@ -10,7 +10,7 @@ from torch import Tensor
 
 from supernet.codec.heatmap import make_heatmaps, to_heatmap_pixels
 from supernet.data.loading import Batch
-from supernet.errors import require
+from supernet.errors import require, require_numbers
 from supernet.litepose import Heads
 from supernet.losses import heatmap_loss, tag_guide_loss, tag_loss
 
@@ -50,6 +50,7 @@ class LossSettings:
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("guide_final", "distillation_weight"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
+        require_numbers(self)
 
 
 @dataclass(frozen=True, slots=True)

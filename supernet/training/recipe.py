@@ -13,7 +13,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from supernet.arch import Arch
-from supernet.errors import InputError, require
+from supernet.errors import InputError, require, require_numbers
 from supernet.space import DIMENSIONS, Dimension, SearchSpace
 from supernet.training.streams import ARCHS, SIZE
 
@@ -21,6 +21,9 @@ Rule = Literal["sandwich", "random", "largest"]
 SortedChannels = Literal["none", "hidden", "width"]
 TeacherKind = Literal["none", "largest", "frozen", "external"]
 
+
+MOST_RANDOM = 1000
+"""Random subnets a step."""
 
 KINDS = {"rule": Rule, "teacher": TeacherKind, "sort_channels": SortedChannels}
 
@@ -40,6 +43,7 @@ class WarmupCosine:
     def __post_init__(self) -> None:
         require(self.peak >= 0, "peak", self.peak, "at least 0")
         require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
+        require_numbers(self)
 
     def __call__(self, step: int, steps: int) -> float:
         """Return the rate of a step, from 0, in a phase of ``steps``."""
@@ -70,6 +74,7 @@ class WarmupSteps:
         require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
         require(all(0 <= m <= 1 for m in self.milestones), "milestones", self.milestones, "from 0 to 1 each")
         require(self.factor > 0, "factor", self.factor, "above 0")
+        require_numbers(self)
 
     def __call__(self, step: int, steps: int) -> float:
         """Return the rate of a step, from 0, in a phase of ``steps``."""
@@ -122,9 +127,11 @@ class Phase:
         for dimension in self.elastic:
             require(dimension in DIMENSIONS, "elastic", dimension, f"some of {', '.join(DIMENSIONS)}")
         least = 1 if self.rule == "random" else 0
-        require(self.num_random >= least, "num_random", self.num_random, f"at least {least} with rule {self.rule}")
+        allowed = f"from {least} to {MOST_RANDOM} with rule {self.rule}"
+        require(least <= self.num_random <= MOST_RANDOM, "num_random", self.num_random, allowed)
         if self.teacher == "largest" and self.rule != "sandwich":
             raise InputError(f"teacher is 'largest', which only rule sandwich trains in place; rule is {self.rule!r}")
+        require_numbers(self)
 
 
 @dataclass(frozen=True, slots=True)

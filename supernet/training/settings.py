@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from supernet.errors import InputError, require
+from supernet.data.loading_processes import MOST_WORKERS
+from supernet.errors import InputError, require, require_numbers, shown
 from supernet.training.objective import LossSettings
 
 Update = Literal["per_subnet", "per_sandwich"]
@@ -58,12 +59,14 @@ class TrainingSettings:
         for name, allowed in (least | {"workers": 0, "validate_every": 0}).items():
             value = getattr(self, name)
             require(type(value) is int and value >= allowed, name, value, f"an integer of at least {allowed}")
+        require(self.workers <= MOST_WORKERS, "workers", self.workers, f"at most {MOST_WORKERS}")
         require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "at least 0 and below 1")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         for name, kind in (("optimizer", OptimizerName), ("update", Update), ("precision", Precision)):
             if getattr(self, name) not in get_args(kind):
-                raise InputError(f"{name} is {getattr(self, name)!r}; known: {', '.join(get_args(kind))}")
+                raise InputError(f"{name} is {shown(getattr(self, name))}; known: {', '.join(get_args(kind))}")
         if self.batch_size % self.accumulation:
             raise InputError(f"accumulation is {self.accumulation}; it must divide batch_size, {self.batch_size}")
+        require_numbers(self)

@@ -11,10 +11,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from supernet.channel_sorting import permute_channels, sort_channels
-from supernet.checkpoints import save_network
-from supernet.data.loading import Batch, Sample, TrainingImages, collate_bytes, prepare_worker
+from supernet.checkpoints import require_finite, save_network
+from supernet.data.loading import Batch, Sample, TrainingImages, collate_bytes
+from supernet.data.loading_processes import loaded, prepare_worker
 from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
+from supernet.errors import InputError, NotFiniteError
 from supernet.litepose import LitePose
 from supernet.training.checkpoint_store import CheckpointStore
 from supernet.training.distributed import (
@@ -25,7 +26,7 @@ from supernet.training.distributed import (
     run_on_main,
     synchronise_batch_norms,
 )
-from supernet.training.divergence import MOST_SKIPPED, stop_diverged
+from supernet.training.divergence import LAST_SKIPPED, MOST_SKIPPED, TrainingDivergedError, stop_diverged
 from supernet.training.metrics import MetricsLog
 from supernet.training.optimizers import make_average, make_optimizer
 from supernet.training.recipe import Plan, StepPlan
@@ -190,19 +191,26 @@ class Trainer:
             Whether the training is complete.
 
         Raises:
-            TrainingDivergedError: If gradients were not finite for ``MOST_SKIPPED`` steps in a row.
+            TrainingDivergedError: If gradients were not finite for ``MOST_SKIPPED`` steps in a row or up to the end, or
+                weights are not finite where they would be measured or saved.
+            InputError: If a loading process is lost, or cannot hand over what it loads.
         """
         settings = self.settings
         self.model.train()
         began, logged = time.perf_counter(), self.step
-        with MetricsLog(self.folder if self.process.is_main else None, first_step=self.step) as metrics:
-            for batch in self._batches():
+        with (
+            MetricsLog(self.folder if self.process.is_main else None, first_step=self.step) as metrics,
+            loaded(self._loader()) as batches,
+        ):
+            for batch in batches:
                 result, stopping = share_result(self.train_step(batch), should_stop(), self.process)
                 if self._is_due(settings.log_every):
                     self._share_bad_images()
                     rate = (self.step - logged) * settings.batch_size / (time.perf_counter() - began)
                     metrics.write(self.step - 1, self._values(result, rate))
                 on_step(self.step, result)
+                if self.step == self.plan.steps:
+                    self._require_trained()
                 if settings.validate_every and self._is_due(settings.validate_every):
                     metrics.write(self.step - 1, self._validated())
                 if stopping or self._is_due(settings.checkpoint_every):
@@ -213,7 +221,7 @@ class Trainer:
                     break
         return self.step >= self.plan.steps
 
-    def _batches(self) -> "DataLoader[Sample]":
+    def _loader(self) -> "DataLoader[Sample]":
         """Return this rank's parts of the batches of the steps that are left, images as bytes."""
         return DataLoader(
             self.images,
@@ -267,6 +275,7 @@ class Trainer:
     def _validated(self) -> dict[str, float]:
         """Measure the network; keep its weights if their mean AP is the best so far."""
         assert self._validate is not None
+        self._require_finite()
         scores = self._validate(self.trained)
         mean = sum(scores.values()) / len(scores)
         if mean > self.best_ap:
@@ -280,8 +289,29 @@ class Trainer:
         self.bad_images.update(*gather_objects(self.bad_images, self.process))
 
     def _save(self) -> None:
+        self._require_finite()
         self._share_bad_images()
         run_on_main(lambda: self.store.save(self.step, self.state_dict()), self.process)
+
+    def _require_trained(self) -> None:
+        """Refuse to end with updates that were left out, over half of the training or ``LAST_SKIPPED`` steps."""
+        row, steps = self.skipped_in_a_row, self.plan.steps
+        if 2 * row >= min(steps, 2 * LAST_SKIPPED):
+            raise TrainingDivergedError(
+                f"loss or gradient was not finite in the last {row} of {steps} steps; a lower learning rate helps"
+            )
+
+    def _require_finite(self) -> None:
+        """Refuse to go on with a network that is ruined on any rank; a collective."""
+        problem = None
+        try:
+            for model in (self.model, self.trained):
+                require_finite(model, f"the network is ruined at step {self.step}; a lower learning rate helps")
+        except NotFiniteError as error:
+            problem = str(error)
+        for told in gather_objects(problem, self.process):
+            if told is not None:
+                raise TrainingDivergedError(told)
 
     def _check_batch(self) -> None:
         """Refuse a batch that the dataset, the ranks or the accumulation do not allow."""

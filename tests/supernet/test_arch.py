@@ -158,8 +158,32 @@ def test_impossible_values_are_named(path: Path_, value: object, message: str, p
 
 def test_a_stage_without_blocks_is_refused(published: dict[str, Any]) -> None:
     empty = {"num_blocks": 0, "stride": 2, "channel": 48, "block_setting": []}
-    with pytest.raises(InputError, match=r"backbone_setting\[2\]\.num_blocks is 0; it must be at least one block"):
+    with pytest.raises(InputError, match=r"backbone_setting\[2\]\.num_blocks is 0; it must be from 1 to 64 blocks"):
         Arch.from_dict(replaced(published, STAGE, empty))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "most"),
+    [
+        (("img_size",), 16 * 10**8, 4096),
+        (("input_channel",), 10**9, 4096),
+        (("deconv_setting", 1), 4097, 4096),
+        ((*STAGE, "channel"), 4097, 4096),
+        ((*STAGE, "block_setting", 0, 0), 33, 32),
+        ((*STAGE, "block_setting", 0, 1), 1000001, 31),
+    ],
+)
+def test_no_size_is_without_a_bound(path: Path_, value: int, most: int, published: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"is {value}; it must be a positive integer of at most {most}$"):
+        Arch.from_dict(replaced(published, path, value))
+
+
+def test_a_stage_of_very_many_blocks_is_refused(published: dict[str, Any]) -> None:
+    deep = {"num_blocks": 10**5, "stride": 2, "channel": 48, "block_setting": [[2, 3]] * 10**5}
+    with pytest.raises(
+        InputError, match=r"backbone_setting\[2\]\.num_blocks is 100000; it must be from 1 to 64 blocks"
+    ):
+        Arch.from_dict(replaced(published, STAGE, deep))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from supernet.bn_recalibration import recalibrate_batch_norm
 from supernet.elastic_litepose import LitePoseSupernet
+from supernet.errors import NotFiniteError
 from supernet.extract import extract_subnet
 from supernet.litepose import LitePose
 
@@ -164,3 +165,10 @@ def test_a_failing_source_of_batches_leaves_momenta_as_they_were(subnet: LitePos
         recalibrate_batch_norm(subnet, failing())
     assert {norm.momentum for norm in subnet.modules() if isinstance(norm, nn.BatchNorm2d)} == {0.1}
     assert not any(module.training for module in subnet.modules())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e38])
+def test_statistics_that_are_not_finite_are_refused(value: float, subnet: LitePose, batches: list[Tensor]) -> None:
+    subnet.get_parameter("first.0.0.weight").data[0] = value
+    with pytest.raises(NotFiniteError, match="batch-norm statistics of the network are not finite"):
+        recalibrate_batch_norm(subnet, batches)

@@ -1,8 +1,13 @@
-"""Keys of what comes from outside: all that must be there, those that may, and no others."""
+"""Messages: keys that must be there or may, values cut short, and where the bad input is."""
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from supernet.errors import InputError, require_keys
+from supernet.errors import SHOWN_CHARACTERS, InputError, located, require, require_keys, require_numbers, shown
 
 
 @pytest.mark.parametrize("value", [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": None, "c": 3}])
@@ -27,3 +32,53 @@ def test_anything_else_is_named(value: object, message: str) -> None:
 def test_without_optional_keys_none_is_let_in() -> None:
     with pytest.raises(InputError, match=r"unknown key 'c'; the keys are a, b$"):
         require_keys("thing", {"a": 1, "b": 2, "c": 3}, ("a", "b"))
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", -1.5, "a" * 100, [1, 2], {"b": 1}, ["small", ("a", None)]])
+def test_a_short_value_is_shown_as_it_is(value: object) -> None:
+    assert shown(value) == repr(value)
+
+
+def test_no_value_is_shown_at_length() -> None:
+    laughs: list[object] = ["ha"] * 9
+    for _ in range(9):
+        laughs = [laughs] * 9  # 9^10 elements, if they were written out
+    for value in (laughs, {"a": laughs}, "a" * 10**6, list(range(10**6)), 16**5000, b"b" * 10**6):
+        assert len(shown(value)) <= 2 * SHOWN_CHARACTERS + 3
+        with pytest.raises(InputError, match=r"^img_size is ") as caught:
+            require(False, "img_size", value, "an integer")
+        assert len(str(caught.value)) < 2 * SHOWN_CHARACTERS + 50
+
+
+@dataclass
+class Settings:
+    """Numbers, alone and in tuples, and what is none."""
+
+    rate: float = 1.0
+    pair: tuple[float, float] = (0.0, -2.0)
+    count: int = 3
+    name: str = "inf"
+    flag: bool = True
+    nothing: float | None = None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": math.inf}, "rate is inf; it must be finite"),
+        ({"rate": -math.inf}, "rate is -inf; it must be finite"),
+        ({"rate": math.nan}, "rate is nan; it must be finite"),
+        ({"pair": (1.0, math.inf)}, r"pair is \(1\.0, inf\); it must be finite"),
+        ({"count": 10**309}, "count is <integer of"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(change: dict[str, Any], message: str) -> None:
+    require_numbers(Settings())
+    require_numbers(Settings(rate=sys.float_info.max, count=10**300))
+    with pytest.raises(InputError, match=f"^{message}"):
+        require_numbers(Settings(**change))
+
+
+def test_bad_input_is_located() -> None:
+    with pytest.raises(InputError, match=r"^arch\.json: img_size is 5; it must be 6$"), located("arch.json"):
+        require(False, "img_size", 5, "6")

@@ -63,6 +63,8 @@ def test_a_bad_list_of_choices_is_named(path: tuple[str | int, ...], value: obje
         ),
         (("stages", 1, "kernels"), [-1, 3], r"backbone_setting\[1\]\.block_setting\[0\] kernel is -1"),
         (("stages", 2, "depths"), [0, 1], r"backbone_setting\[2\]\.num_blocks is 0"),
+        (("stages", 2, "depths"), [1, 10**9], r"stages\[2\]\.depths has 1000000000; at most 64"),
+        (("image_sizes",), [32, 16 * 10**8], "img_size is 1600000000; it must be a positive integer of at most 4096"),
         (("stages", 3, "expansions"), [0, 6], r"backbone_setting\[3\]\.block_setting\[0\] expansion is 0"),
         (("deconv_channels", 1), [0, 8], r"deconv_setting\[1\] is 0"),
         (("stages",), [], "4 stages and 3 deconv_channels"),

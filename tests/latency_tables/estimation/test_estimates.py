@@ -153,6 +153,16 @@ def test_report_has_a_line_a_network() -> None:
     assert len(format_report(ESTIMATES["snapdragon_855_cpu"]).splitlines()) == 2 + 10 + 1
 
 
+def test_report_says_of_which_networks_its_error_is() -> None:
+    told = [format_report(ESTIMATES[device]).splitlines()[-1] for device in ("raspberry_pi_4b", "snapdragon_855_cpu")]
+    errors = ESTIMATES["raspberry_pi_4b"].left_out_errors.values()
+    of_litepose = sum(error**2 for error in errors) / len(errors)
+    assert told[0].startswith(f"relative error to expect of a LitePose network not seen: {of_litepose**0.5:.1%} (of")
+    of_others = sum(error**2 for error in (-0.110, -0.312, -0.379, 0.361, 0.133)) / 5  # the lines above it
+    assert told[0].endswith(f"other families, above: {of_others**0.5:.1%})")
+    assert told[1] == "relative error to expect of a network not seen: 20.5%"
+
+
 def test_report_of_the_class_models_has_a_line_a_model() -> None:
     models = shipped_class_models()
     lines = format_class_models(models).splitlines()

@@ -53,5 +53,25 @@ def test_too_few_timed_operators_are_refused_by_kind(board: Any) -> None:
 def test_a_kernel_that_nobody_timed_is_refused(board: Any) -> None:
     tiny = SearchSpace.preset("tiny")
     rows = {o: OperatorLatency(1.0, 0.0, 50) for o in space_operators(tiny) if o.kind == "bottleneck" and o.kernel != 7}
-    with pytest.raises(InputError, match="no timed bottleneck has a depthwise convolution of kernel 7"):
+    with pytest.raises(
+        InputError,
+        match="0 timed operators of kind bottleneck have a depthwise convolution of kernel 7; at least 2 are",
+    ):
         fit_rows(rows, [o for o in space_operators(tiny) if o.kind == "bottleneck"], np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_least_sample_of_a_kit_is_fitted_whatever_the_folds(board: Any, seed: int) -> None:
+    wanted = {o for o in space_operators(SearchSpace.preset("litepose")) if o.resolution in (32, 64)}
+    rows = {o: OperatorLatency(board.true_ms(o), 0.0, 50) for o in spread_out_sample(wanted, 0.001)}
+    fitted = fit_rows(rows, wanted, np.random.default_rng(seed))
+    assert fitted.rows.keys() == wanted - rows.keys()
+    assert 0 < fitted.error < 1
+
+
+def test_the_only_operator_with_a_kernel_is_fitted_from_and_not_held_out(board: Any) -> None:
+    bottlenecks = [o for o in space_operators(SearchSpace.preset("tiny")) if o.kind == "bottleneck"]
+    (only, *_), others = [o for o in bottlenecks if o.kernel == 7], [o for o in bottlenecks if o.kernel != 7]
+    rows = {o: OperatorLatency(board.true_ms(o), 0.0, 50) for o in [only, *others[::2]]}
+    fitted = fit_rows(rows, [only, *others], np.random.default_rng(0))
+    assert fitted.rows.keys() == {*others} - rows.keys()

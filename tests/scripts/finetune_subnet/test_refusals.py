@@ -38,7 +38,7 @@ Complaint = Callable[[Any], str]
         (("tune=asha", "tune.candidates=0"), "tune.candidates is 0; it must be at least 1"),
         (("tune=asha", "tune.num_samples=many"), "tune.num_samples is 'many'; it must be an integer"),
         (("tune=asha", "tune.rates=[1,0.1]"), "tune.rates is (1, 0.1); it must be above 0 and ascending"),
-        (("tune=asha", "tune.reduction_factor=1"), "tune.reduction_factor is 1; it must be above 1"),
+        (("tune=asha", "tune.reduction_factor=1"), "tune.reduction_factor is 1; it must be at least 1.01"),
         (("tune=asha", "+tune.brackets=2"), "unknown key tune.brackets"),
     ],
 )

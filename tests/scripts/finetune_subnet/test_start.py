@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from scripts.builders import load_split
 from scripts.cli import CONFIG_DIR
 from scripts.finetuning import Finetuning
 from search.course.results import Candidate
@@ -19,6 +21,7 @@ from supernet.evaluation.subnets import SubnetEvaluator
 from supernet.litepose import LitePose
 from supernet.space import SearchSpace
 from supernet.training.distributed import SINGLE
+from supernet.training.validation import Validator
 
 RunScript = Callable[..., Any]
 Compose = Callable[..., Any]
@@ -30,6 +33,28 @@ SubnetPath = Callable[[Path], Path]
 
 STILL = ("training.learning_rate.peak=0", "training.weight_decay=0")
 """Training that changes nothing but batch-norm statistics."""
+
+
+def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
+    compose_config: Compose,
+    quick: tuple[str, ...],
+    searched: Path,
+    candidates: list[Candidate],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cfg = compose_config("finetune_subnet", f"workspace={searched}", *quick, "training.validation_images=3")
+    finetuning = Finetuning(cfg, SINGLE)
+    arch, seen = candidates[0].arch, []
+
+    def note(validator: Validator, model: LitePose) -> dict[str, float]:
+        seen.append(len(validator.dataset))
+        return {"subnet": 0.5}
+
+    monkeypatch.setattr(Validator, "__call__", note)
+    finetuning.validator(arch)(finetuning.network(arch))
+    finetuning.measure(finetuning.network(arch))
+    assert seen == [3, len(load_split(cfg, "search"))]
+    assert seen[1] > 3
 
 
 def test_the_choice_is_trained_from_the_supernets_weights(

@@ -1,5 +1,6 @@
 """The accuracy predictor: it learns, it knows where it does not know, and it comes back from its file unchanged."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import save as serialise
 from scipy.stats import kendalltau
 
 from search.accuracy import predictor as predictor_module
@@ -106,6 +108,37 @@ def test_damaged_files_are_refused(predictor: AccuracyPredictor, tmp_path: Path)
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"p\.safetensors: is no accuracy predictor .*; run litepose fit again$"):
             AccuracyPredictor.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_keypoints": 0}, "num_keypoints is 0; it must be an integer from 1 to 1000"),
+        ({"identity": None}, "identity is null; it must be a mapping"),
+        ({"quality": {"num_samples": "x"}}, "quality.num_samples"),
+        ({"quality": {}}, "missing 3 required"),
+        ({"space": {}}, "space lacks the key 'name'"),
+        ({"space": SearchSpace.preset("litepose").to_dict()}, ""),
+        ({"settings": {}}, "mean"),
+    ],
+)
+def test_what_a_file_says_is_checked(
+    predictor: AccuracyPredictor, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.safetensors"
+    header = {**json.loads(predictor._metadata), **change}
+    path.write_bytes(serialise(predictor._arrays, metadata={"predictor": json.dumps(header)}))
+    with pytest.raises(InputError, match=rf"p\.safetensors: is no accuracy predictor .*{message}.*; run litepose fit"):
+        AccuracyPredictor.load(path)
+
+
+def test_a_file_that_predicts_what_is_not_finite_is_refused(predictor: AccuracyPredictor, tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    arrays = {**predictor._arrays, "regressor.weights": np.full(len(predictor.ap), np.nan)}
+    header = {**json.loads(predictor._metadata), "arrays": predictor_module._arrays_digest(arrays)}
+    path.write_bytes(serialise(arrays, metadata={"predictor": json.dumps(header)}))
+    with pytest.raises(InputError, match=r"p\.safetensors: is no .*its predictions are not finite.*; run litepose fit"):
+        AccuracyPredictor.load(path)
 
 
 def test_a_refit_adds_samples_and_the_last_measurement_counts(

@@ -1,6 +1,7 @@
 """Which subnets are measured: distinct, spread over MACs, a longer list begins like a shorter one."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,42 @@ def test_accuracies_that_are_none_are_refused(tiny_cost: CostModel, tmp_path: Pa
         AccuracySamples(tiny_cost.space, 14, {}, genomes, np.array([ap])).save(path)
         with pytest.raises(InputError, match=r"samples\.json: an AP is not a number from 0 to 1"):
             AccuracySamples.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_keypoints": -3}, "num_keypoints is -3; it must be an integer from 1 to 1000"),
+        ({"num_keypoints": "14"}, "num_keypoints is '14'; it must be an integer from 1 to 1000"),
+        ({"num_proposed": math.inf}, "num_proposed is inf; it must be an integer of at least 0"),
+        ({"num_proposed": -1}, "num_proposed is -1; it must be an integer of at least 0"),
+        ({"identity": []}, "identity is []; it must be a mapping"),
+        (
+            {"samples": [{"genome": ["0"], "ap": 0.5}]},
+            "samples[0].genome is ['0']; it must be a list of integers",
+        ),
+        ({"samples": [{"genome": [0], "ap": "0.5"}]}, "samples[0].ap is '0.5'; it must be a number"),
+        ({"samples": [{"genome": [0]}]}, "samples[0].ap is missing"),
+    ],
+)
+def test_what_a_file_says_is_checked_below_its_first_level(
+    tiny_cost: CostModel, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "samples.json"
+    genomes = tiny_cost.codec.sample(3, np.random.default_rng(0))
+    AccuracySamples(tiny_cost.space, 14, {}, genomes, np.full(3, 0.5)).save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError) as caught:
+        AccuracySamples.load(path)
+    assert str(caught.value).startswith(f"{path}: is no file of measured subnets: {message}")
+
+
+def test_samples_that_do_not_fit_together_are_refused(tiny_cost: CostModel, tmp_path: Path) -> None:
+    path = tmp_path / "samples.json"
+    genomes = tiny_cost.codec.sample(3, np.random.default_rng(0))
+    AccuracySamples(tiny_cost.space, 14, {}, genomes, np.full(3, 0.5), num_proposed=4).save(path)
+    with pytest.raises(InputError, match=r"samples\.json: num_proposed is 4; it must be at most 3"):
+        AccuracySamples.load(path)
+    AccuracySamples(tiny_cost.space, 14, {}, genomes[:, :-1], np.full(3, 0.5)).save(path)
+    with pytest.raises(InputError, match=r"samples\.json: a genome is not of the space 'tiny'"):
+        AccuracySamples.load(path)

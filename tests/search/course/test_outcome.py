@@ -12,6 +12,7 @@ from search.course.outcome import SearchOutcome
 from search.course.results import CHOSEN_FILE, Candidate, choose, front_candidates, write_chosen, write_front
 from search.problem import SearchProblem
 from supernet.errors import InputError
+from supernet.files import read_json, write_json
 
 
 @pytest.fixture
@@ -102,5 +103,37 @@ def test_a_front_that_is_no_text_is_named(folder: Path) -> None:
 
 def test_a_choice_without_an_architecture_is_refused(folder: Path) -> None:
     (folder / CHOSEN_FILE).write_text("{}")
-    with pytest.raises(InputError, match=r"chosen\.json: has no architecture"):
+    with pytest.raises(InputError, match=r"chosen\.json: arch is missing$"):
+        SearchOutcome.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"search": None},
+            "search is null; it must be a mapping with the keys space, evaluator, num_keypoints, devices",
+        ),
+        ({"search": {"evaluator": {}}}, "search.space is missing"),
+        ({"search": {"evaluator": [], "space": {}}}, "search.evaluator is []; it must be a mapping"),
+        ({"budget_ms": "5"}, "budget_ms is '5'; it must be a number of at least 0"),
+        ({"ap": 1.5}, "ap is 1.5; it must be a number from 0 to 1, or null"),
+        ({"latency_ms": -1}, "latency_ms is -1; it must be a number of at least 0, or null"),
+        ({"macs": 1.5}, "macs is 1.5; it must be an integer of at least 0, or null"),
+        ({"arch": {}}, "architecture lacks the key 'img_size'"),
+    ],
+)
+def test_what_a_choice_says_is_checked_below_its_first_level(
+    folder: Path, change: dict[str, Any], message: str
+) -> None:
+    path = folder / CHOSEN_FILE
+    write_json(path, {**read_json(path), **change})
+    with pytest.raises(InputError) as caught:
+        SearchOutcome.load(folder)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_a_choice_that_is_a_list_is_refused(folder: Path) -> None:
+    (folder / CHOSEN_FILE).write_text("[{}]")
+    with pytest.raises(InputError, match=r"chosen\.json: it is \[{}\]; it must be a mapping"):
         SearchOutcome.load(folder)

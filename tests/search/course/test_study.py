@@ -323,6 +323,22 @@ def test_seconds_end_a_start_and_the_next_goes_on(
     assert_equal(make(tmp_path).run().history, uninterrupted[1])
 
 
+@pytest.mark.parametrize(("stop", "reason"), [(replace(STOP, seconds=2), "seconds"), (STOP, "generations")])
+def test_what_was_searched_elsewhere_is_recorded_and_not_searched_on(
+    stop: StopRule, reason: str, uninterrupted: tuple[Path, History], make: Make, tmp_path: Path
+) -> None:
+    """As Ray Tune does it: what has no time left there gets none here either, and the next start goes on."""
+    ticks = iter(range(100))
+    elsewhere = make("memory", stop=stop, clock=lambda: float(next(ticks))).run()
+    assert elsewhere.stopped_by == reason
+    recorded = make(tmp_path, stop=stop).run(searched=elsewhere)
+    assert (recorded.stopped_by, recorded.progress) == (reason, elsewhere.progress)
+    assert_equal(recorded.history, elsewhere.history)
+    again = make(tmp_path).run()
+    assert_equal(again.history, uninterrupted[1])
+    assert make(tmp_path, stop=stop).run(searched=elsewhere).progress == again.progress  # what is recorded stays
+
+
 def test_one_study_serves_several_devices(
     make: Make, problem: SearchProblem, predictor: AccuracyPredictor, make_table: Any, tmp_path: Path
 ) -> None:

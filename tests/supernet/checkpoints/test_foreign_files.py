@@ -37,6 +37,8 @@ WRAPPINGS: dict[str, Callable[[State], Any]] = {
     "state_dict": lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1}},
     "module.": lambda state: {f"module.{name}": value for name, value in state.items()},
     "1.": lambda state: {f"1.{name}": value for name, value in state.items()},
+    "_orig_mod.": lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+    "_orig_mod.module.": lambda state: {f"_orig_mod.module.{name}": value for name, value in state.items()},
     "state_dict, module.1.": lambda state: {"state_dict": {f"module.1.{name}": v for name, v in state.items()}},
 }
 
@@ -167,8 +169,19 @@ def test_weights_of_another_kind_do_not_fit(tiny_supernet: LitePoseSupernet, sub
 
 
 @pytest.mark.parametrize(
-    "value", [[1, 2], 3, {"a": 1}, {"state_dict": {"a": [1]}}, torch.zeros(2), {1: torch.zeros(2)}]
+    ("value", "found"),
+    [
+        ([1, 2], "one list"),
+        (3, "one int"),
+        ({"a": 1, "b": {}}, "the keys ['a', 'b']"),
+        ({"state_dict": {"a": [1]}}, "the keys ['a']"),
+        (torch.zeros(2), "one Tensor"),
+        ({1: torch.zeros(2)}, "the keys [1]"),
+    ],
 )
-def test_files_without_a_state_dict_are_refused(value: Any, subnet: LitePose, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model\.pth: holds no state dict \(a dict of tensors"):
-        load_weights(subnet, saved(tmp_path, value))
+def test_files_without_a_state_dict_are_refused(value: Any, found: str, subnet: LitePose, tmp_path: Path) -> None:
+    path = saved(tmp_path, value)
+    with pytest.raises(InputError) as caught:
+        load_weights(subnet, path)
+    described = "(a dict of tensors, or one under the key state_dict); it has"
+    assert str(caught.value) == f"{path}: holds no state dict {described} {found}"

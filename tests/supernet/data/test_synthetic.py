@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import numpy as np
 import pytest
 from pycocotools import coco as coco_api
 
+from supernet.data import synthetic
 from supernet.data.coco import KeypointDataset
 from supernet.data.skeletons import COCO, CROWDPOSE, Skeleton
 from supernet.data.synthetic import CHUNK, PeopleSettings, generate_split, split_paths
@@ -65,6 +68,28 @@ def test_worker_processes_change_nothing(tmp_path: Path) -> None:
 
 def interrupt(done: int) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_lost_renderer_is_one_line_and_what_is_rendered_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Breaking:
+        """A pool that renders one chunk and loses a process over the next."""
+
+        def __init__(self, workers: int, context: object, *, initargs: tuple[Any], **others: object) -> None:
+            (self.render,) = initargs
+
+        def map(self, work: object, chunks: Sequence[Sequence[int]]) -> Iterator[Any]:
+            yield self.render(chunks[0])
+            raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+        def shutdown(self, *, cancel_futures: bool) -> None:
+            """Nothing is left."""
+
+    monkeypatch.setattr(synthetic, "ProcessPoolExecutor", Breaking)
+    with pytest.raises(InputError, match=r"one of 2 rendering processes was lost .* the same command goes on"):
+        generate_split(tmp_path, "train", CHUNK + 1, 0, SMALL, CROWDPOSE, workers=2)
+    assert generate_split(tmp_path, "train", CHUNK + 1, 0, SMALL, CROWDPOSE) == 1
 
 
 def test_an_interrupted_split_goes_on_and_a_finished_one_is_left_alone(tmp_path: Path) -> None:

@@ -146,8 +146,9 @@ def test_one_network_is_trained_alone_at_its_own_resolution() -> None:
         ({"teacher": "me"}, "teacher is 'me'; it must be one of none, largest, frozen, external"),
         ({"sort_channels": "all"}, "sort_channels is 'all'; it must be one of none, hidden, width"),
         ({"elastic": ("kernel", "colour")}, "elastic is 'colour'; it must be some of resolution, kernel, depth"),
-        ({"num_random": -1}, "num_random is -1; it must be at least 0 with rule sandwich"),
-        ({"rule": "random", "teacher": "none", "num_random": 0}, "num_random is 0; it must be at least 1 with rule"),
+        ({"num_random": 10**20}, "num_random is 100000000000000000000; it must be from 0 to 1000 with rule"),
+        ({"num_random": -1}, "num_random is -1; it must be from 0 to 1000 with rule sandwich"),
+        ({"rule": "random", "teacher": "none", "num_random": 0}, "num_random is 0; it must be from 1 to 1000 with"),
         ({"rule": "random"}, "teacher is 'largest', which only rule sandwich trains in place; rule is 'random'"),
         ({"rule": "largest"}, "teacher is 'largest', which only rule sandwich trains in place; rule is 'largest'"),
     ],
@@ -164,6 +165,7 @@ def test_an_impossible_phase_is_refused_by_name(changes: dict[str, Any], message
     [
         ({"peak": -0.1}, "peak is -0.1; it must be at least 0"),
         ({"peak": math.nan}, "peak is nan"),
+        ({"peak": math.inf}, "peak is inf; it must be finite"),
         ({"warmup": 1.1}, "warmup is 1.1; it must be from 0 to 1"),
     ],
 )

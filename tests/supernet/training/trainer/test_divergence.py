@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from supernet.checkpoints import load_supernet
 from supernet.data.coco import KeypointDataset
 from supernet.data.loading import Sample, SampleRequest, TrainingImages
+from supernet.errors import InputError
 from supernet.space import SearchSpace
-from supernet.training.divergence import MOST_SKIPPED, TrainingDivergedError
-from supernet.training.recipe import SupernetPlan
+from supernet.training.divergence import LAST_SKIPPED, MOST_SKIPPED, TrainingDivergedError
+from supernet.training.recipe import SupernetPlan, WarmupCosine
 from supernet.training.sampler import StepSampler
 from supernet.training.step import StepResult
-from supernet.training.trainer import Trainer
+from supernet.training.trainer import BEST_FILE, Trainer
 
 State = dict[str, Any]
 MakeTrainer = Callable[..., Trainer]
@@ -134,3 +138,45 @@ def test_after_twenty_in_a_row_it_stops_with_step_architecture_and_images(
     assert all(tensor.isfinite().all() for tensor in again.model.state_dict().values())
     if kept is not None:
         assert is_equal(again.model.state_dict(), kept)
+
+
+def test_updates_left_out_to_the_end_are_no_success(make_spoiled: MakeTrainer, folder: Path) -> None:
+    trainer = make_spoiled(folder, steps=set(range(24 - LAST_SKIPPED, 24)))
+    with pytest.raises(TrainingDivergedError, match=f"not finite in the last {LAST_SKIPPED} of 24 steps; a lower"):
+        trainer.train()
+
+
+def test_a_short_training_of_no_update_is_no_success(make_trainer: MakeTrainer, make_plan: MakePlan) -> None:
+    trainer = make_trainer(plan=make_plan(steps=2, learning_rate=WarmupCosine(peak=1e38)))
+    with pytest.raises(TrainingDivergedError, match="a lower learning rate helps"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_ruined_weights_are_neither_kept_nor_measured(averaged: bool, make_trainer: MakeTrainer, folder: Path) -> None:
+    measured: list[int] = []
+
+    def validate(network: object) -> dict[str, float]:
+        measured.append(trainer.step)
+        return {"AP": 0.5}
+
+    trainer = make_trainer(checkpoint_every=1, validate_every=1, ema_decay=0.5 * averaged, validate=validate)
+
+    def ruin(step: int, result: StepResult) -> None:
+        if step == 3:
+            next(iter((trainer.trained if averaged else trainer.model).parameters())).data[0] = float("nan")
+
+    with pytest.raises(
+        TrainingDivergedError, match=r"the network is ruined at step 3; .*: first\.0\.0\.weight is not fin"
+    ):
+        trainer.train(on_step=ruin)
+    assert measured == [1, 2]
+    assert (make_trainer().step, load_supernet(folder / BEST_FILE).training) == (2, False)
+
+
+def test_a_lost_loading_process_is_one_line(
+    make_trainer: MakeTrainer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingImages, "__getitem__", lambda images, request: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(InputError, match=r"a loading process .*what was saved is kept, and the same command goes on"):
+        make_trainer(workers=1).train()
