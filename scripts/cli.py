@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -135,19 +135,35 @@ def start_run(cfg: DictConfig, *, artefacts: tuple[str, ...] = (), ignore: tuple
     config = OmegaConf.to_container(cfg, resolve=True)
     record = folder / RECORD_NAME
     if record.exists() and any((folder / artefact).exists() for artefact in artefacts):
-        refuse_other_settings(folder, read_json(record)["config"], config, free={*FREE_SETTINGS, *ignore})
+        refuse_other_settings(folder, _recorded_config(record), config, free={*FREE_SETTINGS, *ignore})
         return folder
-    write_json(
-        record,
-        {
-            "config": config,
-            "versions": {package: version(package) for package in RECORDED_PACKAGES},
-            "python": sys.version.split()[0],
-            "commit": _commit(),
-            "overrides": list(HydraConfig.get().overrides.task),
-        },
-    )
+    write_json(record, run_record(cfg))
     return folder
+
+
+def run_record(cfg: DictConfig) -> dict[str, Any]:
+    """Return what a result follows from: config, versions, seed and commit."""
+    return {
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "versions": {package: version(package) for package in RECORDED_PACKAGES},
+        "python": sys.version.split()[0],
+        "commit": _commit(),
+        "overrides": list(HydraConfig.get().overrides.task),
+    }
+
+
+def _recorded_config(record: Path) -> Mapping[str, Any]:
+    """Return the config of a run folder's record."""
+    try:
+        config = read_json(record)["config"]
+    except (InputError, KeyError, TypeError):
+        config = None
+    if not isinstance(config, Mapping):
+        raise InputError(
+            f"{record}: is no record of a run; remove it to go on with the settings of this start, "
+            "or the folder to start again"
+        )
+    return config
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 
-from scripts.builders import build_device, build_inference, build_subnet_evaluator, find_arch, load_split, plain
-from scripts.cli import script, start_run
+from scripts.builders import build_device, build_inference, build_subnet_evaluator, find_arch, load_split
+from scripts.cli import run_record, script, start_run
 from scripts.network_files import find_weights, load_network
 from scripts.settings.searching import EvaluateVerb
 from supernet.arch import Arch
@@ -61,7 +61,7 @@ def main(cfg: DictConfig) -> None:
         record["coco_eval"] = official_parameters(result.comparison)
     folder = start_run(cfg)
     path = folder / f"{measured.name}_{cfg.split}.json"
-    write_json(path, {**record, "config": plain(cfg)})
+    write_json(path, {**record, "run": run_record(cfg)})
     for skipped in result.skipped:
         logger.warning("skipped %s", skipped)
     logger.info(

@@ -42,7 +42,7 @@ def no_folder_of_a_refusal() -> Iterator[None]:
 
 
 def remove_if_empty(folder: Path, top: Path) -> None:
-    """Remove a folder that holds nothing but empty files, and then its parents below ``top``."""
+    """Remove a folder that holds nothing but empty logs, and then its parents below ``top``."""
     while folder != top and top in folder.parents and _remove_empty(folder):
         folder = folder.parent
 
@@ -56,13 +56,17 @@ def _note(folder: str) -> None:
 
 
 def _remove_empty(folder: Path) -> bool:
-    """Remove what is empty in a folder, logs and locks too, and it itself if then nothing is left; say whether so."""
+    """Remove what is empty in a folder, logs too, and it itself if then nothing is left; say whether so."""
     with suppress(OSError):
         entries = list(folder.iterdir())
         left = [entry for entry in entries if not (entry.is_dir() and not entry.is_symlink() and _remove_empty(entry))]
-        if all(entry.is_file() and (entry.stat().st_size == 0 or entry.name == SWEEP_RECORD) for entry in left):
+        if all(entry.is_file() and _says_nothing(entry) for entry in left):
             for entry in left:
                 entry.unlink()
             folder.rmdir()
             return True
     return False
+
+
+def _says_nothing(file: Path) -> bool:
+    return file.name == SWEEP_RECORD or (file.suffix == ".log" and file.stat().st_size == 0)

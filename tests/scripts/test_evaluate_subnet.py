@@ -44,7 +44,7 @@ def complaint(outcome: Any) -> str:
 
 def without_config(path: Path) -> dict[str, Any]:
     record: dict[str, Any] = read_json(path)
-    del record["config"]
+    del record["run"]
     return record
 
 
@@ -61,7 +61,7 @@ def test_the_interval_is_printed_and_written(evaluate: Callable[..., Any], train
     assert f"AP {100 * interval['ap']:.1f}{shown}AP50" in outcome.stdout
     assert "breakdown" not in record
     evaluate("arch=smallest", "resamples=0")
-    assert without_config(path) == {name: record[name] for name in record if name != "config"} | {"ap_interval": None}
+    assert without_config(path) == {name: record[name] for name in record if name != "run"} | {"ap_interval": None}
 
 
 def test_results_are_worth_the_ap_in_the_record(evaluate: Callable[..., Any], trained: Path, data_root: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_file_s_network_is_measured_as_it_is(evaluate: Callable[..., Any], tra
     assert record["measured_on"]["weights"] == weights_digest(network)
     assert "bn" not in record["measured_on"]
     assert record["measured_on"]["split"] == "val"
-    assert (record["config"]["weights"], record["config"]["split"]) == (str(subnet_file), "val")
+    assert (record["run"]["weights"], record["run"]["split"]) == (str(subnet_file), "val")
     bigger = evaluate(f"weights={subnet_file}", "image_size=128", f"hydra.run.dir={trained / 'bigger'}")
     assert bigger.status == 0, bigger.stderr
     (path,) = (trained / "bigger").glob("*_val.json")

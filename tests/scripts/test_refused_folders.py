@@ -59,10 +59,15 @@ def test_a_finished_run_of_a_sweep_keeps_its_folder(run_script: Any, tmp_path: P
     assert os.listdir(tmp_path / "new" / "search" / "jetson_nano") == ["m"]
 
 
-def test_only_empty_files_are_removed_with_a_folder(tmp_path: Path) -> None:
+def test_only_empty_logs_are_removed_with_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
     (folder / "x.log").touch()
     (tmp_path / "a" / "kept.txt").write_text("something")
     remove_if_empty(folder, tmp_path)
     assert tree(tmp_path) == ["a", "a/kept.txt"]
+    held = tmp_path / "a" / "c"
+    held.mkdir()
+    (held / ".lock").touch()
+    remove_if_empty(held, tmp_path)
+    assert (held / ".lock").exists(), "another process writes there"
