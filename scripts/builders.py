@@ -19,7 +19,7 @@ from supernet.data.loading import TrainingImages
 from supernet.data.skeletons import Skeleton, get_skeleton
 from supernet.data.splits import DatasetSplits, Holdout, SplitFiles
 from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError, require
+from supernet.errors import InputError, located, require
 from supernet.evaluation import InferenceSettings
 from supernet.evaluation.subnets import Calibration, SubnetEvaluator
 from supernet.litepose import LitePose
@@ -38,7 +38,8 @@ def build_space(cfg: DictConfig) -> SearchSpace:
     """Return the preset that ``space.name`` names, or the space that ``space.choices`` spells out."""
     if cfg.space.choices is None:
         return SearchSpace.preset(cfg.space.name)
-    return SearchSpace.from_dict({"name": cfg.space.name, **plain(cfg.space.choices)})
+    with located("space.choices"):
+        return SearchSpace.from_dict({"name": cfg.space.name, **plain(cfg.space.choices)})
 
 
 def build_device(cfg: DictConfig) -> torch.device:
@@ -58,10 +59,8 @@ def build_skeleton(cfg: DictConfig) -> Skeleton:
     skeleton = cfg.dataset.skeleton
     if not isinstance(skeleton, DictConfig):
         return get_skeleton(skeleton)
-    try:
+    with located("dataset.skeleton"):
         return Skeleton.from_dict({"name": cfg.dataset.name, **plain(skeleton)})
-    except InputError as error:
-        raise InputError(f"dataset.skeleton: {error}") from None
 
 
 def build_splits(cfg: DictConfig) -> DatasetSplits:

@@ -24,7 +24,7 @@ from scripts.cli import script, start_run
 from scripts.export_facts import SPLIT, accuracy_facts, latency_facts, source_facts, usage_config
 from scripts.export_formats import build_examination, build_formats
 from scripts.finetuning import SUBNET_FILE, read_facts
-from scripts.settings.searching import ExportVerb
+from scripts.settings.exporting import ExportVerb
 from search.course.outcome import SearchOutcome
 from search.reporting.card import write_card
 from supernet.arch import Arch

@@ -13,7 +13,7 @@ from search.course.generations import StudySettings
 from search.course.stopping import StopRule
 from search.proposals.batches import BatchSettings
 from search.proposals.evolution import EvolutionSettings
-from supernet.validation import Checked, Count, NonNegative, Positive, Whole
+from supernet.validation import Count, NonNegative, Positive, Whole
 
 Subnets = Annotated[int, Field(ge=1, le=1_000_000)]
 """Networks that a run looks at one by one."""
@@ -106,29 +106,6 @@ class SearchVerb(RunSettings):
     people_per_frame: NonNegative
     warm_start: PathText | None
     storage: PathText | None
-
-
-class OnnxSettings(Checked):
-    """``onnx`` of an export."""
-
-    batch: Choice
-    opset: int
-
-
-class ExportVerb(RunSettings):
-    """``litepose export``."""
-
-    device: DeviceSettings
-    tier: Name
-    arch: Text | None
-    finetuned: bool
-    checked_images: Annotated[int, Field(ge=1, le=1_000)]
-    formats: Annotated[list[Choice], OneOrSeveral]
-    onnx: OnnxSettings
-    calibration_images: Count
-    measure_formats: bool
-    resamples: Resamples
-    people_per_frame: NonNegative
 
 
 class ReportVerb(RunSettings):

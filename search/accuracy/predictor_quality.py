@@ -193,7 +193,10 @@ def require_samples(ap: Floats) -> None:
         InputError: If there are too few samples, or an AP is not finite.
     """
     if len(ap) < FEWEST_SAMPLES:
-        raise InputError(f"{len(ap)} measured subnets are too few to fit a predictor; at least {FEWEST_SAMPLES}")
+        raise InputError(
+            f"{len(ap)} measured subnets are too few to fit a predictor, which takes at least {FEWEST_SAMPLES}; "
+            "measure more (litepose sample num_subnets=...), or search without one (evaluator=supernet)"
+        )
     if not np.isfinite(ap).all():
         raise InputError(f"sample {int(np.argmin(np.isfinite(ap)))} has no finite AP; every sample needs one")
 

@@ -125,7 +125,8 @@ def test_a_file_s_network_is_measured_as_it_is(evaluate: Callable[..., Any], tra
     assert record["measured_on"]["weights"] == weights_digest(network)
     assert "bn" not in record["measured_on"]
     assert record["measured_on"]["split"] == "val"
-    assert (record["run"]["weights"], record["run"]["split"]) == (str(subnet_file), "val")
+    config = record["run"]["config"]
+    assert (config["weights"], config["split"]) == (str(subnet_file), "val")
     bigger = evaluate(f"weights={subnet_file}", "image_size=128", f"hydra.run.dir={trained / 'bigger'}")
     assert bigger.status == 0, bigger.stderr
     (path,) = (trained / "bigger").glob("*_val.json")

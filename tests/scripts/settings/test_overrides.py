@@ -9,9 +9,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from scripts.cli import CONFIG_DIR
 from scripts.settings.config import checked_config
+from scripts.settings.exporting import ExportVerb
 from scripts.settings.overrides import Keys, prepare
 from scripts.settings.people import PredictVerb
-from scripts.settings.searching import ExportVerb, SearchVerb
+from scripts.settings.searching import SearchVerb
 from scripts.settings.training import TrainVerb
 from scripts.verb_help import composed_groups
 from supernet.errors import InputError

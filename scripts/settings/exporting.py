@@ -1,0 +1,34 @@
+"""The config of ``litepose export``."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from scripts.settings.base import DeviceSettings, Resamples, RunSettings
+from scripts.settings.kinds import Choice, Name, OneOrSeveral, Text
+from supernet.export.onnx_graph import OPSETS
+from supernet.export.onnx_model import Batch
+from supernet.validation import Checked, Count, NonNegative
+
+
+class OnnxSettings(Checked):
+    """``onnx`` of an export."""
+
+    batch: Batch
+    opset: Annotated[int, Field(ge=OPSETS.start, le=OPSETS.stop - 1)]
+
+
+class ExportVerb(RunSettings):
+    """``litepose export``."""
+
+    device: DeviceSettings
+    tier: Name
+    arch: Text | None
+    finetuned: bool
+    checked_images: Annotated[int, Field(ge=1, le=1_000)]
+    formats: Annotated[list[Choice], OneOrSeveral]
+    onnx: OnnxSettings
+    calibration_images: Count
+    measure_formats: bool
+    resamples: Resamples
+    people_per_frame: NonNegative
