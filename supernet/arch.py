@@ -21,7 +21,7 @@ STAGE_STRIDES = (2, 2, 2, 1)
 SIZE_MULTIPLE = 16
 """An input side is a multiple of this: the stem and the stages halve it four times."""
 
-LARGEST_SIDE, LARGEST_WIDTH, LARGEST_EXPANSION, LARGEST_KERNEL, MOST_BLOCKS = 4096, 4096, 32, 31, 64
+LARGEST_SIDE, LARGEST_WIDTH, LARGEST_EXPANSION, LARGEST_KERNEL, MOST_BLOCKS = 4096, 16384, 32, 31, 64
 MOST_KEYPOINTS = 1000
 """Far above any sensible network, so that no file can ask for what a machine does not have."""
 

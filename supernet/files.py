@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import errno
 import fcntl
 import functools
 import json
@@ -95,6 +96,8 @@ def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
         named = Path(error.filename or path)
         if instead_of is not None and named.is_relative_to(instead_of):
             named = path / named.relative_to(instead_of)
+        if error.errno is None:  # such as numpy's: without a number the file would not be told
+            raise OSError(errno.EIO, str(error), str(named)) from error
         error.filename = str(named)
         raise
 

@@ -17,10 +17,11 @@ from search.course.storages import open_storage
 from search.finetuning import RungRecord
 from search.reporting.page.training_section import read_metrics
 from search.reporting.searches import read_table
-from supernet.checkpoints import read_torch_file, read_weights
+from supernet.checkpoints import read_weights
 from supernet.errors import InputError
 from supernet.export.manifest import sha256_of
 from supernet.files import locked_folder, read_json, read_yaml
+from supernet.torch_files import read_torch_file
 from supernet.training.metrics import MetricsLog
 
 

@@ -144,7 +144,7 @@ WRONG: dict[tuple[str, ...], str] = {
     (f"{IN_PHASE}.rate=null",): f"{IN_PHASE}.rate is None; it must be a number above 0",
     (f"{IN_PHASE}.rule=all",): f"{IN_PHASE}.rule is 'all'; it must be one of sandwich, random, largest",
     (f"{IN_PHASE}.rule=random",): f"{IN_PHASE}.teacher is 'largest', which only rule sandwich trains in place",
-    (f"{IN_PHASE}.num_random=-1",): f"{IN_PHASE}.num_random is -1; it must be at least 0 with rule sandwich",
+    (f"{IN_PHASE}.num_random=-1",): f"{IN_PHASE}.num_random is -1; it must be from 0 to 1000 with rule sandwich",
     (f"+{IN_PHASE}.colour=3",): f"unknown setting {IN_PHASE}.colour; known: name, steps",
     (f"{IN_PHASE}.elastic=[kernels]",): f"{IN_PHASE}.elastic is 'kernels'; it must be",
     (f"~{IN_PHASE}",): "recipe.phases is {}; it must be at least one phase",

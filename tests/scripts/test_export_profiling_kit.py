@@ -23,7 +23,7 @@ def test_writes_a_kit_and_says_how_to_run_it(run_script: RunScript, tmp_path: Pa
     networks = [model.subject for model in manifest.models if isinstance(model.subject, WholeNetwork)]
     assert {network.num_keypoints for network in networks} == {17}
     assert len(networks) == 4
-    said = f"kit {manifest.kit}, 26 of 302 operators, {len(manifest.models)} models"
+    said = f"kit {manifest.kit}, 27 of 302 operators, {len(manifest.models)} models"
     assert said in outcome.stdout
     assert "python profile_board.py" in outcome.stdout
 

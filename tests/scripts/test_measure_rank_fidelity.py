@@ -90,7 +90,7 @@ def test_ray_trains_the_same_networks(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("num_subnets=2", "num_subnets is 2; it must be an integer of at least 3"),
+        ("num_subnets=2", "num_subnets is 2; it must be an integer from 3 to 10000"),
         ("seeds=none", "seeds is 'none'; it must be an integer"),
         ("top_k=9", "top_k is 9; it must be at most num_subnets, 8"),
     ],

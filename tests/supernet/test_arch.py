@@ -166,9 +166,9 @@ def test_a_stage_without_blocks_is_refused(published: dict[str, Any]) -> None:
     ("path", "value", "most"),
     [
         (("img_size",), 16 * 10**8, 4096),
-        (("input_channel",), 10**9, 4096),
-        (("deconv_setting", 1), 4097, 4096),
-        ((*STAGE, "channel"), 4097, 4096),
+        (("input_channel",), 10**9, 16384),
+        (("deconv_setting", 1), 16385, 16384),
+        ((*STAGE, "channel"), 16385, 16384),
         ((*STAGE, "block_setting", 0, 0), 33, 32),
         ((*STAGE, "block_setting", 0, 1), 1000001, 31),
     ],

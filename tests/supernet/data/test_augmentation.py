@@ -297,7 +297,7 @@ def test_turns_of_the_hue_add_up() -> None:
         (lambda: ColourJitter(brightness=1.1), "brightness is 1.1; it must be from 0 to 1"),
         (lambda: ColourJitter(hue_degrees=-1), "hue_degrees is -1; it must be from 0 to 180"),
         (lambda: RandomErasing(probability=2), "probability is 2"),
-        (lambda: RandomErasing(count=0), "count is 0; it must be at least 1"),
+        (lambda: RandomErasing(count=0), "count is 0; it must be from 1 to 100"),
         (lambda: RandomErasing(area=(0.3, 0.2)), "area is .0.3, 0.2.; it must be above 0"),
         (lambda: RandomErasing(area=(0.3, 1.2)), "area is .0.3, 1.2."),
         (lambda: RandomErasing(aspect=(0.0, 1.0)), "aspect is .0.0, 1.0."),
