@@ -7,7 +7,7 @@ from pydantic import Field
 from scripts.settings.fields import fields_of
 from scripts.settings.kinds import Name, PathText, SomeWorkers, Text
 from supernet.evaluation import InferenceSettings
-from supernet.validation import Checked, Count, Positive
+from supernet.validation import Checked, Count, Fraction, Positive
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every random generator takes."""
@@ -43,7 +43,13 @@ class SpaceSettings(Checked):
     choices: dict[str, Any] | None
 
 
-EvaluationSettings: Any = fields_of(InferenceSettings, batch_size=Count, bn_images=Count, bn_batch_size=Count)
+MostPeople = Annotated[int, Field(ge=1, le=10_000)]
+FINDING: dict[str, Any] = {"threshold": Fraction, "max_people": MostPeople}
+"""Bounds of how people are found."""
+
+EvaluationSettings: Any = fields_of(
+    InferenceSettings, **FINDING, batch_size=Count, bn_images=Count, bn_batch_size=Count
+)
 
 
 class RunSettings(Checked):

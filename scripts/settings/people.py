@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
-from scripts.settings.base import ImageSize, RunSettings
+from scripts.settings.base import FINDING, ImageSize, RunSettings
 from scripts.settings.fields import fields_of
 from scripts.settings.kinds import Name, PathText, SomeWorkers, Text
 from supernet.data.synthetic import PeopleSettings as RenderedPeople
@@ -40,9 +40,9 @@ class PredictVerb(RunSettings):
     output: PathText
     arch: Text | None
     image_size: ImageSize | None
-    inference: fields_of(InferenceSettings)  # type: ignore[valid-type]
+    inference: fields_of(InferenceSettings, **FINDING)  # type: ignore[valid-type]
     batch_size: Count
-    min_score: float
+    min_score: Annotated[float, Field(ge=-1, le=1)]
     sheet: Whole
     on_bad_image: Literal["skip", "error"]
     max_megapixels: Positive

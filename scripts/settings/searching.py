@@ -48,7 +48,11 @@ class SampleVerb(RunSettings):
     backend: BackendSettings
     num_subnets: Annotated[int, Field(ge=2, le=1_000_000)]
     spread_over: PathText
-    refine: fields_of(RefinementSettings, budget=Annotated[int, Field(ge=0, le=1_000_000)])  # type: ignore[valid-type]
+    refine: fields_of(  # type: ignore[valid-type]
+        RefinementSettings,
+        budget=Annotated[int, Field(ge=0, le=1_000_000)],
+        tau_width=Annotated[float, Field(gt=0, le=2)],
+    )
 
 
 class FitVerb(RunSettings):
