@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from supernet.data.annotations import read_records
-from supernet.data.skeletons import COCO
+from litepose_ofa.supernet.data.coco.records import read_records
+from litepose_ofa.supernet.data.skeletons import COCO
 
 PEOPLE_AN_IMAGE = 5
 RUNS = [100_000] + [40, 600] * 100 + [640 * 480 - 100_000 - 64_000]

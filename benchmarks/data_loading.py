@@ -21,12 +21,18 @@ import numpy as np
 import torch
 import yaml
 
-from supernet.data.appearance import ColourJitter, RandomErasing
-from supernet.data.augmentation import Augmentation
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import Sample, SampleRequest, TrainingImages, collate, collate_bytes
-from supernet.data.skeletons import CROWDPOSE
-from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
+from litepose_ofa.supernet.data.appearance import ColourJitter, RandomErasing
+from litepose_ofa.supernet.data.augmentation import Augmentation
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading import (
+    Sample,
+    SampleRequest,
+    TrainingImages,
+    collate,
+    collate_bytes,
+)
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 
 PEOPLE = Path(__file__).parents[1] / "conf" / "people" / "street.yaml"
 WIDTH, HEIGHT, BATCH = 640, 480, 16

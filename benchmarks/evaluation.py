@@ -23,24 +23,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernet.arch import Arch
-from supernet.codec import make_heatmaps
-from supernet.data.coco import KeypointDataset
-from supernet.data.geometry import inference_affine, transform_points
-from supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
-from supernet.errors import InputError
-from supernet.evaluation import (
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.codec import make_heatmaps
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.geometry import inference_affine, transform_points
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import (
     InferenceSettings,
     ap_interval,
     compare_people,
     evaluate_keypoints,
     keypoint_breakdown,
 )
-from supernet.evaluation.inference import predict_dataset
-from supernet.evaluation.keypoint_ap import require_engine
-from supernet.litepose import LitePose
-from supernet.published import published_archs
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.evaluation.inference import predict_dataset
+from litepose_ofa.supernet.evaluation.keypoint_ap import require_engine
+from litepose_ofa.supernet.network.litepose import LitePose
 
 WIDTH, HEIGHT = 640, 480
 LIMIT_S = 60.0

@@ -12,12 +12,12 @@ import random
 import tempfile
 from pathlib import Path
 
-from supernet.arch import Arch
-from supernet.complexity import measure_complexity
-from supernet.export.memory import measure_planned_bytes
-from supernet.export.onnx_model import export_onnx
-from supernet.litepose import LitePose
-from supernet.space import PRESETS, SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
+from litepose_ofa.supernet.export.memory import measure_planned_bytes
+from litepose_ofa.supernet.export.onnx_model import export_onnx
+from litepose_ofa.supernet.network.litepose import LitePose
 
 TOLERANCE = 0.15
 MEGABYTE = 1e6

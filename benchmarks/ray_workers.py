@@ -13,18 +13,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from latency_tables import LatencyTable
-from search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
-from search.accuracy.parallel_evaluation import EvaluationPool, Measure, RayPool
-from search.accuracy.ray_session import ray_session
-from search.cost import CostModel
-from search.course.generations import SearchRun, StudySettings
-from search.course.stopping import StopRule
-from search.course.study import SearchStudy
-from search.problem import SearchProblem
-from search.proposals.evolution import EvolutionStrategy
-from supernet.arch import Arch
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.strategies.evolution import EvolutionStrategy
+from litepose_ofa.search.study.generations import SearchRun, StudySettings
+from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.study.study import SearchStudy
+from litepose_ofa.search.workers.pool import EvaluationPool, Measure, RayPool
+from litepose_ofa.search.workers.session import ray_session
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 DEVICE = "raspberry_pi_4b"
 

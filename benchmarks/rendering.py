@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import yaml
 
-from supernet.data.skeletons import CROWDPOSE
-from supernet.data.synthetic import PeopleSettings, generate_split
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split
 
 PRESETS = Path(__file__).parents[1] / "conf" / "people"
 

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from latency_tables import LatencyTable
-from latency_tables.coverage import coverage, space_operators
-from latency_tables.table import SHIPPED_DIR, shipped_tables
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.coverage import coverage, space_operators
+from litepose_ofa.latency_tables.table import SHIPPED_DIR, shipped_tables
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 ESTIMATES, INTERPOLATIONS = 1000, 200
 LITEPOSE = SearchSpace.preset("litepose")

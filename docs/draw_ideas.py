@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from latency_tables import LatencyTable
-from supernet.files import replacing
-from supernet.published import published_archs
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.files import replacing
 
 IMAGES = Path(__file__).parent / "images"
 DEVICES = Path(__file__).parents[1] / "conf" / "device"

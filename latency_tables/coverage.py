@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal, get_args
 
-from latency_tables.rows import KINDS, describe, operator_order
-from latency_tables.table import LatencyTable
-from supernet.arch import STAGE_STRIDES
-from supernet.operators import DECONV_KERNEL, HEAD_KERNEL, STEM_HIDDEN, Operator, OperatorKind
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.rows import KINDS, describe, operator_order
+from litepose_ofa.latency_tables.table import LatencyTable
+from litepose_ofa.supernet.archs.arch import STAGE_STRIDES
+from litepose_ofa.supernet.archs.operators import (
+    DECONV_KERNEL,
+    HEAD_KERNEL,
+    STEM_HIDDEN,
+    Operator,
+    OperatorKind,
+)
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 Standing = Literal["measured", "fitted", "interpolated", "missing"]
 STANDINGS: tuple[Standing, ...] = get_args(Standing)

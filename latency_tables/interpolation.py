@@ -19,8 +19,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.rows import OperatorLatency, operator_order
-from supernet.operators import Operator
+from litepose_ofa.latency_tables.rows import OperatorLatency, operator_order
+from litepose_ofa.supernet.archs.operators import Operator
 
 Floats = NDArray[np.float64]
 

@@ -10,8 +10,13 @@ from typing import Any, Literal, Self, get_args
 
 import yaml
 
-from supernet.errors import InputError, require, require_keys, shown
-from supernet.files import read_yaml
+from litepose_ofa.supernet.errors import (
+    InputError,
+    require,
+    require_keys,
+    shown,
+)
+from litepose_ofa.supernet.files import read_yaml
 
 SCHEMA_VERSION = 2
 """The version of the file pair that this program writes, and the only one that it reads."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar, get_args
 
-from supernet.errors import InputError, shown
-from supernet.files import require_regular
-from supernet.operators import Operator, OperatorKind
+from litepose_ofa.supernet.archs.operators import Operator, OperatorKind
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.files import require_regular
 
 T = TypeVar("T")
 

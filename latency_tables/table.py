@@ -14,13 +14,24 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.interpolation import Interpolator
-from latency_tables.metadata import Provenance, TableMetadata, metadata_to_yaml, read_metadata
-from latency_tables.rows import OperatorLatency, describe, parse_rows, read_rows, rows_to_csv
-from supernet.arch import Arch
-from supernet.errors import InputError, require
-from supernet.files import MARK, naming, write_text
-from supernet.operators import Operator, operators_of
+from litepose_ofa.latency_tables.interpolation import Interpolator
+from litepose_ofa.latency_tables.metadata import (
+    Provenance,
+    TableMetadata,
+    metadata_to_yaml,
+    read_metadata,
+)
+from litepose_ofa.latency_tables.rows import (
+    OperatorLatency,
+    describe,
+    parse_rows,
+    read_rows,
+    rows_to_csv,
+)
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.files import MARK, naming, write_text
 
 SHIPPED_DIR = Path(__file__).parent / "tables"
 
@@ -70,7 +81,7 @@ class LatencyTable:
         rows: Latency of every operator that the table knows.
 
     Example:
-        >>> from supernet.space import SearchSpace
+        >>> from litepose_ofa.supernet.archs.space import SearchSpace
         >>> table = LatencyTable.load("raspberry_pi_4b")
         >>> table.estimate(SearchSpace.preset("tiny").smallest()).provenance
         'calibrated-estimate'

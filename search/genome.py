@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 Genomes = NDArray[np.int8]
 """Genomes, shape (n, G), or one genome, shape (G,)."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError
 
 MARK = ".litepose-"
 """How the names of temporary files begin."""
@@ -217,7 +217,7 @@ def read_yaml(path: Path | str) -> Any:
     Raises:
         InputError: If the file is missing or is not YAML.
     """
-    from supernet.bounded_yaml import load_yaml
+    from litepose_ofa.supernet.bounded_yaml import load_yaml
 
     return _parse(Path(path), load_yaml, "YAML")
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
-from supernet.errors import InputError, shown
+from litepose_ofa.supernet.errors import InputError, shown
 
 M = TypeVar("M", bound="Checked")
 

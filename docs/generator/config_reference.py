@@ -5,9 +5,9 @@ from pathlib import Path
 
 from config_files import Key, read_config
 
-import conf
-from scripts.completion import ARGUMENTS
-from scripts.verbs import SECTIONS, Verb
+from litepose_ofa import conf
+from litepose_ofa.scripts.command.table import SECTIONS, Verb
+from litepose_ofa.scripts.verbs.completion import ARGUMENTS
 
 CONFIGS = Path(conf.__file__).parent
 BASE = "base"

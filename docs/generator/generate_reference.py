@@ -5,7 +5,7 @@ from pathlib import Path
 import config_reference
 import python_reference
 
-from supernet.files import write_text
+from litepose_ofa.supernet.files import write_text
 
 FOLDER = Path(__file__).parents[1] / "reference"
 

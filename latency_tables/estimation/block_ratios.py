@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from latency_tables.estimation.convolution_models import DeviceModel
-from latency_tables.estimation.public_data import TimedBlock
-from latency_tables.estimation.refit import block_sample
-from latency_tables.estimation.regression import fit_relative
+from litepose_ofa.latency_tables.estimation.convolution_models import DeviceModel
+from litepose_ofa.latency_tables.estimation.public_data import TimedBlock
+from litepose_ofa.latency_tables.estimation.refit import block_sample
+from litepose_ofa.latency_tables.estimation.regression import fit_relative
 
 
 @dataclass(frozen=True, slots=True)

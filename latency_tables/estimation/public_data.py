@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from supernet.errors import InputError
-from supernet.operators import Convolution
+from litepose_ofa.supernet.archs.operators import Convolution
+from litepose_ofa.supernet.errors import InputError
 
 ADRENO_CSV = "sd855_pixel4_tflite_gpu_ops.csv"
 CORTEX_A72_CSV = "a72_rk3399_tvm_tophub_ops.csv"

@@ -13,12 +13,12 @@ from typing import Any
 
 import yaml
 
-from latency_tables.estimation import public_data
-from latency_tables.estimation.convolution_models import amounts_of, significant, tiled
-from latency_tables.estimation.public_data import TimedBlock, TimedConvolution
-from latency_tables.estimation.regression import Regression, Sample, fit_relative
-from supernet.files import write_text
-from supernet.operators import Convolution
+from litepose_ofa.latency_tables.estimation import public_data
+from litepose_ofa.latency_tables.estimation.convolution_models import amounts_of, significant, tiled
+from litepose_ofa.latency_tables.estimation.public_data import TimedBlock, TimedConvolution
+from litepose_ofa.latency_tables.estimation.regression import Regression, Sample, fit_relative
+from litepose_ofa.supernet.archs.operators import Convolution
+from litepose_ofa.supernet.files import write_text
 
 BOTH_STRIDES = (1, 2)
 NANO_MAP_TILE = 8
@@ -52,7 +52,7 @@ def save_class_models(path: Path, class_models: Mapping[str, Any]) -> None:
     text = yaml.safe_dump(class_models, sort_keys=False, width=120)
     write_text(
         path,
-        f"# Written by scripts/estimate_latency_tables.py data=...; what the fields mean stands in refit.py.\n{text}",
+        f"# Written by scripts/verbs/estimate_tables.py data=...; what the fields mean stands in refit.py.\n{text}",
     )
 
 

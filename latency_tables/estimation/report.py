@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from latency_tables.estimation.block_ratios import depthwise_ratio, expansion_ratio
-from latency_tables.estimation.estimates import ClassModels, DeviceEstimate, published_networks
-from latency_tables.estimation.public_data import cortex_a76_blocks, pi_blocks
-from latency_tables.estimation.reference_networks import gmacs_as_published, published_gmacs, reference_network
-from latency_tables.table import LatencyEstimate
-from supernet.operators import operators_of
+from litepose_ofa.latency_tables.estimation.block_ratios import depthwise_ratio, expansion_ratio
+from litepose_ofa.latency_tables.estimation.estimates import ClassModels, DeviceEstimate, published_networks
+from litepose_ofa.latency_tables.estimation.public_data import cortex_a76_blocks, pi_blocks
+from litepose_ofa.latency_tables.estimation.reference_networks import (
+    gmacs_as_published,
+    published_gmacs,
+    reference_network,
+)
+from litepose_ofa.latency_tables.table import LatencyEstimate
+from litepose_ofa.supernet.archs.operators import operators_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.metadata import TableMetadata
-from latency_tables.profiling.fitting import NetworkFit, fit_networks, measured_rows
-from latency_tables.profiling.measurements import Measurements
-from latency_tables.profiling.regression import fit_rows
-from latency_tables.rows import OperatorLatency
-from latency_tables.table import INTERVAL_SIGMAS, LatencyTable
-from supernet.errors import InputError, shown
-from supernet.operators import Operator, operators_of
+from litepose_ofa.latency_tables.metadata import TableMetadata
+from litepose_ofa.latency_tables.profiling.fitting import NetworkFit, fit_networks, measured_rows
+from litepose_ofa.latency_tables.profiling.measurements import Measurements
+from litepose_ofa.latency_tables.profiling.regression import fit_rows
+from litepose_ofa.latency_tables.rows import OperatorLatency
+from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LatencyTable
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.errors import InputError, shown
 
 INTERVAL_SHARE = 0.8
 FEWEST_NETWORKS = 3
-MADE_BY = "scripts/build_latency_table.py"
+MADE_BY = "scripts/verbs/build_table.py"
 SAME_IN_ONE_TABLE = ("runtime", "threads", "precision", "processor")
 
 Floats = NDArray[np.float64]

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
-from latency_tables.profiling.measurements import ChainTiming, Measurements, Timing
-from latency_tables.rows import OperatorLatency
-from supernet.operators import Operator
+from litepose_ofa.latency_tables.profiling.measurements import ChainTiming, Measurements, Timing
+from litepose_ofa.latency_tables.rows import OperatorLatency
+from litepose_ofa.supernet.archs.operators import Operator
 
 LEAST_SHARE = 0.05
 """A row is at least this share of what its operator took alone, however dear its boundary is thought to be."""

@@ -4,11 +4,24 @@ from collections.abc import Iterator
 
 import onnx
 
-from latency_tables.profiling.subjects import NULL_SHAPE, NullModel, Shape, Subject, WholeNetwork, draw_weights
-from supernet.export.folding import FoldedConvolution
-from supernet.export.onnx_graph import Deconvs, OnnxGraph, Output, add_network, add_operator
-from supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES
-from supernet.operators import Operator
+from litepose_ofa.latency_tables.profiling.subjects import (
+    NULL_SHAPE,
+    NullModel,
+    Shape,
+    Subject,
+    WholeNetwork,
+    draw_weights,
+)
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.export.folding import FoldedConvolution
+from litepose_ofa.supernet.export.onnx_graph import (
+    Deconvs,
+    OnnxGraph,
+    Output,
+    add_network,
+    add_operator,
+)
+from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES
 
 
 def build_graph(subject: Subject, deconvs: Deconvs = "separate") -> onnx.ModelProto:

@@ -2,7 +2,7 @@
 
 A kit is a folder::
 
-    kit.json              the manifest (``latency_tables.profiling.manifest``)
+    kit.json              the manifest (``litepose_ofa.latency_tables.profiling.manifest``)
     models/               the models' files, as the runtime's exporter wrote them
     profile_board.py      times every model; needs Python 3.8, numpy and the runtime
     measurement_file.py   and
@@ -25,11 +25,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from latency_tables.profiling.manifest import MANIFEST_FILE, Manifest, ModelFiles
-from latency_tables.profiling.plan import ProfilingPlan
-from latency_tables.profiling.subjects import Subject
-from supernet.errors import InputError
-from supernet.files import replacing_folder, write_json
+from litepose_ofa.latency_tables.profiling.manifest import MANIFEST_FILE, Manifest, ModelFiles
+from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
+from litepose_ofa.latency_tables.profiling.subjects import Subject
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import replacing_folder, write_json
 
 BOARD_DIR = Path(__file__).parent / "board"
 BOARD_FILES = ("profile_board.py", "measurement_file.py", "sensors.py")
@@ -50,8 +50,8 @@ class Exporter(Protocol):
         """Write one model.
 
         Args:
-            subject: The model; ``latency_tables.profiling.modules.build_module`` makes it a torch module,
-                ``latency_tables.profiling.graphs.build_graph`` an ONNX one, with equal weights.
+            subject: The model; ``litepose_ofa.latency_tables.profiling.modules.build_module`` makes it a torch module,
+                ``litepose_ofa.latency_tables.profiling.graphs.build_graph`` an ONNX one, with equal weights.
             stem: Path of its files without the suffix; the folder exists.
 
         Returns:
@@ -72,7 +72,9 @@ def find_exporter(runtime: str) -> Exporter:
     """
     if runtime not in runtimes():
         raise InputError(f"unknown runtime {runtime!r}; known: {', '.join(runtimes())}")
-    build: Callable[[], Exporter] = import_module(f"latency_tables.profiling.runtime_{runtime}").build_exporter
+    build: Callable[[], Exporter] = import_module(
+        f"litepose_ofa.latency_tables.profiling.runtime_{runtime}"
+    ).build_exporter
     return build()
 
 

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from latency_tables.profiling.subjects import Subject, subject_from_dict
-from supernet.errors import InputError, shown
-from supernet.files import read_json
+from litepose_ofa.latency_tables.profiling.subjects import Subject, subject_from_dict
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.files import read_json
 
 MANIFEST_FILE = "kit.json"
 FORMAT = 2

@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from latency_tables.profiling.manifest import Manifest
-from latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
-from supernet.arch import Arch
-from supernet.errors import InputError, shown
-from supernet.files import require_regular
-from supernet.operators import Operator
+from litepose_ofa.latency_tables.profiling.manifest import Manifest
+from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.files import require_regular
 
 COLUMNS = (
     *("round", "model", "purpose", "runs", "median_ms", "p10_ms", "mean_ms", "std_ms"),

@@ -1,6 +1,7 @@
 """The kit's models as torch modules, for runtimes whose converters start from torch.
 
-They are made of the blocks of ``supernet.litepose``, in eval mode, with the weights of ``draw_weights``.
+They are made of the blocks of ``litepose_ofa.supernet.network.litepose``, in eval mode, with the weights of
+``draw_weights``.
 """
 
 from collections.abc import Iterator
@@ -8,11 +9,22 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from latency_tables.profiling.subjects import ConvolutionWeights, NullModel, Subject, WholeNetwork, draw_weights
-from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
-from supernet.export.folding import LayerNames, layer_names
-from supernet.litepose import FinalBranch, InvertedBottleneck, LitePose
-from supernet.operators import Convolution, Operator, operators_of
+from litepose_ofa.latency_tables.profiling.subjects import (
+    ConvolutionWeights,
+    NullModel,
+    Subject,
+    WholeNetwork,
+    draw_weights,
+)
+from litepose_ofa.supernet.archs.arch import (
+    STAGE_STRIDES,
+    Arch,
+    BlockArch,
+    StageArch,
+)
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.export.folding import LayerNames, layer_names
+from litepose_ofa.supernet.network.litepose import FinalBranch, InvertedBottleneck, LitePose
 
 Layers = Iterator[tuple[nn.Module, nn.Module | None]]
 """An operator's convolutions in the order they run, each with the batch norm that follows it or its sum."""
@@ -50,7 +62,7 @@ def build_module(subject: Subject) -> nn.Module:
     """Return a subject as a torch module in eval mode, in float32 on the CPU.
 
     Its inputs are those of ``subject.input_shapes`` as positional arguments; it computes what the ONNX graph of
-    ``latency_tables.profiling.graphs.build_graph`` computes, but for rounding.
+    ``litepose_ofa.latency_tables.profiling.graphs.build_graph`` computes, but for rounding.
     """
     if isinstance(subject, NullModel):
         return nn.ReLU().eval()

@@ -5,13 +5,18 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
 
-from latency_tables.coverage import space_operators
-from latency_tables.profiling.sampling import spread_out_sample
-from latency_tables.profiling.subjects import NullModel, OperatorChain, Subject, WholeNetwork
-from supernet.arch import Arch
-from supernet.errors import InputError, require
-from supernet.operators import Operator
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.profiling.sampling import spread_out_sample
+from litepose_ofa.latency_tables.profiling.subjects import (
+    NullModel,
+    OperatorChain,
+    Subject,
+    WholeNetwork,
+)
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError, require
 
 CHAIN_MACS = 100_000_000
 CHAIN_COPIES = (4, 8)

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 from scipy.optimize import nnls
 
-from latency_tables.profiling.sampling import (
+from litepose_ofa.latency_tables.profiling.sampling import (
     LEAST_OF_A_CLASS,
     LEAST_OF_A_KIND,
     ConvolutionClass,
     convolution_classes,
 )
-from latency_tables.rows import OperatorLatency
-from supernet.errors import InputError
-from supernet.operators import Operator
+from litepose_ofa.latency_tables.rows import OperatorLatency
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.errors import InputError
 
 FOLDS = 10
 SMOOTHING = 0.1

@@ -3,8 +3,8 @@
 The backend was written after benchmark_model's sources and recorded reports; it has not met a phone.
 """
 
-from latency_tables.profiling import runtime_litert
-from latency_tables.profiling.runtime_litert import LiteRtExporter
+from litepose_ofa.latency_tables.profiling import runtime_litert
+from litepose_ofa.latency_tables.profiling.runtime_litert import LiteRtExporter
 
 
 def build_exporter() -> LiteRtExporter:

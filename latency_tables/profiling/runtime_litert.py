@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from latency_tables.profiling.graphs import build_graph
-from latency_tables.profiling.subjects import Subject
-from supernet.export.litert import require_litert
-from supernet.export.tflite_translation import translate_to_tflite
+from litepose_ofa.latency_tables.profiling.graphs import build_graph
+from litepose_ofa.latency_tables.profiling.subjects import Subject
+from litepose_ofa.supernet.export.litert import require_litert
+from litepose_ofa.supernet.export.tflite_translation import translate_to_tflite
 
 
 class LiteRtExporter:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from latency_tables.profiling.graphs import build_graph
-from latency_tables.profiling.subjects import Subject
-from supernet.export.ncnn import convert_to_ncnn, find_pnnx
+from litepose_ofa.latency_tables.profiling.graphs import build_graph
+from litepose_ofa.latency_tables.profiling.subjects import Subject
+from litepose_ofa.supernet.export.ncnn import convert_to_ncnn, find_pnnx
 
 
 class NcnnExporter:

@@ -7,8 +7,8 @@ from dataclasses import astuple
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.rows import KINDS
-from supernet.operators import Operator
+from litepose_ofa.latency_tables.rows import KINDS
+from litepose_ofa.supernet.archs.operators import Operator
 
 LEAST_OF_A_KIND = 8
 """Operators of one kind that the others of it can be fitted from."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.arch import Arch
-from supernet.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
 
 Shape = tuple[int, int, int, int]
 

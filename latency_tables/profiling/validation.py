@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from latency_tables.profiling.measurements import Timing
-from latency_tables.table import LatencyEstimate, LatencyTable
-from supernet.arch import Arch
-from supernet.errors import InputError
+from litepose_ofa.latency_tables.profiling.measurements import Timing
+from litepose_ofa.latency_tables.table import LatencyEstimate, LatencyTable
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.errors import InputError
 
 FEWEST_NETWORKS = 3
 Floats = NDArray[np.float64]

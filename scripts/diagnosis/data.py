@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.diagnosis.findings import Finding
-from supernet.errors import InputError
-from supernet.files import read_json
+from litepose_ofa.scripts.diagnosis.findings import Finding
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import read_json
 
 GIB = 2**30
 SPLITS = ("train", "search", "val")
@@ -24,10 +24,10 @@ PREPARATION = {
 
 def check_tables() -> Iterator[Finding]:
     """Load every shipped latency table and decoding cost, with its checksum."""
-    from latency_tables import LatencyTable
-    from latency_tables.decoding import DecodingCost, shipped_decoding_costs
-    from latency_tables.table import shipped_tables
-    from supernet.errors import InputError
+    from litepose_ofa.latency_tables import LatencyTable
+    from litepose_ofa.latency_tables.decoding.cost import DecodingCost, shipped_decoding_costs
+    from litepose_ofa.latency_tables.table import shipped_tables
+    from litepose_ofa.supernet.errors import InputError
 
     restore = "install litepose-ofa again; in its source tree, git checkout latency_tables"
     names, broken = shipped_tables(), 0
@@ -57,7 +57,7 @@ def check_datasets(data_root: Path) -> Iterator[Finding]:
     """
     import yaml
 
-    import conf
+    from litepose_ofa import conf
 
     for path in sorted((Path(conf.__file__).parent / "dataset").glob("*.yaml")):
         config = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from scripts.diagnosis.findings import Finding
+from litepose_ofa.scripts.diagnosis.findings import Finding
 
 PROJECT = "litepose-ofa"
 LEAST_PYTHON = (3, 11)

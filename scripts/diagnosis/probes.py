@@ -1,4 +1,4 @@
-"""Tries each runtime on the smallest network of the tiny space: ``python -m scripts.diagnosis.probes NAME``.
+"""Tries each runtime on the smallest tiny network: ``python -m litepose_ofa.scripts.diagnosis.probes NAME``.
 
 Each runs in a process of its own, which a broken library may take down without taking the doctor along. The process
 prints what it found in one line; where it fails, the last line on standard error says why.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supernet.export.formats import ExportFormat
+    from litepose_ofa.supernet.export.formats import ExportFormat
 
 
 def probe_torch() -> str:
@@ -40,21 +40,21 @@ def probe_cuda() -> str:
 
 def probe_onnxruntime() -> str:
     """Export to ONNX, run, compare with torch."""
-    from supernet.export.onnx_formats import OnnxFormat
+    from litepose_ofa.supernet.export.onnx_formats import OnnxFormat
 
     return _probe_format(OnnxFormat(), "onnxruntime")
 
 
 def probe_litert() -> str:
     """Export for LiteRT, run, compare with torch."""
-    from supernet.export.litert import LitertFormat
+    from litepose_ofa.supernet.export.litert import LitertFormat
 
     return _probe_format(LitertFormat(), "ai_edge_litert")
 
 
 def probe_ncnn() -> str:
     """Export for ncnn through pnnx, run, compare with torch."""
-    from supernet.export.ncnn import NcnnFormat
+    from litepose_ofa.supernet.export.ncnn import NcnnFormat
 
     return _probe_format(NcnnFormat(), "ncnn")
 
@@ -76,9 +76,9 @@ def _probe_format(fmt: "ExportFormat", package: str) -> str:
     import numpy as np
     import torch
 
-    from supernet.export.formats import measure_parity
-    from supernet.litepose import LitePose
-    from supernet.space import SearchSpace
+    from litepose_ofa.supernet.archs.space import SearchSpace
+    from litepose_ofa.supernet.export.formats import measure_parity
+    from litepose_ofa.supernet.network.litepose import LitePose
 
     torch.manual_seed(0)
     subnet = LitePose(SearchSpace.preset("tiny").smallest()).eval()

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from scripts.diagnosis.findings import Finding
+from litepose_ofa.scripts.diagnosis.findings import Finding
 
-SOURCE = Path(__file__).parents[2]
+SOURCE = Path(__file__).parents[3]
 """Where this project's packages are imported from."""
 
 TIMEOUT_SECONDS = 120
@@ -79,7 +79,7 @@ def check_ray() -> Iterator[Finding]:
 def check_completion() -> Iterator[Finding]:
     """Ask the shells' completion a question, as a shell would."""
     question = {"COMP_LINE": "litepose search backend=s"}
-    status, said = status_and_words(_python("scripts.litepose", "-sc", "query=bash"), question)
+    status, said = status_and_words(_python("litepose_ofa.scripts.command.main", "-sc", "query=bash"), question)
     if status or said != "backend=serial":
         advice = "pip install --force-reinstall --no-deps hydra-core"
         yield Finding("completion", "warning", said or "does not answer", advice)
@@ -135,7 +135,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _probe(name: str) -> tuple[int, str]:
-    return status_and_words(_python("scripts.diagnosis.probes", name))
+    return status_and_words(_python("litepose_ofa.scripts.diagnosis.probes", name))
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:

@@ -4,10 +4,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Name, PathText, SomeWorkers, Text
-from supernet.evaluation import InferenceSettings
-from supernet.validation import Checked, Count, Fraction, Positive
+from litepose_ofa.scripts.settings.fields import fields_of
+from litepose_ofa.scripts.settings.kinds import (
+    Name,
+    PathText,
+    SomeWorkers,
+    Text,
+)
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.validation import (
+    Checked,
+    Count,
+    Fraction,
+    Positive,
+)
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every random generator takes."""
@@ -15,7 +25,7 @@ Split = Literal["train", "search", "val"]
 
 
 class SplitSettings(Checked):
-    """Where a split is, or how it is held out of the training images; ``supernet.data.splits`` knows which."""
+    """Where a split is, or how it is held out of the training images; ``supernet.data.coco.splits`` knows which."""
 
     annotations: PathText = ""
     images: PathText = ""

@@ -7,11 +7,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import scripts.settings.resolvers  # noqa: F401 - registers them
-from scripts.literal_config import literal_config
-from scripts.settings.overrides import Keys
-from supernet.errors import InputError
-from supernet.validation import dotted, validate
+import litepose_ofa.scripts.settings.resolvers  # noqa: F401 - registers them
+from litepose_ofa.scripts.command.literal_config import literal_config
+from litepose_ofa.scripts.settings.overrides import Keys
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import dotted, validate
 
 _OF_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*?)(?:\s+full_key:|$)", re.DOTALL)
 """What OmegaConf makes of an ``InputError`` in a resolver of ours."""

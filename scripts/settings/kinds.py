@@ -7,8 +7,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from supernet.errors import InputError, require, shown
-from supernet.validation import Allowed, bare_type, branches, words_of
+from litepose_ofa.supernet.errors import InputError, require, shown
+from litepose_ofa.supernet.validation import (
+    Allowed,
+    bare_type,
+    branches,
+    words_of,
+)
 
 LEAST_BOUND = 32
 """Processes or threads that any machine may be asked for."""

@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-from scripts.settings.kinds import is_path, is_text, is_text_list
-from supernet.errors import InputError, shown
-from supernet.validation import Checked, leaf_keys
+from litepose_ofa.scripts.settings.kinds import is_path, is_text, is_text_list
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.validation import Checked, leaf_keys
 
 OPTIONS_WITH_VALUES = frozenset(
     {

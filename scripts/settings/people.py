@@ -4,12 +4,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
-from scripts.settings.base import FINDING, ImageSize, RunSettings
-from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Name, PathText, SomeWorkers, Text
-from supernet.data.synthetic import PeopleSettings as RenderedPeople
-from supernet.evaluation import InferenceSettings
-from supernet.validation import Count, Positive, Whole
+from litepose_ofa.scripts.settings.base import FINDING, ImageSize, RunSettings
+from litepose_ofa.scripts.settings.fields import fields_of
+from litepose_ofa.scripts.settings.kinds import (
+    Name,
+    PathText,
+    SomeWorkers,
+    Text,
+)
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings as RenderedPeople
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.validation import Count, Positive, Whole
 
 Images = Annotated[int, Field(ge=1, le=10_000_000)]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from omegaconf import OmegaConf
 
-from scripts.settings.kinds import folder_name, folder_path
+from litepose_ofa.scripts.settings.kinds import folder_name, folder_path
 
 
 def search_folder(devices: Iterable[str] | str | None, device: str, tier: str, goal: str) -> str:

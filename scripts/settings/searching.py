@@ -4,16 +4,33 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from scripts.evaluation_pools import BackendSettings as Backend
-from scripts.settings.base import DeviceSettings, ImageSize, Resamples, RunSettings, Split
-from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Choice, Name, OneOrSeveral, PathText, Text
-from search.accuracy.active_sampling import RefinementSettings
-from search.course.generations import StudySettings
-from search.course.stopping import StopRule
-from search.proposals.batches import BatchSettings
-from search.proposals.evolution import EvolutionSettings
-from supernet.validation import Count, NonNegative, Positive, Whole
+from litepose_ofa.scripts.build.workers import BackendSettings as Backend
+from litepose_ofa.scripts.settings.base import (
+    DeviceSettings,
+    ImageSize,
+    Resamples,
+    RunSettings,
+    Split,
+)
+from litepose_ofa.scripts.settings.fields import fields_of
+from litepose_ofa.scripts.settings.kinds import (
+    Choice,
+    Name,
+    OneOrSeveral,
+    PathText,
+    Text,
+)
+from litepose_ofa.search.accuracy.active_sampling import RefinementSettings
+from litepose_ofa.search.strategies.batches import BatchSettings
+from litepose_ofa.search.strategies.evolution import EvolutionSettings
+from litepose_ofa.search.study.generations import StudySettings
+from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.supernet.validation import (
+    Count,
+    NonNegative,
+    Positive,
+    Whole,
+)
 
 Subnets = Annotated[int, Field(ge=1, le=1_000_000)]
 """Networks that a run looks at one by one."""

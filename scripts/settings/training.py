@@ -4,14 +4,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from scripts.settings.base import DeviceSettings, RunSettings, Split
-from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Name, NotEmpty, PathText, SomeWorkers, Text, Workers
-from search.finetuning import HalvingSettings, SamplingSettings
-from supernet.data.augmentation import Augmentation
-from supernet.training.recipe import Phase
-from supernet.training.settings import TrainingSettings as NetworkTraining
-from supernet.validation import Allowed, Checked, Count, Fraction, NonNegative, Positive
+from litepose_ofa.scripts.settings.base import DeviceSettings, RunSettings, Split
+from litepose_ofa.scripts.settings.fields import fields_of
+from litepose_ofa.scripts.settings.kinds import (
+    Name,
+    NotEmpty,
+    PathText,
+    SomeWorkers,
+    Text,
+    Workers,
+)
+from litepose_ofa.search.tuning.trials import HalvingSettings, SamplingSettings
+from litepose_ofa.supernet.data.augmentation import Augmentation
+from litepose_ofa.supernet.training.recipe import Phase
+from litepose_ofa.supernet.training.settings import TrainingSettings as NetworkTraining
+from litepose_ofa.supernet.validation import (
+    Allowed,
+    Checked,
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+)
 
 
 class LearningRateSettings(Checked):

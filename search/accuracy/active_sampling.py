@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from search.accuracy.predictor import training_set
-from search.accuracy.predictor_quality import compare_regressors, hold_out
-from search.accuracy.regressors import REGRESSORS, Kind
-from search.accuracy.sampling import AccuracySamples, spread_pool, stratified_genomes
-from search.cost import CostModel
-from search.genome import Genomes, distinct
-from search.supernet_quality.rank_agreement import Estimate
-from supernet.errors import require
+from litepose_ofa.search.accuracy.predictor import training_set
+from litepose_ofa.search.accuracy.predictor_quality import compare_regressors, hold_out
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind
+from litepose_ofa.search.accuracy.sampling import AccuracySamples, spread_pool, stratified_genomes
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import Genomes, distinct
+from litepose_ofa.search.trust.rank_agreement import Estimate
+from litepose_ofa.supernet.errors import require
 
 POOL = 4096
 KINDS: tuple[Kind, ...] = ("ridge", "gaussian_process", "mlp_ensemble")

@@ -11,12 +11,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from search.accuracy.parallel_evaluation import EvaluationPool, Measure, SerialPool
-from search.append_only import append_json_line, read_json_lines
-from search.genome import GenomeCodec, Genomes
-from supernet.arch import Arch
-from supernet.errors import InputError, located, shown
-from supernet.space import SearchSpace
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.workers.pool import EvaluationPool, Measure, SerialPool
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError, located, shown
+from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
 
 Source = Literal["supernet", "predictor", "published-surrogate"]
 

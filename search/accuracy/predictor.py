@@ -14,16 +14,21 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from search.accuracy.evaluators import Source
-from search.accuracy.features import GenomeFeatures
-from search.accuracy.predictor_quality import cross_validate, require_samples
-from search.accuracy.regressors import REGRESSORS, Kind, Regressor, TrainingSet
-from search.genome import GenomeCodec, Genomes, genome_keys
-from supernet.arch import MOST_KEYPOINTS
-from supernet.errors import InputError, shown
-from supernet.files import replacing, require_regular
-from supernet.space import SearchSpace
-from supernet.validation import Checked, validate
+from litepose_ofa.search.accuracy.evaluators import Source
+from litepose_ofa.search.accuracy.features import GenomeFeatures
+from litepose_ofa.search.accuracy.predictor_quality import cross_validate, require_samples
+from litepose_ofa.search.accuracy.regressors import (
+    REGRESSORS,
+    Kind,
+    Regressor,
+    TrainingSet,
+)
+from litepose_ofa.search.genome import GenomeCodec, Genomes, genome_keys
+from litepose_ofa.supernet.archs.arch import MOST_KEYPOINTS
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.files import replacing, require_regular
+from litepose_ofa.supernet.validation import Checked, validate
 
 REGRESSOR_PREFIX = "regressor."
 

@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from search.accuracy.predictor_quality import PredictorComparison
-from supernet.files import replacing
+from litepose_ofa.search.accuracy.predictor_quality import PredictorComparison
+from litepose_ofa.supernet.files import replacing
 
 LABELS = {
     "ridge": "ridge",

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from search.accuracy.regressors import REGRESSORS, Kind, TrainingSet
-from search.supernet_quality.rank_agreement import (
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind, TrainingSet
+from litepose_ofa.search.trust.rank_agreement import (
     CONFIDENCE,
     FEWEST_SUBNETS,
     RESAMPLES,
@@ -20,7 +20,7 @@ from search.supernet_quality.rank_agreement import (
     RankAgreement,
     rank_agreement,
 )
-from supernet.errors import InputError, require
+from litepose_ofa.supernet.errors import InputError, require
 
 QUALITY_FILE = "quality.json"
 """Of a predictor's folder: ``PredictorComparison.to_dict``, and ``predictions`` of that."""

@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from search.accuracy.evaluators import Source
-from search.genome import GenomeCodec, Genomes
-from supernet.arch import Arch
-from supernet.errors import InputError, require
-from supernet.published import KERNEL_ABLATION_AP, PUBLISHED_AP, published_archs
-from supernet.space import FULL_DEPTHS, SearchSpace
+from litepose_ofa.search.accuracy.evaluators import Source
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.published import KERNEL_ABLATION_AP, PUBLISHED_AP, published_archs
+from litepose_ofa.supernet.archs.space import FULL_DEPTHS, SearchSpace
+from litepose_ofa.supernet.errors import InputError, require
 
 NUM_KEYPOINTS: Mapping[str, int] = {"crowdpose": 14, "coco": 17}
 

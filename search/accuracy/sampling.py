@@ -12,13 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from search.cost import CostModel
-from search.genome import MOST_CHOICES, GenomeCodec, Genomes, distinct
-from supernet.arch import MOST_KEYPOINTS
-from supernet.errors import InputError, located, require
-from supernet.files import read_json, write_json
-from supernet.space import SearchSpace
-from supernet.validation import Checked, Whole, validate
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import (
+    MOST_CHOICES,
+    GenomeCodec,
+    Genomes,
+    distinct,
+)
+from litepose_ofa.supernet.archs.arch import MOST_KEYPOINTS
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError, located, require
+from litepose_ofa.supernet.files import read_json, write_json
+from litepose_ofa.supernet.validation import Checked, Whole, validate
 
 POOL_BITS = 13
 UNIFORM_SHARES = (0.0, 1.0, 0.5, 0.25, 0.75)

@@ -14,8 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.costs.slots import NetworkSlots, Slot, SlotTables, aligned
-from search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.costs.slots import (
+    NetworkSlots,
+    Slot,
+    SlotTables,
+    aligned,
+)
+from litepose_ofa.search.genome import GenomeCodec, Genomes
 
 CHUNK = 8192
 """Genomes added up at a time: working arrays stay in the processor's cache, and memory is bounded for any n."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.costs.slots import NetworkSlots, SlotTables, aligned
-from search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.costs.slots import NetworkSlots, SlotTables, aligned
+from litepose_ofa.search.genome import GenomeCodec, Genomes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Peak activation memory of many genomes at once, exact.
 
-``supernet.complexity`` walks a network: a feature map lives from the convolution that writes it to the last that reads
-it. Besides an operator's own maps those live that the tail has still to read: the outputs of the stem and of finished
-stages, and the first head's. So the peak is a maximum over operators, each term a function of few genes; of the blocks
+``supernet.archs.complexity`` walks a network: a feature map lives from the convolution that writes it to the last that
+reads it. Besides an operator's own maps those live that the tail has still to read: the outputs of the stem and of
+finished stages, and the first head's. So the peak is a maximum over operators, each term a function of few genes; of the blocks
 that repeat in a stage only the one with the greatest expansion counts.
 
 Legend: n genomes, G genes; maps are counted in elements (whole numbers, exact in float64).
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from search.costs.slots import NetworkSlots, Slot, SlotTables
-from search.genome import GenomeCodec, Genomes
-from supernet.complexity import FLOAT_BYTES
-from supernet.operators import Operator
+from litepose_ofa.search.costs.slots import NetworkSlots, Slot, SlotTables
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.supernet.archs.complexity import FLOAT_BYTES
+from litepose_ofa.supernet.archs.operators import Operator
 
 CHUNK = 8192
 """Genomes looked at together: memory is bounded for any n."""
@@ -32,7 +32,7 @@ Elements = NDArray[np.float64]
 
 
 class PeakMemory:
-    """Peak activation memory of the networks of a space, by ``supernet.complexity``'s rule.
+    """Peak activation memory of the networks of a space, by ``litepose_ofa.supernet.archs.complexity``'s rule.
 
     Args:
         codec: The codec of the space.

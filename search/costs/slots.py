@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.genome import GenomeCodec
-from supernet.operators import Operator, operators_of
-from supernet.space import SearchSpace
+from litepose_ofa.search.genome import GenomeCodec
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 PROBE_DEPTH = 2
 """Blocks a stage of the networks that are looked at: the first, and one that stands for all that repeat it."""

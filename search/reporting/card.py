@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from latency_tables import LatencyTable
-from latency_tables.decoding import DecodingCost, shipped_decoding_costs
-from latency_tables.table import shipped_tables
-from search.reporting.card_text import render_card
-from supernet.arch import Arch
-from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError
-from supernet.files import write_json, write_text
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost, shipped_decoding_costs
+from litepose_ofa.latency_tables.table import shipped_tables
+from litepose_ofa.search.reporting.card_text import render_card
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import write_json, write_text
 
 CARD_JSON = "card.json"
 CARD_TEXT = "card.md"

@@ -7,12 +7,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables import LatencyTable
-from latency_tables.decoding import DecodingCost
-from search.cost import CostModel
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 DEVICE = "device"
 

@@ -16,12 +16,12 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from search.course.storages import JOURNAL_FILE, MEMORY
-from search.course.study import IDENTITY_KEY
-from search.course.trials import genome_of
-from search.genome import Genomes, genome_keys
-from search.reporting.searches import SearchedCell
-from supernet.errors import InputError
+from litepose_ofa.search.genome import Genomes, genome_keys
+from litepose_ofa.search.reporting.searches import SearchedCell
+from litepose_ofa.search.study.storages import JOURNAL_FILE, MEMORY
+from litepose_ofa.search.study.study import IDENTITY_KEY
+from litepose_ofa.search.study.trials import genome_of
+from litepose_ofa.supernet.errors import InputError
 
 SQLITE = "sqlite:///"
 

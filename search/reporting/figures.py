@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from search.reporting.summary import SURROGATE, SURROGATE_WARNING
-from supernet.files import replacing
+from litepose_ofa.search.reporting.summary import SURROGATE, SURROGATE_WARNING
+from litepose_ofa.supernet.files import replacing
 
 PANEL_COLUMNS = 3
 

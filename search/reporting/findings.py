@@ -7,14 +7,19 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from search.accuracy.predictor import AccuracyPredictor
-from search.accuracy.sampling import AccuracySamples
-from search.reporting.evaluated import EvaluatedSubnets
-from search.reporting.importances import Importances, report_importances
-from search.reporting.panels import DevicePanel, build_panel, panel_groups
-from search.reporting.searches import Gap, SearchedCell
-from search.reporting.summary import SURROGATE, collect_fronts, collect_progress, summarise
-from supernet.errors import InputError
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
+from litepose_ofa.search.reporting.importances import Importances, report_importances
+from litepose_ofa.search.reporting.panels import DevicePanel, build_panel, panel_groups
+from litepose_ofa.search.reporting.searches import Gap, SearchedCell
+from litepose_ofa.search.reporting.summary import (
+    SURROGATE,
+    collect_fronts,
+    collect_progress,
+    summarise,
+)
+from litepose_ofa.supernet.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from search.reporting.figures import PANEL_COLUMNS, add_legend, make_grid, save_picture, set_title
-from search.reporting.front_view import (
+from litepose_ofa.search.reporting.figures import (
+    PANEL_COLUMNS,
+    add_legend,
+    make_grid,
+    save_picture,
+    set_title,
+)
+from litepose_ofa.search.reporting.front_view import (
     CHOSEN_BY,
     LatencyWindow,
     ap_range,
@@ -23,9 +29,9 @@ from search.reporting.front_view import (
     outside_note,
     staircase,
 )
-from search.reporting.panels import DevicePanel
-from search.reporting.published_points import PublishedPoint
-from search.reporting.summary import AP_BY
+from litepose_ofa.search.reporting.panels import DevicePanel
+from litepose_ofa.search.reporting.published_points import PublishedPoint
+from litepose_ofa.search.reporting.summary import AP_BY
 
 FRONT_COLOUR, CHOSEN_COLOUR, PUBLISHED_COLOUR = "tab:blue", "tab:red", "tab:orange"
 CLOUD_COLOUR = "0.75"

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.reporting.panels import DevicePanel
-from search.reporting.published_points import PublishedPoint
+from litepose_ofa.search.reporting.panels import DevicePanel
+from litepose_ofa.search.reporting.published_points import PublishedPoint
 
 CLOUD_CUT = 0.1
 """Share of the subnets behind a front, those of the least AP, that may fall below the picture."""

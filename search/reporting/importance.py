@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.genome import GenomeCodec, Genomes
-from search.reporting.summary import AP_BY
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.reporting.summary import AP_BY
 
 NUM_GENOMES = 1024
 

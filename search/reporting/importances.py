@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from search.accuracy.evaluators import AccuracyModel
-from search.accuracy.predictor import AccuracyPredictor
-from search.accuracy.published_surrogate import PublishedSurrogate
-from search.genome import GenomeCodec
-from search.reporting.device_latency import DEVICE, DeviceLatency
-from search.reporting.evaluated import EvaluatedSubnets
-from search.reporting.importance import ChoiceImportance, choice_genes, choice_importances
-from search.reporting.searches import Gap, SearchedCell
-from supernet.errors import InputError
+from litepose_ofa.search.accuracy.evaluators import AccuracyModel
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.genome import GenomeCodec
+from litepose_ofa.search.reporting.device_latency import DEVICE, DeviceLatency
+from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
+from litepose_ofa.search.reporting.importance import ChoiceImportance, choice_genes, choice_importances
+from litepose_ofa.search.reporting.searches import Gap, SearchedCell
+from litepose_ofa.supernet.errors import InputError
 
 MOST_SAMPLES = 1000
 """Evaluated subnets that a predictor is fitted to, at most."""

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.accuracy.evaluators import identity_digest
-from search.accuracy.sampling import AccuracySamples
-from search.reporting.device_latency import DEVICE, DeviceLatency
-from search.reporting.evaluated import EvaluatedSubnets
-from search.reporting.published_points import PublishedPoint, published_points
-from search.reporting.searches import SearchedCell
-from search.reporting.summary import AP_BY, SURROGATE
-from supernet.errors import InputError
+from litepose_ofa.search.accuracy.evaluators import identity_digest
+from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.reporting.device_latency import DEVICE, DeviceLatency
+from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
+from litepose_ofa.search.reporting.published_points import PublishedPoint, published_points
+from litepose_ofa.search.reporting.searches import SearchedCell
+from litepose_ofa.search.reporting.summary import AP_BY, SURROGATE
+from litepose_ofa.supernet.errors import InputError
 
 
 @dataclass(frozen=True)

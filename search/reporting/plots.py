@@ -5,9 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from search.reporting.figures import PANEL_COLUMNS, make_grid, save_picture, set_title
-from search.reporting.importance import METHOD, ChoiceImportance, quantity_title
-from search.reporting.summary import AP_BY, REFERENCE
+from litepose_ofa.search.reporting.figures import (
+    PANEL_COLUMNS,
+    make_grid,
+    save_picture,
+    set_title,
+)
+from litepose_ofa.search.reporting.importance import METHOD, ChoiceImportance, quantity_title
+from litepose_ofa.search.reporting.summary import AP_BY, REFERENCE
 
 LEAST_SHARE = 1.0
 """Percent that the axis of shares reaches at least."""

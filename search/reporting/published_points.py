@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from search.reporting.device_latency import DeviceLatency
-from supernet.published import PUBLISHED_AP, published_archs
+from litepose_ofa.search.reporting.device_latency import DeviceLatency
+from litepose_ofa.supernet.archs.published import PUBLISHED_AP, published_archs
 
 PREFIX = "search-"
 """Of the names of those that the authors published an AP of."""

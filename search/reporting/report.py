@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from search.reporting.findings import Findings
-from search.reporting.front_plot import plot_fronts
-from search.reporting.importance import importance_table
-from search.reporting.page.document import PAGE_FILE, render
-from search.reporting.page.report_page import index_page, report_page
-from search.reporting.page.section import Section
-from search.reporting.plots import plot_hypervolume, plot_importance
-from search.reporting.summary import SURROGATE_WARNING, format_gaps, format_summary
-from supernet.files import replacing, temporary_folder, write_text
+from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.front_plot import plot_fronts
+from litepose_ofa.search.reporting.importance import importance_table
+from litepose_ofa.search.reporting.page.document import PAGE_FILE, render
+from litepose_ofa.search.reporting.page.report_page import index_page, report_page
+from litepose_ofa.search.reporting.page.section import Section
+from litepose_ofa.search.reporting.plots import plot_hypervolume, plot_importance
+from litepose_ofa.search.reporting.summary import SURROGATE_WARNING, format_gaps, format_summary
+from litepose_ofa.supernet.files import replacing, temporary_folder, write_text
 
 SUMMARY_TEXT = "summary.txt"
 TABLES = ("summary", "front", "hypervolume", "importance")

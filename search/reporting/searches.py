@@ -12,16 +12,16 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from search.accuracy.evaluators import identity_digest
-from search.course.outcome import SearchOutcome
-from search.course.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.export.bundle import ARCH_FILE
-from supernet.export.manifest import MANIFEST_FILE
-from supernet.export.verification import open_export
-from supernet.files import read_json, require_regular
-from supernet.space import SearchSpace
+from litepose_ofa.search.accuracy.evaluators import identity_digest
+from litepose_ofa.search.study.outcome import SearchOutcome
+from litepose_ofa.search.study.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.bundle import ARCH_FILE
+from litepose_ofa.supernet.export.manifest import MANIFEST_FILE
+from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.files import read_json, require_regular
 
 Cell = tuple[str, str]
 """A device and a tier, as they name folders."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from search.course.results import PROGRESS_FILE
-from search.reporting.searches import Gap, SearchedCell
-from supernet.complexity import measure_complexity
-from supernet.errors import InputError
+from litepose_ofa.search.reporting.searches import Gap, SearchedCell
+from litepose_ofa.search.study.results import PROGRESS_FILE
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.errors import InputError
 
 SURROGATE = "published-surrogate"
 

@@ -17,8 +17,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from supernet.codec.refinement import fittest_pixels, tag_distances
-from supernet.errors import require
+from litepose_ofa.supernet.codec.refinement import fittest_pixels, tag_distances
+from litepose_ofa.supernet.errors import require
 
 Array = npt.NDArray[Any]
 """Floating point, single or double precision."""

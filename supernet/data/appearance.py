@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from supernet.data.normalisation import IMAGE_MEAN
-from supernet.errors import require, require_numbers
+from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN
+from litepose_ofa.supernet.errors import require, require_numbers
 
 Image = npt.NDArray[np.uint8]
 

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from supernet.data.appearance import ColourChange, ColourJitter, Cover, RandomErasing
-from supernet.data.geometry import Matrix, training_affine, warp
-from supernet.errors import require, require_numbers
+from litepose_ofa.supernet.data.appearance import (
+    ColourChange,
+    ColourJitter,
+    Cover,
+    RandomErasing,
+)
+from litepose_ofa.supernet.data.geometry import Matrix, training_affine, warp
+from litepose_ofa.supernet.errors import require, require_numbers
 
 Image = npt.NDArray[np.uint8]
 

@@ -15,10 +15,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from supernet.data.augmentation import Augmentation, Transform
-from supernet.data.coco import BadImageError, ImageRecord, KeypointDataset
-from supernet.data.geometry import Matrix, rescaled, transform_points, warp
-from supernet.data.normalisation import IMAGE_MEAN, IMAGE_STD, normalise
+from litepose_ofa.supernet.data.augmentation import Augmentation, Transform
+from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
+from litepose_ofa.supernet.data.geometry import (
+    Matrix,
+    rescaled,
+    transform_points,
+    warp,
+)
+from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN, IMAGE_STD, normalise
 
 __all__ = [
     "IMAGE_MEAN",

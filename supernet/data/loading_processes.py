@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError
 
 MOST_WORKERS = 256
 

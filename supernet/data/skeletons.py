@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
-from supernet.errors import InputError, require
+from litepose_ofa.supernet.errors import InputError, require
 
 AreaRule = Literal["annotation", "box"]
 Pair = tuple[int, int]

@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from supernet.evaluation.comparison import PeopleComparison
-from supernet.evaluation.keypoint_ap import crowd_levels
-from supernet.evaluation.matching import SIZES, BoolArray, Matches, OksMatching
+from litepose_ofa.supernet.evaluation.comparison import PeopleComparison
+from litepose_ofa.supernet.evaluation.keypoint_ap import crowd_levels
+from litepose_ofa.supernet.evaluation.matching import (
+    SIZES,
+    BoolArray,
+    Matches,
+    OksMatching,
+)
 
 NEAR = 0.5
 """Least similarity of a keypoint that counts as found: 2.35 x sigma x sqrt(area) away."""

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from supernet.data.annotation_arrays import Annotations
-from supernet.data.annotations import AnnotatedImages, read_annotations
-from supernet.data.coco import KeypointDataset
-from supernet.data.doubts import DOUBTS_OF_EVALUATION, require_meaningful
-from supernet.data.findings import Kind
-from supernet.data.skeletons import Skeleton, get_skeleton
-from supernet.errors import InputError
-from supernet.evaluation.matching import MAX_PEOPLE, Matches, OksMatching
-from supernet.evaluation.results import PeopleResults, as_people_results
+from litepose_ofa.supernet.data.coco.arrays import Annotations
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_EVALUATION, require_meaningful
+from litepose_ofa.supernet.data.coco.findings import Kind
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages, read_annotations
+from litepose_ofa.supernet.data.skeletons import Skeleton, get_skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.matching import MAX_PEOPLE, Matches, OksMatching
+from litepose_ofa.supernet.evaluation.results import PeopleResults, as_people_results
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from supernet.data.coco import BadImageError, KeypointDataset
-from supernet.errors import InputError
-from supernet.evaluation.comparison import PeopleComparison, compare_people
-from supernet.evaluation.keypoint_ap import Engine, official_metrics, require_engine
-from supernet.evaluation.people import (
+from litepose_ofa.supernet.data.coco.dataset import BadImageError, KeypointDataset
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.comparison import PeopleComparison, compare_people
+from litepose_ofa.supernet.evaluation.keypoint_ap import Engine, official_metrics, require_engine
+from litepose_ofa.supernet.evaluation.people import (
     DEFAULT_SETTINGS,
     Image,
     InferenceSettings,
@@ -23,7 +23,7 @@ from supernet.evaluation.people import (
     PoseModel,
     predict_people,
 )
-from supernet.evaluation.results import PeopleResults
+from litepose_ofa.supernet.evaluation.results import PeopleResults
 
 __all__ = [
     "EvaluationResult",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supernet.errors import require
-from supernet.evaluation.matching import IntArray, Matches
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.evaluation.matching import IntArray, Matches
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from supernet.data.skeletons import COCO, Skeleton
-from supernet.errors import InputError, require
-from supernet.evaluation.comparison import BOX_AREA_SHARE, PeopleComparison, compare_people
-from supernet.evaluation.matching import PERSON, BoolArray, Cells, set_parameters
+from litepose_ofa.supernet.data.skeletons import COCO, Skeleton
+from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.evaluation.comparison import BOX_AREA_SHARE, PeopleComparison, compare_people
+from litepose_ofa.supernet.evaluation.matching import (
+    PERSON,
+    BoolArray,
+    Cells,
+    set_parameters,
+)
 
 Engine = Literal["pycocotools", "faster-coco-eval"]
 

@@ -15,13 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.arch import SIZE_MULTIPLE
-from supernet.codec import decode_people
-from supernet.data.geometry import Matrix, inference_affine, invert, transform_points, warp
-from supernet.data.loading import normalise
-from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError, require
-from supernet.evaluation.resampling import chain, image_frame, resample, scaled_frame, scaling
+from litepose_ofa.supernet.archs.arch import SIZE_MULTIPLE
+from litepose_ofa.supernet.codec import decode_people
+from litepose_ofa.supernet.data.geometry import (
+    Matrix,
+    inference_affine,
+    invert,
+    transform_points,
+    warp,
+)
+from litepose_ofa.supernet.data.loading import normalise
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.evaluation.resampling import (
+    chain,
+    image_frame,
+    resample,
+    scaled_frame,
+    scaling,
+)
 
 Image = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]

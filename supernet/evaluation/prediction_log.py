@@ -12,11 +12,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError
-from supernet.evaluation.people import People
-from supernet.evaluation.results import CATEGORY_ID, DECIMALS, SCORE_DECIMALS
-from supernet.files import naming, replacing, require_regular
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.people import People
+from litepose_ofa.supernet.evaluation.results import CATEGORY_ID, DECIMALS, SCORE_DECIMALS
+from litepose_ofa.supernet.files import naming, replacing, require_regular
 
 Entry = dict[str, Any]
 """One picture or frame: what it is (``file_name`` or ``frame``, ``width``, ``height``, ...) and its ``people``."""

@@ -12,8 +12,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from supernet.errors import InputError
-from supernet.files import read_json, replacing
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import read_json, replacing
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]

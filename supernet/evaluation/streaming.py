@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from supernet.errors import require
-from supernet.evaluation.people import Image, People, PeoplePredictor
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.evaluation.people import Image, People, PeoplePredictor
 
 Key = TypeVar("Key")
 

@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from supernet.arch import Arch
-from supernet.bn_recalibration import recalibrate_batch_norm
-from supernet.checkpoints import weights_digest
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import SampleRequest, TrainingImages, normalise
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.evaluation.comparison import require_comparable
-from supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
-from supernet.evaluation.keypoint_ap import Engine
-from supernet.extract import extract_subnet
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, normalise
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.comparison import require_comparable
+from litepose_ofa.supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
+from litepose_ofa.supernet.evaluation.keypoint_ap import Engine
+from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
+from litepose_ofa.supernet.network.checkpoints import weights_digest
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 @dataclass

@@ -6,13 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from supernet.data.coco import KeypointDataset
-from supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
-from supernet.evaluation.intervals import ap_difference, ap_interval
-from supernet.evaluation.people import PoseModel
-from supernet.export.formats import ExportFormat
-from supernet.export.runtime import RunnerPose, SquarePredictor
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
+from litepose_ofa.supernet.evaluation.intervals import ap_difference, ap_interval
+from litepose_ofa.supernet.evaluation.people import PoseModel
+from litepose_ofa.supernet.export.formats import ExportFormat
+from litepose_ofa.supernet.export.runtime import RunnerPose, SquarePredictor
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 class FormatEvaluator:

@@ -10,15 +10,15 @@ from typing import Any
 
 import yaml
 
-from supernet.checkpoints import save_subnet, weights_digest
-from supernet.complexity import measure_complexity
-from supernet.data.loading import IMAGE_MEAN, IMAGE_STD
-from supernet.data.skeletons import SKELETONS, Skeleton
-from supernet.export.formats import ExportFormat, FloatArray, measure_parity
-from supernet.export.manifest import Manifest, write_manifest
-from supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES
-from supernet.files import replacing_folder, write_text
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.data.loading import IMAGE_MEAN, IMAGE_STD
+from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
+from litepose_ofa.supernet.export.formats import ExportFormat, FloatArray, measure_parity
+from litepose_ofa.supernet.export.manifest import Manifest, write_manifest
+from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES
+from litepose_ofa.supernet.files import replacing_folder, write_text
+from litepose_ofa.supernet.network.checkpoints import save_subnet, weights_digest
+from litepose_ofa.supernet.network.litepose import LitePose
 
 ARCH_FILE = "arch.json"
 CONFIG_FILE = "subnet.yaml"

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernet.arch import Arch
-from supernet.litepose import LitePose
-from supernet.operators import Convolution, operators_of
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Convolution, operators_of
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def fold_batch_norms(subnet: LitePose) -> LitePose:
         subnet: The network; it stays as it is.
 
     Example:
-        >>> from supernet.space import SearchSpace
+        >>> from litepose_ofa.supernet.archs.space import SearchSpace
         >>> folded = fold_batch_norms(LitePose(SearchSpace.preset("tiny").smallest()))
         >>> any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
         False

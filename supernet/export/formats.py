@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.network.litepose import LitePose
 
 FloatArray = npt.NDArray[np.float32]
 Heads = tuple[FloatArray, FloatArray]

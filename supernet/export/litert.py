@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from supernet.errors import InputError
-from supernet.export.formats import FloatArray, Heads
-from supernet.export.onnx_model import build_onnx
-from supernet.export.precision import Precision, name_of, tolerance_of
-from supernet.export.tflite_translation import translate_to_tflite
-from supernet.files import replacing
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.formats import FloatArray, Heads
+from litepose_ofa.supernet.export.onnx_model import build_onnx
+from litepose_ofa.supernet.export.precision import Precision, name_of, tolerance_of
+from litepose_ofa.supernet.export.tflite_translation import translate_to_tflite
+from litepose_ofa.supernet.files import replacing
+from litepose_ofa.supernet.network.litepose import LitePose
 
 _NAMES = {"float32": "litert", "float16": "litert_fp16"}
 _FILES = {"float32": "model.tflite", "float16": "model_fp16.tflite"}

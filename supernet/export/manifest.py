@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supernet.errors import InputError
-from supernet.files import read_json, require_regular, write_text
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import read_json, require_regular, write_text
 
 MANIFEST_FILE = "manifest.json"
 

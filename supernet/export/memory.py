@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import onnxruntime
 
-from supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError
 
 Plan = Literal["as_written", "default"]
 """How ONNX Runtime plans.
@@ -41,7 +41,7 @@ def measure_planned_bytes(path: Path, plan: Plan = "as_written") -> int:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    command = [sys.executable, "-m", "supernet.export.memory", str(path), plan]
+    command = [sys.executable, "-m", "litepose_ofa.supernet.export.memory", str(path), plan]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise InputError(f"{path}: ONNX Runtime cannot run it ({result.stderr.strip().splitlines()[-1][:160]})")

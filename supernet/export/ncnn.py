@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from supernet.errors import InputError
-from supernet.export.formats import FloatArray, Heads
-from supernet.export.onnx_model import build_onnx
-from supernet.export.precision import Precision, name_of, tolerance_of
-from supernet.files import replacing
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.formats import FloatArray, Heads
+from litepose_ofa.supernet.export.onnx_model import build_onnx
+from litepose_ofa.supernet.export.precision import Precision, name_of, tolerance_of
+from litepose_ofa.supernet.files import replacing
+from litepose_ofa.supernet.network.litepose import LitePose
 
 TIMEOUT_S = 300.0
 """Longest that pnnx may take; LitePose-L takes seconds."""

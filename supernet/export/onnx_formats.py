@@ -11,11 +11,16 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from supernet.errors import InputError
-from supernet.evaluation.people import DEFAULT_SETTINGS
-from supernet.export.formats import Difference, FloatArray, Heads, run_torch
-from supernet.export.onnx_graph import OPSET
-from supernet.export.onnx_model import (
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.people import DEFAULT_SETTINGS
+from litepose_ofa.supernet.export.formats import (
+    Difference,
+    FloatArray,
+    Heads,
+    run_torch,
+)
+from litepose_ofa.supernet.export.onnx_graph import OPSET
+from litepose_ofa.supernet.export.onnx_model import (
     INPUT_NAME,
     OUTPUT_NAMES,
     TOLERANCE,
@@ -25,9 +30,9 @@ from supernet.export.onnx_model import (
     require_options,
     save_onnx,
 )
-from supernet.export.peaks import PEAK_NAMES, Peaks, peaks_difference
-from supernet.export.peaks_graph import build_peaks_onnx, require_peak_options
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.export.peaks import PEAK_NAMES, Peaks, peaks_difference
+from litepose_ofa.supernet.export.peaks_graph import build_peaks_onnx, require_peak_options
+from litepose_ofa.supernet.network.litepose import LitePose
 
 FLOAT = onnx.TensorProto.FLOAT
 
@@ -98,7 +103,7 @@ class OnnxRunner:
 
 
 class OnnxPeaksFormat:
-    """One ``.onnx`` file: input ``images``, outputs as of ``supernet.export.peaks.Peaks``, ready to be grouped.
+    """One ``.onnx`` file: input ``images``, outputs as of ``Peaks``, ready to be grouped.
 
     It is compared by what it is made of: its heads, which it does not give back, with torch's, and its peaks with those
     that the decoder finds in its heads.

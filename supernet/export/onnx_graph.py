@@ -13,9 +13,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from supernet.arch import Arch
-from supernet.export.folding import FoldedConvolution
-from supernet.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.export.folding import FoldedConvolution
 
 OPSET = 17
 """The operators of a network are the same in all of ``OPSETS``: a newer one would only shut out older runtimes."""

@@ -8,11 +8,19 @@ from typing import Literal, get_args
 
 import onnx
 
-from supernet.errors import require
-from supernet.export.folding import fold_weights
-from supernet.export.onnx_graph import OPSET, OPSETS, Deconvs, OnnxGraph, Output, Shape, add_network
-from supernet.files import replacing
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.export.folding import fold_weights
+from litepose_ofa.supernet.export.onnx_graph import (
+    OPSET,
+    OPSETS,
+    Deconvs,
+    OnnxGraph,
+    Output,
+    Shape,
+    add_network,
+)
+from litepose_ofa.supernet.files import replacing
+from litepose_ofa.supernet.network.litepose import LitePose
 
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("head0", "head1")
@@ -33,7 +41,7 @@ def build_onnx(
     Args:
         subnet: The network, in any mode.
         batch: The input ``images`` is (1, 3, R, R), or (batch, 3, R, R).
-        opset: Version of the ONNX operators, of ``supernet.export.onnx_graph.OPSETS``.
+        opset: Version of the ONNX operators, of ``litepose_ofa.supernet.export.onnx_graph.OPSETS``.
         deconvs: How fusion deconvs run; what is computed is the same but for rounding.
 
     Returns:
@@ -43,7 +51,7 @@ def build_onnx(
         InputError: If ``batch`` or ``opset`` is another.
 
     Example:
-        >>> from supernet.space import SearchSpace
+        >>> from litepose_ofa.supernet.archs.space import SearchSpace
         >>> model = build_onnx(LitePose(SearchSpace.preset("tiny").smallest()))
         >>> sorted({node.op_type for node in model.graph.node})
         ['Add', 'Clip', 'Conv', 'ConvTranspose', 'Relu']

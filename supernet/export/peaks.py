@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from supernet.codec.grouping import Candidates, find_candidates, group_candidates
-from supernet.evaluation.people import merge_heads
-from supernet.export.formats import FloatArray, Heads
+from litepose_ofa.supernet.codec.grouping import Candidates, find_candidates, group_candidates
+from litepose_ofa.supernet.evaluation.people import merge_heads
+from litepose_ofa.supernet.export.formats import FloatArray, Heads
 
 PEAK_NAMES = ("scores", "locations", "tags")
 HEATMAP_STRIDE = 2

@@ -10,13 +10,18 @@ Legend: K keypoints, M candidates a keypoint, R input size in pixels, S = R / 2 
 import numpy as np
 import onnx
 
-from supernet.codec.grouping import NMS_SIZE
-from supernet.errors import require
-from supernet.evaluation.people import DEFAULT_SETTINGS
-from supernet.export.onnx_graph import OPSET, OnnxGraph, Output
-from supernet.export.onnx_model import Batch, add_subnet, batch_side, require_options
-from supernet.export.peaks import HEATMAP_STRIDE, PEAK_NAMES
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.codec.grouping import NMS_SIZE
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.evaluation.people import DEFAULT_SETTINGS
+from litepose_ofa.supernet.export.onnx_graph import OPSET, OnnxGraph, Output
+from litepose_ofa.supernet.export.onnx_model import (
+    Batch,
+    add_subnet,
+    batch_side,
+    require_options,
+)
+from litepose_ofa.supernet.export.peaks import HEATMAP_STRIDE, PEAK_NAMES
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 def build_peaks_onnx(
@@ -40,7 +45,7 @@ def build_peaks_onnx(
         InputError: If an argument is out of its range.
 
     Example:
-        >>> from supernet.space import SearchSpace
+        >>> from litepose_ofa.supernet.archs.space import SearchSpace
         >>> model = build_peaks_onnx(LitePose(SearchSpace.preset("tiny").smallest()))
         >>> [value.name for value in model.graph.output]
         ['scores', 'locations', 'tags']

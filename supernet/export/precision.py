@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from supernet.export.onnx_model import TOLERANCE
+from litepose_ofa.supernet.export.onnx_model import TOLERANCE
 
 Precision = Literal["float32", "float16"]
 

@@ -19,12 +19,17 @@ import onnx
 from numpy import isfinite
 from onnxruntime import quantization
 
-from supernet.errors import require
-from supernet.export.formats import FloatArray
-from supernet.export.onnx_formats import OnnxRunner, describe_onnx
-from supernet.export.onnx_graph import OPSET
-from supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, build_onnx, save_onnx
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.export.formats import FloatArray
+from litepose_ofa.supernet.export.onnx_formats import OnnxRunner, describe_onnx
+from litepose_ofa.supernet.export.onnx_graph import OPSET
+from litepose_ofa.supernet.export.onnx_model import (
+    INPUT_NAME,
+    OUTPUT_NAMES,
+    build_onnx,
+    save_onnx,
+)
+from litepose_ofa.supernet.network.litepose import LitePose
 
 FILE = "model_int8.onnx"
 

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernet.data.geometry import Matrix
-from supernet.data.skeletons import Skeleton, get_skeleton
-from supernet.errors import InputError
-from supernet.evaluation.people import PeoplePredictor
-from supernet.export.bundle import CONFIG_FILE
-from supernet.export.formats import Runner
-from supernet.export.litert import LitertRunner
-from supernet.export.ncnn import NcnnRunner
-from supernet.export.onnx_formats import OnnxRunner
-from supernet.export.verification import open_exported_file
-from supernet.files import read_yaml
+from litepose_ofa.supernet.data.geometry import Matrix
+from litepose_ofa.supernet.data.skeletons import Skeleton, get_skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.people import PeoplePredictor
+from litepose_ofa.supernet.export.bundle import CONFIG_FILE
+from litepose_ofa.supernet.export.formats import Runner
+from litepose_ofa.supernet.export.litert import LitertRunner
+from litepose_ofa.supernet.export.ncnn import NcnnRunner
+from litepose_ofa.supernet.export.onnx_formats import OnnxRunner
+from litepose_ofa.supernet.export.verification import open_exported_file
+from litepose_ofa.supernet.files import read_yaml
 
 RUNNERS: Mapping[str, Callable[..., Runner]] = {".onnx": OnnxRunner, ".tflite": LitertRunner, ".param": NcnnRunner}
 """What opens a file, by how its name ends; ncnn's ``.bin`` lies beside its ``.param``."""

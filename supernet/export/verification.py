@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.export.bundle import ARCH_FILE, CONFIG_FILE, WEIGHTS_FILE
-from supernet.export.manifest import AGAIN, MANIFEST_FILE, Manifest, read_manifest, sha256_of
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.bundle import ARCH_FILE, CONFIG_FILE, WEIGHTS_FILE
+from litepose_ofa.supernet.export.manifest import (
+    AGAIN,
+    MANIFEST_FILE,
+    Manifest,
+    read_manifest,
+    sha256_of,
+)
 
 ALWAYS = (ARCH_FILE, CONFIG_FILE, WEIGHTS_FILE)
 """What every export folder holds beside its manifest and the files of its formats."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from supernet.errors import InputError
-from supernet.files import replacing
-from supernet.torch_files import read_torch_file
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import replacing
+from litepose_ofa.supernet.torch_files import read_torch_file
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store, _abort_process_group
 from torch.distributed.rendezvous import rendezvous
 
-from supernet.elastic_layers import ElasticBatchNorm2d
-from supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=nn.Module)

@@ -3,11 +3,11 @@
 import math
 from typing import NoReturn
 
-from supernet.data.loading import Batch
-from supernet.errors import NotFiniteError
-from supernet.training.distributed import Process, gather_objects
-from supernet.training.recipe import StepPlan
-from supernet.training.step import StepResult
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.errors import NotFiniteError
+from litepose_ofa.supernet.training.distributed import Process, gather_objects
+from litepose_ofa.supernet.training.recipe import StepPlan
+from litepose_ofa.supernet.training.step import StepResult
 
 MOST_SKIPPED = 20
 """Updates in a row that may be left out because their gradients are not finite."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from supernet.codec.heatmap import make_heatmaps, to_heatmap_pixels
-from supernet.data.loading import Batch
-from supernet.errors import require, require_numbers
-from supernet.litepose import Heads
-from supernet.losses import heatmap_loss, tag_guide_loss, tag_loss
+from litepose_ofa.supernet.codec.heatmap import make_heatmaps, to_heatmap_pixels
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.errors import require, require_numbers
+from litepose_ofa.supernet.network.litepose import Heads
+from litepose_ofa.supernet.training.losses import heatmap_loss, tag_guide_loss, tag_loss
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from supernet.training.settings import OptimizerName
+from litepose_ofa.supernet.training.settings import OptimizerName
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 SGD_MOMENTUM = 0.9

@@ -12,10 +12,10 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from supernet.arch import Arch
-from supernet.errors import InputError, require, require_numbers
-from supernet.space import DIMENSIONS, Dimension, SearchSpace
-from supernet.training.streams import ARCHS, SIZE
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import DIMENSIONS, Dimension, SearchSpace
+from litepose_ofa.supernet.errors import InputError, require, require_numbers
+from litepose_ofa.supernet.training.streams import ARCHS, SIZE
 
 Rule = Literal["sandwich", "random", "largest"]
 SortedChannels = Literal["none", "hidden", "width"]

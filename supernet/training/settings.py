@@ -3,9 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from supernet.data.loading_processes import MOST_WORKERS
-from supernet.errors import InputError, require, require_numbers, shown
-from supernet.training.objective import LossSettings
+from litepose_ofa.supernet.data.loading_processes import MOST_WORKERS
+from litepose_ofa.supernet.errors import (
+    InputError,
+    require,
+    require_numbers,
+    shown,
+)
+from litepose_ofa.supernet.training.objective import LossSettings
 
 Update = Literal["per_subnet", "per_sandwich"]
 Precision = Literal["float32", "bfloat16", "float16"]

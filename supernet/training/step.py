@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from supernet.arch import Arch
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.litepose import Heads, LitePose
-from supernet.training.distributed import Process, average, average_gradients
-from supernet.training.objective import Targets, make_targets, pose_loss
-from supernet.training.recipe import StepPlan
-from supernet.training.settings import Precision, TrainingSettings
-from supernet.training.teacher import Teacher
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import Heads, LitePose
+from litepose_ofa.supernet.training.distributed import Process, average, average_gradients
+from litepose_ofa.supernet.training.objective import Targets, make_targets, pose_loss
+from litepose_ofa.supernet.training.recipe import StepPlan
+from litepose_ofa.supernet.training.settings import Precision, TrainingSettings
+from litepose_ofa.supernet.training.teacher import Teacher
 
 PoseNetwork = LitePoseSupernet | LitePose
 

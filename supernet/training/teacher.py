@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.extract import extract_subnet
-from supernet.litepose import Heads, LitePose
-from supernet.training.distributed import Process, broadcast_state
-from supernet.training.recipe import TeacherKind
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import Heads, LitePose
+from litepose_ofa.supernet.training.distributed import Process, broadcast_state
+from litepose_ofa.supernet.training.recipe import TeacherKind
 
 
 class Teacher:

@@ -10,15 +10,20 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from supernet.channel_sorting import permute_channels, sort_channels
-from supernet.checkpoints import require_finite, save_network
-from supernet.data.loading import Batch, Sample, TrainingImages, collate_bytes
-from supernet.data.loading_processes import loaded, prepare_worker
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError, NotFiniteError
-from supernet.litepose import LitePose
-from supernet.training.checkpoint_store import CheckpointStore
-from supernet.training.distributed import (
+from litepose_ofa.supernet.data.loading import (
+    Batch,
+    Sample,
+    TrainingImages,
+    collate_bytes,
+)
+from litepose_ofa.supernet.data.loading_processes import loaded, prepare_worker
+from litepose_ofa.supernet.errors import InputError, NotFiniteError
+from litepose_ofa.supernet.network.channel_sorting import permute_channels, sort_channels
+from litepose_ofa.supernet.network.checkpoints import require_finite, save_network
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.training.checkpoint_store import CheckpointStore
+from litepose_ofa.supernet.training.distributed import (
     SINGLE,
     Process,
     broadcast_state,
@@ -26,14 +31,25 @@ from supernet.training.distributed import (
     run_on_main,
     synchronise_batch_norms,
 )
-from supernet.training.divergence import LAST_SKIPPED, MOST_SKIPPED, TrainingDivergedError, stop_diverged
-from supernet.training.metrics import MetricsLog
-from supernet.training.optimizers import make_average, make_optimizer
-from supernet.training.recipe import Plan, StepPlan
-from supernet.training.sampler import StepSampler
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, WeightUpdate, share_result, train_on_batch
-from supernet.training.teacher import Teacher, Teachers
+from litepose_ofa.supernet.training.divergence import (
+    LAST_SKIPPED,
+    MOST_SKIPPED,
+    TrainingDivergedError,
+    stop_diverged,
+)
+from litepose_ofa.supernet.training.metrics import MetricsLog
+from litepose_ofa.supernet.training.optimizers import make_average, make_optimizer
+from litepose_ofa.supernet.training.recipe import Plan, StepPlan
+from litepose_ofa.supernet.training.sampler import StepSampler
+from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.step import (
+    PoseNetwork,
+    StepResult,
+    WeightUpdate,
+    share_result,
+    train_on_batch,
+)
+from litepose_ofa.supernet.training.teacher import Teacher, Teachers
 
 logger = logging.getLogger(__name__)
 

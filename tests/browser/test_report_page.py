@@ -50,9 +50,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a sweep over two devices and two tiers, one of them with a hostile name."""
     workspace = tmp_path_factory.mktemp("run")
     sweep = ("--multirun", "device=jetson_nano,raspberry_pi_4b", "tier=s,l")
-    run_script("run_search", *sweep, *SMALL_SEARCH, f"workspace={workspace}")
+    run_script("search", *sweep, *SMALL_SEARCH, f"workspace={workspace}")
     (workspace / "search" / "jetson_nano" / "s").rename(workspace / "search" / "jetson_nano" / HOSTILE_TIER)
-    run_script("make_report", str(workspace), "samples=0")
+    run_script("report", str(workspace), "samples=0")
     return workspace / "report" / "report.html"
 
 

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from latency_tables import LatencyTable, OperatorLatency
-from latency_tables.coverage import coverage, space_operators
-from latency_tables.profiling.plan import make_plan
-from latency_tables.profiling.regression import fit_rows
-from supernet.checkpoints import load_weights
-from supernet.complexity import measure_complexity
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.published import PUBLISHED_AP, published_archs
-from supernet.space import PRESETS, SearchSpace
-from supernet.training.objective import LossSettings, make_targets, pose_loss
+from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
+from litepose_ofa.latency_tables.coverage import coverage, space_operators
+from litepose_ofa.latency_tables.profiling.plan import make_plan
+from litepose_ofa.latency_tables.profiling.regression import fit_rows
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.published import PUBLISHED_AP, published_archs
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.network.checkpoints import load_weights
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.objective import LossSettings, make_targets, pose_loss
 
 COCO_KEYPOINTS = 17
 STEPS, BATCH, RANDOM_SUBNETS = 440_000, 64, 2

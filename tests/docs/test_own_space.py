@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 PAGE = "docs/own_space.md"
 PATCH = "docs/examples/head_kernel.patch"
@@ -22,11 +22,11 @@ HOLDS = (
     "tests/test_import_direction.py",
     *(f"tests/supernet/test_{name}.py" for name in ("arch", "space", "complexity", "litepose", "elastic_litepose")),
     "tests/search/test_genome.py",
-    "tests/search/test_cost.py",
+    "tests/search/costs/test_model.py",
     "tests/search/costs",
     "tests/search/reporting/test_report_importance.py",
-    "tests/search/supernet_quality/test_sensitivity.py",
-    "tests/search/course/test_study.py",
+    "tests/search/trust/test_sensitivity.py",
+    "tests/search/study/test_study.py",
     "tests/latency_tables/test_coverage.py",
 )
 """What the changed tree must pass: the patch's own tests, and those of the modules that it changes or relies on."""

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from scripts.verbs import VERBS
+from litepose_ofa.scripts.command.table import VERBS
 
 GENERATOR = ("generate_reference", "python_reference", "config_reference", "config_files", "docstrings")
 

@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from scripts import litepose
-from scripts.verbs import CONFIGURED
+from litepose_ofa.scripts.command import main as litepose
+from litepose_ofa.scripts.command.table import CONFIGURED
 
 pytestmark = pytest.mark.slow
 

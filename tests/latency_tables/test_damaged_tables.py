@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latency_tables import LatencyTable, OperatorLatency
-from supernet.errors import InputError
-from supernet.operators import operators_of
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 EXAMPLES = 500
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from latency_tables import LatencyTable
-from latency_tables.metadata import TableMetadata, metadata_to_yaml
-from latency_tables.table import SHIPPED_DIR
-from supernet.errors import InputError
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.metadata import TableMetadata, metadata_to_yaml
+from litepose_ofa.latency_tables.table import SHIPPED_DIR
+from litepose_ofa.supernet.errors import InputError
 
 
 @pytest.fixture

@@ -17,14 +17,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latency_tables import LatencyTable, OperatorLatency, TableMetadata
-from latency_tables.coverage import space_operators
-from latency_tables.rows import KINDS
-from latency_tables.table import SHIPPED_DIR, shipped_tables
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.operators import Operator, operators_of
-from supernet.space import PRESETS, SearchSpace
+from litepose_ofa.latency_tables import LatencyTable, OperatorLatency, TableMetadata
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.rows import KINDS
+from litepose_ofa.latency_tables.table import SHIPPED_DIR, shipped_tables
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 METADATA = TableMetadata(
     device="bench_board",
@@ -180,7 +180,7 @@ def test_a_failed_save_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.
     def fail(metadata: TableMetadata, checksum: str) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("latency_tables.table.metadata_to_yaml", fail)
+    monkeypatch.setattr("litepose_ofa.latency_tables.table.metadata_to_yaml", fail)
     with pytest.raises(OSError, match="No space left"):
         LatencyTable(METADATA, {STEM: ROWS[STEM]}).save(tmp_path / "t")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

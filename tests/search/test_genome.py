@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.genome import GenomeCodec, distinct
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.search.genome import GenomeCodec, distinct
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 CODECS = {name: GenomeCodec(SearchSpace.preset(name)) for name in ("tiny", "litepose", "litepose_released")}
 codecs = st.sampled_from(list(CODECS.values()))

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from supernet.errors import SHOWN_CHARACTERS, InputError, located, require, require_keys, require_numbers, shown
+from litepose_ofa.supernet.errors import (
+    SHOWN_CHARACTERS,
+    InputError,
+    located,
+    require,
+    require_keys,
+    require_numbers,
+    shown,
+)
 
 
 @pytest.mark.parametrize("value", [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": None, "c": 3}])

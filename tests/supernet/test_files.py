@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.errors import InputError
-from supernet.files import (
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import (
     locked_folder,
     naming,
     read_json,
@@ -118,7 +118,7 @@ def run_python(source: str, *arguments: str) -> subprocess.Popen[str]:
 KILLED = """
 import itertools, os, signal, sys
 from pathlib import Path
-from supernet.files import replacing_folder
+from litepose_ofa.supernet.files import replacing_folder
 replace, calls = os.replace, itertools.count(1)
 def counted(source, target):
     if next(calls) == int(sys.argv[2]):
@@ -192,7 +192,7 @@ def test_a_file_may_be_read_by_whom_the_user_lets(tmp_path: Path) -> None:
 
 LIMITED = """
 import resource, sys
-from supernet.files import write_text
+from litepose_ofa.supernet.files import write_text
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_text(sys.argv[1], 100000 * "new")
@@ -225,7 +225,7 @@ def test_a_failed_write_names_a_file(named: str | None, expected: str) -> None:
 
 WRITER = """
 import sys
-from supernet.files import replacing
+from litepose_ofa.supernet.files import replacing
 with replacing(sys.argv[1]) as temporary:
     temporary.write_text("other")
     temporary.with_name(temporary.name + ".part").write_text("other")
@@ -253,7 +253,7 @@ def test_what_a_killed_process_left_is_removed_and_what_another_is_writing_is_no
 HOLDER = """
 import sys
 from pathlib import Path
-from supernet.files import locked_folder
+from litepose_ofa.supernet.files import locked_folder
 with locked_folder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, Field
 
-from supernet.errors import SHOWN_CHARACTERS, InputError, shown
-from supernet.validation import (
+from litepose_ofa.supernet.errors import SHOWN_CHARACTERS, InputError, shown
+from litepose_ofa.supernet.validation import (
     Allowed,
     Checked,
     Count,

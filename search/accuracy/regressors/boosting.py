@@ -11,7 +11,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from search.accuracy.regressors.base import CHUNK, Arrays, Ensemble, Floats, Kind, TrainingSet
+from litepose_ofa.search.accuracy.regressors.base import (
+    CHUNK,
+    Arrays,
+    Ensemble,
+    Floats,
+    Kind,
+    TrainingSet,
+)
 
 MEMBERS = 5
 TREES = 100

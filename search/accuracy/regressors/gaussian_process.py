@@ -15,7 +15,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from search.accuracy.regressors.base import Arrays, Floats, Kind, Standardisation, TrainingSet, in_chunks
+from litepose_ofa.search.accuracy.regressors.base import (
+    Arrays,
+    Floats,
+    Kind,
+    Standardisation,
+    TrainingSet,
+    in_chunks,
+)
 
 LENGTH_SCALES = (0.7, 1.0, 1.5, 2.5, 4.0)
 DEVIATIONS = (0.1, 0.3, 1.0)

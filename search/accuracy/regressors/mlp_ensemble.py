@@ -16,7 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search.accuracy.regressors.base import CHUNK, Arrays, Ensemble, Floats, Kind, Standardisation, TrainingSet
+from litepose_ofa.search.accuracy.regressors.base import (
+    CHUNK,
+    Arrays,
+    Ensemble,
+    Floats,
+    Kind,
+    Standardisation,
+    TrainingSet,
+)
 
 MEMBERS = 8
 HIDDEN = 24

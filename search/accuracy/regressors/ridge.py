@@ -11,7 +11,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from search.accuracy.regressors.base import Arrays, Floats, Kind, Standardisation, TrainingSet, in_chunks
+from litepose_ofa.search.accuracy.regressors.base import (
+    Arrays,
+    Floats,
+    Kind,
+    Standardisation,
+    TrainingSet,
+    in_chunks,
+)
 
 PENALTIES = tuple(np.logspace(-3, 3, 19).tolist())
 

@@ -6,10 +6,20 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from search.reporting.importance import METHOD, ChoiceImportance, quantity_title
-from search.reporting.page.charts import BLUE, INK, LOW_HEIGHT, ORANGE
-from search.reporting.page.section import Chart, Grid, Prose, Section
-from search.reporting.summary import AP_BY, REFERENCE
+from litepose_ofa.search.reporting.importance import METHOD, ChoiceImportance, quantity_title
+from litepose_ofa.search.reporting.page.charts import (
+    BLUE,
+    INK,
+    LOW_HEIGHT,
+    ORANGE,
+)
+from litepose_ofa.search.reporting.page.section import (
+    Chart,
+    Grid,
+    Prose,
+    Section,
+)
+from litepose_ofa.search.reporting.summary import AP_BY, REFERENCE
 
 BAR_STEP = 17
 """Pixels a bar."""

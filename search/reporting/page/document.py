@@ -12,8 +12,15 @@ from altair import SCHEMA_VERSION
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from search.reporting.page.charts import spec_of
-from search.reporting.page.section import Block, Chart, Grid, Link, Section, Table
+from litepose_ofa.search.reporting.page.charts import spec_of
+from litepose_ofa.search.reporting.page.section import (
+    Block,
+    Chart,
+    Grid,
+    Link,
+    Section,
+    Table,
+)
 
 PAGE_FILE = "report.html"
 
@@ -72,7 +79,7 @@ def _vega() -> Markup:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("search.reporting.page", "assets"),
+        loader=PackageLoader("litepose_ofa.search.reporting.page", "assets"),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {

@@ -7,10 +7,17 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from search.reporting.page.charts import GREY, HEIGHT, percent_axis
-from search.reporting.page.recorded import interval, recorded_blocks, span
-from search.reporting.page.section import Block, Chart, Grid, Prose, Section, Table
-from search.supernet_quality.rank_fidelity import GROUP_LABELS
+from litepose_ofa.search.reporting.page.charts import GREY, HEIGHT, percent_axis
+from litepose_ofa.search.reporting.page.recorded import interval, recorded_blocks, span
+from litepose_ofa.search.reporting.page.section import (
+    Block,
+    Chart,
+    Grid,
+    Prose,
+    Section,
+    Table,
+)
+from litepose_ofa.search.trust.rank_fidelity import GROUP_LABELS
 
 FIDELITY_FILE = "rank_fidelity.json"
 COMMAND = "litepose rank-fidelity"

@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.course.trials import read_genome
-from search.genome import GenomeCodec
-from search.reporting.front_view import CHOSEN_BY, LatencyWindow, staircase
-from search.reporting.page.charts import BLUE, GREY, ORANGE, VERMILION
-from search.reporting.page.summary_section import format_latency
-from search.reporting.panels import DevicePanel
-from search.reporting.summary import AP_BY
+from litepose_ofa.search.genome import GenomeCodec
+from litepose_ofa.search.reporting.front_view import CHOSEN_BY, LatencyWindow, staircase
+from litepose_ofa.search.reporting.page.charts import (
+    BLUE,
+    GREY,
+    ORANGE,
+    VERMILION,
+)
+from litepose_ofa.search.reporting.page.summary_section import format_latency
+from litepose_ofa.search.reporting.panels import DevicePanel
+from litepose_ofa.search.reporting.summary import AP_BY
+from litepose_ofa.search.study.trials import read_genome
 
 MOST_CLOUD = 2000
 """Subnets behind a front that a chart shows, at most."""

@@ -7,8 +7,8 @@ from typing import Self
 import altair as alt
 import pandas as pd
 
-from search.genome import GenomeCodec
-from search.reporting.front_view import (
+from litepose_ofa.search.genome import GenomeCodec
+from litepose_ofa.search.reporting.front_view import (
     ap_range,
     ap_title,
     interval_note,
@@ -17,8 +17,13 @@ from search.reporting.front_view import (
     outside_note,
     staircase,
 )
-from search.reporting.page.charts import BLUE, HEIGHT, INK, NARROW
-from search.reporting.page.front_points import (
+from litepose_ofa.search.reporting.page.charts import (
+    BLUE,
+    HEIGHT,
+    INK,
+    NARROW,
+)
+from litepose_ofa.search.reporting.page.front_points import (
     TOOLTIP,
     Kind,
     chosen_kinds,
@@ -27,10 +32,10 @@ from search.reporting.page.front_points import (
     published_kinds,
     verified_kinds,
 )
-from search.reporting.page.section import Chart, Prose, Section
-from search.reporting.panels import DevicePanel
-from search.reporting.summary import AP_BY
-from supernet.space import SearchSpace
+from litepose_ofa.search.reporting.page.section import Chart, Prose, Section
+from litepose_ofa.search.reporting.panels import DevicePanel
+from litepose_ofa.search.reporting.summary import AP_BY
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 INTERVAL_NOTE = "Bars: 80 % intervals of the latencies of the chosen subnets."
 

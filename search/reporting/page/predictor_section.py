@@ -7,11 +7,22 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from search.accuracy.predictor_plots import LABELS
-from search.accuracy.predictor_quality import QUALITY_FILE
-from search.reporting.page.charts import BLUE, GREY, HEIGHT, percent_axis
-from search.reporting.page.recorded import interval, recorded_blocks, span
-from search.reporting.page.section import Block, Chart, Prose, Section, Table
+from litepose_ofa.search.accuracy.predictor_plots import LABELS
+from litepose_ofa.search.accuracy.predictor_quality import QUALITY_FILE
+from litepose_ofa.search.reporting.page.charts import (
+    BLUE,
+    GREY,
+    HEIGHT,
+    percent_axis,
+)
+from litepose_ofa.search.reporting.page.recorded import interval, recorded_blocks, span
+from litepose_ofa.search.reporting.page.section import (
+    Block,
+    Chart,
+    Prose,
+    Section,
+    Table,
+)
 
 COMMAND = "litepose fit"
 

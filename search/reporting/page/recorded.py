@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from search.reporting.page.section import Block, Prose
-from supernet.errors import InputError
-from supernet.files import read_json
+from litepose_ofa.search.reporting.page.section import Block, Prose
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import read_json
 
 
 def recorded_blocks(

@@ -7,19 +7,19 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from search.reporting.findings import Findings
-from search.reporting.page.course_section import course_section, importance_section
-from search.reporting.page.document import PAGE_FILE, Page
-from search.reporting.page.fidelity_section import fidelity_section
-from search.reporting.page.fronts_section import fronts_section
-from search.reporting.page.predictor_section import predictor_section
-from search.reporting.page.section import Link, Section, Table
-from search.reporting.page.sensitivity_section import sensitivity_section
-from search.reporting.page.subnets_section import subnets_section
-from search.reporting.page.summary_section import missing_section, summary_section
-from search.reporting.page.tables_section import tables_section
-from search.reporting.page.training_section import training_section
-from search.reporting.summary import AP_BY, SURROGATE_WARNING
+from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.page.course_section import course_section, importance_section
+from litepose_ofa.search.reporting.page.document import PAGE_FILE, Page
+from litepose_ofa.search.reporting.page.fidelity_section import fidelity_section
+from litepose_ofa.search.reporting.page.fronts_section import fronts_section
+from litepose_ofa.search.reporting.page.predictor_section import predictor_section
+from litepose_ofa.search.reporting.page.section import Link, Section, Table
+from litepose_ofa.search.reporting.page.sensitivity_section import sensitivity_section
+from litepose_ofa.search.reporting.page.subnets_section import subnets_section
+from litepose_ofa.search.reporting.page.summary_section import missing_section, summary_section
+from litepose_ofa.search.reporting.page.tables_section import tables_section
+from litepose_ofa.search.reporting.page.training_section import training_section
+from litepose_ofa.search.reporting.summary import AP_BY, SURROGATE_WARNING
 
 MOST_NAMED = 4
 """Devices that the heading names, at most."""

@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-from search.reporting.page.section import Block, Grid, Picture, Prose, Section
+from litepose_ofa.search.reporting.page.section import (
+    Block,
+    Grid,
+    Picture,
+    Prose,
+    Section,
+)
 
 
 def samples_section(pictures: Sequence[Picture], note: str = "") -> Section | None:

@@ -7,11 +7,22 @@ import altair as alt
 import pandas as pd
 from altair.typing import ChartType
 
-from search.reporting.page.charts import BLUE, GREY, INK, VERMILION
-from search.reporting.page.recorded import recorded_blocks
-from search.reporting.page.section import Block, Chart, Grid, Prose, Section
-from search.reporting.searches import read_table
-from search.supernet_quality.sensitivity import sensitivity_devices
+from litepose_ofa.search.reporting.page.charts import (
+    BLUE,
+    GREY,
+    INK,
+    VERMILION,
+)
+from litepose_ofa.search.reporting.page.recorded import recorded_blocks
+from litepose_ofa.search.reporting.page.section import (
+    Block,
+    Chart,
+    Grid,
+    Prose,
+    Section,
+)
+from litepose_ofa.search.reporting.searches import read_table
+from litepose_ofa.search.trust.sensitivity import sensitivity_devices
 
 SENSITIVITY_FILE = "sensitivity.csv"
 COMMAND = "litepose sensitivity"
@@ -68,7 +79,7 @@ def changes(frame: pd.DataFrame, column: str, *, relative: bool) -> pd.DataFrame
     """Return ``dimension``, ``value`` and ``change`` from the base architecture.
 
     Args:
-        frame: From ``measure_sensitivity``.
+        frame: From ``sensitivity``.
         column: What changes.
         relative: In percent of the base's; otherwise in points, 100 times the difference.
     """

@@ -7,8 +7,14 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from search.reporting.page.charts import BLUE, GREEN, GREY, PURPLE, VERMILION
-from search.reporting.page.subnet_layout import (
+from litepose_ofa.search.reporting.page.charts import (
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    VERMILION,
+)
+from litepose_ofa.search.reporting.page.subnet_layout import (
     BLOCK,
     BODY,
     GROUP_GAP,
@@ -19,8 +25,8 @@ from search.reporting.page.subnet_layout import (
     groups_of,
     place_groups,
 )
-from supernet.arch import Arch
-from supernet.operators import Operator
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator
 
 KERNEL_COLOURS = {3: VERMILION, 5: GREEN, 7: BLUE}
 OTHER_KERNEL = PURPLE

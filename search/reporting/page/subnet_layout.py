@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Self
 
-from supernet.arch import Arch
-from supernet.operators import Operator, operators_of
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
 
 BLOCK, PITCH = 12.0, 15.0
 GROUP_GAP, LEAST_GROUP = 8.0, 52.0

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 
-from search.reporting.page.section import Block, Drawing, Prose, Section
-from search.reporting.page.subnet_drawing import draw_comparison, draw_subnet
-from search.reporting.page.subnet_layout import Scale
-from search.reporting.searches import SearchedCell
-from supernet.arch import Arch
-from supernet.complexity import measure_complexity
+from litepose_ofa.search.reporting.page.section import (
+    Block,
+    Drawing,
+    Prose,
+    Section,
+)
+from litepose_ofa.search.reporting.page.subnet_drawing import draw_comparison, draw_subnet
+from litepose_ofa.search.reporting.page.subnet_layout import Scale
+from litepose_ofa.search.reporting.searches import SearchedCell
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
 
 
 def subnets_section(cells: Sequence[SearchedCell]) -> Section:

@@ -8,10 +8,22 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from search.reporting.page.section import Link, Listing, Prose, Section, Table
-from search.reporting.searches import Gap
-from search.reporting.summary import SURROGATE, explain_marks, format_equality, format_gaps, format_percent
-from supernet.export.bundle import WEIGHTS_FILE
+from litepose_ofa.search.reporting.page.section import (
+    Link,
+    Listing,
+    Prose,
+    Section,
+    Table,
+)
+from litepose_ofa.search.reporting.searches import Gap
+from litepose_ofa.search.reporting.summary import (
+    SURROGATE,
+    explain_marks,
+    format_equality,
+    format_gaps,
+    format_percent,
+)
+from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
 
 NAMES = {
     "device": "device", "tier": "tier", "budget": "budget, ms",

@@ -8,13 +8,27 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from latency_tables import LatencyTable
-from search.reporting.device_latency import DeviceLatency
-from search.reporting.page.charts import BLUE, GREY, HEIGHT, INK, PALETTE, VERMILION
-from search.reporting.page.recorded import recorded_blocks, span
-from search.reporting.page.section import Block, Chart, Listing, Prose, Section, Table
-from search.reporting.searches import SearchedCell
-from supernet.errors import InputError
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.reporting.device_latency import DeviceLatency
+from litepose_ofa.search.reporting.page.charts import (
+    BLUE,
+    GREY,
+    HEIGHT,
+    INK,
+    PALETTE,
+    VERMILION,
+)
+from litepose_ofa.search.reporting.page.recorded import recorded_blocks, span
+from litepose_ofa.search.reporting.page.section import (
+    Block,
+    Chart,
+    Listing,
+    Prose,
+    Section,
+    Table,
+)
+from litepose_ofa.search.reporting.searches import SearchedCell
+from litepose_ofa.supernet.errors import InputError
 
 COMMAND = "litepose validate-table"
 

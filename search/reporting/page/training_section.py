@@ -9,11 +9,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from search.reporting.page.charts import HEIGHT, LOW_HEIGHT, percent_axis
-from search.reporting.page.recorded import recorded_blocks
-from search.reporting.page.section import Block, Chart, Grid, Prose, Section
-from supernet.errors import InputError
-from supernet.files import require_regular
+from litepose_ofa.search.reporting.page.charts import HEIGHT, LOW_HEIGHT, percent_axis
+from litepose_ofa.search.reporting.page.recorded import recorded_blocks
+from litepose_ofa.search.reporting.page.section import (
+    Block,
+    Chart,
+    Grid,
+    Prose,
+    Section,
+)
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import require_regular
 
 METRICS_FILE = "metrics.jsonl"
 

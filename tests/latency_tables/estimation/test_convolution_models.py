@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latency_tables.estimation.convolution_models import ConvolutionModel, DeviceModel
-from supernet.errors import InputError
-from supernet.operators import Convolution, Operator
+from litepose_ofa.latency_tables.estimation.convolution_models import ConvolutionModel, DeviceModel
+from litepose_ofa.supernet.archs.operators import Convolution, Operator
+from litepose_ofa.supernet.errors import InputError
 
 POINTWISE = ConvolutionModel(
     mape=0.1, overhead_ms=0.5, ms_per_mmac=2.0, ms_per_minput=3.0, ms_per_moutput=5.0, ms_per_mweight=7.0

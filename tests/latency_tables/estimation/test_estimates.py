@@ -8,18 +8,23 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-import conf
-from latency_tables import LatencyTable
-from latency_tables.estimation.estimates import (
+from litepose_ofa import conf
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.estimation.estimates import (
     DeviceEstimate,
     estimated_devices,
     published_networks,
     shipped_class_models,
 )
-from latency_tables.estimation.report import calibration_checks, format_block_checks, format_class_models, format_report
-from latency_tables.table import shipped_tables
-from supernet.complexity import measure_complexity
-from supernet.errors import InputError
+from litepose_ofa.latency_tables.estimation.report import (
+    calibration_checks,
+    format_block_checks,
+    format_class_models,
+    format_report,
+)
+from litepose_ofa.latency_tables.table import shipped_tables
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.errors import InputError
 
 
 class ReferencePath(Protocol):
@@ -59,13 +64,13 @@ def test_published_latencies_agree_with_their_source(reference_path: ReferencePa
 @pytest.mark.parametrize("device", CALIBRATED)
 def test_the_config_has_the_same_published_latencies(device: str) -> None:
     with initialize_config_dir(str(Path(conf.__file__).parent), version_base="1.3"):
-        published = compose("run_search", [f"device={device}"]).device.published
+        published = compose("search", [f"device={device}"]).device.published
     assert {f"LitePose-{tier.upper()}": ms for tier, ms in published.items()} == ESTIMATES[device].published_ms
 
 
 def test_budgets_of_the_core_without_published_latencies_are_its_estimates() -> None:
     with initialize_config_dir(str(Path(conf.__file__).parent), version_base="1.3"):
-        budgets = compose("run_search", ["device=snapdragon_855_cpu"]).device.budgets_ms
+        budgets = compose("search", ["device=snapdragon_855_cpu"]).device.budgets_ms
     table, archs = LatencyTable.load("snapdragon_855_cpu"), published_networks()
     for tier, budget_ms in budgets.litepose.items():
         assert budget_ms == pytest.approx(table.estimate(archs[f"LitePose-{tier.upper()}"]).ms, abs=0.5)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from latency_tables.estimation import public_data
-from latency_tables.estimation.public_data import TimedBlock, TimedConvolution
-from supernet.errors import InputError
-from supernet.operators import Convolution
+from litepose_ofa.latency_tables.estimation import public_data
+from litepose_ofa.latency_tables.estimation.public_data import TimedBlock, TimedConvolution
+from litepose_ofa.supernet.archs.operators import Convolution
+from litepose_ofa.supernet.errors import InputError
 
 HEADER = "device,model_or_op,in_ch,out_ch,kernel,stride,expand,resolution,out_resolution,latency_ms,note"
 

@@ -7,20 +7,20 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from latency_tables.estimation import public_data
-from latency_tables.estimation.block_ratios import depthwise_ratio, expansion_ratio
-from latency_tables.estimation.estimates import DeviceEstimate, shipped_class_models
-from latency_tables.estimation.public_data import TimedBlock
-from latency_tables.estimation.refit import (
+from litepose_ofa.latency_tables.estimation import public_data
+from litepose_ofa.latency_tables.estimation.block_ratios import depthwise_ratio, expansion_ratio
+from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, shipped_class_models
+from litepose_ofa.latency_tables.estimation.public_data import TimedBlock
+from litepose_ofa.latency_tables.estimation.refit import (
     NANO_MAP_TILE,
     block_sample,
     fit_class,
     refit_class_models,
     save_class_models,
 )
-from latency_tables.estimation.regression import fit_relative
-from supernet.files import read_yaml
-from supernet.operators import Convolution
+from litepose_ofa.latency_tables.estimation.regression import fit_relative
+from litepose_ofa.supernet.archs.operators import Convolution
+from litepose_ofa.supernet.files import read_yaml
 
 
 class ReferencePath(Protocol):

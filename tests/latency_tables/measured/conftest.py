@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from latency_tables.coverage import space_operators
-from latency_tables.profiling.fitting import boundary_elements
-from latency_tables.profiling.manifest import Manifest, ModelFiles
-from latency_tables.profiling.measurements import ChainTiming, Measurements, Timing
-from latency_tables.profiling.plan import chains_of
-from latency_tables.profiling.subjects import OperatorChain
-from supernet.arch import Arch
-from supernet.operators import Operator, operators_of
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.profiling.fitting import boundary_elements
+from litepose_ofa.latency_tables.profiling.manifest import Manifest, ModelFiles
+from litepose_ofa.latency_tables.profiling.measurements import ChainTiming, Measurements, Timing
+from litepose_ofa.latency_tables.profiling.plan import chains_of
+from litepose_ofa.latency_tables.profiling.subjects import OperatorChain
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 FACTS = {
     "processor": "a simulated core",

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latency_tables import LatencyTable
-from latency_tables.coverage import space_operators
-from latency_tables.profiling.building import build_table, extend_table
-from latency_tables.profiling.validation import validate
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.profiling.building import build_table, extend_table
+from litepose_ofa.latency_tables.profiling.validation import validate
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 TINY = SearchSpace.preset("tiny")
 RNG = np.random.default_rng

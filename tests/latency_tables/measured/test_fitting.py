@@ -6,9 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latency_tables.profiling.fitting import LEAST_SHARE, fit_boundary, fit_networks, measured_rows
-from supernet.operators import operators_of
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.profiling.fitting import (
+    LEAST_SHARE,
+    fit_boundary,
+    fit_networks,
+    measured_rows,
+)
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 TINY = SearchSpace.preset("tiny")
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latency_tables.coverage import space_operators
-from latency_tables.profiling.fitting import measured_rows
-from latency_tables.profiling.regression import OperatorRegression, fit_rows
-from latency_tables.profiling.sampling import LEAST_OF_A_KIND, spread_out_sample
-from latency_tables.rows import OperatorLatency
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.profiling.fitting import measured_rows
+from litepose_ofa.latency_tables.profiling.regression import OperatorRegression, fit_rows
+from litepose_ofa.latency_tables.profiling.sampling import LEAST_OF_A_KIND, spread_out_sample
+from litepose_ofa.latency_tables.rows import OperatorLatency
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 RELEASED = SearchSpace.preset("litepose_released")
 

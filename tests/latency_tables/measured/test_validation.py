@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latency_tables import LatencyTable
-from latency_tables.profiling.building import build_table
-from latency_tables.profiling.measurements import Timing
-from latency_tables.profiling.validation import draw_validation, format_fit, format_validation, validate
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.profiling.building import build_table
+from litepose_ofa.latency_tables.profiling.measurements import Timing
+from litepose_ofa.latency_tables.profiling.validation import (
+    draw_validation,
+    format_fit,
+    format_validation,
+    validate,
+)
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 TINY = SearchSpace.preset("tiny")
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from latency_tables.profiling.kit import BOARD_DIR, find_exporter, write_kit
-from latency_tables.profiling.manifest import MANIFEST_FILE
-from latency_tables.profiling.plan import ProfilingPlan, make_plan
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, find_exporter, write_kit
+from litepose_ofa.latency_tables.profiling.manifest import MANIFEST_FILE
+from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan, make_plan
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 FACTS = {
     "kit": "0123456789ab",

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from latency_tables.profiling.kit import find_exporter, write_kit
-from latency_tables.profiling.measurements import read_measurements
-from latency_tables.profiling.plan import make_plan
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.profiling.kit import find_exporter, write_kit
+from litepose_ofa.latency_tables.profiling.measurements import read_measurements
+from litepose_ofa.latency_tables.profiling.plan import make_plan
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 ROUNDS = 2
 PLAN = make_plan([SearchSpace.preset("tiny")], sample=0.02, networks=1)

@@ -12,16 +12,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from latency_tables.profiling.graphs import build_graph
-from latency_tables.profiling.modules import build_module
-from latency_tables.profiling.plan import chains_of
-from latency_tables.profiling.subjects import NullModel, OperatorChain, Subject, WholeNetwork
-from supernet.arch import Arch
-from supernet.export.onnx_graph import Deconvs
-from supernet.export.onnx_model import export_onnx
-from supernet.litepose import LitePose
-from supernet.operators import Operator, operators_of
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.profiling.graphs import build_graph
+from litepose_ofa.latency_tables.profiling.modules import build_module
+from litepose_ofa.latency_tables.profiling.plan import chains_of
+from litepose_ofa.latency_tables.profiling.subjects import (
+    NullModel,
+    OperatorChain,
+    Subject,
+    WholeNetwork,
+)
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.export.onnx_graph import Deconvs
+from litepose_ofa.supernet.export.onnx_model import export_onnx
+from litepose_ofa.supernet.network.litepose import LitePose
 
 SPACE = SearchSpace.preset("tiny")
 OPERATORS = [

@@ -6,11 +6,17 @@ from pathlib import Path
 import onnx
 import pytest
 
-from latency_tables.profiling.kit import BOARD_DIR, BOARD_FILES, find_exporter, runtimes, write_kit
-from latency_tables.profiling.manifest import MANIFEST_FILE, Manifest
-from latency_tables.profiling.plan import ProfilingPlan
-from latency_tables.profiling.subjects import OperatorChain
-from supernet.errors import InputError
+from litepose_ofa.latency_tables.profiling.kit import (
+    BOARD_DIR,
+    BOARD_FILES,
+    find_exporter,
+    runtimes,
+    write_kit,
+)
+from litepose_ofa.latency_tables.profiling.manifest import MANIFEST_FILE, Manifest
+from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
+from litepose_ofa.latency_tables.profiling.subjects import OperatorChain
+from litepose_ofa.supernet.errors import InputError
 
 
 def test_a_kit_holds_its_models_its_scripts_and_nothing_else(kit: Path, plan: ProfilingPlan) -> None:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latency_tables.profiling import measurements as reading
-from latency_tables.profiling.manifest import Manifest
-from latency_tables.profiling.measurements import Measurements, read_measurements
-from latency_tables.profiling.plan import ProfilingPlan
-from latency_tables.profiling.subjects import OperatorChain, WholeNetwork
-from supernet.errors import InputError
+from litepose_ofa.latency_tables.profiling import measurements as reading
+from litepose_ofa.latency_tables.profiling.manifest import Manifest
+from litepose_ofa.latency_tables.profiling.measurements import Measurements, read_measurements
+from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
+from litepose_ofa.latency_tables.profiling.subjects import OperatorChain, WholeNetwork
+from litepose_ofa.supernet.errors import InputError
 
 NewMachine = Callable[..., Any]
 

@@ -5,12 +5,18 @@ from collections.abc import Callable
 
 import pytest
 
-from latency_tables.coverage import space_operators
-from latency_tables.profiling.plan import CHAIN_COPIES, CHAIN_MACS, ProfilingPlan, chains_of, make_plan
-from latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
-from supernet.errors import InputError
-from supernet.operators import Operator
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.profiling.plan import (
+    CHAIN_COPIES,
+    CHAIN_MACS,
+    ProfilingPlan,
+    chains_of,
+    make_plan,
+)
+from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 TINY, RELEASED = SearchSpace.preset("tiny"), SearchSpace.preset("litepose_released")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latency_tables.profiling.kit import BOARD_DIR
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR
 
 Profile = Callable[..., list[dict[str, str]]]
 NewMachine = Callable[..., Any]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latency_tables.coverage import space_operators
-from latency_tables.profiling.sampling import LEAST_OF_A_KIND, convolution_classes, spread_out_sample
-from supernet.operators import Operator
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.profiling.sampling import LEAST_OF_A_KIND, convolution_classes, spread_out_sample
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 OPERATORS = space_operators(SearchSpace.preset("litepose"), 14)
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search.accuracy import active_sampling
-from search.accuracy.active_sampling import RefinementSettings, propose_genomes, refine_samples
-from search.accuracy.predictor import AccuracyPredictor
-from search.accuracy.sampling import AccuracySamples, stratified_genomes
-from search.cost import CostModel
-from search.genome import Genomes, distinct
-from search.supernet_quality.rank_agreement import Estimate
-from supernet.errors import InputError
+from litepose_ofa.search.accuracy import active_sampling
+from litepose_ofa.search.accuracy.active_sampling import RefinementSettings, propose_genomes, refine_samples
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_genomes
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import Genomes, distinct
+from litepose_ofa.search.trust.rank_agreement import Estimate
+from litepose_ofa.supernet.errors import InputError
 
 Accuracies = Callable[[Genomes], NDArray[np.float64]]
 

@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
-from search.accuracy.evaluators import AccuracyCache, PredictorEvaluator, SupernetEvaluator, identity_digest
-from search.accuracy.predictor import AccuracyPredictor
-from search.append_only import read_json_lines
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.search.accuracy.evaluators import (
+    AccuracyCache,
+    PredictorEvaluator,
+    SupernetEvaluator,
+    identity_digest,
+)
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.json_lines import read_json_lines
 
 SPACE = SearchSpace.preset("tiny")
 

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as serialise
 from scipy.stats import kendalltau
 
-from search.accuracy import predictor as predictor_module
-from search.accuracy.features import GenomeFeatures
-from search.accuracy.predictor import AccuracyPredictor
-from search.accuracy.predictor_quality import CrossValidation
-from search.accuracy.regressors import REGRESSORS, Kind
-from search.cost import CostModel
-from search.genome import Genomes
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.search.accuracy import predictor as predictor_module
+from litepose_ofa.search.accuracy.features import GenomeFeatures
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.predictor_quality import CrossValidation
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import Genomes
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 Accuracies = Callable[[Genomes], NDArray[np.float64]]
 

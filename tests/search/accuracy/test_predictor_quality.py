@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from search.accuracy.predictor_plots import plot_predictor
-from search.accuracy.predictor_quality import compare_regressors, cross_validate, hold_out, require_samples
-from search.accuracy.regressors import REGRESSORS, TrainingSet
-from supernet.errors import InputError
+from litepose_ofa.search.accuracy.predictor_plots import plot_predictor
+from litepose_ofa.search.accuracy.predictor_quality import (
+    compare_regressors,
+    cross_validate,
+    hold_out,
+    require_samples,
+)
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, TrainingSet
+from litepose_ofa.supernet.errors import InputError
 
 
 def bent_samples(rows: int = 60) -> TrainingSet:

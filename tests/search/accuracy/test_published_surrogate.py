@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from search.accuracy.evaluators import PredictorEvaluator
-from search.accuracy.published_surrogate import PublishedSurrogate
-from search.genome import GenomeCodec
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.published import KERNEL_ABLATION_AP, PUBLISHED_AP, published_archs
-from supernet.space import SearchSpace, StageSpace
+from litepose_ofa.search.accuracy.evaluators import PredictorEvaluator
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.genome import GenomeCodec
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.published import KERNEL_ABLATION_AP, PUBLISHED_AP, published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace, StageSpace
+from litepose_ofa.supernet.errors import InputError
 
 LITEPOSE = SearchSpace.preset("litepose")
 

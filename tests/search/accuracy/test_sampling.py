@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.accuracy.sampling import UNIFORM_SHARES, AccuracySamples, stratified_genomes, uniform_genomes
-from search.cost import CostModel
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.search.accuracy.sampling import (
+    UNIFORM_SHARES,
+    AccuracySamples,
+    stratified_genomes,
+    uniform_genomes,
+)
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 
 @pytest.mark.parametrize("name", ["tiny", "litepose"])

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from latency_tables import LatencyTable
-from search.cost import CostModel
-from search.costs import compiled_costs
-from search.genome import Genomes
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.costs import compiled_costs
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import Genomes
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 WORKING_MEMORY = 12 * 2**20
 BYTES_A_GENOME = 48

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.costs import slots
-from search.costs.slots import NetworkSlots, Slot, network_slots
-from search.genome import GenomeCodec, Genomes
-from supernet.arch import Arch
-from supernet.operators import Operator, operators_of
-from supernet.space import PRESETS, SearchSpace
+from litepose_ofa.search.costs import slots
+from litepose_ofa.search.costs.slots import NetworkSlots, Slot, network_slots
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 
 NUM_KEYPOINTS = 17
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from latency_tables import LatencyTable
-from latency_tables.decoding import DecodingCost
-from search.reporting.device_latency import DEVICE, DeviceLatency
-from search.reporting.published_points import published_points
-from supernet.errors import InputError
-from supernet.published import published_archs
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.search.reporting.device_latency import DEVICE, DeviceLatency
+from litepose_ofa.search.reporting.published_points import published_points
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 SPACE = SearchSpace.preset("litepose_released")
 

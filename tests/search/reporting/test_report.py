@@ -9,22 +9,27 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 
-from latency_tables import LatencyTable
-from search.accuracy.published_surrogate import PublishedSurrogate
-from search.reporting.findings import Findings
-from search.reporting.page.document import render
-from search.reporting.page.report_page import report_page
-from search.reporting.page.section import Table
-from search.reporting.report import remove_report, write_index, write_report
-from search.reporting.searches import Gap, comparable, group_name, read_searches
-from search.reporting.summary import (
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.page.document import render
+from litepose_ofa.search.reporting.page.report_page import report_page
+from litepose_ofa.search.reporting.page.section import Table
+from litepose_ofa.search.reporting.report import remove_report, write_index, write_report
+from litepose_ofa.search.reporting.searches import (
+    Gap,
+    comparable,
+    group_name,
+    read_searches,
+)
+from litepose_ofa.search.reporting.summary import (
     SURROGATE_WARNING,
     collect_fronts,
     collect_progress,
     summarise,
 )
-from supernet.complexity import measure_complexity
-from supernet.space import SearchSpace, StageSpace
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.space import SearchSpace, StageSpace
 
 SPACE = SearchSpace.preset("litepose_released")
 
@@ -136,7 +141,7 @@ def test_a_report_that_fails_leaves_the_earlier_one(
     def fail(*_: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("search.reporting.report.render", fail)
+    monkeypatch.setattr("litepose_ofa.search.reporting.report.render", fail)
     with pytest.raises(OSError, match="No space left"):
         write_report(folder, findings)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

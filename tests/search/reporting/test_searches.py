@@ -13,28 +13,33 @@ from markupsafe import escape
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from latency_tables import LatencyTable
-from latency_tables.decoding import DecodingCost
-from search.accuracy.predictor import AccuracyPredictor
-from search.accuracy.published_surrogate import PublishedSurrogate
-from search.cost import CostModel
-from search.course.study import IDENTITY_KEY
-from search.reporting.evaluated import EvaluatedSubnets
-from search.reporting.findings import Findings
-from search.reporting.page.report_page import report_page
-from search.reporting.panels import build_panel, panel_groups
-from search.reporting.report import write_report
-from search.reporting.searches import Gap, comparable, group_name, read_searches
-from search.reporting.summary import (
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
+from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.page.report_page import report_page
+from litepose_ofa.search.reporting.panels import build_panel, panel_groups
+from litepose_ofa.search.reporting.report import write_report
+from litepose_ofa.search.reporting.searches import (
+    Gap,
+    comparable,
+    group_name,
+    read_searches,
+)
+from litepose_ofa.search.reporting.summary import (
     collect_fronts,
     collect_progress,
     format_gaps,
     format_summary,
     summarise,
 )
-from supernet.errors import InputError
-from supernet.files import write_json
-from supernet.space import SearchSpace
+from litepose_ofa.search.study.study import IDENTITY_KEY
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import write_json
 
 SPACE = SearchSpace.preset("litepose_released")
 BUDGETS_MS = {"jetson_nano": 140.0, "raspberry_pi_4b": 600.0}

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.codec import decode_people
-from supernet.codec.grouping import joint_order
-from supernet.errors import InputError
-from supernet.files import read_json
+from litepose_ofa.supernet.codec import decode_people
+from litepose_ofa.supernet.codec.grouping import joint_order
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import read_json
 
 Array = npt.NDArray[Any]
 Scene = tuple[Array, Array]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.codec import decode_people, make_heatmaps, to_heatmap_pixels
+from litepose_ofa.supernet.codec import decode_people, make_heatmaps, to_heatmap_pixels
 
 
 def keypoints_of(*joints: tuple[float, float, float]) -> torch.Tensor:

@@ -11,14 +11,26 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from supernet.data.appearance import NOISE_CELLS, ColourChange, ColourJitter, RandomErasing
-from supernet.data.augmentation import Augmentation
-from supernet.data.coco import ImageRecord, KeypointDataset
-from supernet.data.geometry import training_affine
-from supernet.data.ignore_regions import IgnoreRegions
-from supernet.data.loading import IMAGE_MEAN, IMAGE_STD, Sample, SampleRequest, TrainingImages, collate
-from supernet.data.skeletons import CROWDPOSE
-from supernet.errors import InputError
+from litepose_ofa.supernet.data.appearance import (
+    NOISE_CELLS,
+    ColourChange,
+    ColourJitter,
+    RandomErasing,
+)
+from litepose_ofa.supernet.data.augmentation import Augmentation
+from litepose_ofa.supernet.data.coco.dataset import ImageRecord, KeypointDataset
+from litepose_ofa.supernet.data.coco.ignore_regions import IgnoreRegions
+from litepose_ofa.supernet.data.geometry import training_affine
+from litepose_ofa.supernet.data.loading import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    Sample,
+    SampleRequest,
+    TrainingImages,
+    collate,
+)
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.errors import InputError
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.data.geometry import inference_affine, invert, rescaled, training_affine, transform_points, warp
+from litepose_ofa.supernet.data.geometry import (
+    inference_affine,
+    invert,
+    rescaled,
+    training_affine,
+    transform_points,
+    warp,
+)
 
 sides = st.integers(60, 300)
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from supernet.data import image_files
-from supernet.data.findings import Kind
-from supernet.data.image_files import BadImageError, read_image_file
-from supernet.data.image_headers import ImageHeader, read_header
+from litepose_ofa.supernet.data import image_files
+from litepose_ofa.supernet.data.coco.findings import Kind
+from litepose_ofa.supernet.data.image_files import BadImageError, read_image_file
+from litepose_ofa.supernet.data.image_headers import ImageHeader, read_header
 
 Pixels = npt.NDArray[np.generic]
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from supernet.data.image_files import MAX_SIDE, BadImageError, read_image_file
-from supernet.data.image_headers import ImageHeader, read_header
+from litepose_ofa.supernet.data.image_files import MAX_SIDE, BadImageError, read_image_file
+from litepose_ofa.supernet.data.image_headers import ImageHeader, read_header
 
 Pixels = npt.NDArray[Any]
 RNG = np.random.default_rng(0)

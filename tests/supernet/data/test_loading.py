@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from supernet.data.annotations import IgnoreRegions
-from supernet.data.coco import BadImageError, ImageRecord, KeypointDataset
-from supernet.data.loading import (
+from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
+from litepose_ofa.supernet.data.coco.records import IgnoreRegions
+from litepose_ofa.supernet.data.loading import (
     IMAGE_MEAN,
     IMAGE_STD,
     Augmentation,
@@ -23,7 +23,7 @@ from supernet.data.loading import (
     collate_bytes,
     normalise,
 )
-from supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 
 SIZE = 96
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from supernet.data.loading import Batch, Sample, collate_bytes
-from supernet.data.loading_processes import loaded, prepare_worker
-from supernet.errors import InputError
+from litepose_ofa.supernet.data.loading import Batch, Sample, collate_bytes
+from litepose_ofa.supernet.data.loading_processes import loaded, prepare_worker
+from litepose_ofa.supernet.errors import InputError
 
 SAMPLE = Sample(
     image=np.full((16, 16, 3), 7, np.uint8),

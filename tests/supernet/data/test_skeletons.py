@@ -4,8 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.data.skeletons import COCO, CROWDPOSE, SKELETONS, Skeleton, get_skeleton
-from supernet.errors import InputError
+from litepose_ofa.supernet.data.skeletons import (
+    COCO,
+    CROWDPOSE,
+    SKELETONS,
+    Skeleton,
+    get_skeleton,
+)
+from litepose_ofa.supernet.errors import InputError
 
 OWN: dict[str, Any] = {
     "name": "star",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supernet.data.skeletons import SKELETONS, Skeleton
-from supernet.evaluation import compare_people, evaluate_keypoints, keypoint_breakdown
-from supernet.files import write_json
+from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
+from litepose_ofa.supernet.evaluation import compare_people, evaluate_keypoints, keypoint_breakdown
+from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from supernet.data.annotations import read_records
-from supernet.data.coco import KeypointDataset
-from supernet.data.skeletons import COCO, CROWDPOSE
-from supernet.errors import InputError
-from supernet.evaluation.comparison import compare_people, require_comparable
-from supernet.files import read_json, write_json
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.coco.records import read_records
+from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.comparison import compare_people, require_comparable
+from litepose_ofa.supernet.files import read_json, write_json
 
 Json = dict[str, Any]
 PEOPLE_BY_BOX = dataclasses.replace(COCO, area="box")

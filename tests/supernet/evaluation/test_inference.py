@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.codec import make_heatmaps
-from supernet.data.coco import BadImageError, KeypointDataset
-from supernet.data.geometry import inference_affine, transform_points
-from supernet.data.loading import IMAGE_MEAN, IMAGE_STD
-from supernet.data.skeletons import SKELETONS, Skeleton
-from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings, evaluate_model, inference
-from supernet.evaluation.inference import predict_dataset
-from supernet.evaluation.people import predict_maps, predict_people
-from supernet.files import write_json
+from litepose_ofa.supernet.codec import make_heatmaps
+from litepose_ofa.supernet.data.coco.dataset import BadImageError, KeypointDataset
+from litepose_ofa.supernet.data.geometry import inference_affine, transform_points
+from litepose_ofa.supernet.data.loading import IMAGE_MEAN, IMAGE_STD
+from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import InferenceSettings, evaluate_model, inference
+from litepose_ofa.supernet.evaluation.inference import predict_dataset
+from litepose_ofa.supernet.evaluation.people import predict_maps, predict_people
+from litepose_ofa.supernet.files import write_json
 
 IMAGE_SIZES = [(200, 160), (160, 200), (128, 128), (300, 140), (90, 75), (130, 128)]
 INPUT_SIZE = 128

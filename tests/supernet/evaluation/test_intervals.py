@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supernet.data.skeletons import SKELETONS, Skeleton
-from supernet.errors import InputError
-from supernet.evaluation import ap_interval, compare_people, evaluate_keypoints
-from supernet.evaluation.intervals import ap_difference
-from supernet.evaluation.matching import Matches
-from supernet.files import write_json
+from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import ap_interval, compare_people, evaluate_keypoints
+from litepose_ofa.supernet.evaluation.intervals import ap_difference
+from litepose_ofa.supernet.evaluation.matching import Matches
+from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]
 MakeDataset = Callable[..., Json]

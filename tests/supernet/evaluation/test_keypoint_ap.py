@@ -16,12 +16,12 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from supernet.data.skeletons import COCO as COCO_SKELETON
-from supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
-from supernet.errors import InputError
-from supernet.evaluation import evaluate_keypoints
-from supernet.evaluation.keypoint_ap import Engine
-from supernet.files import read_json, write_json
+from litepose_ofa.supernet.data.skeletons import COCO as COCO_SKELETON
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import evaluate_keypoints
+from litepose_ofa.supernet.evaluation.keypoint_ap import Engine
+from litepose_ofa.supernet.files import read_json, write_json
 
 Json = dict[str, Any]
 MakeDataset = Callable[..., Json]

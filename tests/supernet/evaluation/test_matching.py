@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supernet.data.skeletons import SKELETONS, Skeleton
-from supernet.evaluation import compare_people
-from supernet.evaluation.comparison import PeopleComparison
-from supernet.evaluation.matching import SIZES, OksMatching
-from supernet.files import write_json
+from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
+from litepose_ofa.supernet.evaluation import compare_people
+from litepose_ofa.supernet.evaluation.comparison import PeopleComparison
+from litepose_ofa.supernet.evaluation.matching import SIZES, OksMatching
+from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]
 Compare = Callable[..., PeopleComparison]

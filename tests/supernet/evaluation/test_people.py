@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.codec import decode_people
-from supernet.data.geometry import inference_affine, transform_points
-from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings
-from supernet.evaluation.people import PeoplePredictor
+from litepose_ofa.supernet.codec import decode_people
+from litepose_ofa.supernet.data.geometry import inference_affine, transform_points
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.people import PeoplePredictor
 
 SKELETON = Skeleton(name="pair", keypoints=("top", "bottom"), limbs=((0, 1),), sigmas=(0.05, 0.05), area="box")
 PLAIN = InferenceSettings(flip_test=False, max_people=1)
@@ -110,7 +110,7 @@ def test_projecting_to_a_large_image_stays_bounded(monkeypatch: pytest.MonkeyPat
         sizes.append(tuple(heatmaps.shape[2:]))
         return decode_people(heatmaps, *args, **kwargs)
 
-    monkeypatch.setattr("supernet.evaluation.people.decode_people", recording)
+    monkeypatch.setattr("litepose_ofa.supernet.evaluation.people.decode_people", recording)
     points = np.array([[1500.0, 700.0], [2600.0, 1900.0]])
     people, _ = find(points, (3000, 2000), replace(PLAIN, project_to_image=True))
     assert sizes == [(256, 384)]

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from supernet.data.skeletons import CROWDPOSE
-from supernet.errors import InputError
-from supernet.evaluation.people import People
-from supernet.evaluation.prediction_log import (
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.people import People
+from litepose_ofa.supernet.evaluation.prediction_log import (
     Entry,
     PredictionLog,
     entry_people,

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.coco import BadImageError, ImageRecord, KeypointDataset
-from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings
-from supernet.evaluation.inference import Predictions, predict_dataset
+from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.inference import Predictions, predict_dataset
 
 DOT = Skeleton(name="dot", keypoints=("dot",), limbs=(), sigmas=(0.05,), area="box")
 SIDE = 96

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from supernet.data.geometry import transform_points
-from supernet.evaluation.resampling import (
+from litepose_ofa.supernet.data.geometry import transform_points
+from litepose_ofa.supernet.evaluation.resampling import (
     PROJECTION_LIMIT,
     chain,
     image_frame,

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from supernet.data.annotations import read_records
-from supernet.data.coco import KeypointDataset
-from supernet.data.skeletons import COCO as COCO_SKELETON
-from supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
-from supernet.errors import InputError
-from supernet.evaluation import evaluate_keypoints, read_results, write_results
-from supernet.evaluation.comparison import compare_people
-from supernet.evaluation.keypoint_ap import official_differences, official_metrics, official_parameters
-from supernet.evaluation.results import PeopleResults, as_people_results
-from supernet.files import read_json, write_json
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.coco.records import read_records
+from litepose_ofa.supernet.data.skeletons import COCO as COCO_SKELETON
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import evaluate_keypoints, read_results, write_results
+from litepose_ofa.supernet.evaluation.comparison import compare_people
+from litepose_ofa.supernet.evaluation.keypoint_ap import official_differences, official_metrics, official_parameters
+from litepose_ofa.supernet.evaluation.results import PeopleResults, as_people_results
+from litepose_ofa.supernet.files import read_json, write_json
 
 Json = dict[str, Any]
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.skeletons import CROWDPOSE
-from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings, streaming
-from supernet.evaluation.people import People, PeoplePredictor
-from supernet.evaluation.streaming import WINDOW_BATCHES, predict_stream
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import InferenceSettings, streaming
+from litepose_ofa.supernet.evaluation.people import People, PeoplePredictor
+from litepose_ofa.supernet.evaluation.streaming import WINDOW_BATCHES, predict_stream
 
 Array = npt.NDArray[Any]
 

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 import torch
 
-from supernet.bn_recalibration import recalibrate_batch_norm
-from supernet.checkpoints import weights_digest
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import SampleRequest, TrainingImages, collate
-from supernet.data.skeletons import CROWDPOSE
-from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.evaluation import evaluate_keypoints, subnets
-from supernet.evaluation.inference import InferenceSettings
-from supernet.evaluation.keypoint_ap import official_metrics
-from supernet.evaluation.subnets import Calibration, NetworkEvaluator, SubnetEvaluator
-from supernet.extract import extract_subnet
-from supernet.files import read_json
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, collate
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import evaluate_keypoints, subnets
+from litepose_ofa.supernet.evaluation.inference import InferenceSettings
+from litepose_ofa.supernet.evaluation.keypoint_ap import official_metrics
+from litepose_ofa.supernet.evaluation.subnets import Calibration, NetworkEvaluator, SubnetEvaluator
+from litepose_ofa.supernet.files import read_json
+from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
+from litepose_ofa.supernet.network.checkpoints import weights_digest
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
 
 SETTINGS = InferenceSettings(flip_test=False)
 MakeEvaluator = Callable[..., SubnetEvaluator]

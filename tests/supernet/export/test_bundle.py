@@ -15,19 +15,19 @@ import torch
 import yaml
 from torch import Tensor
 
-from supernet.arch import Arch
-from supernet.checkpoints import load_subnet, read_description, weights_digest
-from supernet.complexity import measure_complexity
-from supernet.data.loading import normalise
-from supernet.data.skeletons import CROWDPOSE
-from supernet.export.bundle import write_bundle
-from supernet.export.formats import ExportFormat, ParityError
-from supernet.export.manifest import Manifest
-from supernet.export.onnx_formats import OnnxFormat
-from supernet.export.onnx_model import OPSET
-from supernet.export.verification import open_export
-from supernet.files import read_json
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.data.loading import normalise
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.export.bundle import write_bundle
+from litepose_ofa.supernet.export.formats import ExportFormat, ParityError
+from litepose_ofa.supernet.export.manifest import Manifest
+from litepose_ofa.supernet.export.onnx_formats import OnnxFormat
+from litepose_ofa.supernet.export.onnx_model import OPSET
+from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.files import read_json
+from litepose_ofa.supernet.network.checkpoints import load_subnet, read_description, weights_digest
+from litepose_ofa.supernet.network.litepose import LitePose
 
 FILES = ["arch.json", "manifest.json", "model.onnx", "subnet.yaml", "weights.safetensors"]
 

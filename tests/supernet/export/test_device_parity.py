@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.arch import Arch
-from supernet.bn_recalibration import recalibrate_batch_norm
-from supernet.export.formats import ExportFormat, FloatArray, measure_parity
-from supernet.export.litert import LitertFormat
-from supernet.export.ncnn import NcnnFormat
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.export.formats import ExportFormat, FloatArray, measure_parity
+from litepose_ofa.supernet.export.litert import LitertFormat
+from litepose_ofa.supernet.export.ncnn import NcnnFormat
+from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
+from litepose_ofa.supernet.network.litepose import LitePose
 
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
 pytest.importorskip("ncnn", reason="the extra 'ncnn' is not installed")

@@ -9,11 +9,16 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from supernet.arch import Arch
-from supernet.export.folding import LayerNames, fold_batch_norms, fold_weights, layer_names
-from supernet.litepose import LitePose
-from supernet.operators import operators_of
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.export.folding import (
+    LayerNames,
+    fold_batch_norms,
+    fold_weights,
+    layer_names,
+)
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 @st.composite

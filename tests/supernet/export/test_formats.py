@@ -10,8 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.export.formats import Difference, ExportFormat, FloatArray, Parity, ParityError, measure_parity, run_torch
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.export.formats import (
+    Difference,
+    ExportFormat,
+    FloatArray,
+    Parity,
+    ParityError,
+    measure_parity,
+    run_torch,
+)
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 class Shifted:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from supernet.errors import InputError
-from supernet.export.litert import LitertFormat, LitertRunner
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.litert import LitertFormat, LitertRunner
+from litepose_ofa.supernet.network.litepose import LitePose
 
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
 

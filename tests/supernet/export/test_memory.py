@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from supernet.arch import Arch
-from supernet.complexity import measure_complexity
-from supernet.errors import InputError
-from supernet.export.memory import measure_planned_bytes
-from supernet.export.onnx_model import export_onnx
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.memory import measure_planned_bytes
+from litepose_ofa.supernet.export.onnx_model import export_onnx
+from litepose_ofa.supernet.network.litepose import LitePose
 
 TOLERANCE = 0.01
 """Alignment of the maps; they were equal to the byte under ONNX Runtime 1.32."""

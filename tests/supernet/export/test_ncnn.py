@@ -9,11 +9,16 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
-from supernet.errors import InputError
-from supernet.export.ncnn import NcnnFiles, NcnnFormat, NcnnRunner, convert_to_ncnn
-from supernet.export.onnx_model import build_onnx
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.ncnn import (
+    NcnnFiles,
+    NcnnFormat,
+    NcnnRunner,
+    convert_to_ncnn,
+)
+from litepose_ofa.supernet.export.onnx_model import build_onnx
+from litepose_ofa.supernet.network.litepose import LitePose
 
 pytest.importorskip("ncnn", reason="the extra 'ncnn' is not installed")
 pytest.importorskip("pnnx", reason="the extra 'ncnn' is not installed")

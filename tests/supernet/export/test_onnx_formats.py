@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.errors import InputError
-from supernet.export.formats import ParityError, measure_parity
-from supernet.export.onnx_formats import OnnxFormat, OnnxPeaksFormat
-from supernet.export.onnx_graph import OPSETS
-from supernet.export.onnx_model import TOLERANCE
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.formats import ParityError, measure_parity
+from litepose_ofa.supernet.export.onnx_formats import OnnxFormat, OnnxPeaksFormat
+from litepose_ofa.supernet.export.onnx_graph import OPSETS
+from litepose_ofa.supernet.export.onnx_model import TOLERANCE
+from litepose_ofa.supernet.network.litepose import LitePose
 
 Format = OnnxFormat | OnnxPeaksFormat
 FORMATS = [OnnxFormat(), OnnxPeaksFormat(), OnnxFormat(batch="dynamic"), OnnxPeaksFormat(batch="dynamic", most=7)]

@@ -12,16 +12,22 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from supernet.arch import Arch
-from supernet.bn_recalibration import recalibrate_batch_norm
-from supernet.errors import InputError
-from supernet.export.formats import Parity, measure_parity
-from supernet.export.onnx_formats import OnnxFormat
-from supernet.export.onnx_graph import OPSET, OPSETS, Deconvs
-from supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, TOLERANCE, build_onnx, export_onnx
-from supernet.litepose import InvertedBottleneck, LitePose
-from supernet.published import published_archs
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.formats import Parity, measure_parity
+from litepose_ofa.supernet.export.onnx_formats import OnnxFormat
+from litepose_ofa.supernet.export.onnx_graph import OPSET, OPSETS, Deconvs
+from litepose_ofa.supernet.export.onnx_model import (
+    INPUT_NAME,
+    OUTPUT_NAMES,
+    TOLERANCE,
+    build_onnx,
+    export_onnx,
+)
+from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
+from litepose_ofa.supernet.network.litepose import InvertedBottleneck, LitePose
 
 IMAGES_COMPARED = 5
 

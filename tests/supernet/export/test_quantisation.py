@@ -13,13 +13,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from supernet.bn_recalibration import recalibrate_batch_norm
-from supernet.errors import InputError
-from supernet.export.formats import FloatArray, measure_parity, run_torch
-from supernet.export.onnx_model import build_onnx
-from supernet.export.quantisation import OnnxInt8Format
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.formats import FloatArray, measure_parity, run_torch
+from litepose_ofa.supernet.export.onnx_model import build_onnx
+from litepose_ofa.supernet.export.quantisation import OnnxInt8Format
+from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
+from litepose_ofa.supernet.network.litepose import LitePose
 
 K = 14
 

@@ -12,19 +12,19 @@ import torch
 import yaml
 from torch import Tensor
 
-from supernet.data.geometry import transform_points
-from supernet.data.skeletons import CROWDPOSE
-from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings
-from supernet.evaluation.people import PeoplePredictor
-from supernet.export.bundle import write_bundle
-from supernet.export.formats import ExportFormat
-from supernet.export.litert import LitertFormat
-from supernet.export.manifest import read_manifest, write_manifest
-from supernet.export.ncnn import NcnnFormat
-from supernet.export.onnx_formats import OnnxPeaksFormat
-from supernet.export.runtime import ExportedPose, ExportedUsage, SquarePredictor
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.data.geometry import transform_points
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.people import PeoplePredictor
+from litepose_ofa.supernet.export.bundle import write_bundle
+from litepose_ofa.supernet.export.formats import ExportFormat
+from litepose_ofa.supernet.export.litert import LitertFormat
+from litepose_ofa.supernet.export.manifest import read_manifest, write_manifest
+from litepose_ofa.supernet.export.ncnn import NcnnFormat
+from litepose_ofa.supernet.export.onnx_formats import OnnxPeaksFormat
+from litepose_ofa.supernet.export.runtime import ExportedPose, ExportedUsage, SquarePredictor
+from litepose_ofa.supernet.network.litepose import LitePose
 
 SETTINGS = InferenceSettings(flip_test=True, threshold=0.5, max_people=5)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from supernet.export.precision import Precision
-from supernet.export.tflite_translation import translate_to_tflite
+from litepose_ofa.supernet.export.precision import Precision
+from litepose_ofa.supernet.export.tflite_translation import translate_to_tflite
 
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
 

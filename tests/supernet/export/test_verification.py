@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.export.manifest import Manifest, read_manifest, write_manifest
-from supernet.export.verification import open_export, open_exported_file
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.manifest import Manifest, read_manifest, write_manifest
+from litepose_ofa.supernet.export.verification import open_export, open_exported_file
 
 AGAIN = r"export again \(litepose export\)"
 

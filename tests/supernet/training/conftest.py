@@ -8,15 +8,21 @@ from typing import Any
 import pytest
 import torch
 
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import Augmentation, Batch, SampleRequest, TrainingImages, collate
-from supernet.data.skeletons import CROWDPOSE
-from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.space import SearchSpace
-from supernet.training.objective import LossSettings
-from supernet.training.recipe import Phase, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading import (
+    Augmentation,
+    Batch,
+    SampleRequest,
+    TrainingImages,
+    collate,
+)
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.objective import LossSettings
+from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, WarmupCosine
+from litepose_ofa.supernet.training.settings import TrainingSettings
 
 BatchOf = Callable[[int, int], Batch]
 

@@ -13,11 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from supernet.elastic_layers import ElasticBatchNorm2d
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.extract import extract_subnet
-from supernet.space import SearchSpace
-from supernet.training.distributed import (
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.training.distributed import (
     Process,
     average,
     average_gradients,

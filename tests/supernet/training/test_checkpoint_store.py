@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from supernet.errors import InputError
-from supernet.training.checkpoint_store import NAME, CheckpointStore
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.training.checkpoint_store import NAME, CheckpointStore
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ WRITER = """
 import resource, sys
 import torch
 from pathlib import Path
-from supernet.training.checkpoint_store import CheckpointStore
+from litepose_ofa.supernet.training.checkpoint_store import CheckpointStore
 
 store = CheckpointStore(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.coco import KeypointDataset
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 
 PROGRAM = Path(__file__).with_name("train_ranks.py")
 TOLERANCE = 1e-5

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supernet.elastic_layers import ElasticBatchNorm2d
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.extract import extract_subnet
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
-from supernet.training.distributed import (
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.training.distributed import (
     SINGLE,
     TORCHRUN_VARIABLES,
     Process,

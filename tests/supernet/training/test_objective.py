@@ -7,10 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.loading import Batch
-from supernet.litepose import Heads
-from supernet.losses import heatmap_loss, tag_guide_loss, tag_loss
-from supernet.training.objective import LossSettings, Targets, make_targets, pose_loss
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.network.litepose import Heads
+from litepose_ofa.supernet.training.losses import heatmap_loss, tag_guide_loss, tag_loss
+from litepose_ofa.supernet.training.objective import (
+    LossSettings,
+    Targets,
+    make_targets,
+    pose_loss,
+)
 
 K = 14
 SETTINGS = LossSettings(

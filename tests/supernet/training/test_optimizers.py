@@ -8,10 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.litepose import LitePose
-from supernet.training.optimizers import SGD_MOMENTUM, make_average, make_optimizer, parameter_groups
-from supernet.training.settings import OptimizerName
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.training.optimizers import (
+    SGD_MOMENTUM,
+    make_average,
+    make_optimizer,
+    parameter_groups,
+)
+from litepose_ofa.supernet.training.settings import OptimizerName
 
 
 @pytest.fixture

@@ -7,9 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.errors import InputError
-from supernet.space import DIMENSIONS, PRESETS, Dimension, SearchSpace
-from supernet.training.recipe import Phase, Phases, Rule, StepPlan, SubnetPlan, SupernetPlan, WarmupCosine, WarmupSteps
+from litepose_ofa.supernet.archs.space import (
+    DIMENSIONS,
+    PRESETS,
+    Dimension,
+    SearchSpace,
+)
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.training.recipe import (
+    Phase,
+    Phases,
+    Rule,
+    StepPlan,
+    SubnetPlan,
+    SupernetPlan,
+    WarmupCosine,
+    WarmupSteps,
+)
 
 RATE = WarmupCosine(peak=0.004)
 RULES: dict[Rule, list[str]] = {

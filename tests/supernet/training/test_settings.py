@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from supernet.errors import InputError
-from supernet.training.objective import LossSettings
-from supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.training.objective import LossSettings
+from litepose_ofa.supernet.training.settings import TrainingSettings
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import Augmentation, Batch, SampleRequest, TrainingImages, collate
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.extract import extract_subnet
-from supernet.litepose import Heads, LitePose
-from supernet.space import SearchSpace
-from supernet.training.distributed import SINGLE
-from supernet.training.teacher import Teacher, Teachers
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading import (
+    Augmentation,
+    Batch,
+    SampleRequest,
+    TrainingImages,
+    collate,
+)
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import Heads, LitePose
+from litepose_ofa.supernet.training.distributed import SINGLE
+from litepose_ofa.supernet.training.teacher import Teacher, Teachers
 
 
 @pytest.fixture

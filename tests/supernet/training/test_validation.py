@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from supernet.arch import Arch
-from supernet.data.coco import KeypointDataset
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.evaluation import InferenceSettings
-from supernet.evaluation.subnets import Calibration, SubnetEvaluator
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
-from supernet.training import validation
-from supernet.training.distributed import SINGLE, Process
-from supernet.training.validation import Validator, copy_of, validated_archs
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.subnets import Calibration, SubnetEvaluator
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.training import validation
+from litepose_ofa.supernet.training.distributed import SINGLE, Process
+from litepose_ofa.supernet.training.validation import Validator, copy_of, validated_archs
 
 SETTINGS = InferenceSettings(flip_test=False)
 PUBLISHED = ["search-XS", "search-S", "search-M", "search-L", "prune-S", "prune-M", "prune-L"]

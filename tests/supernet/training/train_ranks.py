@@ -16,24 +16,34 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from supernet.arch import Arch
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import Augmentation, Batch, TrainingImages
-from supernet.data.skeletons import CROWDPOSE
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings
-from supernet.evaluation.subnets import Calibration
-from supernet.space import SearchSpace
-from supernet.training import trainer as trainer_module
-from supernet.training.distributed import SINGLE, Process, joined_process_group, run_on_main
-from supernet.training.divergence import TrainingDivergedError
-from supernet.training.objective import LossSettings
-from supernet.training.recipe import Phase, StepPlan, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, train_on_batch
-from supernet.training.trainer import Trainer
-from supernet.training.validation import Validator
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading import Augmentation, Batch, TrainingImages
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.subnets import Calibration
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training import trainer as trainer_module
+from litepose_ofa.supernet.training.distributed import (
+    SINGLE,
+    Process,
+    joined_process_group,
+    run_on_main,
+)
+from litepose_ofa.supernet.training.divergence import TrainingDivergedError
+from litepose_ofa.supernet.training.objective import LossSettings
+from litepose_ofa.supernet.training.recipe import (
+    Phase,
+    StepPlan,
+    SupernetPlan,
+    WarmupCosine,
+)
+from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.step import PoseNetwork, StepResult, train_on_batch
+from litepose_ofa.supernet.training.trainer import Trainer
+from litepose_ofa.supernet.training.validation import Validator
 
 BATCH_SIZE = 4
 STEPS = 5

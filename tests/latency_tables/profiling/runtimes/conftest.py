@@ -10,10 +10,15 @@ from types import ModuleType
 
 import pytest
 
-from latency_tables.profiling.kit import BOARD_DIR, MEASUREMENTS_FILE, find_exporter, write_kit
-from latency_tables.profiling.measurements import Measurements, read_measurements
-from latency_tables.profiling.plan import ProfilingPlan
-from latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
+from litepose_ofa.latency_tables.profiling.kit import (
+    BOARD_DIR,
+    MEASUREMENTS_FILE,
+    find_exporter,
+    write_kit,
+)
+from litepose_ofa.latency_tables.profiling.measurements import Measurements, read_measurements
+from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
+from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
 
 BACKENDS = ("backend_adb", "backend_trtexec")
 

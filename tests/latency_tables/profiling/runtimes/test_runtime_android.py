@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from latency_tables.profiling.measurements import Measurements
+from litepose_ofa.latency_tables.profiling.measurements import Measurements
 
 LOADED = "INFO: Loaded model /data/local/tmp/model.tflite\n"
 ON_GPU = "INFO: Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.\n"

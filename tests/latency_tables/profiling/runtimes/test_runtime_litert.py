@@ -9,16 +9,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from latency_tables.profiling.kit import find_exporter
-from latency_tables.profiling.measurements import Measurements
-from latency_tables.profiling.modules import build_module
-from latency_tables.profiling.plan import chains_of
-from latency_tables.profiling.subjects import NullModel, OperatorChain, Subject, WholeNetwork
-from supernet.arch import Arch
-from supernet.export.folding import fold_batch_norms
-from supernet.litepose import LitePose
-from supernet.operators import Operator
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.profiling.kit import find_exporter
+from litepose_ofa.latency_tables.profiling.measurements import Measurements
+from litepose_ofa.latency_tables.profiling.modules import build_module
+from litepose_ofa.latency_tables.profiling.plan import chains_of
+from litepose_ofa.latency_tables.profiling.subjects import (
+    NullModel,
+    OperatorChain,
+    Subject,
+    WholeNetwork,
+)
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.export.folding import fold_batch_norms
+from litepose_ofa.supernet.network.litepose import LitePose
 
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
 

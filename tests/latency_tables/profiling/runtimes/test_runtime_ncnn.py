@@ -10,12 +10,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from latency_tables.profiling.kit import BOARD_DIR, find_exporter
-from latency_tables.profiling.measurements import Measurements
-from latency_tables.profiling.modules import build_module
-from latency_tables.profiling.subjects import NullModel, OperatorChain, Subject, WholeNetwork
-from supernet.operators import Operator
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, find_exporter
+from litepose_ofa.latency_tables.profiling.measurements import Measurements
+from litepose_ofa.latency_tables.profiling.modules import build_module
+from litepose_ofa.latency_tables.profiling.subjects import (
+    NullModel,
+    OperatorChain,
+    Subject,
+    WholeNetwork,
+)
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 ncnn = pytest.importorskip("ncnn", reason="the extra 'ncnn' is not installed")
 pytest.importorskip("pnnx", reason="the extra 'ncnn' is not installed")

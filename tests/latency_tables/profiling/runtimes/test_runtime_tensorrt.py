@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from latency_tables.profiling.measurements import Measurements
+from litepose_ofa.latency_tables.profiling.measurements import Measurements
 
 RUNNING = "&&&& RUNNING TensorRT.trtexec [TensorRT v{version}] # trtexec --onnx=model.onnx --fp16"
 TRACE_8 = (

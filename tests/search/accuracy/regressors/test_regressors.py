@@ -5,11 +5,16 @@ import pytest
 from scipy.stats import kendalltau
 from sklearn.ensemble import GradientBoostingRegressor
 
-from search.accuracy.regressors import REGRESSORS, Kind, Regressor, TrainingSet
-from search.accuracy.regressors import boosting as boosting_module
-from search.accuracy.regressors.boosting import BoostedTrees
-from search.accuracy.regressors.gaussian_process import GaussianProcess, Kernel
-from search.accuracy.regressors.ridge import RidgeRegression
+from litepose_ofa.search.accuracy.regressors import (
+    REGRESSORS,
+    Kind,
+    Regressor,
+    TrainingSet,
+)
+from litepose_ofa.search.accuracy.regressors import boosting as boosting_module
+from litepose_ofa.search.accuracy.regressors.boosting import BoostedTrees
+from litepose_ofa.search.accuracy.regressors.gaussian_process import GaussianProcess, Kernel
+from litepose_ofa.search.accuracy.regressors.ridge import RidgeRegression
 
 
 def smooth_samples(rows: int, seed: int = 0) -> TrainingSet:

@@ -4,7 +4,14 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from search.reporting.page.charts import BLUE, CONFIG, INK, PALETTE, percent_axis, spec_of
+from litepose_ofa.search.reporting.page.charts import (
+    BLUE,
+    CONFIG,
+    INK,
+    PALETTE,
+    percent_axis,
+    spec_of,
+)
 
 
 def contrast(colour: str, paper: str) -> float:

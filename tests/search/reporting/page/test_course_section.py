@@ -6,10 +6,15 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from search.reporting.importance import ChoiceImportance
-from search.reporting.page.charts import spec_of
-from search.reporting.page.course_section import LOWERS, RAISES, course_section, importance_section
-from search.reporting.page.section import Chart, Grid, Section
+from litepose_ofa.search.reporting.importance import ChoiceImportance
+from litepose_ofa.search.reporting.page.charts import spec_of
+from litepose_ofa.search.reporting.page.course_section import (
+    LOWERS,
+    RAISES,
+    course_section,
+    importance_section,
+)
+from litepose_ofa.search.reporting.page.section import Chart, Grid, Section
 
 
 def charts_of(section: Section | None) -> list[Chart]:

@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from search.cost import CostModel
-from search.course.trials import write_genome
-from search.reporting.front_plot import plot_fronts
-from search.reporting.front_view import ap_range, latency_window, staircase
-from search.reporting.page.charts import spec_of
-from search.reporting.page.front_points import MOST_CLOUD
-from search.reporting.page.fronts_section import INTERVAL_NOTE, fronts_section
-from search.reporting.page.section import Chart
-from search.reporting.panels import Cloud, DevicePanel
-from search.reporting.published_points import PublishedPoint
-from search.reporting.summary import AP_BY
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.reporting.front_plot import plot_fronts
+from litepose_ofa.search.reporting.front_view import ap_range, latency_window, staircase
+from litepose_ofa.search.reporting.page.charts import spec_of
+from litepose_ofa.search.reporting.page.front_points import MOST_CLOUD
+from litepose_ofa.search.reporting.page.fronts_section import INTERVAL_NOTE, fronts_section
+from litepose_ofa.search.reporting.page.section import Chart
+from litepose_ofa.search.reporting.panels import Cloud, DevicePanel
+from litepose_ofa.search.reporting.published_points import PublishedPoint
+from litepose_ofa.search.reporting.summary import AP_BY
+from litepose_ofa.search.study.trials import write_genome
 
 Spec = Mapping[str, Any]
 

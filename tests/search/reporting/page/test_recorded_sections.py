@@ -11,17 +11,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.reporting.page.charts import spec_of
-from search.reporting.page.fidelity_section import fidelity_section, fidelity_table
-from search.reporting.page.predictor_section import predictor_section, regressor_table
-from search.reporting.page.recorded import interval
-from search.reporting.page.samples_section import samples_section
-from search.reporting.page.section import Chart, Grid, Picture, Prose, Section, Table
-from search.reporting.page.sensitivity_section import changes, sensitivity_section
-from search.reporting.page.training_section import curves, read_metrics, thin_curve, training_section
-from search.supernet_quality.rank_fidelity import FidelityRecord, fidelity_report
-from supernet.errors import InputError
-from supernet.files import write_json, write_text
+from litepose_ofa.search.reporting.page.charts import spec_of
+from litepose_ofa.search.reporting.page.fidelity_section import fidelity_section, fidelity_table
+from litepose_ofa.search.reporting.page.predictor_section import predictor_section, regressor_table
+from litepose_ofa.search.reporting.page.recorded import interval
+from litepose_ofa.search.reporting.page.samples_section import samples_section
+from litepose_ofa.search.reporting.page.section import (
+    Chart,
+    Grid,
+    Picture,
+    Prose,
+    Section,
+    Table,
+)
+from litepose_ofa.search.reporting.page.sensitivity_section import changes, sensitivity_section
+from litepose_ofa.search.reporting.page.training_section import (
+    curves,
+    read_metrics,
+    thin_curve,
+    training_section,
+)
+from litepose_ofa.search.trust.rank_fidelity import FidelityRecord, fidelity_report
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import write_json, write_text
 
 RECORDS: dict[str, tuple[Callable[[Path], Section], str]] = {
     "supernet/metrics.jsonl": (training_section, "`litepose train`"),

@@ -11,17 +11,29 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from latency_tables import LatencyTable
-from latency_tables.profiling.validation import NetworkCheck, ValidationReport
-from search.course.outcome import SearchOutcome
-from search.reporting.page.charts import spec_of
-from search.reporting.page.section import Chart, Drawing, Listing, Prose, Section, Table
-from search.reporting.page.subnets_section import subnets_section
-from search.reporting.page.tables_section import explain_provenance, network_errors, tables_section, validation_points
-from search.reporting.searches import SearchedCell
-from supernet.arch import Arch
-from supernet.files import write_json, write_text
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.profiling.validation import NetworkCheck, ValidationReport
+from litepose_ofa.search.reporting.page.charts import spec_of
+from litepose_ofa.search.reporting.page.section import (
+    Chart,
+    Drawing,
+    Listing,
+    Prose,
+    Section,
+    Table,
+)
+from litepose_ofa.search.reporting.page.subnets_section import subnets_section
+from litepose_ofa.search.reporting.page.tables_section import (
+    explain_provenance,
+    network_errors,
+    tables_section,
+    validation_points,
+)
+from litepose_ofa.search.reporting.searches import SearchedCell
+from litepose_ofa.search.study.outcome import SearchOutcome
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.files import write_json, write_text
 
 SPACE = SearchSpace.preset("tiny")
 MakeTable = Callable[..., LatencyTable]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.reporting.page.subnet_drawing import (
+from litepose_ofa.search.reporting.page.subnet_drawing import (
     HEAD_FEEDS,
     KERNEL_COLOURS,
     OTHER_KERNEL,
@@ -16,11 +16,11 @@ from search.reporting.page.subnet_drawing import (
     draw_comparison,
     draw_subnet,
 )
-from search.reporting.page.subnet_layout import BODY, Scale, groups_of
-from supernet.arch import Arch, BlockArch, StageArch
-from supernet.operators import operators_of
-from supernet.published import published_archs
-from supernet.space import SearchSpace
+from litepose_ofa.search.reporting.page.subnet_layout import BODY, Scale, groups_of
+from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 SVG = "{http://www.w3.org/2000/svg}"
 KINDS = ("stem", "bottleneck", "fusion_deconv", "head")

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from search.reporting.page.section import Link, Listing, Table
-from search.reporting.page.summary_section import missing_section, summary_section
-from search.reporting.searches import Gap
-from search.reporting.summary import SURROGATE
+from litepose_ofa.search.reporting.page.section import Link, Listing, Table
+from litepose_ofa.search.reporting.page.summary_section import missing_section, summary_section
+from litepose_ofa.search.reporting.searches import Gap
+from litepose_ofa.search.reporting.summary import SURROGATE
 
 ROW: dict[str, Any] = {
     "device": "pi", "tier": "m", "budget_ms": 20.0, "latency_ms": 18.126, "latency_low_ms": 16.0,

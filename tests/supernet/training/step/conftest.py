@@ -10,17 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from supernet.arch import Arch
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.extract import extract_subnet
-from supernet.litepose import Heads
-from supernet.training.distributed import SINGLE
-from supernet.training.objective import LossSettings, make_targets, pose_loss
-from supernet.training.recipe import StepPlan, SupernetPlan
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, WeightUpdate, train_on_batch
-from supernet.training.teacher import Teacher
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import Heads
+from litepose_ofa.supernet.training.distributed import SINGLE
+from litepose_ofa.supernet.training.objective import LossSettings, make_targets, pose_loss
+from litepose_ofa.supernet.training.recipe import StepPlan, SupernetPlan
+from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.step import (
+    PoseNetwork,
+    StepResult,
+    WeightUpdate,
+    train_on_batch,
+)
+from litepose_ofa.supernet.training.teacher import Teacher
 
 LOSS = LossSettings(foreground_weight=5.0, guide_weight=0.02, distillation_weight=0.3)
 RATE = 0.05

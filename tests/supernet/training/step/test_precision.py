@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.training.recipe import StepPlan
-from supernet.training.step import StepResult
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.recipe import StepPlan
+from litepose_ofa.supernet.training.step import StepResult
 
 AssertSameBits = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 Moves = Callable[[nn.Module, list[Tensor]], Tensor]

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.training.recipe import StepPlan, TeacherKind
-from supernet.training.settings import Update
-from supernet.training.step import StepResult
-from supernet.training.teacher import Teacher
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.recipe import StepPlan, TeacherKind
+from litepose_ofa.supernet.training.settings import Update
+from litepose_ofa.supernet.training.step import StepResult
+from litepose_ofa.supernet.training.teacher import Teacher
 
 TEACHERS: list[TeacherKind] = ["none", "largest", "external"]
 RunStep = Callable[..., StepResult]

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.training.optimizers import make_optimizer
-from supernet.training.recipe import StepPlan
-from supernet.training.settings import Update
-from supernet.training.step import StepResult
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.optimizers import make_optimizer
+from litepose_ofa.supernet.training.recipe import StepPlan
+from litepose_ofa.supernet.training.settings import Update
+from litepose_ofa.supernet.training.step import StepResult
 
 AssertSameBits = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 RunStep = Callable[..., StepResult]

@@ -10,14 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.extract import extract_subnet
-from supernet.litepose import Heads
-from supernet.training.recipe import Phase, StepPlan, SubnetPlan, SupernetPlan, TeacherKind, WarmupCosine
-from supernet.training.settings import Update
-from supernet.training.step import StepResult
-from supernet.training.teacher import Teacher
+from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import Heads
+from litepose_ofa.supernet.training.recipe import (
+    Phase,
+    StepPlan,
+    SubnetPlan,
+    SupernetPlan,
+    TeacherKind,
+    WarmupCosine,
+)
+from litepose_ofa.supernet.training.settings import Update
+from litepose_ofa.supernet.training.step import StepResult
+from litepose_ofa.supernet.training.teacher import Teacher
 
 MakePlan = Callable[..., SupernetPlan]
 TEACHERS: list[TeacherKind] = ["none", "largest", "external"]

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.loading import TrainingImages
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.space import SearchSpace
-from supernet.training.recipe import SupernetPlan
-from supernet.training.settings import TrainingSettings
-from supernet.training.trainer import Trainer, Validate
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.loading import TrainingImages
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.recipe import SupernetPlan
+from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.trainer import Trainer, Validate
 
 State = dict[str, Any]
 MakeTrainer = Callable[..., Trainer]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from supernet.checkpoints import load_supernet
-from supernet.training.step import PoseNetwork
-from supernet.training.trainer import BEST_FILE, Trainer
+from litepose_ofa.supernet.network.checkpoints import load_supernet
+from litepose_ofa.supernet.training.step import PoseNetwork
+from litepose_ofa.supernet.training.trainer import BEST_FILE, Trainer
 
 State = dict[str, Any]
 MakeTrainer = Callable[..., Trainer]

@@ -7,15 +7,20 @@ from typing import Any
 
 import pytest
 
-from supernet.data.loading import TrainingImages
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.extract import extract_subnet
-from supernet.space import SearchSpace
-from supernet.training.recipe import Phase, SubnetPlan, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import StepResult
-from supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.loading import TrainingImages
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.training.recipe import (
+    Phase,
+    SubnetPlan,
+    SupernetPlan,
+    WarmupCosine,
+)
+from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.step import StepResult
+from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
 
 State = dict[str, Any]
 MakeTrainer = Callable[..., Trainer]

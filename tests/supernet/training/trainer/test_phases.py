@@ -9,17 +9,23 @@ from typing import Any, cast
 import pytest
 import torch
 
-from supernet.data.loading import Batch, TrainingImages
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.extract import extract_subnet
-from supernet.litepose import Heads
-from supernet.space import SearchSpace
-from supernet.training import trainer as trainer_module
-from supernet.training.recipe import Phase, StepPlan, SubnetPlan, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, train_on_batch
-from supernet.training.trainer import Trainer
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.loading import Batch, TrainingImages
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import Heads
+from litepose_ofa.supernet.training import trainer as trainer_module
+from litepose_ofa.supernet.training.recipe import (
+    Phase,
+    StepPlan,
+    SubnetPlan,
+    SupernetPlan,
+    WarmupCosine,
+)
+from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.step import PoseNetwork, StepResult, train_on_batch
+from litepose_ofa.supernet.training.trainer import Trainer
 
 State = dict[str, Any]
 MakeTrainer = Callable[..., Trainer]

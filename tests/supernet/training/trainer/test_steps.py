@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.checkpoints import weights_digest
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import Batch, TrainingImages
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.space import SearchSpace
-from supernet.training import trainer as trainer_module
-from supernet.training.distributed import Process
-from supernet.training.recipe import StepPlan, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, train_on_batch
-from supernet.training.trainer import Trainer
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading import Batch, TrainingImages
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.checkpoints import weights_digest
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training import trainer as trainer_module
+from litepose_ofa.supernet.training.distributed import Process
+from litepose_ofa.supernet.training.recipe import StepPlan, SupernetPlan, WarmupCosine
+from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.step import PoseNetwork, StepResult, train_on_batch
+from litepose_ofa.supernet.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
 MakePlan = Callable[..., SupernetPlan]

@@ -1,0 +1,230 @@
+"""From the composed config to the objects of a search, and where a workspace keeps what they need."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from litepose_ofa.scripts.build.builders import build_space, build_subnet_evaluator, plain
+from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.workers import TunePool, open_subnet_pool
+from litepose_ofa.search.accuracy.evaluators import (
+    AccuracyCache,
+    Evaluator,
+    PredictorEvaluator,
+    SupernetEvaluator,
+)
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor, Identity
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.strategies.batches import BatchSettings
+from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
+from litepose_ofa.search.strategies.optuna_strategies import OptunaStrategy
+from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution
+from litepose_ofa.search.strategies.surrogates import (
+    FixedSurrogate,
+    LearnedSurrogate,
+    RefittedSurrogate,
+    Surrogate,
+)
+from litepose_ofa.search.study.generations import Generations, SearchRun, StudySettings
+from litepose_ofa.search.study.outcome import SearchOutcome
+from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.workers.pool import EvaluationPool
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.errors import InputError
+
+EVALUATORS = ("predictor", "supernet", "published")
+STRATEGIES = ("surrogate", "evolution", "random", "optuna_nsga2", "optuna_tpe")
+STOP_KEYS = ("generations", "evaluations", "plateau_gain", "plateau_generations", "seconds")
+
+
+def open_accuracy_cache(cfg: DictConfig) -> AccuracyCache:
+    """Return the workspace's measured accuracies: one file for every device and tier."""
+    return AccuracyCache(Path(cfg.workspace) / "accuracies" / "accuracies.jsonl")
+
+
+def samples_path(cfg: DictConfig) -> Path:
+    """Return where the workspace's samples for the predictor are."""
+    return Path(cfg.workspace) / "accuracies" / "samples.json"
+
+
+def predictor_path(cfg: DictConfig) -> Path:
+    """Return where the workspace's accuracy predictor is."""
+    return Path(cfg.workspace) / "predictor" / "predictor.safetensors"
+
+
+def load_predictor(cfg: DictConfig) -> AccuracyPredictor:
+    """Load the workspace's accuracy predictor.
+
+    Raises:
+        InputError: If there is none, or it is of another space than the config's.
+    """
+    predictor = AccuracyPredictor.load(predictor_path(cfg))
+    predictor.require(space=build_space(cfg))
+    return predictor
+
+
+def load_samples(cfg: DictConfig, predictor: AccuracyPredictor) -> AccuracySamples:
+    """Load the workspace's measured samples.
+
+    Raises:
+        InputError: If there are none, or the predictor was fitted to others.
+    """
+    samples = AccuracySamples.load(samples_path(cfg))
+    predictor.require(space=samples.space, identity=samples.identity)
+    return samples
+
+
+@dataclass(frozen=True)
+class SearchAccuracy:
+    """Where a search has its accuracies from.
+
+    Attributes:
+        evaluator: Gives those of the study's trials.
+        surrogate: Predicts those of the inner evolution.
+        num_keypoints: K of the networks.
+        truth: Measures subnets; None where there is no supernet to measure.
+        predictor: The workspace's predictor, where the search uses it.
+        pool: What ``truth`` measures with.
+    """
+
+    evaluator: Evaluator
+    surrogate: Surrogate
+    num_keypoints: int
+    truth: SupernetEvaluator | None = None
+    predictor: AccuracyPredictor | None = None
+    pool: "WorkspacePool | None" = None
+
+
+def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
+    """Return where accuracies come from by ``evaluator``.
+
+    A search with ``evaluator=supernet`` starts from the workspace's predictor if there is one, else its inner loop
+    learns from its own evaluations alone.
+
+    Args:
+        cfg: The composed config.
+        stack: Closes what is opened to measure subnets.
+
+    Raises:
+        InputError: If the evaluator is unknown, or what it needs is missing or of another space.
+    """
+    space = build_space(cfg)
+    if cfg.evaluator == "published":
+        model = PublishedSurrogate(space, dataset=cfg.published)
+        return SearchAccuracy(PredictorEvaluator(model), FixedSurrogate(model), model.num_keypoints)
+    if cfg.evaluator not in EVALUATORS:
+        raise InputError(f"evaluator is {cfg.evaluator!r}; known: {', '.join(EVALUATORS)}")
+    is_fitted = cfg.evaluator == "predictor" or predictor_path(cfg).exists()
+    predictor = load_predictor(cfg) if is_fitted else None
+    pool = WorkspacePool(cfg, predictor, stack)
+    identity = predictor.identity if predictor is not None else pool.load()
+    num_keypoints = predictor.num_keypoints if predictor is not None else pool.num_keypoints
+    truth = SupernetEvaluator(pool, identity=identity, cache=pool.cache)
+    if predictor is None:
+        return SearchAccuracy(
+            truth, LearnedSurrogate(space, num_keypoints=num_keypoints), num_keypoints, truth, pool=pool
+        )
+    if cfg.evaluator == "supernet":
+        return SearchAccuracy(truth, RefittedSurrogate(predictor), num_keypoints, truth, predictor, pool)
+    evaluator, surrogate = PredictorEvaluator(predictor), FixedSurrogate(predictor)
+    return SearchAccuracy(evaluator, surrogate, num_keypoints, truth, predictor, pool)
+
+
+def build_strategy(cfg: DictConfig, problem: SearchProblem, surrogate: Surrogate) -> Strategy:
+    """Return what proposes trials, by ``search.strategy``.
+
+    Raises:
+        InputError: If it is unknown, or a setting is impossible.
+    """
+    name = cfg.search.strategy
+    evolution = construct(EvolutionSettings, plain(cfg.search.evolution), "search.evolution")
+    batches = construct(BatchSettings, plain(cfg.search.batches), "search.batches")
+    if name == "surrogate":
+        return SurrogateEvolution(problem, surrogate, evolution, batches)
+    if name == "evolution":
+        return EvolutionStrategy(problem, evolution)
+    if name == "random":
+        return RandomStrategy(problem)
+    if name in STRATEGIES:
+        return OptunaStrategy(problem, name.removeprefix("optuna_"))
+    raise InputError(f"search.strategy is {name!r}; known: {', '.join(STRATEGIES)}")
+
+
+def build_study_settings(cfg: DictConfig) -> StudySettings:
+    """Return the sizes of the outer loop."""
+    return construct(StudySettings, {name: cfg.search[name] for name in ("first", "batch")}, "search")
+
+
+def build_stop_rule(cfg: DictConfig) -> StopRule:
+    """Return when the outer loop ends."""
+    return construct(StopRule, {name: cfg.search[name] for name in STOP_KEYS}, "search")
+
+
+def find_warm_start(cfg: DictConfig) -> list[Arch]:
+    """Return the front of the earlier search that ``warm_start`` names the folder of, or nothing.
+
+    Raises:
+        InputError: If nothing was searched there.
+    """
+    if cfg.warm_start is None:
+        return []
+    outcome = SearchOutcome.load(Path(cfg.warm_start))
+    return list(dict.fromkeys([outcome.arch, *outcome.best(sys.maxsize)]))
+
+
+class WorkspacePool:
+    """Measures subnets of the workspace's supernet on the search split, by the ``backend``; loads it when first needed.
+
+    Args:
+        cfg: The composed config.
+        predictor: The predictor that must have been fitted on the same supernet and split, if one is used.
+        stack: Closes the workers.
+    """
+
+    def __init__(self, cfg: DictConfig, predictor: AccuracyPredictor | None, stack: ExitStack) -> None:
+        self._cfg = cfg
+        self._predictor = predictor
+        self._stack = stack
+        self._opened: tuple[EvaluationPool, Identity] | None = None
+        self.num_keypoints = 0
+        self.cache = open_accuracy_cache(cfg)
+
+    def load(self) -> Identity:
+        """Load the supernet and start the workers, once; return what they measure on.
+
+        Raises:
+            InputError: If there is no supernet, or the predictor was fitted on another one.
+        """
+        if self._opened is None:
+            subnets = build_subnet_evaluator(self._cfg, "search")
+            opened = self._stack.enter_context(open_subnet_pool(self._cfg, subnets))
+            if self._predictor is not None:
+                self._predictor.require(space=subnets.space, identity=opened[1])
+            elif subnets.space != build_space(self._cfg):
+                raise InputError(f"the supernet is of space {subnets.space.name!r}, not of {self._cfg.space.name!r}")
+            self._opened, self.num_keypoints = opened, subnets.num_keypoints
+        return self._opened[1]
+
+    def map(self, archs: Sequence[Arch]) -> Iterator[float]:
+        """Yield the AP of each subnet, in [0, 1], in order."""
+        if archs:
+            self.load()
+            assert self._opened is not None
+            yield from self._opened[0].map(archs)
+
+    def search(self, generations: Generations, folder: Path) -> SearchRun | None:
+        """Search as an experiment of Ray Tune in a folder, where ``backend=ray_tune``; None elsewhere."""
+        measured_on = self.load()
+        assert self._opened is not None
+        if not isinstance(self._opened[0], TunePool):
+            return None
+        return self._opened[0].search(generations, cache=self.cache, measured_on=measured_on, folder=folder)
+
+    def close(self) -> None:
+        """Nothing: the stack closes the workers."""

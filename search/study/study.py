@@ -1,0 +1,239 @@
+"""The outer loop of a search: an Optuna study whose trials are evaluated architectures.
+
+A generation's randomness derives from the seed and the generation's number, and its proposal from the generations
+before it. So a search that was killed goes on from its storage and ends exactly as if it had not been.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from litepose_ofa.search.accuracy.evaluators import Accuracy, Evaluator
+from litepose_ofa.search.genome import Genomes
+from litepose_ofa.search.problem.history import History
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.strategies.optuna_strategies import quiet_optuna
+from litepose_ofa.search.strategies.strategies import Strategy
+from litepose_ofa.search.study.generations import (
+    Generations,
+    Progress,
+    SearchRun,
+    StudySettings,
+)
+from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.study.storages import open_storage
+from litepose_ofa.search.study.trials import (
+    finished_trials,
+    generation_of,
+    genome_of,
+    history_of,
+    trial_distributions,
+    value_names,
+)
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.errors import InputError, shown
+
+IDENTITY_KEY = "search"
+SHOWN_DIFFERENCES = 3
+
+
+class SearchStudy:
+    """A search that can be killed and started again.
+
+    Args:
+        problem: What is searched.
+        evaluator: Gives the accuracies of the trials.
+        strategy: Proposes trials after the first generation.
+        storage: Where the study is kept, see ``open_storage``.
+        name: Name of the study in its storage, where there is none of this search yet.
+        seed: Seed of all randomness.
+        settings: Sizes of the outer loop.
+        stop: When it ends.
+        warm: Architectures that the first generation has beside the usual, such as the front of an earlier search.
+        clock: Gives seconds; the rule's time is measured by it.
+
+    Example:
+        >>> study = SearchStudy(problem, evaluator, strategy, storage="study.log")  # doctest: +SKIP
+        >>> best = problem.front(study.run().history)[0]  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        problem: SearchProblem,
+        evaluator: Evaluator,
+        strategy: Strategy,
+        *,
+        storage: Path | str,
+        name: str = "search",
+        seed: int = 0,
+        settings: StudySettings | None = None,
+        stop: StopRule | None = None,
+        warm: Sequence[Arch] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.problem = problem
+        self._storage = storage
+        self._evaluator = evaluator
+        self._strategy = strategy
+        self._name = name
+        self._seed = seed
+        self._settings = settings or StudySettings()
+        self._stop = stop or StopRule()
+        self._warm = tuple(warm)
+        self._clock = clock
+        self._distributions = trial_distributions(problem.cost.space)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the outcome depends on, as plain JSON values; a study in a storage belongs to one identity."""
+        identity = {
+            **self.problem.identity,
+            "evaluator": dict(self._evaluator.describe()),
+            "strategy": dict(self._strategy.describe()),
+            "study": {**asdict(self._settings), **self._stop.identity},
+            "warm_start": [arch.digest for arch in self._warm],
+            "seed": self._seed,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(identity))
+        return plain
+
+    def run(
+        self,
+        on_generation: Callable[[Progress, History], None] | None = None,
+        *,
+        searched: SearchRun | None = None,
+    ) -> SearchRun:
+        """Search to the end, from wherever the storage is.
+
+        Args:
+            on_generation: Called after each generation, with all evaluations so far.
+            searched: What the same search came to elsewhere, as on Ray Tune, in the time there was; this one records
+                it, and ends where it ended.
+
+        Raises:
+            InputError: If the storage is damaged, in use by another process or of another search, or if an accuracy is
+                not a number from 0 to 1. The study keeps what it had.
+        """
+        with quiet_optuna(), open_storage(self._storage, self._name) as storage:
+            study = self._open(storage)
+            told = self._told(study)
+            course = Generations(
+                self.problem,
+                self._strategy,
+                seed=self._seed,
+                settings=self._settings,
+                stop=self._stop,
+                warm=self._warm,
+                clock=self._clock if searched is None else lambda: 0.0,
+            )
+            while course.stopped_by is None:
+                number = course.number
+                course.take(self._complete(study, course, told.pop(number, [])))
+                if on_generation is not None and course.number > number:
+                    on_generation(course.progress[-1], course.history)
+                if searched is not None and course.number >= len(searched.progress) and not told:
+                    course.stopped_by = course.stopped_by or searched.stopped_by
+        return course.outcome
+
+    def _complete(self, study: optuna.Study, course: Generations, told: list[FrozenTrial]) -> History:
+        """Return the evaluations of one generation; propose it, evaluate it and tell what is missing."""
+        if len(told) == course.size:
+            return history_of(told, self.problem)
+        proposed = course.propose()
+        if [genome_of(trial) for trial in told] != proposed[: len(told)].tolist():
+            raise InputError(
+                f"{self._shown}: generation {course.number} is not what this program proposes; remove the study"
+            )
+        missing = self._evaluate(proposed, course.number)[len(told) :] if len(told) < len(proposed) else []
+        study.add_trials(missing)
+        return history_of(told + missing, self.problem)
+
+    def _evaluate(self, genomes: Genomes, generation: int) -> list[FrozenTrial]:
+        """Evaluate a whole generation, told or not: the last bit of a prediction may depend on its batch."""
+        archs = self.problem.cost.codec.decode_many(genomes)
+        accuracies = self._evaluator.evaluate(archs)
+        for arch, accuracy in zip(archs, accuracies, strict=True):
+            _require_ap(arch, accuracy)
+        return finished_trials(
+            self.problem,
+            self.problem.evaluated(genomes, np.array([accuracy.ap for accuracy in accuracies])),
+            archs,
+            accuracies,
+            generation=generation,
+            distributions=self._distributions,
+        )
+
+    def _open(self, storage: BaseStorage) -> optuna.Study:
+        maximise, minimise = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+        directions = [maximise, *[minimise] * len(self.problem.devices)]
+        identities = {each.study_name: each.user_attrs.get(IDENTITY_KEY) for each in storage.get_all_studies()}
+        known = [name for name, identity in identities.items() if identity == self.identity]
+        if known:
+            self._name = known[0]
+        if self._name in identities:
+            study = optuna.load_study(study_name=self._name, storage=storage)
+        else:
+            study = optuna.create_study(storage=storage, study_name=self._name, directions=directions)
+        recorded = study.user_attrs.get(IDENTITY_KEY)
+        if recorded is None and not study.get_trials(deepcopy=False):
+            study.set_metric_names(value_names(self.problem))
+            study.set_user_attr(IDENTITY_KEY, self.identity)
+        elif recorded != self.identity:
+            difference = _difference(recorded or {}, self.identity)
+            raise InputError(f"{self._shown}: is the study of another search ({difference}); remove it to search again")
+        return study
+
+    def _told(self, study: optuna.Study) -> dict[int, list[FrozenTrial]]:
+        """Return the recorded trials by generation."""
+        told: dict[int, list[FrozenTrial]] = {}
+        try:
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                told.setdefault(generation_of(trial), []).append(trial)
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{self._shown}: has trials that are not of a search; remove the study") from None
+        return told
+
+    @property
+    def _shown(self) -> str:
+        """The storage and, where it has several studies, the name, without a password."""
+        location = str(self._storage)
+        if "://" not in location:
+            return location
+        scheme, _, rest = location.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}, study {self._name!r}"
+
+
+def _require_ap(arch: Arch, accuracy: Accuracy) -> None:
+    if not (math.isfinite(accuracy.ap) and 0 <= accuracy.ap <= 1):
+        raise InputError(
+            f"architecture {arch.digest} has the AP {accuracy.ap!r} by the {accuracy.source}; it must be from 0 to 1"
+        )
+
+
+def _difference(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name some parts of two identities that differ, with their values where these are short."""
+    before, after = dict(_leaves(recorded)), dict(_leaves(now))
+    keys = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    if any(key.startswith("space.") for key in keys):
+        return f"another space: was {before.get('space.name')!r}, is {after.get('space.name')!r}"
+    told = [f"{key} was {shown(before.get(key))}, is {shown(after.get(key))}" for key in keys[:SHOWN_DIFFERENCES]]
+    more = f" and {len(keys) - SHOWN_DIFFERENCES} more" if len(keys) > SHOWN_DIFFERENCES else ""
+    return "; ".join(told) + more
+
+
+def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _leaves(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item

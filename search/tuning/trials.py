@@ -1,0 +1,232 @@
+"""Which finetunings to try, and what became of each: successive halving over architectures and learning rates.
+
+A trial's folder holds ``rungs.jsonl``: the AP and the seconds of every rung it has reached, on the disk before anyone
+is told. It is the record that a resumed run replays, and that the table of all trials is made from.
+"""
+
+import csv
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.errors import InputError, require, require_numbers
+from litepose_ofa.supernet.files import replacing
+from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
+
+RUNGS_FILE = "rungs.jsonl"
+TRIAL_COLUMNS = ("trial", "arch_digest", "image_size", "rate", "learning_rate", "steps", "ap", "seconds", "state")
+
+LEAST_REDUCTION = 1.01
+"""Of a reduction factor: nearer to 1, rungs would be without number."""
+
+MOST_SAMPLES = 10_000
+
+State = Literal["finished", "stopped", "diverged"]
+
+
+@dataclass(frozen=True, slots=True)
+class HalvingSettings:
+    """Asynchronous successive halving (ASHA).
+
+    Source: Li et al., A System for Massively Parallel Hyperparameter Tuning (arXiv:1810.05934).
+
+    Attributes:
+        grace_period: Part of a trial's steps before the first rung, where the first trials are stopped.
+        reduction_factor: Of the trials that reach a rung about one in so many goes on; rungs lie so many times as far
+            apart.
+        cpus: CPU cores of a trial.
+        gpus: GPUs of a trial; a part of one lets trials share it.
+        max_concurrent: Most trials at a time.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    grace_period: float = 0.25
+    reduction_factor: float = 2.0
+    cpus: int = 1
+    gpus: float = 0.0
+    max_concurrent: int = 2
+
+    def __post_init__(self) -> None:
+        require(0 < self.grace_period <= 1, "grace_period", self.grace_period, "above 0 and at most 1")
+        least = LEAST_REDUCTION
+        require(self.reduction_factor >= least, "reduction_factor", self.reduction_factor, f"at least {least}")
+        require(self.cpus >= 1, "cpus", self.cpus, "at least 1")
+        require(self.gpus >= 0, "gpus", self.gpus, "at least 0")
+        require(self.max_concurrent >= 1, "max_concurrent", self.max_concurrent, "at least 1")
+        require_numbers(self)
+
+    def rungs(self, steps: int) -> tuple[int, ...]:
+        """Return the steps at which trials of this length are measured, ascending; the last is the length."""
+        first = max(1, round(self.grace_period * steps))
+        spaced = (math.ceil(first * self.reduction_factor**k) for k in itertools.count())
+        return (*dict.fromkeys(itertools.takewhile(lambda rung: rung < steps, spaced)), steps)
+
+    @property
+    def resource(self) -> tuple[str, float]:
+        """What a trial's time is counted in, and how much of it a trial holds: GPU if it has any, else CPU."""
+        return ("GPU", self.gpus) if self.gpus else ("CPU", float(self.cpus))
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """Which trials there are.
+
+    Attributes:
+        candidates: Architectures to take from the front.
+        num_samples: Learning rates, the same for each architecture.
+        rates: Least and largest factor of the training's learning rate, drawn log-uniformly.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    candidates: int = 3
+    num_samples: int = 4
+    rates: tuple[float, float] = (0.02, 1.0)
+
+    def __post_init__(self) -> None:
+        require(self.candidates >= 1, "candidates", self.candidates, "at least 1")
+        allowed = f"from 1 to {MOST_SAMPLES}"
+        require(1 <= self.num_samples <= MOST_SAMPLES, "num_samples", self.num_samples, allowed)
+        require(0 < self.rates[0] <= self.rates[1], "rates", self.rates, "above 0 and ascending")
+        require_numbers(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuningTrial:
+    """One finetuning to try.
+
+    Attributes:
+        name: Name of its folder.
+        arch: The architecture.
+        rate: Factor of the training's learning rate.
+    """
+
+    name: str
+    arch: Arch
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOutcome:
+    """What became of a trial.
+
+    Attributes:
+        trial: The trial.
+        steps: Steps it was trained for, up to its last rung.
+        ap: AP in [0, 1] there.
+        seconds: Time it took to train and measure, over all starts.
+        state: ``finished`` all steps, ``stopped`` at a rung, or ``diverged``.
+    """
+
+    trial: FinetuningTrial
+    steps: int
+    ap: float
+    seconds: float
+    state: State
+
+
+def sample_trials(archs: Sequence[Arch], settings: SamplingSettings, *, seed: int) -> list[FinetuningTrial]:
+    """Cross architectures with sampled learning rates, rounded to four digits.
+
+    Args:
+        archs: The architectures.
+        settings: The number and the range of the rates.
+        seed: Seed of the draw.
+    """
+    low, high = np.log(settings.rates)
+    drawn = np.exp(np.random.default_rng(seed).uniform(float(low), float(high), settings.num_samples))
+    pairs = itertools.product((float(f"{rate:.4g}") for rate in drawn), archs)
+    return [
+        FinetuningTrial(f"{index:03d}_{arch.digest}_{rate:g}", arch, rate) for index, (rate, arch) in enumerate(pairs)
+    ]
+
+
+class RungRecord:
+    """The rungs that a trial has reached, on disk.
+
+    Args:
+        folder: The trial's folder; it need not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / RUNGS_FILE
+        self.rungs = dict[int, dict[str, Any]]()
+        for rung in read_json_lines(self.path):
+            if not _is_rung(rung):
+                raise InputError(f"{self.path}: has a line that is no rung; remove the file to try the trial again")
+            self.rungs[rung["step"]] = rung
+
+    def add(self, step: int, ap: float, seconds: float, *, diverged: str | None = None) -> None:
+        """Record a rung; it is on the disk when this returns."""
+        rung = {"step": step, "ap": ap, "seconds": seconds, "diverged": diverged}
+        append_json_line(self.path, rung)
+        self.rungs[step] = rung
+
+    def get(self, step: int) -> Mapping[str, Any] | None:
+        """Return what is recorded of a rung, or None."""
+        return self.rungs.get(step)
+
+
+def _is_rung(line: Mapping[str, Any]) -> bool:
+    numbers = all(type(line.get(name)) in (int, float) for name in ("ap", "seconds"))
+    return numbers and type(line.get("step")) is int and "diverged" in line
+
+
+def read_outcome(trial: FinetuningTrial, folder: Path, steps: int) -> TrialOutcome:
+    """Return what became of a trial that has ended.
+
+    Args:
+        trial: The trial.
+        folder: Its folder.
+        steps: Steps of a whole trial.
+
+    Raises:
+        InputError: If it has reached no rung.
+    """
+    record = RungRecord(folder)
+    if not record.rungs:
+        raise InputError(f"{record.path}: the trial has reached no rung; remove the run folder to start again")
+    last = max(record.rungs)
+    diverged = record.rungs[last]["diverged"] is not None
+    state: State = "diverged" if diverged else "finished" if last == steps else "stopped"
+    seconds = sum(rung["seconds"] for rung in record.rungs.values())
+    return TrialOutcome(trial, last, record.rungs[last]["ap"], seconds, state)
+
+
+def best_outcome(outcomes: Sequence[TrialOutcome]) -> TrialOutcome:
+    """Return the finished trial with the greatest AP, of equals the first.
+
+    Raises:
+        InputError: If no trial finished.
+    """
+    finished = [outcome for outcome in outcomes if outcome.state == "finished"]
+    if not finished:
+        raise InputError(f"none of {len(outcomes)} trials finished: all diverged; lower rates help")
+    return max(finished, key=lambda outcome: outcome.ap)
+
+
+def write_trials(path: Path, outcomes: Sequence[TrialOutcome], learning_rate: float) -> None:
+    """Write a line a trial as CSV.
+
+    Args:
+        path: The file.
+        outcomes: The trials.
+        learning_rate: Peak of the training's schedule, which a trial's rate multiplies.
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(TRIAL_COLUMNS)
+        for outcome in outcomes:
+            trial = outcome.trial
+            peak = f"{trial.rate * learning_rate:.6g}"
+            named = (trial.name, trial.arch.digest, trial.arch.image_size, trial.rate, peak)
+            writer.writerow((*named, outcome.steps, outcome.ap, round(outcome.seconds, 3), outcome.state))

@@ -1,0 +1,182 @@
+"""The front and the chosen subnet: numbers as computed, the verified best, ties by rule."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.search.accuracy.evaluators import Accuracy, AccuracyCache, SupernetEvaluator
+from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.study.generations import Progress
+from litepose_ofa.search.study.results import (
+    FRONT_COLUMNS,
+    Candidate,
+    choose,
+    front_candidates,
+    sampled_candidates,
+    verify,
+    write_chosen,
+    write_front,
+    write_progress,
+)
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.files import read_json
+
+
+@pytest.fixture
+def candidates(problem: SearchProblem) -> list[Candidate]:
+    genomes = problem.cost.codec.sample(200, np.random.default_rng(0))
+    history = problem.evaluated(genomes, 0.3 + 0.01 * problem.latency_ms(genomes), np.full(200, 0.02))
+    return front_candidates(problem, history, "predictor")
+
+
+def test_front_has_every_number_of_its_architectures(problem: SearchProblem, candidates: list[Candidate]) -> None:
+    assert len(candidates) > 20
+    assert [c.accuracy.ap for c in candidates] == sorted((c.accuracy.ap for c in candidates), reverse=True)
+    for candidate in candidates:
+        complexity = measure_complexity(candidate.arch)
+        estimate = problem.cost.tables["board"].estimate(candidate.arch)
+        assert (candidate.macs, candidate.params) == (complexity.macs, complexity.params)
+        assert candidate.peak_memory_bytes == complexity.peak_activation_bytes
+        assert candidate.latency_ms <= problem.budget_ms
+        numbers = (candidate.latency_ms, candidate.latency_low_ms, candidate.latency_high_ms)
+        assert numbers == pytest.approx((estimate.ms, estimate.low_ms, estimate.high_ms), rel=1e-9)
+        assert (candidate.latency_provenance, candidate.decoding_provenance) == (estimate.provenance, "")
+        assert problem.cost.codec.decode(candidate.genome) == candidate.arch
+
+
+def test_the_best_verified_is_chosen(candidates: list[Candidate], tmp_path: Path) -> None:
+    truth = {candidates[0].arch: 0.5, candidates[1].arch: 0.7, candidates[2].arch: 0.6}
+
+    def measure(arch: Arch) -> float:
+        return truth[arch]
+
+    evaluator = SupernetEvaluator(measure, identity={}, cache=AccuracyCache(tmp_path / "a.jsonl"))
+    candidates[:3] = verify(candidates[:3], evaluator)
+    assert choose(candidates) is candidates[1]
+    assert candidates[1].verified == Accuracy(0.7, "supernet")
+    assert candidates[3].verified is None
+
+
+def test_the_measured_samples_within_the_budget_are_candidates(problem: SearchProblem) -> None:
+    genomes = problem.cost.codec.sample(40, np.random.default_rng(1))
+    archs = problem.cost.codec.decode_many(genomes)
+    ap = np.array([arch.image_size / 1000 for arch in archs])
+    samples = AccuracySamples(problem.cost.space, 14, {}, genomes, ap)
+
+    def predict(archs: list[Arch]) -> list[Accuracy]:
+        return [Accuracy(0.5, "predictor", 0.1) for _ in archs]
+
+    found = sampled_candidates(problem, samples, SimpleNamespace(evaluate=predict, source="predictor"))
+    latency_ms = problem.latency_ms(genomes)
+    assert [c.arch for c in found] == [
+        arch for arch, ms in zip(archs, latency_ms, strict=True) if ms <= problem.budget_ms
+    ]
+    assert 0 < len(found) < len(archs)
+    assert all(c.verified == Accuracy(c.arch.image_size / 1000, "supernet") for c in found)
+    assert all(c.accuracy == Accuracy(0.5, "predictor", 0.1) for c in found)
+
+
+def test_a_search_that_measures_does_not_measure_the_samples_again(problem: SearchProblem) -> None:
+    genomes = problem.cost.codec.sample(40, np.random.default_rng(1))
+    samples = AccuracySamples(problem.cost.space, 14, {}, genomes, np.linspace(0.1, 0.5, 40))
+    found = sampled_candidates(problem, samples, SimpleNamespace(source="supernet"))
+    assert all(c.accuracy == c.verified == Accuracy(c.accuracy.ap, "supernet") for c in found)
+
+
+def test_without_verification_the_best_prediction_is_chosen(candidates: list[Candidate]) -> None:
+    assert choose(candidates) is candidates[0]
+
+
+def test_of_equal_accuracy_the_faster_then_the_smaller_wins(candidates: list[Candidate]) -> None:
+    base = candidates[0]
+    slow, fast = replace(base, latency_ms=9.0), replace(base, latency_ms=8.0)
+    small = replace(fast, params=base.params - 1)
+    assert choose([slow, fast]) is fast
+    assert choose([fast, small]) is choose([small, fast]) is small
+
+
+def test_files(candidates: list[Candidate], tmp_path: Path) -> None:
+    candidates[0] = replace(candidates[0], verified=Accuracy(0.25, "supernet"))
+    write_front(tmp_path / "front.csv", candidates)
+    with (tmp_path / "front.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == FRONT_COLUMNS
+    assert [row["arch_digest"] for row in rows] == [candidate.arch.digest for candidate in candidates]
+    assert [float(row["latency_ms"]) for row in rows] == [candidate.latency_ms for candidate in candidates]
+    assert (rows[0]["verified_ap"], rows[1]["verified_ap"]) == ("0.25", "")
+    assert [int(gene) for gene in rows[0]["genome"].split("-")] == candidates[0].genome.tolist()
+    write_chosen(tmp_path / "chosen.json", candidates[0], {"tier": "m"})
+    chosen = read_json(tmp_path / "chosen.json")
+    assert Arch.from_dict(chosen["arch"]) == candidates[0].arch
+    assert (chosen["tier"], chosen["verified_ap"], chosen["macs"]) == ("m", 0.25, candidates[0].macs)
+
+
+@pytest.fixture
+def two_devices(problem: SearchProblem, make_table: Callable[..., LatencyTable]) -> SearchProblem:
+    tables = {**problem.cost.tables, "phone": make_table(problem.cost.space, ms_per_mac=3e-7)}
+    cost = CostModel(problem.cost.space, tables=tables)
+    return SearchProblem(cost, {"board": problem.budget_ms, "phone": cost.slowest("phone")[1]})
+
+
+def test_a_front_of_several_devices_has_every_latency(two_devices: SearchProblem, tmp_path: Path) -> None:
+    genomes = two_devices.cost.codec.sample(100, np.random.default_rng(0))
+    history = two_devices.evaluated(genomes, 0.01 * two_devices.latency_ms(genomes, "board"))
+    found = front_candidates(two_devices, history, "predictor", device="phone")
+    write_front(tmp_path / "front.csv", found)
+    with (tmp_path / "front.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == (*FRONT_COLUMNS, "latency_ms/board")
+    for row, candidate in zip(rows, found, strict=True):
+        genome = candidate.genome[None]
+        assert float(row["latency_ms"]) == two_devices.latency_ms(genome, "phone")[0]
+        assert float(row["latency_ms/board"]) == two_devices.latency_ms(genome, "board")[0]
+    assert max(float(row["latency_ms/board"]) for row in rows) > two_devices.budgets_ms["board"]
+
+
+def test_shared_samples_keep_every_budget(two_devices: SearchProblem) -> None:
+    shared = replace(two_devices, goal="shared")
+    genomes = shared.cost.codec.sample(60, np.random.default_rng(1))
+    samples = AccuracySamples(shared.cost.space, 14, {}, genomes, np.full(60, 0.4))
+
+    def predict(archs: list[Arch]) -> list[Accuracy]:
+        return [Accuracy(0.5, "predictor") for _ in archs]
+
+    evaluator = SimpleNamespace(evaluate=predict, source="predictor")
+    within = int((shared.latency_ms(genomes, "board") <= shared.budgets_ms["board"]).sum())
+    counts = {
+        (each.goal, device): len(sampled_candidates(each, samples, evaluator, device=device))
+        for each in (two_devices, shared)
+        for device in each.devices
+    }
+    assert counts == {
+        ("front", "board"): within,
+        ("front", "phone"): 60,
+        ("shared", "board"): within,
+        ("shared", "phone"): within,
+    }
+
+
+def test_an_assumed_decoding_cost_is_named(problem: SearchProblem) -> None:
+    decoding = {"board": DecodingCost.load("host_cpu")}
+    cost = CostModel(problem.cost.space, tables=problem.cost.tables, decoding=decoding)
+    frames = SearchProblem(cost, {"board": cost.slowest("board")[1]})
+    genomes = cost.codec.sample(20, np.random.default_rng(0))
+    candidates = front_candidates(frames, frames.evaluated(genomes, np.full(20, 0.5)), "published-surrogate")
+    assert {(c.accuracy.source, c.decoding_provenance) for c in candidates} == {("published-surrogate", "assumed")}
+
+
+def test_progress_says_whose_accuracies_it_counts(tmp_path: Path) -> None:
+    write_progress(tmp_path / "progress.csv", [Progress(0, 64, 0.25), Progress(1, 128, 0.5)], "published-surrogate")
+    lines = (tmp_path / "progress.csv").read_text().splitlines()
+    assert lines[0] == "generation,evaluations,hypervolume,ap_source"
+    assert lines[2] == "1,128,0.5,published-surrogate"

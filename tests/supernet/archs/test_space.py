@@ -1,0 +1,338 @@
+"""Search spaces: what they hold, how many, and that whatever they draw is inside and can be anything inside."""
+
+import hashlib
+import itertools
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from litepose_ofa.supernet.archs.arch import (
+    STAGE_STRIDES,
+    Arch,
+    BlockArch,
+    StageArch,
+)
+from litepose_ofa.supernet.archs.space import (
+    DIMENSIONS,
+    FULL_DEPTHS,
+    PRESETS,
+    Dimension,
+    SearchSpace,
+    StageSpace,
+    round_width,
+)
+from litepose_ofa.supernet.errors import InputError
+
+LITEPOSE_WIDTHS = {
+    "stem_channels": (8, 16, 24),
+    "stages": ((8, 16, 24, 32), (16, 32, 48, 64), (24, 48, 72, 96), (40, 80, 120, 160)),
+    "deconv_channels": ((16, 32, 48, 64), (16, 24, 40, 48), (8, 16, 24, 32)),
+}
+
+SMALL = SearchSpace(
+    name="small",
+    image_sizes=(32, 64),
+    stem_channels=(8,),
+    stages=(
+        StageSpace((8, 16), (1, 2), (3, 5), (2,)),
+        StageSpace((8,), (1,), (3,), (2, 4)),
+        StageSpace((8,), (1,), (3,), (2,)),
+        StageSpace((8, 24), (1, 2), (7,), (2, 3)),
+    ),
+    deconv_channels=((8,), (8, 16), (8,)),
+)
+
+
+class Constant:
+    """A random source that always draws the same number."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+def every_architecture(space: SearchSpace) -> set[Arch]:
+    """Write out a space, choice by choice."""
+    stages = []
+    for choices, stride in zip(space.stages, STAGE_STRIDES, strict=True):
+        blocks = [BlockArch(e, k) for e in choices.expansions for k in choices.kernels]
+        stages.append(
+            [
+                StageArch(width, stride, combination)
+                for width in choices.channels
+                for depth in choices.depths
+                for combination in itertools.product(blocks, repeat=depth)
+            ]
+        )
+    return {
+        Arch(size, stem, four, deconvs)
+        for size in space.image_sizes
+        for stem in space.stem_channels
+        for four in itertools.product(*stages)
+        for deconvs in itertools.product(*space.deconv_channels)
+    }
+
+
+@pytest.fixture(params=PRESETS)
+def space(request: pytest.FixtureRequest) -> SearchSpace:
+    return SearchSpace.preset(request.param)
+
+
+def test_size_and_contains_against_brute_force() -> None:
+    everything = every_architecture(SMALL)
+    assert SMALL.size == len(everything) == 2 * 2 * (2 + 4) * 2 * 2 * (2 + 4) * 2
+    assert all(SMALL.contains(arch) for arch in everything)
+    rng = random.Random(0)
+    assert {SMALL.sample(rng) for _ in range(20_000)} == everything
+
+
+def test_the_released_space_has_245760_architectures() -> None:
+    space = SearchSpace.preset("litepose_released")
+    assert all(len(s.depths) == len(s.kernels) == len(s.expansions) == 1 for s in space.stages)
+    choices = [space.image_sizes, space.stem_channels, *(s.channels for s in space.stages), *space.deconv_channels]
+    assert space.size == len(set(itertools.product(*choices))) == 245_760
+
+
+def test_sizes_of_the_presets() -> None:
+    blocks = 9  # three kernels x three expansions
+    stages = [4 * sum(blocks**n for n in depths) for depths in ((2, 4, 6), (4, 6, 8), (4, 6, 8, 10), (4, 6, 8, 10))]
+    assert SearchSpace.preset("litepose").size == 5 * 3 * math.prod(stages) * 4**3
+    assert SearchSpace.preset("tiny").size == 2 * 1 * (2 * (6 + 36)) ** 4 * 2**3
+
+
+@pytest.mark.parametrize("name", ["litepose", "litepose_released"])
+def test_choices_of_the_litepose_spaces(name: str) -> None:
+    space = SearchSpace.preset(name)
+    assert space.image_sizes == (256, 320, 384, 448, 512)
+    assert space.stem_channels == LITEPOSE_WIDTHS["stem_channels"]
+    assert tuple(stage.channels for stage in space.stages) == LITEPOSE_WIDTHS["stages"]
+    assert space.deconv_channels == LITEPOSE_WIDTHS["deconv_channels"]
+    elastic = name == "litepose"
+    depths = ((2, 4, 6), (4, 6, 8), (4, 6, 8, 10), (4, 6, 8, 10)) if elastic else ((6,), (8,), (10,), (10,))
+    assert tuple(stage.depths for stage in space.stages) == depths
+    assert all(stage.kernels == ((3, 5, 7) if elastic else (7,)) for stage in space.stages)
+    assert all(stage.expansions == ((3, 4, 6) if elastic else (6,)) for stage in space.stages)
+
+
+def test_published_architectures_are_in_both_litepose_spaces(published_archs: dict[str, Arch]) -> None:
+    for arch in published_archs.values():
+        assert SearchSpace.preset("litepose").contains(arch)
+        assert SearchSpace.preset("litepose_released").contains(arch)
+        assert not SearchSpace.preset("tiny").contains(arch)
+
+
+@pytest.mark.parametrize(
+    ("width", "rounded"),
+    [(1, 8), (6, 8), (8, 8), (12, 16), (18, 24), (20, 24), (24, 24), (36, 40), (60, 64), (66.5, 64), (71.2, 72)],
+)
+def test_round_width(width: float, rounded: int) -> None:
+    assert round_width(width) == rounded
+
+
+@given(width=st.floats(0.1, 2000), multiple=st.integers(1, 32))
+@settings(deadline=None, derandomize=True)
+def test_round_width_stays_near(width: float, multiple: int) -> None:
+    rounded = round_width(width, multiple)
+    assert rounded % multiple == 0
+    assert rounded >= max(multiple, 0.9 * width)
+    assert rounded - width <= multiple
+
+
+def test_smallest_and_largest(published_archs: dict[str, Arch]) -> None:
+    released = SearchSpace.preset("litepose_released")
+    assert released.largest() == published_archs["prune-L"]
+    small = SMALL.smallest()
+    assert small == Arch(
+        image_size=32,
+        stem_channels=8,
+        stages=tuple(
+            StageArch(8, stride, (BlockArch(2, k),)) for stride, k in zip((2, 2, 2, 1), (3, 3, 3, 7), strict=True)
+        ),
+        deconv_channels=(8, 8, 8),
+    )
+
+
+dimension_sets = st.sets(st.sampled_from(DIMENSIONS))
+preset_spaces = st.sampled_from(list(PRESETS.values()))
+
+
+def choices_by_dimension(space: SearchSpace) -> dict[Dimension, list[tuple[int, ...]]]:
+    stages = space.stages
+    return {
+        "resolution": [space.image_sizes],
+        "kernel": [stage.kernels for stage in stages],
+        "depth": [stage.depths for stage in stages],
+        "expansion": [stage.expansions for stage in stages],
+        "width": [space.stem_channels, *(stage.channels for stage in stages), *space.deconv_channels],
+    }
+
+
+@given(space=preset_spaces, elastic=dimension_sets)
+@settings(deadline=None, derandomize=True)
+def test_a_restricted_space_cuts_the_other_dimensions_to_their_largest_choice(
+    space: SearchSpace, elastic: set[Dimension]
+) -> None:
+    full, cut = choices_by_dimension(space), choices_by_dimension(space.restricted(elastic))
+    for dimension in DIMENSIONS:
+        wanted = full[dimension] if dimension in elastic else [choices[-1:] for choices in full[dimension]]
+        assert cut[dimension] == wanted
+    assert space.restricted(elastic).name == space.name
+
+
+@given(space=preset_spaces, elastic=dimension_sets, more=dimension_sets, seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None, derandomize=True)
+def test_restricted_spaces_are_nested(
+    space: SearchSpace, elastic: set[Dimension], more: set[Dimension], seed: int
+) -> None:
+    small, large = space.restricted(elastic), space.restricted(elastic | more)
+    arch = small.sample(random.Random(seed))
+    assert large.contains(arch)
+    assert space.contains(arch)
+    assert small.size <= large.size <= space.size
+    assert small.largest() == space.largest()
+    assert large.restricted(elastic) == small
+
+
+def test_the_ends_of_restriction(space: SearchSpace) -> None:
+    assert space.restricted(DIMENSIONS) == space
+    rigid = space.restricted(())
+    assert rigid.size == 1
+    assert rigid.smallest() == rigid.largest() == space.largest()
+
+
+def test_an_unknown_dimension_is_named() -> None:
+    message = "unknown dimension 'channels'; known: resolution, kernel, depth, expansion, width"
+    with pytest.raises(InputError, match=message):
+        SMALL.restricted(["kernel", "channels"])  # type: ignore[list-item]
+
+
+def test_sample_uses_the_whole_unit_interval(space: SearchSpace) -> None:
+    assert space.sample(Constant(0.0)) == space.smallest()
+    assert space.sample(Constant(math.nextafter(1.0, 0.0))) == space.largest()
+    assert space.contains(space.smallest())
+    assert space.contains(space.largest())
+
+
+@given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(PRESETS)))
+@settings(deadline=None, derandomize=True, max_examples=100)
+def test_samples_stay_inside_and_follow_the_seed(seed: int, name: str) -> None:
+    space = SearchSpace.preset(name)
+    for make in (random.Random, np.random.default_rng):
+        arch = space.sample(make(seed))
+        assert space.contains(arch)
+        assert space.sample(make(seed)) == arch
+        assert Arch.from_dict(arch.to_dict()) == arch
+
+
+DRAWN_BY_SEED_0 = {
+    "litepose": "351e254a8311",
+    "litepose_released": "cb659f6cb4ad",
+    "tiny": "1da6b2fb8fff",
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_seed_draws_what_it_always_drew(name: str) -> None:
+    """Recorded trainings name their subnets by seed and step, so neither the draws nor the digests may change."""
+    space, rng = SearchSpace.preset(name), random.Random(0)
+    digests = " ".join(space.sample(rng).digest for _ in range(200))
+    assert hashlib.sha256(digests.encode()).hexdigest()[:12] == DRAWN_BY_SEED_0[name]
+
+
+def test_the_choices_are_those_of_the_largest_architecture(space: SearchSpace) -> None:
+    largest = space.largest().chosen
+    assert list(space.choices) == list(largest)
+    assert {name: values[-1] for name, values in space.choices.items()} == largest
+    assert all(value in space.choices[name] for name, value in space.smallest().chosen.items())
+
+
+@given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(PRESETS)))
+@settings(deadline=None, derandomize=True, max_examples=50)
+def test_assembling_what_an_architecture_chose_gives_it_again(seed: int, name: str) -> None:
+    space = SearchSpace.preset(name)
+    arch, asked = space.sample(random.Random(seed)), []
+
+    def pick(choice: str, values: tuple[int, ...]) -> int:
+        asked.append(choice)
+        assert values == space.choices[choice]
+        return arch.chosen[choice]
+
+    assert space.assemble(pick) == arch
+    assert sorted(asked) == sorted(arch.chosen)
+
+
+def test_every_block_and_depth_is_sampled() -> None:
+    """Defect of the public sampler: depths 4, 6, 8, 8 of nets with 6, 8, 10, 10 blocks left a fifth untrained."""
+    assert tuple(stage.depths[-1] for stage in SearchSpace.preset("litepose").stages) == FULL_DEPTHS == (6, 8, 10, 10)
+    for name in PRESETS:
+        space, rng = SearchSpace.preset(name), random.Random(1)
+        archs = [space.sample(rng) for _ in range(700)]
+        for s, choices in enumerate(space.stages):
+            drawn = [arch.stages[s].blocks for arch in archs]
+            assert {len(blocks) for blocks in drawn} == set(choices.depths)
+            pairs = set(itertools.starmap(BlockArch, itertools.product(choices.expansions, choices.kernels)))
+            for b in range(choices.depths[-1]):
+                assert {blocks[b] for blocks in drawn if b < len(blocks)} == pairs, (name, s, b)
+
+
+def test_every_choice_is_as_likely() -> None:
+    space, rng, draws = SearchSpace.preset("litepose"), np.random.default_rng(0), 4000
+    archs = [space.sample(rng) for _ in range(draws)]
+    features = {
+        5: [arch.image_size for arch in archs],
+        3: [arch.stages[0].blocks[1].kernel for arch in archs],
+        4: [len(arch.stages[3].blocks) for arch in archs],
+    }
+    for count, values in features.items():
+        _, counts = np.unique(values, return_counts=True)
+        deviation = math.sqrt(draws * (1 / count) * (1 - 1 / count))
+        assert len(counts) == count
+        assert np.abs(counts - draws / count).max() < 4 * deviation
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_size": 48},
+        {"stem_channels": 16},
+        {"deconv_channels": (8, 24, 8)},
+        {"deconv_channels": (16, 8, 8)},
+    ],
+)
+def test_contains_refuses_each_choice_that_is_not_its_own(change: dict[str, Any]) -> None:
+    arch = SMALL.smallest()
+    values = {name: getattr(arch, name) for name in ("image_size", "stem_channels", "stages", "deconv_channels")}
+    assert SMALL.contains(Arch(**values))
+    assert not SMALL.contains(Arch(**(values | change)))
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        StageArch(32, 2, (BlockArch(2, 3),)),
+        StageArch(8, 2, (BlockArch(2, 3),) * 3),
+        StageArch(8, 2, (BlockArch(2, 7),)),
+        StageArch(8, 2, (BlockArch(3, 3),)),
+        StageArch(8, 2, (BlockArch(2, 3), BlockArch(4, 3))),
+    ],
+    ids=["width", "depth", "kernel", "expansion", "last block"],
+)
+def test_contains_refuses_each_stage_that_is_not_its_own(stage: StageArch) -> None:
+    arch = SMALL.smallest()
+    assert not SMALL.contains(Arch(arch.image_size, 8, (stage, *arch.stages[1:]), arch.deconv_channels))
+
+
+@pytest.mark.parametrize(("depth", "inside"), [(1, False), (2, True), (3, False), (4, True), (6, True), (7, False)])
+def test_contains_knows_the_depths_between_its_own(depth: int, inside: bool) -> None:
+    space = SearchSpace.preset("litepose")
+    arch = space.smallest()
+    stage = StageArch(8, 2, (BlockArch(3, 3),) * depth)
+    changed_arch = Arch(arch.image_size, arch.stem_channels, (stage, *arch.stages[1:]), arch.deconv_channels)
+    assert space.contains(changed_arch) is inside
