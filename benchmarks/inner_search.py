@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +26,6 @@ from litepose_ofa.search.strategies.strategies import SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
 from litepose_ofa.supernet.archs.space import SearchSpace
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"
 DEVICES, TIERS = ("snapdragon_855", "raspberry_pi_4b", "jetson_nano"), ("xs", "s", "m", "l")
 BUDGET_MS = 588
 SAMPLES = 300
@@ -54,7 +52,16 @@ def candidate_seconds(rounds: int) -> float:
 def sweep_seconds() -> float:
     sweep = [f"device={','.join(DEVICES)}", f"tier={','.join(TIERS)}"]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(SCRIPT), "--multirun", *sweep, "space=litepose", "evaluator=published"]
+        command = [
+            sys.executable,
+            "-m",
+            "litepose_ofa.scripts.command.main",
+            "search",
+            "--multirun",
+            *sweep,
+            "space=litepose",
+            "evaluator=published",
+        ]
         began = time.perf_counter()
         subprocess.run([*command, f"workspace={folder}"], check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - began

@@ -5,15 +5,17 @@ A model says in its annotations what is allowed; the line is made of them, not o
 
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, dataclass_transform, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from litepose_ofa.supernet.errors import InputError, shown
 
 M = TypeVar("M", bound="Checked")
+T = TypeVar("T")
 
 LARGEST_INTEGER = 2**63 - 1
 
@@ -24,6 +26,16 @@ class Checked(BaseModel):
     """A mapping whose keys are its fields and no others; nothing is converted, and numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def settings(cls: type[T]) -> type[T]:
+    """Make a frozen dataclass of settings whose annotations say what is allowed.
+
+    Built with anything else it raises pydantic's ``ValidationError``, which is a ``ValueError``. Lists serve for tuples.
+    """
+    checked: Any = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+    return cast(type[T], checked(cls))
 
 
 @dataclass(frozen=True, slots=True)

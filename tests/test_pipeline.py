@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipeline")
     sweep = ("--multirun", f"device={','.join(DEVICES)}", f"tier={','.join(TIERS)}")
-    run(folder, "generate_people", "images.train=48", "images.search=12", "images.val=12", "workers=1")
+    run(folder, "generate-people", "images.train=48", "images.search=12", "images.val=12", "workers=1")
     run(folder, "train", *SMALL_TRAINING)
     run(folder, "sample", "num_subnets=10")
     run(folder, "fit")
@@ -41,7 +41,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, name: str, *overrides: str) -> str:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *overrides]
+    command = [sys.executable, "-m", "litepose_ofa", name, *overrides]
     places = [f"data_root={folder / 'data'}", f"workspace={folder / 'run'}"]
     done = subprocess.run([*command, *places], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

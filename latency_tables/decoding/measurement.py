@@ -115,7 +115,7 @@ def measure_decoding(
         num_keypoints=CROWDPOSE.num_keypoints,
         frame=settings.frame,
         date=date.today().isoformat(),
-        made_by="scripts/verbs/measure_decoding.py",
+        made_by="litepose measure-decoding",
         notes="frame to input, heads to maps, maps to people in frame pixels; no flip test, no camera, no drawing",
         sizes=tuple(
             fit_size(size, {n: [medians[size, n, s] for s in range(settings.scenes)] for n in settings.people_counts})

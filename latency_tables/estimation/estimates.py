@@ -172,7 +172,7 @@ class DeviceEstimate:
     def _metadata(self) -> TableMetadata:
         return TableMetadata(
             device=self.device,
-            made_by="scripts/verbs/estimate_tables.py",
+            made_by="litepose estimate-tables",
             provenance="calibrated-estimate",
             network_constant_ms=round(self.calibration.constant_ms, 4),
             network_constant_spread_ms=round(self.validation.constant_spread_ms, 4),

@@ -19,7 +19,7 @@ from litepose_ofa.supernet.errors import InputError, shown
 
 INTERVAL_SHARE = 0.8
 FEWEST_NETWORKS = 3
-MADE_BY = "scripts/verbs/build_table.py"
+MADE_BY = "litepose build-table"
 SAME_IN_ONE_TABLE = ("runtime", "threads", "precision", "processor")
 
 Floats = NDArray[np.float64]

@@ -3,7 +3,7 @@
 The backend was written after trtexec's sources and recorded reports of TensorRT 7 to 10; it has not met a board.
 """
 
-from litepose_ofa.latency_tables.profiling.exporters import OnnxRuntimeExporter
+from litepose_ofa.latency_tables.profiling.runtime_onnxruntime import OnnxRuntimeExporter
 
 
 class TensorRtExporter(OnnxRuntimeExporter):

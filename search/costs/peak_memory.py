@@ -1,9 +1,9 @@
 """Peak activation memory of many genomes at once, exact.
 
-``supernet.archs.complexity`` walks a network: a feature map lives from the convolution that writes it to the last that
-reads it. Besides an operator's own maps those live that the tail has still to read: the outputs of the stem and of
-finished stages, and the first head's. So the peak is a maximum over operators, each term a function of few genes; of the blocks
-that repeat in a stage only the one with the greatest expansion counts.
+``supernet.archs.complexity`` walks a network: a feature map lives from the convolution that writes it to the last
+that reads it. Besides an operator's own maps those live that the tail has still to read: the outputs of the stem and
+of finished stages, and the first head's. So the peak is a maximum over operators, each term a function of few genes;
+of the blocks that repeat in a stage only the one with the greatest expansion counts.
 
 Legend: n genomes, G genes; maps are counted in elements (whole numbers, exact in float64).
 """

@@ -78,7 +78,7 @@ def open_report(report: Path) -> Iterator[Open]:
 
 
 def run_script(name: str, *arguments: str) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
+    command = [sys.executable, "-m", "litepose_ofa", name, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -42,7 +42,7 @@ def check_composing(shown_files: Path) -> Iterator[Compose]:
 
 
 def _check_composing(shown_files: Path, module: str, arguments: tuple[str, ...]) -> None:
-    importlib.import_module(f"scripts.{module}")  # it registers its resolvers
+    importlib.import_module(f"litepose_ofa.scripts.verbs.{module}")  # it registers its resolvers
     flags = {argument for argument in arguments if argument.startswith("-")}
     assert flags <= SWEEP_FLAGS | OTHER_FLAGS, f"unknown flags {flags}"
     words = [word for word in arguments if not word.startswith(("-", *PLUGIN)) and ("=" in word or word[0] == "~")]

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from litepose_ofa.scripts.command import app as cli
-from litepose_ofa.scripts.command.app import CONFIG_DIR, refuse_other_settings, stop_requested
+from litepose_ofa.scripts.command.app import refuse_other_settings, stop_requested
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import read_json
 
@@ -30,8 +30,14 @@ def complaint(outcome: Any) -> str:
 
 
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
-    script = Path(CONFIG_DIR).parent / "scripts" / "train.py"
-    command = [sys.executable, str(script), f"workspace={tmp_path / 'run'}", f"data_root={tmp_path / 'none'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "litepose_ofa.scripts.command.main",
+        "train",
+        f"workspace={tmp_path / 'run'}",
+        f"data_root={tmp_path / 'none'}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
     assert done.returncode == 2
     expected = f"error: {tmp_path / 'none' / 'people' / 'annotations' / 'train.json'}: no such file\n"

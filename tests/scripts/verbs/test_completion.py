@@ -13,7 +13,7 @@ import pytest
 from litepose_ofa.scripts.command import completion
 from litepose_ofa.scripts.command.table import VERBS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 ASK = """
 eval "$(litepose completion bash)"

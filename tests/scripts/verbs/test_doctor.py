@@ -31,7 +31,7 @@ from litepose_ofa.scripts.diagnosis.runtimes import (
 )
 from litepose_ofa.scripts.verbs import doctor
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def only(findings: Iterable[Finding]) -> Finding:
@@ -264,7 +264,7 @@ def test_an_unknown_place_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: py
 def run_doctor(folder: Path, *arguments: str, **variables: str) -> tuple[int, dict[str, dict[str, str]], str]:
     """Run the doctor in a process of its own; return its status, its findings by subject, and standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "litepose_ofa.scripts.command.main", "doctor", "--json", *arguments],
+        [sys.executable, "-m", "litepose_ofa", "doctor", "--json", *arguments],
         cwd=folder,
         env={**os.environ, **variables},
         capture_output=True,

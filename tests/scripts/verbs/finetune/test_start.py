@@ -14,7 +14,6 @@ import torch
 
 from litepose_ofa.scripts.build.builders import load_split
 from litepose_ofa.scripts.build.finetuning import Finetuning
-from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.search.study.results import Candidate
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
@@ -175,8 +174,15 @@ def test_killed_it_goes_on(
 ) -> None:
     whole = Path(shutil.copytree(trained, trained.parent / "whole"))
     overrides = (*quick, "training.steps=24", "arch=smallest", "rate=0.5", "training.ema_decay=0.9")
-    script = Path(CONFIG_DIR).parent / "scripts" / "finetune.py"
-    command = [sys.executable, str(script), f"data_root={data_root}", f"workspace={trained}", *overrides]
+    command = [
+        sys.executable,
+        "-m",
+        "litepose_ofa.scripts.command.main",
+        "finetune",
+        f"data_root={data_root}",
+        f"workspace={trained}",
+        *overrides,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
     try:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.checkpoints import load_supernet, weights_digest
 
@@ -42,14 +41,14 @@ class TrainingRuns:
     """Starts processes, and reads what trainings leave in their workspaces.
 
     Attributes:
-        script: Path of ``train.py``.
+        command: Starts a training in a process of its own.
         steps: Steps of the long training.
         environment: Of the processes: one thread each.
         patience_seconds: How long a test waits for one.
         interrupted: What an interrupted script prints.
     """
 
-    script = str(Path(CONFIG_DIR).parent / "scripts" / "train.py")
+    command = (sys.executable, "-m", "litepose_ofa", "train")
     steps = STEPS
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     patience_seconds = 240
@@ -121,7 +120,7 @@ def long_training(data_root: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def _whole(tmp_path_factory: pytest.TempPathFactory, data_root: Path, runs: TrainingRuns) -> Path:
     workspace = tmp_path_factory.mktemp("whole")
-    command = [sys.executable, runs.script, f"data_root={data_root}", f"workspace={workspace}", *LONG_TRAINING]
+    command = [*runs.command, f"data_root={data_root}", f"workspace={workspace}", *LONG_TRAINING]
     subprocess.run(command, env=runs.environment, check=True, capture_output=True, timeout=runs.patience_seconds)
     return workspace
 

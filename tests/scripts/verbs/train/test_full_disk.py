@@ -6,7 +6,6 @@ import resource
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +42,7 @@ def test_on_a_disk_that_takes_no_more_it_stops_with_a_line_and_the_last_checkpoi
     limit = 1_000_000
 
     with runs.started(
-        (sys.executable, runs.script, *command),
+        (*runs.command, *command),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     ) as process:
         _, stderr = process.communicate(timeout=runs.patience_seconds)
@@ -72,7 +71,7 @@ def test_on_a_full_disk_it_stops_with_a_line_and_the_last_checkpoint_stays(
         pytest.skip("needs a file system to fill: unshare -rm and tmpfs")
     disk, saved = tmp_path / "disk", tmp_path / "saved"
     disk.mkdir()
-    run = shlex.join([sys.executable, runs.script, *long_training, f"workspace={disk}"])
+    run = shlex.join([*runs.command, *long_training, f"workspace={disk}"])
     steps = (
         f"mount -t tmpfs -o size=8500k none {disk}",
         f"{run}; echo status $? >&2",

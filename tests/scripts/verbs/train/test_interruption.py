@@ -64,7 +64,7 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_at_once(
     """With a loading process, that outlives the killed one for a while and must not hold the folder."""
     workspace = tmp_path / "killed"
     command = (*long_training, f"workspace={workspace}")
-    with runs.started((sys.executable, runs.script, *command, "training.workers=1")) as process:
+    with runs.started((*runs.command, *command, "training.workers=1")) as process:
         runs.wait_until(lambda: runs.checkpoints(workspace), process)
         process.kill()
         process.wait()
@@ -83,7 +83,6 @@ def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(
     done = subprocess.run(
         [sys.executable, "-c", KILLED_WHILE_WRITING, *command],
         env=runs.environment,
-        cwd=Path(runs.script).parents[1],
         capture_output=True,
         timeout=runs.patience_seconds,
         check=False,
@@ -101,7 +100,7 @@ def test_sigterm_saves_the_last_step_and_a_truncated_checkpoint_costs_those_sinc
 ) -> None:
     workspace = tmp_path / "stopped"
     command = (*long_training, f"workspace={workspace}")
-    with runs.started((sys.executable, runs.script, *command)) as process:
+    with runs.started((*runs.command, *command)) as process:
         runs.wait_until(lambda: runs.checkpoints(workspace), process)
         process.send_signal(signal.SIGSTOP)
         second = run_script("train", *command)

@@ -37,7 +37,7 @@ def test_sigterm_to_torchrun_stops_both_ranks_at_one_step_and_one_process_goes_o
 ) -> None:
     workspace = tmp_path / "stopped"
     command = (*long_training, f"workspace={workspace}")
-    with runs.started((*TORCHRUN, runs.script, *command)) as launcher:
+    with runs.started((*TORCHRUN, *runs.command[1:], *command)) as launcher:
         runs.wait_until(lambda: runs.checkpoints(workspace), launcher)
         launcher.terminate()
         _, stderr = launcher.communicate(timeout=runs.patience_seconds)
@@ -60,10 +60,10 @@ def test_torchrun_starts_again_after_the_death_of_a_rank_and_ends_with_the_same_
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     command = (*long_training, f"training.validate_every={runs.steps}", "training.validation_images=4")
-    with runs.started((*TORCHRUN, runs.script, *command, f"workspace={whole}")) as launcher:
+    with runs.started((*TORCHRUN, *runs.command[1:], *command, f"workspace={whole}")) as launcher:
         _, stderr = launcher.communicate(timeout=runs.patience_seconds)
         assert launcher.returncode == 0, stderr
-    with runs.started((*TORCHRUN, runs.script, *command, f"workspace={killed}")) as launcher:
+    with runs.started((*TORCHRUN, *runs.command[1:], *command, f"workspace={killed}")) as launcher:
         runs.wait_until(lambda: runs.checkpoints(killed), launcher)
         os.kill(children(launcher)[1], signal.SIGKILL)
         stdout, stderr = launcher.communicate(timeout=runs.patience_seconds)
@@ -86,7 +86,7 @@ def test_torchrun_says_that_the_ranks_cannot_share_a_batch(
 ) -> None:
     workspace = tmp_path / "odd"
     with runs.started(
-        (*TORCHRUN, runs.script, *long_training, f"workspace={workspace}", "training.batch_size=3")
+        (*TORCHRUN, *runs.command[1:], *long_training, f"workspace={workspace}", "training.batch_size=3")
     ) as launcher:
         _, stderr = launcher.communicate(timeout=runs.patience_seconds)
     assert launcher.returncode != 0
@@ -115,7 +115,7 @@ def test_two_nodes_with_one_run_folder_train_the_weights_of_one_process(
     command = (*long_training, *SHORT_TRAINING)
     nodes = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}")
     first, second = (
-        (*LAUNCHER, *nodes, f"--node-rank={rank}", runs.script, *command, f"workspace={tmp_path / 'nodes'}")
+        (*LAUNCHER, *nodes, f"--node-rank={rank}", *runs.command[1:], *command, f"workspace={tmp_path / 'nodes'}")
         for rank in range(2)
     )
     with runs.started(first) as one, runs.started(second) as other:

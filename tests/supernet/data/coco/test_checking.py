@@ -164,5 +164,5 @@ def test_a_strict_reader_stops_at_what_stops_a_training(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_kind_of_finding_is_in_the_documentation(kind: Kind) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "datasets.md").read_text()
     assert f"| `{kind.name.lower()}` | {kind.effect.value} | {kind.meaning} |" in page
