@@ -5,7 +5,8 @@ A model says in its annotations what is allowed; the line is made of them, not o
 
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, dataclass_transform, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -28,11 +29,11 @@ class Checked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclass_field,))
 def settings(cls: type[T]) -> type[T]:
     """Make a frozen dataclass of settings whose annotations say what is allowed.
 
-    Built with anything else it raises pydantic's ``ValidationError``, which is a ``ValueError``. Lists serve for tuples.
+    Built with anything else it raises pydantic's ``ValidationError``, a ``ValueError``. Lists serve for tuples.
     """
     checked: Any = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
     return cast(type[T], checked(cls))
