@@ -4,7 +4,7 @@ Legend: N people, K keypoints. Points are in the image frame, in pixels.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -123,7 +123,7 @@ def _finite(where: str, value: object, count: int) -> FloatArray:
     return numbers
 
 
-def write_results(path: Path | str, predictions: Sequence[Mapping[str, Any]]) -> None:
+def write_results(path: Path | str, predictions: Iterable[Mapping[str, Any]]) -> None:
     """Write people as a COCO keypoint results file, which the evaluation servers and ``evaluate_keypoints`` take.
 
     Source: the results format of cocodataset.org. Coordinates and keypoint scores are rounded to 3 decimals, people's
