@@ -31,7 +31,7 @@ from litepose_ofa.supernet.evaluation import (
     write_results,
 )
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult
-from litepose_ofa.supernet.evaluation.intervals import ApInterval
+from litepose_ofa.supernet.evaluation.intervals import Interval
 from litepose_ofa.supernet.evaluation.keypoint_ap import official_differences, official_parameters, require_engine
 from litepose_ofa.supernet.evaluation.subnets import NetworkEvaluator
 from litepose_ofa.supernet.files import write_json
@@ -65,12 +65,12 @@ def main(cfg: DictConfig) -> None:
     folder = start_run(cfg)
     path = folder / f"{measured.name}_{cfg.split}.json"
     write_json(path, {**record, "run": run_record(cfg)})
-    for skipped in result.skipped:
+    for skipped in result.predictions.skipped:
         logger.warning("skipped %s", skipped)
     logger.info(
         "%s, %d px, %.1f MMACs, %d images of %s: %s (network %.1f s, decoding %.1f s)",
-        measured.name, measured.arch.image_size, record["macs"] / 1e6, result.num_images, cfg.split,
-        _shown(result.metrics, interval), result.network_seconds, result.decode_seconds,
+        measured.name, measured.arch.image_size, record["macs"] / 1e6, len(result.predictions.image_ids), cfg.split,
+        _shown(result.metrics, interval), result.predictions.network_seconds, result.predictions.decode_seconds,
     )  # fmt: skip
     logger.info("%s", path)
     if cfg.save_results:
@@ -128,24 +128,24 @@ def _require_skeleton(path: Path, found: Skeleton, wanted: Skeleton) -> None:
         raise InputError(f"{path}: is a subnet of another skeleton than dataset.skeleton, with {difference}")
 
 
-def _record(measured: _Measured, interval: ApInterval | None) -> dict[str, Any]:
+def _record(measured: _Measured, interval: Interval | None) -> dict[str, Any]:
     result = measured.result
     cost = measure_complexity(measured.arch, result.comparison.skeleton.num_keypoints)
     return {
         "arch": measured.arch.to_dict(),
         "metrics": result.metrics,
         "ap_interval": None if interval is None else asdict(interval),
-        "skipped_images": [str(skipped) for skipped in result.skipped],
+        "skipped_images": [str(skipped) for skipped in result.predictions.skipped],
         "macs": cost.macs,
         "params": cost.params,
         "measured_on": measured.identity,
     }
 
 
-def _shown(metrics: dict[str, float], interval: ApInterval | None) -> str:
+def _shown(metrics: dict[str, float], interval: Interval | None) -> str:
     shown = {name: f"{100 * value:.1f}" for name, value in metrics.items()}
     if interval is not None:
-        shown["AP"] = str(interval)
+        shown["AP"] += f" ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
     return " ".join(f"{name} {value}" for name, value in shown.items())
 
 

@@ -225,19 +225,6 @@ class PeoplePredictor:
         return resample(heatmaps, to_heatmap, size, cubic=True), projected_tags, to_image
 
 
-def predict_people(
-    model: PoseModel,
-    images: Sequence[Image],
-    *,
-    image_size: int,
-    skeleton: Skeleton,
-    settings: InferenceSettings = DEFAULT_SETTINGS,
-    device: torch.device | str = "cpu",
-) -> list[People]:
-    """Find people with a model; see ``PeoplePredictor`` and its ``predict``."""
-    return PeoplePredictor(model, image_size, skeleton, settings, device).predict(images)
-
-
 def predict_maps(
     model: PoseModel, inputs: Tensor, *, skeleton: Skeleton, settings: InferenceSettings = DEFAULT_SETTINGS
 ) -> tuple[Tensor, Tensor]:

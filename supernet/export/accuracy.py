@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
+from litepose_ofa.supernet.evaluation.inference import EvaluationResult, evaluate_model
 from litepose_ofa.supernet.evaluation.intervals import ap_difference, ap_interval
-from litepose_ofa.supernet.evaluation.people import PoseModel
+from litepose_ofa.supernet.evaluation.people import InferenceSettings, PoseModel
 from litepose_ofa.supernet.export.formats import ExportFormat
 from litepose_ofa.supernet.export.runtime import RunnerPose, SquarePredictor
 from litepose_ofa.supernet.network.litepose import LitePose

@@ -11,7 +11,7 @@ from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.records import read_records
 from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.evaluation.comparison import compare_people, require_comparable
+from litepose_ofa.supernet.evaluation.keypoint_ap import compare_people, require_comparable
 from litepose_ofa.supernet.files import read_json, write_json
 
 Json = dict[str, Any]

