@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from litepose_ofa.scripts.command import completion
+from litepose_ofa.scripts.verbs import completion
 from litepose_ofa.scripts.command.table import VERBS
 
 ROOT = Path(__file__).parents[3]
