@@ -13,16 +13,14 @@ from torch import Tensor
 from litepose_ofa.supernet.codec import decode_people
 from litepose_ofa.supernet.codec.grouping import find_candidates
 from litepose_ofa.supernet.evaluation.people import merge_heads
-from litepose_ofa.supernet.export.onnx_formats import OnnxPeaksFormat
 from litepose_ofa.supernet.export.onnx_graph import OnnxGraph, Output
 from litepose_ofa.supernet.export.peaks import (
-    HEATMAP_STRIDE,
-    PEAK_NAMES,
+    OnnxPeaksFormat,
     Peaks,
     group_peaks,
     peaks_difference,
 )
-from litepose_ofa.supernet.export.peaks_graph import add_decoder
+from litepose_ofa.supernet.export.peaks_graph import HEATMAP_STRIDE, PEAK_NAMES, add_decoder
 from litepose_ofa.supernet.network.litepose import LitePose
 
 Array = NDArray[np.float32]

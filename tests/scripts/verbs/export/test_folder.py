@@ -11,8 +11,8 @@ import pytest
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.onnx_formats import OnnxFormat
-from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.export.bundle import open_export
+from litepose_ofa.supernet.export.onnx_model import OnnxFormat
 from litepose_ofa.supernet.files import _before, read_json
 from litepose_ofa.supernet.network.litepose import LitePose
 

@@ -10,7 +10,7 @@ import pytest
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import SHIPPED_DIR, DecodingCost
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.export.bundle import open_export
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_subnet, load_supernet, weights_digest
 
