@@ -29,7 +29,7 @@ from litepose_ofa.supernet.evaluation.keypoint_ap import (
     official_parameters,
 )
 from litepose_ofa.supernet.evaluation.results import PeopleResults, as_people_results
-from litepose_ofa.supernet.files import read_json, write_json
+from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]
 
@@ -186,18 +186,6 @@ def test_where_the_official_evaluation_must_differ_it_is_told(
     write_json(tmp_path / "people.json", dataset)
     comparison = compare_people(tmp_path / "people.json", [], skeleton)
     assert official_differences(comparison) == [told]
-
-
-def test_coordinates_are_rounded_to_thousandths(tmp_path: Path) -> None:
-    write_results(tmp_path / "results.json", results_of([(7, [1.23456, 2.0, 0.98765, 0, 0, 0], 0.123456789)]))
-    assert read_json(tmp_path / "results.json") == [
-        {"image_id": 7, "category_id": 1, "keypoints": [1.235, 2.0, 0.988, 0.0, 0.0, 0.0], "score": 0.123457}
-    ]
-
-
-def test_nobody_is_an_empty_list(tmp_path: Path) -> None:
-    write_results(tmp_path / "results.json", [])
-    assert read_results(tmp_path / "results.json") == []
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -85,10 +85,6 @@ def test_no_more_is_read_than_a_window(recorder: Recorder, monkeypatch: pytest.M
     assert len(list(predict_stream(recorder, counted((10, 10)), batch_size=8))) == 100
 
 
-def test_nothing_in_nothing_out(recorder: Recorder) -> None:
-    assert list(predict_stream(recorder, images([]), batch_size=2)) == []
-
-
 def test_a_real_predictor_finds_the_same_alone_and_in_a_stream() -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(42, 3, 1, 1, generator=generator)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -88,16 +87,3 @@ def test_a_difference_anywhere_is_held_against_the_tolerance(
     assert parity.max_abs_difference == pytest.approx(abs(by), rel=1e-4)
     limit = tolerance * parity.max_abs_output if relative and tolerance is not None else tolerance
     assert parity.tolerance == limit
-
-
-def test_images_are_run_one_by_one(subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
-    fmt = Shifted(subnet, lambda head: head, 0.0, False)
-    measure_parity(fmt, tmp_path, subnet, images.numpy())
-    assert fmt.shapes == [(1, 3, 96, 96)] * 3
-
-
-def test_torch_gives_its_heads_as_arrays(subnet: LitePose, images: Tensor) -> None:
-    with torch.inference_mode():
-        expected = subnet(images)
-    for ours, theirs in zip(run_torch(subnet, images.numpy()), expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs.numpy())

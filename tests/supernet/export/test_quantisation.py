@@ -1,6 +1,5 @@
 """Int8 ONNX files: what is quantised, how near they are, and that the same images give the same file."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -104,12 +103,6 @@ def test_a_file_depends_on_the_images_alone(
     assert (tmp_path / "model_int8.onnx").read_bytes() != before
     assert capfd.readouterr() == ("", "")
     assert logging.root.manager.disable == logging.NOTSET
-
-
-def test_the_manifest_is_told_how_it_was_made(images: FloatArray) -> None:
-    described = json.loads(json.dumps(OnnxInt8Format(images).describe()))
-    assert described["precision"] == "int8"
-    assert described["quantisation"]["calibration_images"] == 12
 
 
 def test_images_that_cannot_calibrate_are_refused(network: LitePose, tmp_path: Path) -> None:
