@@ -7,7 +7,7 @@ import copy
 import json
 import logging
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.scripts.build.builders import build_subnet_evaluator, find_arch, supernet_path
-from litepose_ofa.scripts.build.export import build_examination, build_formats
+from litepose_ofa.scripts.build.export import build_formats
 from litepose_ofa.scripts.build.export_facts import (
     SPLIT,
     accuracy_facts,
@@ -38,10 +38,10 @@ from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, co
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 from litepose_ofa.supernet.export.accuracy import FormatEvaluator
-from litepose_ofa.supernet.export.bundle import write_bundle
+from litepose_ofa.supernet.export.bundle import MANIFEST_FILE, Manifest, open_export, write_bundle
 from litepose_ofa.supernet.export.formats import ExportFormat
-from litepose_ofa.supernet.export.manifest import MANIFEST_FILE, Manifest
-from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
+from litepose_ofa.supernet.export.quantisation import OnnxInt8Format
 from litepose_ofa.supernet.files import locked_folder, restore_folder
 from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet, is_equal_to_supernet
@@ -183,21 +183,22 @@ def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifes
         equality = {"images": len(images), "bit_equal": True, "recalibrated_after": True}
     else:
         subnet, equality = plan.finetuned.subnet, None
-    result = evaluator.evaluate_prepared(subnet)
-    subnet = subnet.cpu()
-    of_formats = FormatEvaluator(
+    accuracy = accuracy_facts(cfg, evaluator.evaluate_prepared(subnet))
+    subnet, skeleton = subnet.cpu(), evaluator.dataset.skeleton
+    files = FormatEvaluator(
         subnet,
         evaluator.dataset,
-        settings=evaluator.settings,
-        batch_size=evaluator.batch_size,
+        evaluator.settings,
+        evaluator.batch_size,
         resamples=cfg.resamples,
         seed=cfg.seed,
         threads=torch.get_num_threads(),
     )
-    skeleton = evaluator.dataset.skeleton
 
-    def add_card(folder: Path, record: Mapping[str, Any]) -> None:
-        write_card(folder, plan.arch, skeleton, record, table=plan.table)
+    def measure(fmt: ExportFormat, folder: Path) -> dict[str, Any]:
+        has_heatmaps = fmt.name != OnnxPeaksFormat.name
+        measured = fmt.name == OnnxInt8Format.name or (cfg.measure_formats and has_heatmaps)
+        return {"accuracy": files.measure(fmt, folder) if measured else None}
 
     return write_bundle(
         plan.folder,
@@ -205,10 +206,10 @@ def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifes
         skeleton=skeleton,
         images=images.contiguous().numpy(),
         formats=plan.formats,
-        facts={**plan.facts, "accuracy": accuracy_facts(cfg, result), "equal_to_supernet": equality},
+        facts={**plan.facts, "accuracy": accuracy, "equal_to_supernet": equality},
         config=usage_config(plan.arch.digest),
-        examine=build_examination(cfg, of_formats),
-        complete=add_card,
+        measure_format=measure,
+        add_files=lambda folder, record: write_card(folder, plan.arch, skeleton, record, table=plan.table),
     )
 
 
