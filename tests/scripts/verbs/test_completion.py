@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from litepose_ofa.scripts.command import completion
 from litepose_ofa.scripts.command.table import VERBS
+from litepose_ofa.scripts.verbs import completion
 
 ROOT = Path(__file__).parents[3]
 
