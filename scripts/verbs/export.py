@@ -19,11 +19,12 @@ from torch import Tensor
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.scripts.build.builders import build_subnet_evaluator, find_arch, supernet_path
 from litepose_ofa.scripts.build.export import SPLIT, accuracy_facts, build_formats, latency_facts, usage_config
-from litepose_ofa.scripts.build.finetuning import SUBNET_FILE, read_facts
+from litepose_ofa.scripts.build.finetuning import read_facts
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.exporting import ExportVerb
 from litepose_ofa.search.reporting.card import write_card
 from litepose_ofa.search.study.outcome import SearchOutcome
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.errors import InputError
@@ -105,7 +106,7 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
         "options": {name: cfg[name] for name in ("seed", "checked_images", "measure_formats", "resamples")},
     }
     name = cfg.tier if cfg.arch is None else arch.digest
-    folder = Path(cfg.workspace) / "export" / cfg.device.name / name
+    folder = Workspace(Path(cfg.workspace)).export(cfg.device.name, name)
     formats = build_formats(cfg, evaluator, arch.image_size)
     return _Plan(folder, arch, finetuned, table, formats, json.loads(json.dumps(facts)))
 
@@ -116,7 +117,7 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
         arch = find_arch(evaluator.space, cfg.arch)
         chosen = None
     else:
-        outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / cfg.tier)
+        outcome = SearchOutcome.load(Workspace(Path(cfg.workspace)).search(cfg.device.name, cfg.tier))
         outcome.require_weights(evaluator.identity["weights"])
         arch, chosen = outcome.arch, dict(outcome.record)
     if not evaluator.space.contains(arch):
@@ -125,7 +126,7 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
 
 
 def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> _Finetuned:
-    path = Path(cfg.workspace) / "finetune" / cfg.device.name / cfg.tier / SUBNET_FILE
+    path = Workspace(Path(cfg.workspace)).finetuned(cfg.device.name, cfg.tier)
     if not path.exists():
         raise InputError(f"{path}: no such file; finetune first (litepose finetune device=... tier={cfg.tier})")
     subnet, record = load_subnet(path), read_facts(path)

@@ -13,9 +13,8 @@ from litepose_ofa.supernet.evaluation.keypoint_ap import require_comparable
 from litepose_ofa.supernet.evaluation.subnets import Calibration
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
-from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.network.litepose import LitePose, PoseNetwork
 from litepose_ofa.supernet.training.distributed import Process, gather_objects
-from litepose_ofa.supernet.training.step import PoseNetwork
 
 
 def validated_archs(space: SearchSpace) -> dict[str, Arch]:
