@@ -129,13 +129,10 @@ def official_metrics(comparison: PeopleComparison, engine: Engine = "pycocotools
     curves = _curves if engine == "pycocotools" else _faster_curves
     everyone, *by_size = curves(comparison, None)
     assert everyone is not None
-    metrics = {}
+    metrics: dict[str, float] = {}
     for name, values in zip(("AP", "AR"), everyone, strict=True):
-        metrics |= {
-            name: float(values.mean()),
-            f"{name}50": float(values[0].mean()),
-            f"{name}75": float(values[5].mean()),
-        }
+        for threshold, chosen in (("", values), ("50", values[0]), ("75", values[5])):
+            metrics[f"{name}{threshold}"] = float(chosen.mean())
     for size, part in zip(comparison.official_sizes, by_size, strict=True):
         if part is not None:
             metrics[f"AP_{size}"] = float(part[0].mean())
