@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
 
 from litepose_ofa.supernet.errors import InputError
 
@@ -37,15 +38,16 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     for name, field in fields.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}.{name} is missing")
-    converted = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in values.items()}
+    converted = values
+    if not is_pydantic_dataclass(cls):  # those convert themselves
+        converted = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in values.items()}
     try:
         return cls(**converted)
     except InputError as error:
         raise InputError(f"{where}.{error}") from None
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        name = ".".join(map(str, fault["loc"]))
-        told = fault["ctx"]["error"] if fault["type"] == "value_error" else f"{name}: {fault['msg']}"
+    except ValidationError as error:  # of ``validation.settings``
+        fault = error.errors()[0]
+        told = fault.get("ctx", {}).get("error") or f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
         raise InputError(f"{where}.{told}") from None
 
 

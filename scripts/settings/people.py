@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, Strict
+from pydantic import Field
 
 from litepose_ofa.scripts.settings.base import ImageSize, RunSettings
 from litepose_ofa.scripts.settings.fields import fields_of
@@ -19,7 +19,7 @@ from litepose_ofa.supernet.validation import Count
 
 Images = Annotated[int, Field(ge=1, le=10_000_000)]
 
-PeopleSettings: Any = fields_of(RenderedPeople, image_size=Count | Annotated[tuple[Count, Count], Strict(False)])
+PeopleSettings: Any = fields_of(RenderedPeople)
 
 
 class GeneratePeopleVerb(RunSettings):
