@@ -35,10 +35,10 @@ Complaint = Callable[[Any], str]
         (("training.batch_size=13",), "batch_size is 13; the training split has only 12 images"),
         (("tune=grid",), "tune is 'grid'; it must be one of asha, none"),
         (("tune.name=grid",), "tune.name is 'grid'; it must be one of none, asha"),
-        (("tune=asha", "tune.candidates=0"), "tune.candidates is 0; it must be at least 1"),
+        (("tune=asha", "tune.candidates=0"), "tune.candidates is 0; it must be an integer of at least 1"),
         (("tune=asha", "tune.num_samples=many"), "tune.num_samples is 'many'; it must be an integer"),
-        (("tune=asha", "tune.rates=[1,0.1]"), "tune.rates is (1, 0.1); it must be above 0 and ascending"),
-        (("tune=asha", "tune.reduction_factor=1"), "tune.reduction_factor is 1; it must be at least 1.01"),
+        (("tune=asha", "tune.rates=[1,0.1]"), "tune.rates is (1.0, 0.1); it must be ascending"),
+        (("tune=asha", "tune.reduction_factor=1"), "tune.reduction_factor is 1; it must be a number of at least 1.01"),
         (("tune=asha", "+tune.brackets=2"), "unknown key tune.brackets"),
     ],
 )
