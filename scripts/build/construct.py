@@ -42,9 +42,10 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         return cls(**converted)
     except InputError as error:
         raise InputError(f"{where}.{error}") from None
-    except ValidationError as error:  # of ``validation.settings``
-        fault = error.errors()[0]
-        told = fault.get("ctx", {}).get("error") or f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = ".".join(map(str, fault["loc"]))
+        told = fault["ctx"]["error"] if fault["type"] == "value_error" else f"{name}: {fault['msg']}"
         raise InputError(f"{where}.{told}") from None
 
 
