@@ -46,11 +46,8 @@ SUPERNET_FILE = "supernet.safetensors"
 
 
 def build_space(cfg: DictConfig) -> SearchSpace:
-    """Return the preset that ``space.name`` names, or the space that ``space.choices`` spells out."""
-    if cfg.space.choices is None:
-        return SearchSpace.preset(cfg.space.name)
-    with located("space.choices"):
-        return SearchSpace.from_dict({"name": cfg.space.name, **plain(cfg.space.choices)})
+    """Return the space of the ``space`` group."""
+    return SearchSpace.from_dict(plain(cfg.space))
 
 
 def build_device(cfg: DictConfig) -> torch.device:
