@@ -29,16 +29,16 @@ from litepose_ofa.supernet.network.checkpoints import (
 )
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose
-from litepose_ofa.supernet.training.cpu_memory import keep_freed_memory
 from litepose_ofa.supernet.training.distributed import Process
 from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.training.recipe import (
     LearningRate,
     Phase,
+    TrainingSettings,
     WarmupCosine,
     WarmupSteps,
 )
-from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.step import keep_freed_memory
 from litepose_ofa.supernet.training.teacher import Teacher
 from litepose_ofa.supernet.training.validation import Validator
 

@@ -6,7 +6,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pydantic import ValidationError
+
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import first_fault
 
 T = TypeVar("T")
 
@@ -40,6 +43,8 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         return cls(**converted)
     except InputError as error:
         raise InputError(f"{where}.{error}") from None
+    except ValidationError as error:
+        raise InputError(f"{where}.{first_fault(error, cls, converted)}") from None
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

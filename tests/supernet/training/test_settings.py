@@ -8,7 +8,7 @@ import pytest
 
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.training.objective import LossSettings
-from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.recipe import TrainingSettings
 
 
 @pytest.mark.parametrize(
