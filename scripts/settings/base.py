@@ -16,7 +16,6 @@ from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.validation import (
     Checked,
     Count,
-    Fraction,
     Positive,
 )
 
@@ -57,13 +56,7 @@ class SpaceSettings(fields_of(SearchSpace, name=Name)):  # type: ignore[misc]
     choices: Annotated[dict[str, Any] | None, AfterValidator(_refuse_choices)] = None
 
 
-MostPeople = Annotated[int, Field(ge=1, le=10_000)]
-FINDING: dict[str, Any] = {"threshold": Fraction, "max_people": MostPeople}
-"""Bounds of how people are found."""
-
-EvaluationSettings: Any = fields_of(
-    InferenceSettings, **FINDING, batch_size=Count, bn_images=Count, bn_batch_size=Count
-)
+EvaluationSettings: Any = fields_of(InferenceSettings, batch_size=Count, bn_images=Count, bn_batch_size=Count)
 
 
 class RunSettings(Checked):

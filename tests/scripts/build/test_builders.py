@@ -150,11 +150,11 @@ WRONG: dict[tuple[str, ...], str] = {
     (f"{IN_PHASE}.rate=null",): f"{IN_PHASE}.rate is None; it must be a number above 0",
     (f"{IN_PHASE}.rule=all",): f"{IN_PHASE}.rule is 'all'; it must be one of sandwich, random, largest",
     (f"{IN_PHASE}.rule=random",): f"{IN_PHASE}.teacher is 'largest', which only rule sandwich trains in place",
-    (f"{IN_PHASE}.num_random=-1",): f"{IN_PHASE}.num_random is -1; it must be from 0 to 1000 with rule sandwich",
+    (f"{IN_PHASE}.num_random=-1",): f"{IN_PHASE}.num_random is -1; it must be an integer from 0 to 1000",
     (f"+{IN_PHASE}.colour=3",): f"unknown setting {IN_PHASE}.colour; known: name, steps",
     (f"{IN_PHASE}.elastic=[kernels]",): f"{IN_PHASE}.elastic is 'kernels'; it must be",
     (f"~{IN_PHASE}",): "recipe.phases is {}; it must be at least one phase",
-    ("training.learning_rate.peak=-1",): "training.learning_rate.peak is -1; it must be at least 0",
+    ("training.learning_rate.peak=-1",): "training.learning_rate.peak is -1; it must be a number of at least 0",
     ("+training.learning_rate.gamma=1",): "unknown setting training.learning_rate.gamma; known: peak, warmup",
 }
 
@@ -173,7 +173,7 @@ def test_a_wrong_phase_is_one_line_with_its_key(compose_config: Compose, overrid
         ("training.batch_size=0", "training.batch_size is 0; it must be an integer of at least 1"),
         ("training.accumulation=3", "training.accumulation is 3; it must divide batch_size, 4"),
         ("training.precision=float8", "training.precision is 'float8'; it must be one of float32, bfloat16, float16"),
-        ("training.ema_decay=1", "training.ema_decay is 1; it must be at least 0 and below 1"),
+        ("training.ema_decay=1", "training.ema_decay is 1; it must be a number of at least 0 and below 1"),
         ("training.sync_batch_norm=maybe", "training.sync_batch_norm is 'maybe'; it must be true or false"),
         ("training.loss.sigmas=[1.5]", "training.loss.sigmas is [1.5]; it must be a list of 2 numbers"),
         ("+training.momentum=0.9", "unknown setting training.momentum; known: batch_size"),
