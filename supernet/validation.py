@@ -10,16 +10,16 @@ from dataclasses import field as dataclass_field
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, dataclass_transform, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from litepose_ofa.supernet.errors import InputError, shown
 
-M = TypeVar("M", bound="Checked")
 T = TypeVar("T")
 
 LARGEST_INTEGER = 2**63 - 1
 
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _NOUNS = frozenset({"integer", "name", "number", "path", "text"})
 
 
@@ -56,11 +56,11 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Pair = Annotated[tuple[float, float], Strict(False)]
 
 
-def validate(model: type[M], value: object, where: str) -> M:
+def validate(model: type[T], value: object, where: str) -> T:
     """Return a value as its model.
 
     Args:
-        model: What it has to be.
+        model: A ``Checked`` or a dataclass of ``settings``.
         value: Plain dicts, lists and scalars.
         where: The file or config key of ``value``, for the message; empty for a whole config.
 
@@ -68,17 +68,17 @@ def validate(model: type[M], value: object, where: str) -> M:
         InputError: If it is something else; the line names the first field that is wrong, and what is allowed there.
     """
     try:
-        return model.model_validate(value)
+        return TypeAdapter(model).validate_python(value)
     except ValidationError as error:
         raise InputError(f"{where}{': ' if where else ''}{first_fault(error, model, value)}") from None
 
 
-def first_fault(error: ValidationError, model: type[BaseModel], value: object) -> str:
+def first_fault(error: ValidationError, model: type, value: object) -> str:
     """Return one line of what is wrong: an unknown or missing key, or else a value and what is allowed in its place."""
     faults = [(_Place.find(model, value, fault["loc"]), fault) for fault in error.errors(include_url=False)]
-    place, fault = min(faults, key=lambda found: (found[1]["type"] != "extra_forbidden", -len(found[0].path)))
+    place, fault = min(faults, key=lambda found: (found[1]["type"] not in _UNKNOWN_KEY, -len(found[0].path)))
     name = dotted(place.path)
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] in _UNKNOWN_KEY:
         keys = known_keys(_Place.find(model, value, fault["loc"][:-1]).annotation)
         return f"unknown key {name}; the keys are {', '.join(keys)}"
     if fault["type"] == "missing" and not isinstance(fault["loc"][-1], int):
@@ -97,12 +97,12 @@ def dotted(path: tuple[int | str, ...]) -> str:
 def known_keys(annotation: Any) -> list[str]:
     """Return the keys of an annotated model."""
     model = _model_of(annotation)
-    return [] if model is None else list(model.model_fields)
+    return [] if model is None else list(model.__pydantic_fields__)
 
 
-def leaf_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaf_keys(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted key and the annotation of every field that is no model itself; any key is ``*``."""
-    for name, field in model.model_fields.items():
+    for name, field in model.__pydantic_fields__.items():
         yield from _leaves(f"{prefix}{name}", _annotation(field))
 
 
@@ -160,7 +160,7 @@ class _Place:
     annotation: Any
 
     @classmethod
-    def find(cls, model: type[BaseModel], value: Any, loc: tuple[int | str, ...]) -> "_Place":
+    def find(cls, model: type, value: Any, loc: tuple[int | str, ...]) -> "_Place":
         """Follow the location of an error; its parts that name a branch of a union are no keys of the value."""
         path: tuple[int | str, ...] = ()
         annotation: Any = model
@@ -179,15 +179,15 @@ def _inner(annotation: Any, part: int | str) -> Any:
     """Return the annotation of a key of an annotated mapping, or of an entry of a list of models; None if no such."""
     model, values = _model_of(annotation), _values_of(annotation)
     if model is not None and not isinstance(part, int):
-        field = model.model_fields.get(part)
+        field = model.__pydantic_fields__.get(part)
         return Any if field is None else _annotation(field)
     return values
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def _model_of(annotation: Any) -> Any:
     for branch in branches(annotation):
         bare = bare_type(branch)
-        if isinstance(bare, type) and issubclass(bare, BaseModel):
+        if hasattr(bare, "__pydantic_fields__"):
             return bare
     return None
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import first_fault
 
 T = TypeVar("T")
 
@@ -45,10 +46,8 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         return cls(**converted)
     except InputError as error:
         raise InputError(f"{where}.{error}") from None
-    except ValidationError as error:  # of ``validation.settings``
-        fault = error.errors()[0]
-        told = fault.get("ctx", {}).get("error") or f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-        raise InputError(f"{where}.{told}") from None
+    except ValidationError as error:
+        raise InputError(f"{where}.{first_fault(error, cls, converted)}") from None
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

@@ -17,7 +17,7 @@ from litepose_ofa.scripts.settings.kinds import (
 from litepose_ofa.search.tuning.trials import HalvingSettings, SamplingSettings
 from litepose_ofa.supernet.data.augmentation import Augmentation
 from litepose_ofa.supernet.training.recipe import Phase
-from litepose_ofa.supernet.training.settings import TrainingSettings as NetworkTraining
+from litepose_ofa.supernet.training.recipe import TrainingSettings as NetworkTraining
 from litepose_ofa.supernet.validation import (
     Allowed,
     Checked,

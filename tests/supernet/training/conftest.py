@@ -21,8 +21,7 @@ from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training.objective import LossSettings
-from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, WarmupCosine
-from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, TrainingSettings, WarmupCosine
 
 BatchOf = Callable[[int, int], Batch]
 

@@ -33,17 +33,16 @@ from litepose_ofa.supernet.training.distributed import (
     joined_process_group,
     run_on_main,
 )
-from litepose_ofa.supernet.training.divergence import TrainingDivergedError
 from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.training.recipe import (
     Phase,
     StepPlan,
     SupernetPlan,
+    TrainingSettings,
     WarmupCosine,
 )
-from litepose_ofa.supernet.training.settings import TrainingSettings
 from litepose_ofa.supernet.training.step import StepResult, train_on_batch
-from litepose_ofa.supernet.training.trainer import Trainer
+from litepose_ofa.supernet.training.trainer import Trainer, TrainingDivergedError
 from litepose_ofa.supernet.training.validation import Validator
 
 BATCH_SIZE = 4

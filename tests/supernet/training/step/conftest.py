@@ -17,8 +17,7 @@ from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
 from litepose_ofa.supernet.training.distributed import SINGLE
 from litepose_ofa.supernet.training.objective import LossSettings, make_targets, pose_loss
-from litepose_ofa.supernet.training.recipe import StepPlan, SupernetPlan
-from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.recipe import StepPlan, SupernetPlan, TrainingSettings
 from litepose_ofa.supernet.training.step import StepResult, WeightUpdate, train_on_batch
 from litepose_ofa.supernet.training.teacher import Teacher
 

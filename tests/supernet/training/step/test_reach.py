@@ -11,8 +11,7 @@ from torch import Tensor
 
 from litepose_ofa.supernet.data.loading import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.training.recipe import StepPlan, TeacherKind
-from litepose_ofa.supernet.training.settings import Update
+from litepose_ofa.supernet.training.recipe import StepPlan, TeacherKind, Update
 from litepose_ofa.supernet.training.step import StepResult
 from litepose_ofa.supernet.training.teacher import Teacher
 

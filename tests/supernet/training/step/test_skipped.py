@@ -13,10 +13,8 @@ from torch.optim import Optimizer
 
 from litepose_ofa.supernet.data.loading import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.training.optimizers import make_optimizer
-from litepose_ofa.supernet.training.recipe import StepPlan
-from litepose_ofa.supernet.training.settings import Update
-from litepose_ofa.supernet.training.step import StepResult
+from litepose_ofa.supernet.training.recipe import StepPlan, Update
+from litepose_ofa.supernet.training.step import StepResult, make_optimizer
 
 AssertSameBits = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 RunStep = Callable[..., StepResult]

@@ -20,9 +20,9 @@ from litepose_ofa.supernet.training.recipe import (
     SubnetPlan,
     SupernetPlan,
     TeacherKind,
+    Update,
     WarmupCosine,
 )
-from litepose_ofa.supernet.training.settings import Update
 from litepose_ofa.supernet.training.step import StepResult
 from litepose_ofa.supernet.training.teacher import Teacher
 

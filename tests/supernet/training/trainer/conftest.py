@@ -13,8 +13,7 @@ from torch import Tensor
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.loading import TrainingImages
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.training.recipe import SupernetPlan
-from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.recipe import SupernetPlan, TrainingSettings
 from litepose_ofa.supernet.training.trainer import Trainer, Validate
 
 State = dict[str, Any]

@@ -16,11 +16,10 @@ from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading import Sample, SampleRequest, TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import load_supernet
-from litepose_ofa.supernet.training.divergence import LAST_SKIPPED, MOST_SKIPPED, TrainingDivergedError
 from litepose_ofa.supernet.training.recipe import SupernetPlan, WarmupCosine
 from litepose_ofa.supernet.training.sampler import StepSampler
 from litepose_ofa.supernet.training.step import StepResult
-from litepose_ofa.supernet.training.trainer import BEST_FILE, Trainer
+from litepose_ofa.supernet.training.trainer import BEST_FILE, LAST_SKIPPED, MOST_SKIPPED, Trainer, TrainingDivergedError
 
 State = dict[str, Any]
 MakeTrainer = Callable[..., Trainer]

@@ -16,9 +16,9 @@ from litepose_ofa.supernet.training.recipe import (
     Phase,
     SubnetPlan,
     SupernetPlan,
+    TrainingSettings,
     WarmupCosine,
 )
-from litepose_ofa.supernet.training.settings import TrainingSettings
 from litepose_ofa.supernet.training.step import StepResult
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
 

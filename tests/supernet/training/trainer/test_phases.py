@@ -21,9 +21,9 @@ from litepose_ofa.supernet.training.recipe import (
     StepPlan,
     SubnetPlan,
     SupernetPlan,
+    TrainingSettings,
     WarmupCosine,
 )
-from litepose_ofa.supernet.training.settings import TrainingSettings
 from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer
 
