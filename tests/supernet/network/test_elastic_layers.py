@@ -56,12 +56,6 @@ def test_convolution(in_channels: int, out_channels: int, kernel: int, stride: i
     assert torch.equal(elastic(x, out_channels), plain(x))
 
 
-def test_convolution_without_a_choice_has_all_outputs(generator: torch.Generator) -> None:
-    elastic = ElasticConv2d(8, 12, 1, bias=False)
-    x = normal(generator, 1, 8, 4, 4)
-    assert torch.equal(elastic(x), elastic(x, 12))
-
-
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(8, 12), (8, 4), (3, 12), (3, 4)])
 def test_transposed_convolution(in_channels: int, out_channels: int, generator: torch.Generator) -> None:
     elastic = ElasticConvTranspose2d(8, 12, 4, stride=2, padding=1, bias=False)
@@ -90,18 +84,6 @@ def test_batch_norm(channels: int, training: bool, generator: torch.Generator) -
         assert torch.equal(state[key][:channels], plain.state_dict()[key])
         assert torch.equal(state[key][channels:], before[key][channels:])  # of inactive channels
         assert torch.equal(state[key], before[key]) is not training
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("channels", [1, 5, 8])
-def test_synchronised_batch_norm_alone(channels: int, training: bool, generator: torch.Generator) -> None:
-    plain, synchronised = ElasticBatchNorm2d(8).train(training), ElasticBatchNorm2d(8).train(training)
-    synchronised.synchronised = True
-    x = normal(generator, 4, channels, 6, 6)
-    tolerance = 1e-5 if training else 0.0
-    torch.testing.assert_close(synchronised(x), plain(x), rtol=tolerance, atol=tolerance)
-    for key, value in plain.state_dict().items():
-        torch.testing.assert_close(synchronised.state_dict()[key], value, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("synchronised", [False, True])
@@ -146,26 +128,6 @@ def test_depthwise_kernels_may_skip_a_size(generator: torch.Generator) -> None:
     centre = elastic.weight[:, :, 2:5, 2:5].reshape(2, 9)
     expected = torch.einsum("ci,ij->cj", centre, elastic.get_parameter("matrix_7to3")).view(2, 1, 3, 3)
     torch.testing.assert_close(elastic.active_weight(2, 3), expected)
-
-
-def test_depthwise_defaults_to_the_largest_kernel(generator: torch.Generator) -> None:
-    elastic = randomised(ElasticDepthwiseConv2d(3, (3, 5)), generator)
-    x = normal(generator, 1, 3, 6, 6)
-    assert torch.equal(elastic(x), elastic(x, 5))
-    single = ElasticDepthwiseConv2d(3, (5,))
-    assert [name for name, _ in single.named_parameters()] == ["weight"]
-
-
-@pytest.mark.parametrize(("kernel", "used"), [(7, set()), (5, {"matrix_7to5"}), (3, {"matrix_7to5", "matrix_5to3"})])
-def test_gradients_reach_exactly_the_matrices_in_use(kernel: int, used: set[str], generator: torch.Generator) -> None:
-    """Defect of the public code: its kernel matrices never took part."""
-    elastic = randomised(ElasticDepthwiseConv2d(4, (3, 5, 7)), generator)
-    (elastic(normal(generator, 2, 3, 8, 8), kernel) ** 2).sum().backward()
-    matrices = {name: p for name, p in elastic.named_parameters() if name.startswith("matrix")}
-    assert {name for name, p in matrices.items() if p.grad is not None and p.grad.abs().max() > 0} == used
-    assert elastic.weight.grad is not None
-    assert elastic.weight.grad[:3].abs().max() > 0
-    assert elastic.weight.grad[3:].abs().max() == 0
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])

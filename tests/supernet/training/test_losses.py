@@ -116,19 +116,6 @@ def test_tag_guide_equals_plain_loops(seed: int) -> None:
     assert float(tag_guide_loss(tags, keypoints, scale=4.0)) == pytest.approx(sum(images) / 3, abs=1e-12)
 
 
-def test_losses_of_a_batch_are_the_means_of_its_halves() -> None:
-    """So that ranks and accumulated parts add up, whatever the number of people in each."""
-    tags, keypoints = random_case(0)
-    tags, keypoints = tags.repeat(2, 1, 1, 1)[:4], torch.cat([keypoints, keypoints[1:2]])
-
-    def losses(part: slice) -> list[float]:
-        push, pull = tag_loss(tags[part], keypoints[part])
-        return [float(push), float(pull), float(tag_guide_loss(tags[part], keypoints[part]))]
-
-    halves = zip(losses(slice(0, 2)), losses(slice(2, 4)), strict=True)
-    assert losses(slice(0, 4)) == pytest.approx([sum(pair) / 2 for pair in halves], rel=1e-12)
-
-
 def test_equal_means_are_pushed_hardest_and_stay() -> None:
     keypoints = torch.tensor([[[[1.0, 1.0, 2.0]], [[5.0, 5.0, 2.0]]]])
     tags = torch.zeros(1, 1, 8, 8, requires_grad=True)

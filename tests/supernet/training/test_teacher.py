@@ -109,13 +109,6 @@ def test_resized_maps_are_where_the_student_looks(size: int, batch: Batch) -> No
             torch.testing.assert_close(centres[0], centres[1], atol=0.003, rtol=0)
 
 
-def test_a_batch_in_parts_has_the_teacher_s_images_in_parts(network: LitePose, batch: Batch) -> None:
-    teacher = Teacher(network, image_size=96)
-    whole, parts = teacher(batch), [teacher(part) for part in batch.split(3)]
-    for index in range(2):
-        torch.testing.assert_close(torch.cat([part[index] for part in parts]), whole[index], rtol=1e-4, atol=1e-5)
-
-
 def test_other_keypoints_are_refused(tiny: SearchSpace) -> None:
     teacher = Teacher(LitePose(tiny.smallest(), num_keypoints=17), image_size=None)
     teacher.require_keypoints(17)

@@ -188,16 +188,6 @@ def test_the_checkpoint_before_a_damaged_one_is_used(
     assert read_metrics(folder) == read_metrics(tmp_path / "whole")
 
 
-def test_without_a_whole_checkpoint_it_does_not_start_over(
-    make_trainer: MakeTrainer, folder: Path, after_steps: AfterSteps
-) -> None:
-    make_trainer(checkpoint_every=1).train(should_stop=after_steps(2))
-    for path in (folder / CHECKPOINTS_FOLDER).iterdir():
-        path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match="no checkpoint is whole; remove the folder to start again"):
-        make_trainer()
-
-
 @pytest.mark.parametrize("state", [{"step": 1}, {"version": 1, "step": 1}])
 def test_a_checkpoint_of_another_version_is_named(make_trainer: MakeTrainer, state: State) -> None:
     trainer = make_trainer()
