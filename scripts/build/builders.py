@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.appearance import ColourJitter, RandomErasing
@@ -41,8 +42,6 @@ from litepose_ofa.supernet.training.recipe import (
 from litepose_ofa.supernet.training.settings import TrainingSettings
 from litepose_ofa.supernet.training.teacher import Teacher
 from litepose_ofa.supernet.training.validation import Validator
-
-SUPERNET_FILE = "supernet.safetensors"
 
 
 def build_space(cfg: DictConfig) -> SearchSpace:
@@ -249,7 +248,7 @@ def supernet_path(cfg: DictConfig) -> Path:
     """Return where the supernet is: the config's ``supernet``, where it has one, or the workspace's trained one."""
     if cfg.get("supernet") is not None:
         return Path(cfg.supernet)
-    return Path(cfg.workspace) / "supernet" / SUPERNET_FILE
+    return Workspace(Path(cfg.workspace)).supernet
 
 
 def load_trained_supernet(cfg: DictConfig, device: torch.device) -> LitePoseSupernet:

@@ -6,6 +6,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pydantic import ValidationError
+
 from litepose_ofa.supernet.errors import InputError
 
 T = TypeVar("T")
@@ -40,6 +42,11 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         return cls(**converted)
     except InputError as error:
         raise InputError(f"{where}.{error}") from None
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = ".".join(map(str, fault["loc"]))
+        told = fault["ctx"]["error"] if fault["type"] == "value_error" else f"{name}: {fault['msg']}"
+        raise InputError(f"{where}.{told}") from None
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

@@ -66,8 +66,8 @@ def accuracy_facts(cfg: DictConfig, result: EvaluationResult) -> dict[str, Any]:
     return {
         "dataset": cfg.dataset.name,
         "split": SPLIT,
-        "images": result.num_images,
-        "skipped_images": len(result.skipped),
+        "images": len(result.predictions.image_ids),
+        "skipped_images": len(result.predictions.skipped),
         "metrics": result.metrics,
         "interval": interval,
         "crowding": keypoint_breakdown(result.comparison).to_dict()["crowding"],

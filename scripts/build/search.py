@@ -35,6 +35,7 @@ from litepose_ofa.search.study.generations import Generations, SearchRun, StudyS
 from litepose_ofa.search.study.outcome import SearchOutcome
 from litepose_ofa.search.study.stopping import StopRule
 from litepose_ofa.search.workers.pool import EvaluationPool
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 
@@ -45,17 +46,17 @@ STOP_KEYS = ("generations", "evaluations", "plateau_gain", "plateau_generations"
 
 def open_accuracy_cache(cfg: DictConfig) -> AccuracyCache:
     """Return the workspace's measured accuracies: one file for every device and tier."""
-    return AccuracyCache(Path(cfg.workspace) / "accuracies" / "accuracies.jsonl")
+    return AccuracyCache(Workspace(Path(cfg.workspace)).accuracies)
 
 
 def samples_path(cfg: DictConfig) -> Path:
     """Return where the workspace's samples for the predictor are."""
-    return Path(cfg.workspace) / "accuracies" / "samples.json"
+    return Workspace(Path(cfg.workspace)).samples
 
 
 def predictor_path(cfg: DictConfig) -> Path:
     """Return where the workspace's accuracy predictor is."""
-    return Path(cfg.workspace) / "predictor" / "predictor.safetensors"
+    return Workspace(Path(cfg.workspace)).predictor
 
 
 def load_predictor(cfg: DictConfig) -> AccuracyPredictor:

@@ -26,6 +26,7 @@ from litepose_ofa.scripts.command.refused_folders import no_folder_of_a_refusal,
 from litepose_ofa.scripts.command.table import BY_CONFIG, HELP_FLAGS
 from litepose_ofa.scripts.settings.config import checked_config, plain_words
 from litepose_ofa.scripts.settings.overrides import Keys, prepare
+from litepose_ofa.search.workspace import RUN_RECORD
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json, write_json
 from litepose_ofa.supernet.validation import Checked
@@ -33,7 +34,6 @@ from litepose_ofa.supernet.validation import Checked
 logger = logging.getLogger(__name__)
 
 CONFIG_DIR = str(Path(conf.__file__).parent)
-RECORD_NAME = "run.json"
 FREE_SETTINGS = frozenset(
     {
         *("workspace", "data_root", "dataset.root", "dataset.on_bad_image", "run_folder", "accelerator"),
@@ -133,7 +133,7 @@ def start_run(cfg: DictConfig, *, artefacts: tuple[str, ...] = (), ignore: tuple
     """
     folder = run_folder()
     config = OmegaConf.to_container(cfg, resolve=True)
-    record = folder / RECORD_NAME
+    record = folder / RUN_RECORD
     if record.exists() and any((folder / artefact).exists() for artefact in artefacts):
         refuse_other_settings(folder, _recorded_config(record), config, free={*FREE_SETTINGS, *ignore})
         return folder

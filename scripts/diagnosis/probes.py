@@ -40,7 +40,7 @@ def probe_cuda() -> str:
 
 def probe_onnxruntime() -> str:
     """Export to ONNX, run, compare with torch."""
-    from litepose_ofa.supernet.export.onnx_formats import OnnxFormat
+    from litepose_ofa.supernet.export.onnx_model import OnnxFormat
 
     return _probe_format(OnnxFormat(), "onnxruntime")
 

@@ -15,7 +15,6 @@ from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.validation import (
     Checked,
     Count,
-    Fraction,
     Positive,
 )
 
@@ -53,13 +52,7 @@ class SpaceSettings(Checked):
     choices: dict[str, Any] | None
 
 
-MostPeople = Annotated[int, Field(ge=1, le=10_000)]
-FINDING: dict[str, Any] = {"threshold": Fraction, "max_people": MostPeople}
-"""Bounds of how people are found."""
-
-EvaluationSettings: Any = fields_of(
-    InferenceSettings, **FINDING, batch_size=Count, bn_images=Count, bn_batch_size=Count
-)
+EvaluationSettings: Any = fields_of(InferenceSettings, batch_size=Count, bn_images=Count, bn_batch_size=Count)
 
 
 class RunSettings(Checked):

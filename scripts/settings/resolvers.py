@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from omegaconf import OmegaConf
 
 from litepose_ofa.scripts.settings.kinds import folder_name, folder_path
+from litepose_ofa.search.workspace import tier_folder
 
 
 def search_folder(devices: Iterable[str] | str | None, device: str, tier: str, goal: str) -> str:
@@ -16,11 +17,6 @@ def search_folder(devices: Iterable[str] | str | None, device: str, tier: str, g
     names = [devices] if isinstance(devices, str | int) else list(devices or ())
     parts = [folder_name(name, "devices") for name in names] or [folder_name(device, "device.name")]
     return f"{'+'.join(parts)}/{tier_folder(folder_name(tier, 'tier'), goal)}"
-
-
-def tier_folder(tier: str, goal: str) -> str:
-    """Return the name of a tier's folder: one subnet for all devices is kept beside each device's own."""
-    return f"{tier}-shared" if goal == "shared" else tier
 
 
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)

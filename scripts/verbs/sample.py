@@ -19,7 +19,7 @@ from litepose_ofa.search.accuracy.evaluators import SupernetEvaluator
 from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes
-from litepose_ofa.search.trust.rank_agreement import Estimate
+from litepose_ofa.search.rank_agreement import Estimate
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 from litepose_ofa.supernet.files import locked_folder
 

@@ -22,12 +22,10 @@ from litepose_ofa.scripts.build.search import (
 from litepose_ofa.scripts.build.search_devices import SearchedDevice, build_problem, find_devices
 from litepose_ofa.scripts.build.workers import BACKEND_KEYS
 from litepose_ofa.scripts.command.app import (
-    RECORD_NAME,
     run_folder,
     script,
     start_run,
 )
-from litepose_ofa.scripts.settings.resolvers import tier_folder
 from litepose_ofa.scripts.settings.searching import SearchVerb
 from litepose_ofa.search.accuracy.evaluators import identity_digest
 from litepose_ofa.search.problem.problem import SearchProblem
@@ -49,6 +47,7 @@ from litepose_ofa.search.study.results import (
 )
 from litepose_ofa.search.study.storages import JOURNAL_FILE
 from litepose_ofa.search.study.study import SearchStudy
+from litepose_ofa.search.workspace import RUN_RECORD, Workspace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import locked_folder
 
@@ -151,10 +150,10 @@ class _Output:
         self._device = device
         self._problem = study.problem
         self._search = {**study.identity, "table": study.problem.cost.tables[device.name].digest}
-        self.folder = Path(cfg.workspace) / "search" / device.name / tier_folder(cfg.tier, cfg.goal)
+        self.folder = Workspace(Path(cfg.workspace)).search(device.name, cfg.tier, cfg.goal)
         if len(study.problem.devices) == 1:
             self.folder = run_folder()
-        elif (self.folder / RECORD_NAME).exists():
+        elif (self.folder / RUN_RECORD).exists():
             raise InputError(f"{self.folder}: has a search of its own; remove it, or give this one another tier's name")
 
     @property

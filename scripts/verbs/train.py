@@ -7,7 +7,6 @@ import torch
 from omegaconf import DictConfig
 
 from litepose_ofa.scripts.build.builders import (
-    SUPERNET_FILE,
     build_device,
     build_phases,
     build_space,
@@ -25,6 +24,7 @@ from litepose_ofa.scripts.build.training import (
 )
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.training import TrainVerb
+from litepose_ofa.search.workspace import SUPERNET_FILE
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.checkpoints import load_weights, save_supernet, weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet

@@ -15,7 +15,7 @@ from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind
 from litepose_ofa.search.accuracy.sampling import AccuracySamples, spread_pool, stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes, distinct
-from litepose_ofa.search.trust.rank_agreement import Estimate
+from litepose_ofa.search.rank_agreement import Estimate
 from litepose_ofa.supernet.errors import require
 
 POOL = 4096
@@ -106,7 +106,7 @@ def propose_genomes(samples: AccuracySamples, cost: CostModel, n: int, rng: np.r
     known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)
     pool = distinct(spread_pool(cost.codec, POOL, rng), seen=samples.genomes)
     features = training_set(samples.space, pool, np.zeros(len(pool)), num_keypoints=samples.num_keypoints).features
-    regressors = [REGRESSORS[kind].fit(known) for kind in KINDS]
+    regressors = [REGRESSORS[kind](known) for kind in KINDS]
     means = np.array([regressor.predict_mean(features) for regressor in regressors])
     variances = np.array([regressor.predict_std(features) ** 2 for regressor in regressors])
     uncertainty = means.var(axis=0) + variances.mean(axis=0)

@@ -12,14 +12,12 @@ from torch.optim import Optimizer
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.loading import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.litepose import Heads, LitePose
+from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
 from litepose_ofa.supernet.training.distributed import Process, average, average_gradients
 from litepose_ofa.supernet.training.objective import Targets, make_targets, pose_loss
 from litepose_ofa.supernet.training.recipe import StepPlan
 from litepose_ofa.supernet.training.settings import Precision, TrainingSettings
 from litepose_ofa.supernet.training.teacher import Teacher
-
-PoseNetwork = LitePoseSupernet | LitePose
 
 
 @dataclass(frozen=True, slots=True)

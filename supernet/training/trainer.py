@@ -21,7 +21,7 @@ from litepose_ofa.supernet.errors import InputError, NotFiniteError
 from litepose_ofa.supernet.network.channel_sorting import permute_channels, sort_channels
 from litepose_ofa.supernet.network.checkpoints import require_finite, save_network
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.network.litepose import PoseNetwork
 from litepose_ofa.supernet.training.checkpoint_store import CheckpointStore
 from litepose_ofa.supernet.training.distributed import (
     SINGLE,
@@ -42,13 +42,7 @@ from litepose_ofa.supernet.training.optimizers import make_average, make_optimiz
 from litepose_ofa.supernet.training.recipe import Plan, StepPlan
 from litepose_ofa.supernet.training.sampler import StepSampler
 from litepose_ofa.supernet.training.settings import TrainingSettings
-from litepose_ofa.supernet.training.step import (
-    PoseNetwork,
-    StepResult,
-    WeightUpdate,
-    share_result,
-    train_on_batch,
-)
+from litepose_ofa.supernet.training.step import StepResult, WeightUpdate, share_result, train_on_batch
 from litepose_ofa.supernet.training.teacher import Teacher, Teachers
 
 logger = logging.getLogger(__name__)
@@ -122,7 +116,7 @@ class Trainer:
         if self.average is None:
             return self.model
         averaged = self.average.module
-        assert isinstance(averaged, LitePoseSupernet | LitePose)
+        assert isinstance(averaged, PoseNetwork)
         return averaged
 
     def state_dict(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_samples_grow_and_a_predictor_is_fitted(run_script: RunScript, options: 
     quality = read_json(trained / "predictor" / "quality.json")
     assert (quality["chosen"], quality["num_samples"]) == ("ridge", len(samples.ap))
     assert (trained / "predictor" / "predictor.png").stat().st_size > 10_000
-    assert AccuracyPredictor.load(trained / "predictor" / "predictor.safetensors").regressor.kind == "ridge"
+    assert AccuracyPredictor.load(trained / "predictor" / "predictor.safetensors").kind == "ridge"
 
 
 @pytest.mark.slow

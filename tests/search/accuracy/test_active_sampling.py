@@ -13,7 +13,7 @@ from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes, distinct
-from litepose_ofa.search.trust.rank_agreement import Estimate
+from litepose_ofa.search.rank_agreement import Estimate
 from litepose_ofa.supernet.errors import InputError
 
 Accuracies = Callable[[Genomes], NDArray[np.float64]]

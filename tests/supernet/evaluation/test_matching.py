@@ -9,8 +9,7 @@ import pytest
 
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
 from litepose_ofa.supernet.evaluation import compare_people
-from litepose_ofa.supernet.evaluation.comparison import PeopleComparison
-from litepose_ofa.supernet.evaluation.matching import SIZES, OksMatching
+from litepose_ofa.supernet.evaluation.matching import SIZES, OksMatching, PeopleComparison
 from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]

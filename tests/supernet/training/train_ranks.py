@@ -25,6 +25,7 @@ from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.evaluation.subnets import Calibration
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import PoseNetwork
 from litepose_ofa.supernet.training import trainer as trainer_module
 from litepose_ofa.supernet.training.distributed import (
     SINGLE,
@@ -41,7 +42,7 @@ from litepose_ofa.supernet.training.recipe import (
     WarmupCosine,
 )
 from litepose_ofa.supernet.training.settings import TrainingSettings
-from litepose_ofa.supernet.training.step import PoseNetwork, StepResult, train_on_batch
+from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer
 from litepose_ofa.supernet.training.validation import Validator
 

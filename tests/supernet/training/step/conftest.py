@@ -14,17 +14,12 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.loading import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
-from litepose_ofa.supernet.network.litepose import Heads
+from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
 from litepose_ofa.supernet.training.distributed import SINGLE
 from litepose_ofa.supernet.training.objective import LossSettings, make_targets, pose_loss
 from litepose_ofa.supernet.training.recipe import StepPlan, SupernetPlan
 from litepose_ofa.supernet.training.settings import TrainingSettings
-from litepose_ofa.supernet.training.step import (
-    PoseNetwork,
-    StepResult,
-    WeightUpdate,
-    train_on_batch,
-)
+from litepose_ofa.supernet.training.step import StepResult, WeightUpdate, train_on_batch
 from litepose_ofa.supernet.training.teacher import Teacher
 
 LOSS = LossSettings(foreground_weight=5.0, guide_weight=0.02, distillation_weight=0.3)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from litepose_ofa.supernet.network.checkpoints import load_supernet
-from litepose_ofa.supernet.training.step import PoseNetwork
+from litepose_ofa.supernet.network.litepose import PoseNetwork
 from litepose_ofa.supernet.training.trainer import BEST_FILE, Trainer
 
 State = dict[str, Any]

@@ -14,7 +14,7 @@ from litepose_ofa.supernet.data.loading import Batch, TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
-from litepose_ofa.supernet.network.litepose import Heads
+from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
 from litepose_ofa.supernet.training import trainer as trainer_module
 from litepose_ofa.supernet.training.recipe import (
     Phase,
@@ -24,7 +24,7 @@ from litepose_ofa.supernet.training.recipe import (
     WarmupCosine,
 )
 from litepose_ofa.supernet.training.settings import TrainingSettings
-from litepose_ofa.supernet.training.step import PoseNetwork, StepResult, train_on_batch
+from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer
 
 State = dict[str, Any]

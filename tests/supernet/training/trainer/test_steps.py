@@ -18,11 +18,12 @@ from litepose_ofa.supernet.data.loading import Batch, TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import PoseNetwork
 from litepose_ofa.supernet.training import trainer as trainer_module
 from litepose_ofa.supernet.training.distributed import Process
 from litepose_ofa.supernet.training.recipe import StepPlan, SupernetPlan, WarmupCosine
 from litepose_ofa.supernet.training.settings import TrainingSettings
-from litepose_ofa.supernet.training.step import PoseNetwork, StepResult, train_on_batch
+from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
