@@ -3,7 +3,7 @@
 import copy
 import math
 import weakref
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,51 +13,38 @@ from litepose_ofa.supernet.data.loading import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training.recipe import StepPlan, TeacherKind
 from litepose_ofa.supernet.training.settings import Update
-from litepose_ofa.supernet.training.step import StepResult
 from litepose_ofa.supernet.training.teacher import Teacher
 
 TEACHERS: list[TeacherKind] = ["none", "largest", "external"]
-RunStep = Callable[..., StepResult]
 
 
 @pytest.mark.parametrize("kind", [*TEACHERS, "frozen"])
 def test_the_first_subnet_s_parts_tell_whether_it_has_a_teacher(
-    supernet: LitePoseSupernet,
-    teacher: Teacher,
-    batch: Batch,
-    make_step_plan: Callable[..., StepPlan],
-    kind: TeacherKind,
-    run_step: RunStep,
+    supernet: LitePoseSupernet, teacher: Teacher, batch: Batch, kind: TeacherKind, steps: Any
 ) -> None:
     given = teacher if kind in ("frozen", "external") else None
-    result = run_step(supernet, batch, make_step_plan(teacher=kind, num_random=0), teacher=given)
+    result = steps.run(supernet, batch, steps.plan(teacher=kind, num_random=0), teacher=given)
     distilled = {"distillation"} if given else set()
     assert result.parts.keys() == {"heatmap", "push", "pull", "guide"} | distilled
     assert all(math.isfinite(value) for value in (*result.losses.values(), *result.parts.values()))
 
 
 def test_a_step_leaves_no_gradient_and_its_teacher_as_it_was(
-    supernet: LitePoseSupernet,
-    teacher: Teacher,
-    batch: Batch,
-    make_step_plan: Callable[..., StepPlan],
-    run_step: RunStep,
+    supernet: LitePoseSupernet, teacher: Teacher, batch: Batch, steps: Any
 ) -> None:
     before = copy.deepcopy(teacher.model.state_dict())
-    run_step(supernet, batch, make_step_plan(teacher="external"), teacher=teacher)
+    steps.run(supernet, batch, steps.plan(teacher="external"), teacher=teacher)
     assert all(parameter.grad is None for parameter in supernet.parameters())
     assert all(parameter.grad is None for parameter in teacher.model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in teacher.model.state_dict().items())
 
 
-def test_students_do_not_train_their_teacher(
-    supernet: LitePoseSupernet, batch: Batch, make_step_plan: Callable[..., StepPlan], run_step: RunStep
-) -> None:
+def test_students_do_not_train_their_teacher(supernet: LitePoseSupernet, batch: Batch, steps: Any) -> None:
     """Blocks that the student drops move by the teacher's own gradient, halved because there are two subnets."""
     alone = copy.deepcopy(supernet)
     before = copy.deepcopy(supernet.state_dict())
-    run_step(alone, batch, make_step_plan(rule="largest", teacher="none"), update="per_sandwich")
-    run_step(supernet, batch, make_step_plan(num_random=0), update="per_sandwich")
+    steps.run(alone, batch, steps.plan(rule="largest", teacher="none"), update="per_sandwich")
+    steps.run(supernet, batch, steps.plan(num_random=0), update="per_sandwich")
     dropped = [
         name for name, _ in supernet.named_parameters() if name.startswith("stage.") and name.split(".")[2] == "1"
     ]
@@ -71,9 +58,7 @@ def test_students_do_not_train_their_teacher(
 
 
 @pytest.mark.parametrize("update", ["per_subnet", "per_sandwich"])
-def test_every_parameter_is_trained(
-    supernet: LitePoseSupernet, batch: Batch, make_step_plan: Callable[..., StepPlan], update: Update, run_step: RunStep
-) -> None:
+def test_every_parameter_is_trained(supernet: LitePoseSupernet, batch: Batch, update: Update, steps: Any) -> None:
     """Regression: the public sampler never reaches the last blocks, and its kernel matrices are never used."""
     trained: set[str] = set()
     for name, parameter in supernet.named_parameters():
@@ -84,7 +69,7 @@ def test_every_parameter_is_trained(
 
         parameter.register_post_accumulate_grad_hook(note)
     for number in range(40):
-        run_step(supernet, batch, make_step_plan(number), update=update)
+        steps.run(supernet, batch, steps.plan(number), update=update)
         if len(trained) == len(list(supernet.parameters())):
             break
     assert {name for name, _ in supernet.named_parameters()} - trained == set()
@@ -100,7 +85,7 @@ class Saved:
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("update", ["per_subnet", "per_sandwich"])
 def test_a_subnet_runs_when_nothing_is_left_of_the_graph_before(
-    supernet: LitePoseSupernet, batch: Batch, plan: StepPlan, accumulation: int, update: Update, run_step: RunStep
+    supernet: LitePoseSupernet, batch: Batch, plan: StepPlan, accumulation: int, update: Update, steps: Any
 ) -> None:
     alive: weakref.WeakSet[Saved] = weakref.WeakSet()
     most, at_start = [], []
@@ -113,7 +98,7 @@ def test_a_subnet_runs_when_nothing_is_left_of_the_graph_before(
     supernet.register_forward_pre_hook(lambda *_: at_start.append(len(alive)))
     supernet.register_forward_hook(lambda *_: most.append(len(alive)))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
-        run_step(supernet, batch, plan, accumulation=accumulation, update=update)
+        steps.run(supernet, batch, plan, accumulation=accumulation, update=update)
     assert at_start == [0] * 4 * accumulation
     assert min(most) > 50
     assert not alive

@@ -1,7 +1,6 @@
 """Validations on the way, and the weights of the best one."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,6 @@ from litepose_ofa.supernet.network.litepose import PoseNetwork
 from litepose_ofa.supernet.training.trainer import BEST_FILE, Trainer
 
 State = dict[str, Any]
-MakeTrainer = Callable[..., Trainer]
-AfterSteps = Callable[[int], Callable[[], bool]]
-IsEqual = Callable[[State, State], bool]
-ReadMetrics = Callable[[Path], list[dict[str, float]]]
 
 
 class PlannedScores:
@@ -40,24 +35,16 @@ class PlannedScores:
 
 
 @pytest.mark.parametrize(("cuts", "ema_decay"), [((), 0.5), ((3,), 0.5), ((4,), 0.5), ((5,), 0.0)])
-def test_the_best_weights_are_kept(
-    make_trainer: MakeTrainer,
-    folder: Path,
-    cuts: tuple[int, ...],
-    ema_decay: float,
-    after_steps: AfterSteps,
-    read_metrics: ReadMetrics,
-    is_equal: IsEqual,
-) -> None:
+def test_the_best_weights_are_kept(folder: Path, cuts: tuple[int, ...], ema_decay: float, trainings: Any) -> None:
     validate = PlannedScores()
     for until in (*cuts, 6):
-        trainer = make_trainer(validate=validate, validate_every=2, ema_decay=ema_decay)
+        trainer = trainings.make(validate=validate, validate_every=2, ema_decay=ema_decay)
         validate.trainer = trainer
-        trainer.train(should_stop=after_steps(until - trainer.step))
+        trainer.train(should_stop=trainings.stop_after(until - trainer.step))
     assert list(validate.given) == [2, 4, 6]
-    assert is_equal(load_supernet(folder / BEST_FILE).state_dict(), validate.given[validate.best])
+    assert trainings.is_equal(load_supernet(folder / BEST_FILE).state_dict(), validate.given[validate.best])
     assert trainer.best_ap == pytest.approx(0.45)
-    lines = [line for line in read_metrics(folder) if "ap/smallest" in line]
+    lines = [line for line in trainings.metrics(folder) if "ap/smallest" in line]
     assert [(line["step"] + 1, line["ap/smallest"], line["ap/largest"]) for line in lines] == [
         (step, *scores.values()) for step, scores in validate.scores.items()
     ]
