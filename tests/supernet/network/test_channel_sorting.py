@@ -15,12 +15,7 @@ from torch import Tensor
 
 from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.network.channel_sorting import (
-    ChannelOrders,
-    channel_orders,
-    permute_channels,
-    sort_channels,
-)
+from litepose_ofa.supernet.network.channel_sorting import ChannelOrders, channel_orders, permute_channels, sort_channels
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import Heads, LitePose
 

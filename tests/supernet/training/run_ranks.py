@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -27,6 +28,7 @@ from litepose_ofa.supernet.training.distributed import (
     synchronise_batch_norms,
 )
 
+COLLECTIVES = {"all_reduce": dist.all_reduce, "all_gather": dist.all_gather}
 NORM_CASES = {
     "float64": (torch.float64, (3, 3), 8, torch.contiguous_format),
     "float32": (torch.float32, (3, 3), 8, torch.contiguous_format),
@@ -38,52 +40,31 @@ NORM_CASES = {
 """Input dtype, images of rank 0 and 1, active channels of 8, memory format."""
 
 
-class Counter:
-    """Counts the calls of the collectives."""
-
-    def __init__(self) -> None:
-        self.calls: dict[str, int] = {}
-        for name in ("all_reduce", "all_gather"):
-            setattr(dist, name, self._counting(name, getattr(dist, name)))
-
-    def _counting(self, name: str, collective: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            self.calls[name] = self.calls.get(name, 0) + 1
-            return collective(*args, **kwargs)
-
-        return counted
-
-    def during(self, action: Callable[[], object]) -> dict[str, int]:
-        self.calls = {}
+def calls_during(action: Callable[[], object]) -> dict[str, int]:
+    """Count the calls of the collectives."""
+    with mock.patch.multiple(dist, all_reduce=mock.DEFAULT, all_gather=mock.DEFAULT) as mocks:
+        for name, replacement in mocks.items():
+            replacement.side_effect = COLLECTIVES[name]
         action()
-        return dict(self.calls)
+    return {name: replacement.call_count for name, replacement in mocks.items() if replacement.called}
 
 
-def check_gradients(process: Process, counter: Counter) -> dict[str, Any]:
+def check_gradients(process: Process) -> dict[str, Any]:
     """Average gradients that are None, channels-last on one rank alone, or plain."""
     generator = torch.Generator().manual_seed(process.rank)
     shapes = ((4, 3, 2, 2), (5,), (), (2, 2))
     parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
     for parameter in parameters[:3]:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
-    first = parameters[0].grad
-    assert first is not None
-    if process.rank == 0:
-        parameters[0].grad = first = first.contiguous(memory_format=torch.channels_last)
+    if process.rank == 0 and parameters[0].grad is not None:
+        parameters[0].grad = parameters[0].grad.contiguous(memory_format=torch.channels_last)
     before = [None if p.grad is None else p.grad.clone() for p in parameters]
-    calls = counter.during(lambda: average_gradients(iter(parameters), process))
-    calls_without = counter.during(lambda: average_gradients([parameters[3]], process))
-    return {
-        "before": before,
-        "after": [p.grad for p in parameters],
-        "calls": calls,
-        "calls without gradients": calls_without,
-        "same tensor": parameters[0].grad is first,
-        "stride": first.stride(),
-    }
+    calls = calls_during(lambda: average_gradients(iter(parameters), process))
+    calls_without = calls_during(lambda: average_gradients([parameters[3]], process))
+    return {"before": before, "after": [p.grad for p in parameters], "calls": [calls, calls_without]}
 
 
-def check_norm(process: Process, counter: Counter, case: str) -> dict[str, Any]:
+def check_norm(process: Process, case: str) -> dict[str, Any]:
     """Run one synchronised norm forward and backward on this rank's part of the batch."""
     dtype, sizes, channels, memory_format = NORM_CASES[case]
     generator = torch.Generator().manual_seed(process.rank)
@@ -97,8 +78,8 @@ def check_norm(process: Process, counter: Counter, case: str) -> dict[str, Any]:
     before = {name: value.clone() for name, value in norm.state_dict().items()}
     synchronise_batch_norms(nn.Sequential(norm), process)
     outputs: list[Tensor] = []
-    forward_calls = counter.during(lambda: outputs.append(norm(x)))
-    backward_calls = counter.during(lambda: outputs[0].backward(gradient))
+    forward_calls = calls_during(lambda: outputs.append(norm(x)))
+    backward_calls = calls_during(lambda: outputs[0].backward(gradient))
     return {
         "x": x.detach(),
         "gradient": gradient,
@@ -108,7 +89,7 @@ def check_norm(process: Process, counter: Counter, case: str) -> dict[str, Any]:
         "of_bias": norm.bias.grad,
         "before": before,
         "after": norm.state_dict(),
-        "calls": (forward_calls, backward_calls),
+        "calls": [forward_calls, backward_calls],
     }
 
 
@@ -142,7 +123,6 @@ def check_broadcast(process: Process) -> dict[str, Tensor]:
 
 
 def run_checks(process: Process) -> dict[str, Any]:
-    counter = Counter()
     values = torch.tensor([process.rank, 3.0], dtype=torch.float64)
     tiny = SearchSpace.preset("tiny")
     smallest = tiny.smallest()
@@ -153,8 +133,8 @@ def run_checks(process: Process) -> dict[str, Any]:
     }
     return {
         "process": process,
-        "gradients": check_gradients(process, counter),
-        "norm": {case: check_norm(process, counter, case) for case in NORM_CASES},
+        "gradients": check_gradients(process),
+        "norm": {case: check_norm(process, case) for case in NORM_CASES},
         "network": {name: check_network(process, *network) for name, network in networks.items()},
         "average": (average(values, process), values),
         "objects": gather_objects({"rank": process.rank}, process),

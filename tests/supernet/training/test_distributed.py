@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from litepose_ofa.supernet.training.distributed import (
 
 PROGRAM = Path(__file__).with_name("run_ranks.py")
 CPU = torch.device("cpu")
-SECOND_OF_TWO = Process(rank=1, world=2)
 NORM_TOLERANCES = {
     "float64": 1e-12,
     "float32": 1e-6,
@@ -45,27 +45,9 @@ Ranks = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
+def ranks(run_two_ranks: Callable[[str], Ranks]) -> Ranks:
     """What each of two ranks saved."""
-    folder = tmp_path_factory.mktemp("ranks")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *torchrun, str(PROGRAM), str(folder)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
-
-
-@pytest.fixture
-def without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in TORCHRUN_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+    return run_two_ranks("run_ranks.py")
 
 
 @pytest.fixture
@@ -102,16 +84,14 @@ def test_gradients_are_averaged_in_one_reduction(ranks: Ranks) -> None:
                 assert found is None
             else:
                 torch.testing.assert_close(found, (own + other) / 2, rtol=1e-6, atol=1e-7)
-        assert saved["calls"] == {"all_reduce": 1}
-        assert saved["calls without gradients"] == {}
-        assert saved["same tensor"]
+        assert saved["calls"] == [{"all_reduce": 1}, {}]
+    assert [saved["after"][0].stride() for saved in (first, second)] == [(12, 1, 6, 3), (12, 4, 2, 1)]
 
 
 @pytest.mark.parametrize("case", NORM_TOLERANCES)
 def test_synchronised_norm(ranks: Ranks, case: str) -> None:
     """Outputs, gradients and running statistics are those of plain batch norm over the joint batch."""
     saved = [rank["norm"][case] for rank in ranks]
-    tolerance = NORM_TOLERANCES[case]
     exact = torch.float64 if case == "bfloat16" else saved[0]["x"].dtype
     x = joint(saved, "x").to(exact).requires_grad_()
     before = {name: value.to(exact) for name, value in saved[0]["before"].items() if value.ndim}
@@ -120,39 +100,19 @@ def test_synchronised_norm(ranks: Ranks, case: str) -> None:
     mean, var = before["running_mean"].clone(), before["running_var"].clone()
     y = F.batch_norm(x, mean[active], var[active], weight[active], bias[active], training=True)
     y.backward(joint(saved, "gradient").to(exact))
-    expected = {
-        "y": y.detach(),
-        "of_x": x.grad,
-        "mean": mean,
-        "var": var,
-        "of_weight": weight.grad,
-        "of_bias": bias.grad,
-    }
-    found = {
-        "y": joint(saved, "y"),
-        "of_x": joint(saved, "of_x"),
-        "mean": saved[0]["after"]["running_mean"],
-        "var": saved[0]["after"]["running_var"],
-        "of_weight": saved[0]["of_weight"] + saved[1]["of_weight"],
-        "of_bias": saved[0]["of_bias"] + saved[1]["of_bias"],
-    }
-    for name, value in expected.items():
-        assert value is not None
-        scale = float(value.abs().max())
-        torch.testing.assert_close(found[name].to(exact), value, rtol=0, atol=tolerance * scale, msg=name)
-
-
-@pytest.mark.parametrize("case", NORM_TOLERANCES)
-def test_synchronised_norm_keeps_ranks_dtypes_and_formats_together(ranks: Ranks, case: str) -> None:
-    first, second = (rank["norm"][case] for rank in ranks)
+    expected = {"y": y.detach(), "of_x": x.grad, "of_weight": weight.grad, "of_bias": bias.grad}
+    found = {name: joint(saved, name) for name in ("y", "of_x")}
+    found |= {name: saved[0][name] + saved[1][name] for name in ("of_weight", "of_bias")}
+    for rank in saved:
+        statistics = {"mean": rank["after"]["running_mean"], "var": rank["after"]["running_var"]}
+        for name, value in (expected | {"mean": mean, "var": var}).items():
+            tolerance = NORM_TOLERANCES[case] * float(value.abs().max())
+            torch.testing.assert_close((found | statistics)[name].to(exact), value, rtol=0, atol=tolerance, msg=name)
+        assert rank["y"].dtype == rank["of_x"].dtype == rank["x"].dtype
+        assert rank["y"].stride() == rank["of_x"].stride() == rank["x"].stride()
+        assert rank["calls"] == [{"all_gather": 1}, {"all_reduce": 1}]
     for name in ("running_mean", "running_var"):
-        assert torch.equal(first["after"][name], second["after"][name])
-        inactive = slice(first["x"].shape[1], None)
-        assert torch.equal(first["after"][name][inactive], first["before"][name][inactive])
-    for saved in (first, second):
-        assert saved["y"].dtype == saved["of_x"].dtype == saved["x"].dtype
-        assert saved["y"].stride() == saved["of_x"].stride() == saved["x"].stride()
-        assert saved["calls"] == ({"all_gather": 1}, {"all_reduce": 1})
+        assert torch.equal(saved[0]["after"][name], saved[1]["after"][name])
 
 
 @pytest.mark.parametrize("name", ["largest", "smallest", "static"])
@@ -185,16 +145,11 @@ def test_networks_equal_one_process_with_the_joint_batch(ranks: Ranks, name: str
             torch.testing.assert_close(first, buffer, rtol=1e-9, atol=1e-12, msg=key)
 
 
-def test_average_leaves_its_argument_alone(ranks: Ranks) -> None:
+def test_values_and_objects_arrive_everywhere(ranks: Ranks) -> None:
     for rank, saved in enumerate(ranks):
         found, values = saved["average"]
-        assert found.tolist() == [0.5, 3.0]
-        assert found.dtype == torch.float64
-        assert values.tolist() == [rank, 3.0]
-
-
-def test_objects_arrive_everywhere_in_the_order_of_ranks(ranks: Ranks) -> None:
-    assert [saved["objects"] for saved in ranks] == [[{"rank": 0}, {"rank": 1}]] * 2
+        assert (found.tolist(), values.tolist()) == ([0.5, 3.0], [rank, 3.0])
+        assert saved["objects"] == [{"rank": 0}, {"rank": 1}]
 
 
 def test_every_rank_starts_with_the_state_of_the_first(ranks: Ranks) -> None:
@@ -244,19 +199,18 @@ def test_the_group_is_left_after_an_exception(monkeypatch: pytest.MonkeyPatch, f
     assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.usefixtures("without_torchrun")
-def test_without_torchrun_there_is_one_process() -> None:
+@pytest.mark.parametrize("variables", [{}, {"RANK": "3"}], ids=["none", "not all"])
+def test_without_torchruns_variables_there_is_one_process(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in TORCHRUN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     accelerator = torch.device("cuda")
     with joined_process_group(accelerator) as process:
         assert process == Process(0, 1, accelerator)
         assert not torch.distributed.is_initialized()
-
-
-@pytest.mark.usefixtures("without_torchrun")
-def test_some_of_torchruns_variables_are_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "3")
-    with joined_process_group(CPU) as process:
-        assert process == SINGLE
 
 
 def test_alone_the_collectives_change_nothing() -> None:
@@ -295,23 +249,17 @@ def test_wrong_variables_are_input_errors(
     assert not torch.distributed.is_initialized()
 
 
-@pytest.fixture(params=["supernet", "static"])
-def network(request: pytest.FixtureRequest, tiny: SearchSpace) -> nn.Module:
-    return LitePoseSupernet(tiny) if request.param == "supernet" else LitePose(tiny.smallest())
-
-
-def test_synchronising_keeps_names_parameters_and_buffers(network: nn.Module) -> None:
+@pytest.mark.parametrize("static", [False, True])
+def test_every_norm_is_synchronised_and_nothing_else_changes(static: bool, tiny: SearchSpace) -> None:
+    network = LitePose(tiny.smallest()) if static else LitePoseSupernet(tiny)
+    network.get_submodule("first.3").eps = 0.01
     before = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     keys = list(network.state_dict())
-    assert synchronise_batch_norms(network, SECOND_OF_TWO) is network
+    assert synchronise_batch_norms(network, Process(rank=1, world=2)) is network
     after = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     assert list(network.state_dict()) == keys
     assert after.keys() == before.keys()
     assert all(after[name] is before[name] for name in before)
-
-
-def test_every_norm_is_synchronised(network: nn.Module) -> None:
-    synchronise_batch_norms(network, SECOND_OF_TWO)
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    assert norms
     assert all(isinstance(norm, ElasticBatchNorm2d) and norm.synchronised for norm in norms)
+    assert network.get_submodule("first.3").eps == 0.01

@@ -11,12 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.network.checkpoints import (
-    load_subnet,
-    load_weights,
-    save_subnet,
-    weights_digest,
-)
+from litepose_ofa.supernet.network.checkpoints import load_subnet, load_weights, save_subnet, weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
@@ -49,15 +44,15 @@ WRAPPINGS: dict[str, Callable[[State], Any]] = {
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-@pytest.mark.parametrize("suffix", [".pth", ".pth.tar", ".pt"])
+@pytest.mark.parametrize("suffix", [".pth", ".pth.tar"])
 def test_published_subnet_files_load(
     wrapping: str, suffix: str, subnet: LitePose, tmp_path: Path, assert_equal: AssertEqual
 ) -> None:
     path = tmp_path / f"model{suffix}"
     torch.save(WRAPPINGS[wrapping](subnet.state_dict()), path)
-    other = LitePose(subnet.arch)
+    other = LitePose(subnet.arch).double()
     load_weights(other, path)
-    assert_equal(other, subnet)
+    assert_equal(other, subnet.double())
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
@@ -93,99 +88,76 @@ def test_files_of_plain_safetensors_load(
         load_subnet(path)
 
 
-def test_weights_are_converted_to_the_models_dtype(subnet: LitePose, tmp_path: Path, assert_equal: AssertEqual) -> None:
-    path = tmp_path / "model.pth"
-    torch.save(subnet.state_dict(), path)
-    other = LitePose(subnet.arch).double()
-    load_weights(other, path)
-    assert_equal(other, subnet.double())
-
-
-def saved(tmp_path: Path, state: Any, suffix: str = ".pth") -> Path:
-    path = tmp_path / f"model{suffix}"
-    if suffix == ".pth":
-        torch.save(state, path)
-    else:
-        save_file(state, path)
-    return path
-
-
-def without(state: State, name: str) -> State:
-    return {key: value for key, value in state.items() if key != name}
-
-
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_what_does_not_fit_is_named_and_changes_nothing(suffix: str, subnet: LitePose, tmp_path: Path) -> None:
-    state = subnet.state_dict()
-    kernel = "stage.0.0.depth_conv.0.weight"
-    shape = tuple(state[kernel].shape)
-    cases: list[tuple[State, str]] = [
-        (without(state, "first.2.weight"), "it lacks 'first.2.weight' and 0 more"),
-        (without(without(state, "first.2.weight"), "first.3.bias"), "it lacks 'first.2.weight' and 1 more"),
-        (state | {"head.weight": torch.zeros(1)}, "it has the unknown 'head.weight' and 0 more"),
+@pytest.mark.parametrize(
+    ("missing", "extra", "message"),
+    [
+        (["first.2.weight"], {}, "it lacks 'first.2.weight' and 0 more"),
+        (["first.2.weight", "first.3.bias"], {}, "it lacks 'first.2.weight' and 1 more"),
+        ([], {"head.weight": torch.zeros(1)}, "it has the unknown 'head.weight' and 0 more"),
         (
-            without(state, "first.2.weight") | {"head.weight": torch.zeros(1)},
+            ["first.2.weight"],
+            {"head.weight": torch.zeros(1)},
             "it lacks 'first.2.weight' and 0 more; it has the unknown 'head.weight' and 0 more",
         ),
         (
-            state | {kernel: torch.zeros(shape[0], 1, 5, 5)},
-            f"{kernel} has shape ({shape[0]}, 1, 5, 5), the model needs {shape}",
+            [],
+            {"first.0.0.weight": torch.zeros(1, 3, 5, 5)},
+            "first.0.0.weight has shape (1, 3, 5, 5), the model needs (32, 3, 3, 3)",
         ),
-    ]
-    if suffix == ".pth":
-        cases.append(({}, f"it lacks '{sorted(state)[0]}' and {len(state) - 1} more"))
-    for wrong, message in cases:
-        other = LitePose(subnet.arch)
-        before = weights_digest(other)
-        path = saved(tmp_path, wrong, suffix)
-        with pytest.raises(InputError) as caught:
-            load_weights(other, path)
-        assert str(caught.value) == f"{path}: does not fit the model: {message}"
-        assert weights_digest(other) == before
+    ],
+)
+def test_what_does_not_fit_is_named_and_changes_nothing(
+    missing: list[str], extra: State, message: str, suffix: str, subnet: LitePose, tmp_path: Path
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    write = torch.save if suffix == ".pth" else save_file
+    write({name: value for name, value in subnet.state_dict().items() if name not in missing} | extra, path)
+    before = weights_digest(subnet)
+    with pytest.raises(InputError) as caught:
+        load_weights(subnet, path)
+    assert str(caught.value) == f"{path}: does not fit the model: {message}"
+    assert weights_digest(subnet) == before
 
 
-@pytest.mark.parametrize("wrapping", [*WRAPPINGS, "ours"])
+@pytest.mark.parametrize("wrapping", ["state_dict, module.1.", "ours"])
 def test_a_trained_full_width_network_is_the_largest_subnet(
     wrapping: str, tiny_supernet: LitePoseSupernet, tmp_path: Path, randomise: Any, assert_equal: AssertEqual
 ) -> None:
-    trained = randomise(LitePose(tiny_supernet.space.largest()), 7).eval()
+    trained, path = randomise(LitePose(tiny_supernet.space.largest()), 7).eval(), tmp_path / "trained.safetensors"
     if wrapping == "ours":
-        path = tmp_path / "trained.safetensors"
         save_subnet(path, trained)
     else:
-        path = saved(tmp_path, WRAPPINGS[wrapping](trained.state_dict()))
+        path = path.with_suffix(".pth")
+        torch.save(WRAPPINGS[wrapping](trained.state_dict()), path)
     before = {name: value.clone() for name, value in tiny_supernet.state_dict().items()}
     load_weights(tiny_supernet, path)
     assert_equal(extract_subnet(tiny_supernet, trained.arch), trained)
-    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        pairs = list(zip(tiny_supernet(images, trained.arch), trained(images), strict=True))
-    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
     matrices = {name: value for name, value in tiny_supernet.state_dict().items() if ".matrix_" in name}
     assert len(matrices) == 16
     assert all(torch.equal(value, before[name]) for name, value in matrices.items())
 
 
 def test_weights_of_another_kind_do_not_fit(tiny_supernet: LitePoseSupernet, subnet: LitePose, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not fit the model"):
-        load_weights(subnet, saved(tmp_path, tiny_supernet.state_dict()))
-    with pytest.raises(InputError, match="does not fit the model"):
-        load_weights(tiny_supernet, saved(tmp_path, subnet.state_dict()))
+    path = tmp_path / "model.pth"
+    for given, other in ((tiny_supernet, subnet), (subnet, tiny_supernet)):
+        torch.save(given.state_dict(), path)
+        with pytest.raises(InputError, match="does not fit the model"):
+            load_weights(other, path)
 
 
 @pytest.mark.parametrize(
     ("value", "found"),
     [
         ([1, 2], "one list"),
-        (3, "one int"),
         ({"a": 1, "b": {}}, "the keys ['a', 'b']"),
-        ({"state_dict": {"a": [1]}}, "the keys ['a']"),
         (torch.zeros(2), "one Tensor"),
         ({1: torch.zeros(2)}, "the keys [1]"),
     ],
 )
 def test_files_without_a_state_dict_are_refused(value: Any, found: str, subnet: LitePose, tmp_path: Path) -> None:
-    path = saved(tmp_path, value)
+    path = tmp_path / "model.pth"
+    torch.save(value, path)
     with pytest.raises(InputError) as caught:
         load_weights(subnet, path)
     described = "(a dict of tensors, or one under the key state_dict); it has"

@@ -25,35 +25,26 @@ from litepose_ofa.supernet.network.litepose import LitePose
 AssertEqual = Callable[[nn.Module, nn.Module], None]
 
 
-def test_supernet_round_trip(tiny_supernet: LitePoseSupernet, tmp_path: Path, assert_equal: AssertEqual) -> None:
+def test_supernet_round_trip(tiny: SearchSpace, randomise: Any, tmp_path: Path, assert_equal: AssertEqual) -> None:
+    space = SearchSpace.from_dict(tiny.to_dict() | {"name": "mine", "image_sizes": [64]})
+    supernet = randomise(LitePoseSupernet(space, 17), 5).to(memory_format=torch.channels_last)
     path = tmp_path / "runs" / "supernet.safetensors"
-    save_supernet(path, tiny_supernet, {"step": 7, "note": "ä\n"})
+    save_supernet(path, supernet, {"step": 7, "note": "ä\n"})
     loaded = load_supernet(str(path))
-    assert_equal(loaded, tiny_supernet)
-    assert (loaded.space, loaded.num_keypoints, loaded.training) == (tiny_supernet.space, 14, False)
+    assert_equal(loaded, supernet)
+    assert (loaded.space, loaded.num_keypoints, loaded.training) == (space, 17, False)
     assert read_description(path) == {
         "kind": "supernet",
-        "space": tiny_supernet.space.to_dict(),
-        "num_keypoints": 14,
+        "space": space.to_dict(),
+        "num_keypoints": 17,
         "info": {"step": 7, "note": "ä\n"},
-        "weights": weights_digest(tiny_supernet),
+        "weights": weights_digest(supernet),
     }
     assert [file.name for file in path.parent.iterdir()] == ["supernet.safetensors"]
 
 
-def test_custom_space_keypoints_and_layout_round_trip(
-    tmp_path: Path, tiny: SearchSpace, randomise: Any, assert_equal: AssertEqual
-) -> None:
-    space = SearchSpace.from_dict(tiny.to_dict() | {"name": "mine", "image_sizes": [64]})
-    supernet = randomise(LitePoseSupernet(space, 17), 5).to(memory_format=torch.channels_last)
-    save_supernet(tmp_path / "mine.safetensors", supernet)
-    loaded = load_supernet(tmp_path / "mine.safetensors")
-    assert (loaded.space, loaded.num_keypoints) == (space, 17)
-    assert_equal(loaded, supernet)
-
-
 def test_the_same_weights_are_the_same_bytes(subnet: LitePose, tmp_path: Path) -> None:
-    for attempt in range(8):
+    for attempt in range(3):
         save_subnet(tmp_path / str(attempt), subnet, {"seed": 0})
     assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
 
