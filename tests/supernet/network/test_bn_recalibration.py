@@ -14,14 +14,7 @@ from torch import Tensor, nn
 
 from litepose_ofa.supernet.errors import NotFiniteError
 from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
-from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
-
-
-@pytest.fixture
-def subnet(tiny_supernet: LitePoseSupernet) -> LitePose:
-    return extract_subnet(tiny_supernet, tiny_supernet.space.smallest())
 
 
 @pytest.fixture

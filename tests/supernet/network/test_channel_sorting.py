@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
+from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.channel_sorting import ChannelOrders, channel_orders, permute_channels, sort_channels
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.litepose import Heads, LitePose
+from litepose_ofa.supernet.network.litepose import Heads
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 TINY = SearchSpace.preset("tiny")
@@ -140,14 +140,6 @@ def test_importances_descend_after_sorting(make: Make) -> None:
         torch.testing.assert_close(importance, before[name][list(orders[name])], rtol=1e-12, atol=0)
 
 
-def test_equally_important_channels_keep_their_order(make: Make) -> None:
-    supernet = make(TINY)
-    with torch.no_grad():
-        for parameter in supernet.parameters():
-            parameter.fill_(-1)
-    assert channel_orders(supernet) == orders_of(supernet, lambda order: order)
-
-
 @pytest.mark.parametrize("kind", ["hidden", "width"])
 def test_one_kind_leaves_the_other_alone(kind: str, make: Make) -> None:
     supernet = make(TINY)
@@ -159,39 +151,6 @@ def test_one_kind_leaves_the_other_alone(kind: str, make: Make) -> None:
     assert movement(before, heads_of(supernet)) < 1e-12
     left = dict(channel_orders(supernet).permutations)
     assert all(left[name] == everything[name] for name in everything.keys() - wanted.keys())
-
-
-def leading_only(supernet: LitePoseSupernet, arch: Arch) -> None:
-    """Set every convolution weight outside the leading channels that a subnet uses to zero."""
-    with torch.no_grad():
-        for name, used in LitePose(arch).state_dict().items():
-            if used.ndim == 4:
-                weight = supernet.state_dict()[name]
-                mask = torch.zeros_like(weight)
-                mask[tuple(map(slice, used.shape))] = 1
-                weight *= mask
-
-
-def narrowest(space: SearchSpace) -> Arch:
-    """Return the largest architecture with the smallest widths and expansions."""
-    narrow, largest = space.smallest(), space.largest()
-    stages = tuple(
-        StageArch(a.channels, a.stride, (BlockArch(a.blocks[0].expansion, b.blocks[0].kernel),) * len(b.blocks))
-        for a, b in zip(narrow.stages, largest.stages, strict=True)
-    )
-    return dataclasses.replace(narrow, stages=stages)
-
-
-@pytest.mark.parametrize("space", [TINY, SPACES["litepose"]], ids=["tiny", "litepose"])
-def test_sorting_gives_narrow_subnets_the_important_channels(space: SearchSpace, make: Make) -> None:
-    """Only the last channels matter at first; sorted to the front, they are all that the narrowest subnet needs."""
-    supernet, narrow = make(space), narrowest(space)
-    leading_only(supernet, narrow)
-    permute_channels(supernet, orders_of(supernet, lambda order: order[::-1]))
-    largest = heads_of(supernet)
-    assert movement(largest, heads_of(supernet, narrow)) > 0.1
-    sort_channels(supernet)
-    assert movement(largest, heads_of(supernet, narrow)) < 1e-12
 
 
 @pytest.mark.parametrize(

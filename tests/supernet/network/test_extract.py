@@ -2,7 +2,6 @@
 
 import math
 import random
-import re
 from typing import Any
 
 import pytest
@@ -105,18 +104,7 @@ def test_mode_dtype_and_keypoints_are_the_supernets(training: bool, tiny: Search
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "first.0.0.weight",
-        "first.3.running_mean",
-        "stage.0.0.inv.1.running_var",
-        "stage.1.0.depth_conv.0.weight",
-        "stage.3.0.point_conv.1.bias",
-        "deconv_raw.2.weight",
-        "deconv_bnrelu.0.0.weight",
-        "final_refined.0.conv.3.weight",
-        "final_raw.1.conv.0.weight",
-    ],
+    "name", ["first.3.running_mean", "stage.3.0.point_conv.1.bias", "deconv_raw.2.weight", "final_raw.1.conv.0.weight"]
 )
 def test_one_changed_number_is_found(name: str, tiny_supernet: LitePoseSupernet) -> None:
     subnet = extract_subnet(tiny_supernet, tiny_supernet.space.smallest())
@@ -124,14 +112,6 @@ def test_one_changed_number_is_found(name: str, tiny_supernet: LitePoseSupernet)
     values = subnet.state_dict()[name].view(-1)
     values[len(values) // 2] += 0.5
     assert not is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
-
-
-def test_an_architecture_outside_the_space_is_named(
-    tiny_supernet: LitePoseSupernet, published_archs: dict[str, Arch]
-) -> None:
-    arch = published_archs["search-XS"]
-    with pytest.raises(ValueError, match=re.escape(f"architecture {arch.digest} is not in the space 'tiny'")):
-        extract_subnet(tiny_supernet, arch)
 
 
 def loss_of(heads: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

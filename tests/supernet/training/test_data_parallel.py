@@ -85,23 +85,11 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_both_and_names_its_images(r
     assert set(first["image_ids"]).isdisjoint(second["image_ids"])
 
 
-def test_ranks_share_out_a_validation(ranks: list[Rank]) -> None:
-    first, second = (rank["shared"]["scores"] for rank in ranks)
-    assert first == second == {"0": 0, "1": 101, "2": 200}
-    assert list(first) == ["0", "1", "2"]
-
-
-def test_the_bad_images_of_all_ranks_are_known_and_saved(ranks: list[Rank]) -> None:
+def test_ranks_share_a_validation_bad_images_checkpoints_and_failures(ranks: list[Rank]) -> None:
     first, second = (rank["shared"] for rank in ranks)
-    assert first["bad_images"] == second["bad_images"] == first["saved"]
-    assert first["bad_images"]
-
-
-def test_ranks_that_find_different_checkpoints_refuse_to_go_on(ranks: list[Rank]) -> None:
-    for rank in ranks:
-        assert "processes find steps 1, None in it; all nodes must share one" in rank["shared"]["message"]
-
-
-def test_what_stops_the_main_rank_stops_the_others_with_its_words(ranks: list[Rank]) -> None:
+    assert list(first["scores"].items()) == list(second["scores"].items()) == [("0", 0), ("1", 101), ("2", 200)]
+    assert first["bad_images"] == second["bad_images"] == first["saved"] != []
+    for shared in (first, second):
+        assert "processes find steps 1, None in it; all nodes must share one" in shared["message"]
     words = "[Errno 28] No space left on device: 'run.json'"
-    assert [rank["shared"]["stopped"] for rank in ranks] == [["OSError", words], ["InputError", words]]
+    assert [first["stopped"], second["stopped"]] == [["OSError", words], ["InputError", words]]

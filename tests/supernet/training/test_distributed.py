@@ -17,7 +17,6 @@ from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import (
     SINGLE,
@@ -115,36 +114,6 @@ def test_synchronised_norm(ranks: Ranks, case: str) -> None:
         assert torch.equal(saved[0]["after"][name], saved[1]["after"][name])
 
 
-@pytest.mark.parametrize("name", ["largest", "smallest", "static"])
-def test_networks_equal_one_process_with_the_joint_batch(ranks: Ranks, name: str) -> None:
-    space = SearchSpace.preset("tiny")
-    torch.manual_seed(0)
-    supernet = LitePoseSupernet(space)
-    arch = space.largest() if name == "largest" else space.smallest()
-    network = (extract_subnet(supernet, arch) if name == "static" else supernet).double().train()
-    saved = [rank["network"][name] for rank in ranks]
-    images = joint(saved, "images")
-    heads = network(images) if name == "static" else network(images, arch)
-    sum((head**2).mean() for head in heads).backward()
-
-    for h, head in enumerate(heads):
-        found = torch.cat([rank["heads"][h] for rank in saved])
-        torch.testing.assert_close(found, head.detach(), rtol=1e-9, atol=1e-12)
-    for key, parameter in network.named_parameters():
-        first, second = (rank["gradients"][key] for rank in saved)
-        if parameter.grad is None:
-            assert first is second is None
-        else:
-            assert torch.equal(first, second)
-            scale = float(parameter.grad.abs().max())
-            torch.testing.assert_close(first, parameter.grad, rtol=1e-8, atol=1e-9 * scale + 1e-16, msg=key)
-    for key, buffer in network.named_buffers():
-        if not key.endswith("num_batches_tracked"):
-            first, second = (rank["statistics"][key] for rank in saved)
-            assert torch.equal(first, second)
-            torch.testing.assert_close(first, buffer, rtol=1e-9, atol=1e-12, msg=key)
-
-
 def test_values_and_objects_arrive_everywhere(ranks: Ranks) -> None:
     for rank, saved in enumerate(ranks):
         found, values = saved["average"]
@@ -181,22 +150,6 @@ def test_a_rank_ends_at_once_when_another_has_died(tmp_path: Path, free_port: st
             process.kill()
     assert [process.returncode for process in processes] == [1, 7]
     assert "RuntimeError" in errors[0]
-
-
-def test_the_group_is_left_after_an_exception(monkeypatch: pytest.MonkeyPatch, free_port: str) -> None:
-    set_torchrun_variables(monkeypatch, RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", free_port)
-
-    def fail_inside() -> None:
-        with joined_process_group(CPU) as process:
-            assert torch.distributed.is_initialized()
-            assert process == SINGLE
-            raise KeyError("anything")
-
-    with pytest.raises(KeyError, match="anything"):
-        fail_inside()
-    assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.parametrize("variables", [{}, {"RANK": "3"}], ids=["none", "not all"])

@@ -14,6 +14,7 @@ from torch import Tensor
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.loading import TrainingImages
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.distributed import SINGLE, Process
 from litepose_ofa.supernet.training.recipe import SupernetPlan
 from litepose_ofa.supernet.training.settings import TrainingSettings
 from litepose_ofa.supernet.training.trainer import Trainer, Validate
@@ -40,6 +41,7 @@ class Trainings:
         images: TrainingImages | None = None,
         plan: SupernetPlan | None = None,
         validate: Validate | None = None,
+        process: Process = SINGLE,
         **changes: Any,
     ) -> Trainer:
         """Resumed if the folder has a checkpoint; further keywords change the settings."""
@@ -50,6 +52,7 @@ class Trainings:
             self.settings(**changes),
             folder=folder or self._folder,
             validate=validate,
+            process=process,
         )
         trainer.resume()
         return trainer

@@ -54,21 +54,6 @@ def test_interrupted_after_every_step_it_ends_with_the_same_bits(tmp_path: Path,
     assert [line["step"] for line in trainings.metrics(tmp_path / "whole")] == list(range(plan.steps))
 
 
-def test_cut_inside_phases_and_between_them_it_ends_with_the_same_bits(tmp_path: Path, trainings: Any) -> None:
-    plan = trainings.plan(progressive=3)
-    settings = {"ema_decay": 0.9, "optimizer": "adam"}
-    whole = trainings.make(tmp_path / "whole", plan=plan, **settings)
-    whole.train()
-    for until in (1, 3, 5, 9, 14):
-        part = trainings.make(tmp_path / "parts", plan=plan, **settings)
-        assert not part.train(should_stop=trainings.stop_after(until - part.step))
-        assert part.step == until
-    rest = trainings.make(tmp_path / "parts", plan=plan, **settings)
-    assert rest.train()
-    trainings.assert_equal(rest.state_dict(), whole.state_dict())
-    assert trainings.metrics(tmp_path / "parts") == trainings.metrics(tmp_path / "whole")
-
-
 def test_a_kill_costs_only_the_steps_since_the_last_checkpoint(tmp_path: Path, trainings: Any) -> None:
     class KilledError(Exception):
         pass
@@ -118,27 +103,6 @@ def test_a_finished_training_stays_as_it_is(folder: Path, trainings: Any) -> Non
     assert again.train(on_step=lambda step, result: pytest.fail("nothing is left to do"))
     trainings.assert_equal(again.state_dict(), first.state_dict())
     assert len(trainings.metrics(folder)) == 2
-
-
-@pytest.mark.parametrize("damage", ["cut short", "a bit flipped"])
-def test_the_checkpoint_before_a_damaged_one_is_used(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str, trainings: Any
-) -> None:
-    whole = trainings.make(tmp_path / "whole")
-    whole.train()
-    trainings.make(checkpoint_every=2).train(should_stop=trainings.stop_after(5))
-    *_, before, last = sorted((folder / CHECKPOINTS_FOLDER).iterdir())
-    content = bytearray(last.read_bytes())
-    if damage == "a bit flipped":
-        content[len(content) // 2] ^= 1
-    last.write_bytes(content[: len(content) // 2] if damage == "cut short" else content)
-    rest = trainings.make(checkpoint_every=2)
-    assert rest.step == 4
-    assert f"{last}: is damaged" in caplog.text
-    assert before.exists()
-    rest.train()
-    trainings.assert_equal(rest.state_dict(), whole.state_dict())
-    assert trainings.metrics(folder) == trainings.metrics(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("state", [{"step": 1}, {"version": 1, "step": 1}])

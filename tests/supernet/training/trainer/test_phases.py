@@ -2,20 +2,17 @@
 
 import copy
 import dataclasses
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 
-from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.data.loading import Batch, TrainingImages
-from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.data.loading import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
 from litepose_ofa.supernet.training import trainer as trainer_module
-from litepose_ofa.supernet.training.recipe import Phase, StepPlan, SubnetPlan, WarmupCosine
+from litepose_ofa.supernet.training.recipe import StepPlan
 from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer
 
@@ -89,14 +86,3 @@ def test_the_frozen_teacher_is_the_full_network_of_the_first_phase(trainings: An
     largest = extract_subnet(trainer.model, trainer.model.space.largest()).state_dict()
     trainer.train(should_stop=trainings.stop_after(1))
     assert trainings.is_equal(trainer.state_dict()["frozen_teacher"], largest)
-
-
-@pytest.mark.parametrize("kind", ["external", "frozen"])
-def test_a_teacher_that_cannot_be_is_named(
-    images: TrainingImages, small_space: SearchSpace, folder: Path, kind: Any, trainings: Any
-) -> None:
-    network = extract_subnet(LitePoseSupernet(small_space), small_space.smallest())
-    phase = Phase("alone", 2, WarmupCosine(peak=0.004), rule="largest", num_random=0, teacher=kind)
-    trainer = Trainer(network, images, SubnetPlan(network.arch, phase), trainings.settings(), folder=folder)
-    with pytest.raises(InputError, match=f"teacher is '{kind}'"):
-        trainer.train()

@@ -1,5 +1,6 @@
-"""Files of others: the published wrappings and names load, what does not fit is named."""
+"""What was saved comes back; published wrappings and names load; what does not fit is named."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.network.checkpoints import load_subnet, load_weights, save_subnet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import (
+    load_subnet,
+    load_supernet,
+    load_weights,
+    read_description,
+    save_subnet,
+    save_supernet,
+    weights_digest,
+)
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
@@ -138,14 +148,6 @@ def test_a_trained_full_width_network_is_the_largest_subnet(
     assert all(torch.equal(value, before[name]) for name, value in matrices.items())
 
 
-def test_weights_of_another_kind_do_not_fit(tiny_supernet: LitePoseSupernet, subnet: LitePose, tmp_path: Path) -> None:
-    path = tmp_path / "model.pth"
-    for given, other in ((tiny_supernet, subnet), (subnet, tiny_supernet)):
-        torch.save(given.state_dict(), path)
-        with pytest.raises(InputError, match="does not fit the model"):
-            load_weights(other, path)
-
-
 @pytest.mark.parametrize(
     ("value", "found"),
     [
@@ -162,3 +164,59 @@ def test_files_without_a_state_dict_are_refused(value: Any, found: str, subnet: 
         load_weights(subnet, path)
     described = "(a dict of tensors, or one under the key state_dict); it has"
     assert str(caught.value) == f"{path}: holds no state dict {described} {found}"
+
+
+def test_supernet_round_trip(tiny: SearchSpace, randomise: Any, tmp_path: Path, assert_equal: AssertEqual) -> None:
+    space = SearchSpace.from_dict(tiny.to_dict() | {"name": "mine", "image_sizes": [64]})
+    supernet = randomise(LitePoseSupernet(space, 17), 5).to(memory_format=torch.channels_last)
+    path = tmp_path / "runs" / "supernet.safetensors"
+    save_supernet(path, supernet, {"step": 7, "note": "ä\n"})
+    loaded = load_supernet(str(path))
+    assert_equal(loaded, supernet)
+    assert (loaded.space, loaded.num_keypoints, loaded.training) == (space, 17, False)
+    assert read_description(path) == {
+        "kind": "supernet",
+        "space": space.to_dict(),
+        "num_keypoints": 17,
+        "info": {"step": 7, "note": "ä\n"},
+        "weights": weights_digest(supernet),
+    }
+    assert [file.name for file in path.parent.iterdir()] == ["supernet.safetensors"]
+
+
+def test_the_same_weights_are_the_same_bytes(subnet: LitePose, tmp_path: Path) -> None:
+    for attempt in range(3):
+        save_subnet(tmp_path / str(attempt), subnet, {"seed": 0})
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
+
+
+def test_a_failed_save_keeps_the_old_file(subnet: LitePose, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_subnet(path, subnet)
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        save_subnet(path, subnet, {"no JSON": object()})
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
+
+
+def test_files_from_before_there_was_a_digest_load(subnet: LitePose, tmp_path: Path, assert_equal: AssertEqual) -> None:
+    path = tmp_path / "subnet.safetensors"
+    save_subnet(path, subnet, {"step": 1})
+    description = read_description(path)
+    del description["weights"]
+    save_file(subnet.state_dict(), path, metadata={"litepose-ofa 1": json.dumps(description)})
+    assert_equal(load_subnet(path), subnet)
+    assert read_description(path)["info"] == {"step": 1}
+
+
+def test_digest_names_the_weights(subnet: LitePose, tiny_supernet: LitePoseSupernet, tmp_path: Path) -> None:
+    digest = weights_digest(subnet)
+    assert len(digest) == 12
+    save_subnet(tmp_path / "w.safetensors", subnet)
+    assert weights_digest(load_subnet(tmp_path / "w.safetensors")) == digest
+    assert weights_digest(subnet.to(memory_format=torch.channels_last)) == digest
+    assert weights_digest(tiny_supernet) != digest
+    subnet.state_dict()["first.3.running_mean"][0] += 1e-6
+    assert weights_digest(subnet) != digest
+    layer = nn.Linear(1, 1)
+    assert weights_digest(nn.ModuleDict({"a": layer})) != weights_digest(nn.ModuleDict({"b": layer}))
