@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.channel_sorting import ChannelOrders, channel_orders, permute_channels, sort_channels
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
@@ -32,20 +31,14 @@ Make = Callable[..., LitePoseSupernet]
 
 @pytest.fixture
 def make(randomise: Any) -> Make:
-    """Build a supernet whose weights, statistics and kernel matrices are random; in eval mode."""
-
-    def build(space: SearchSpace, *, dtype: torch.dtype = torch.float64, seed: int = 0) -> LitePoseSupernet:
-        supernet: LitePoseSupernet = randomise(LitePoseSupernet(space), seed)
-        return supernet.to(dtype).eval()
-
-    return build
+    """Build a supernet in float64 whose weights, statistics and kernel matrices are random; in eval mode."""
+    return lambda space: randomise(LitePoseSupernet(space), 0).double().eval()  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
-def heads_of(supernet: LitePoseSupernet, arch: Arch | None = None) -> Heads:
-    """Run one subnet, the largest unless told, on the test's images; in training mode statistics stay as they were."""
-    dtype = next(supernet.parameters()).dtype
-    heads: Heads = copy.deepcopy(supernet)(IMAGES.to(dtype), arch or supernet.space.largest())
+def heads_of(supernet: LitePoseSupernet) -> Heads:
+    """Run the largest subnet on the test's images; in training mode statistics stay as they were."""
+    heads: Heads = copy.deepcopy(supernet)(IMAGES.double(), supernet.space.largest())
     return heads
 
 
@@ -66,10 +59,6 @@ def orders_of(supernet: LitePoseSupernet, rearrange: Callable[[list[int]], list[
 def assert_equal_states(one: LitePoseSupernet, other: LitePoseSupernet) -> None:
     for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-
-
-def is_hidden(group: str) -> bool:
-    return group.endswith(".hidden")
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
@@ -146,7 +135,7 @@ def test_one_kind_leaves_the_other_alone(kind: str, make: Make) -> None:
     everything = dict(channel_orders(supernet).permutations)
     before = heads_of(supernet)
     orders = dict(sort_channels(supernet, hidden=kind == "hidden", width=kind == "width").permutations)
-    wanted = {name: order for name, order in everything.items() if is_hidden(name) == (kind == "hidden")}
+    wanted = {name: order for name, order in everything.items() if name.endswith(".hidden") == (kind == "hidden")}
     assert orders == wanted
     assert movement(before, heads_of(supernet)) < 1e-12
     left = dict(channel_orders(supernet).permutations)

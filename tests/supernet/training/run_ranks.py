@@ -19,7 +19,6 @@ from litepose_ofa.supernet.training.distributed import (
     Process,
     average,
     average_gradients,
-    broadcast_state,
     gather_objects,
     joined_process_group,
     synchronise_batch_norms,
@@ -90,38 +89,20 @@ def check_norm(process: Process, case: str) -> dict[str, Any]:
     }
 
 
-def check_broadcast(process: Process) -> dict[str, Tensor]:
-    """Start with different weights and layouts on every rank, and take over those of rank 0."""
-    torch.manual_seed(process.rank)
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    if process.rank == 1:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module[1].running_mean.fill_(process.rank)
-    module[1].num_batches_tracked.fill_(7 + process.rank)
-    broadcast_state(module, process)
-    return module.state_dict()
-
-
-def run_checks(process: Process) -> dict[str, Any]:
-    values = torch.tensor([process.rank, 3.0], dtype=torch.float64)
-    return {
-        "process": process,
-        "gradients": check_gradients(process),
-        "norm": {case: check_norm(process, case) for case in NORM_CASES},
-        "average": (average(values, process), values),
-        "objects": gather_objects({"rank": process.rank}, process),
-        "broadcast": check_broadcast(process),
-    }
-
-
 def main(folder: Path, dying: int | None) -> None:
     torch.set_num_threads(1)
     with joined_process_group(torch.device("cpu")) as process:
         if process.rank == dying:
             os._exit(7)
-        results = run_checks(process)
-    results["left"] = not dist.is_initialized()
-    torch.save(results, folder / f"{process.rank}.pt")
+        values = torch.tensor([process.rank, 3.0], dtype=torch.float64)
+        results = {
+            "process": process,
+            "gradients": check_gradients(process),
+            "norm": {case: check_norm(process, case) for case in NORM_CASES},
+            "average": (average(values, process), values),
+            "objects": gather_objects({"rank": process.rank}, process),
+        }
+    torch.save(results | {"left": not dist.is_initialized()}, folder / f"{process.rank}.pt")
 
 
 if __name__ == "__main__":

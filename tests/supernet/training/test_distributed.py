@@ -19,13 +19,8 @@ from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import (
-    SINGLE,
     TORCHRUN_VARIABLES,
     Process,
-    average,
-    average_gradients,
-    broadcast_state,
-    gather_objects,
     joined_process_group,
     synchronise_batch_norms,
 )
@@ -47,13 +42,6 @@ Ranks = list[dict[str, Any]]
 def ranks(run_two_ranks: Callable[[str], Ranks]) -> Ranks:
     """What each of two ranks saved."""
     return run_two_ranks("run_ranks.py")
-
-
-@pytest.fixture
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def set_torchrun_variables(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
@@ -121,19 +109,11 @@ def test_values_and_objects_arrive_everywhere(ranks: Ranks) -> None:
         assert saved["objects"] == [{"rank": 0}, {"rank": 1}]
 
 
-def test_every_rank_starts_with_the_state_of_the_first(ranks: Ranks) -> None:
-    torch.manual_seed(0)
-    expected = nn.Conv2d(3, 4, 3).state_dict()
-    for saved in ranks:
-        state = saved["broadcast"]
-        assert torch.equal(state["0.weight"], expected["weight"])
-        assert torch.equal(state["0.bias"], expected["bias"])
-        assert state["1.running_mean"].tolist() == [0.0] * 4
-        assert state["1.num_batches_tracked"] == 7
-
-
-def test_a_rank_ends_at_once_when_another_has_died(tmp_path: Path, free_port: str) -> None:
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port, "WORLD_SIZE": "2"}
+def test_a_rank_ends_at_once_when_another_has_died(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     processes = [
         subprocess.Popen(
             [sys.executable, str(PROGRAM), str(tmp_path), "1"],
@@ -164,22 +144,6 @@ def test_without_torchruns_variables_there_is_one_process(
     with joined_process_group(accelerator) as process:
         assert process == Process(0, 1, accelerator)
         assert not torch.distributed.is_initialized()
-
-
-def test_alone_the_collectives_change_nothing() -> None:
-    parameter = nn.Parameter(torch.zeros(2))
-    parameter.grad = gradient = torch.tensor([1.0, 2.0])
-    average_gradients([parameter], SINGLE)
-    assert parameter.grad is gradient
-    assert gradient.tolist() == [1.0, 2.0]
-    values = torch.tensor([1.0, float("nan")], requires_grad=True)
-    found = average(values, SINGLE)
-    assert not found.requires_grad
-    torch.testing.assert_close(found, values.detach(), equal_nan=True)
-    assert gather_objects("value", SINGLE) == ["value"]
-    module = nn.BatchNorm2d(3)
-    broadcast_state(module, SINGLE)
-    assert synchronise_batch_norms(nn.Sequential(module), SINGLE)[0] is module
 
 
 @pytest.mark.parametrize(

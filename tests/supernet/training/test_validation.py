@@ -49,15 +49,11 @@ def test_extremes_and_the_published_networks_of_a_space_are_watched(
     assert all(archs[one] == published_archs[one] for one in published)
 
 
-def snapshot(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return copy.deepcopy(dict(model.state_dict()))
-
-
 def test_a_subnet_s_accuracy_is_that_of_the_evaluator(
     make_validator: MakeValidator, supernet: LitePoseSupernet, people: KeypointDataset
 ) -> None:
     archs = {"small": supernet.space.smallest(), "large": supernet.space.largest()}
-    before = snapshot(supernet)
+    before = copy.deepcopy(supernet.state_dict())
     found = make_validator(archs)(supernet)
     assert supernet.training
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
@@ -68,7 +64,7 @@ def test_a_subnet_s_accuracy_is_that_of_the_evaluator(
 
 def test_one_network_is_measured_without_a_trace(make_validator: MakeValidator, supernet: LitePoseSupernet) -> None:
     network = copy_of(supernet, supernet.space.smallest()).train()
-    before = snapshot(network)
+    before = copy.deepcopy(network.state_dict())
     found = make_validator({"subnet": network.arch})(network)
     assert found == make_validator({"subnet": network.arch})(supernet)
     assert network.training

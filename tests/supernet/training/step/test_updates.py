@@ -27,7 +27,7 @@ def mean(groups: list[list[Tensor]]) -> list[Tensor]:
 
 def assert_same_weights(ours: nn.Module, theirs: nn.Module) -> None:
     for (name, a), (_, b) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def of_first(kind: TeacherKind, teacher: Teacher, batch: Batch) -> Heads | None:
@@ -37,26 +37,36 @@ def of_first(kind: TeacherKind, teacher: Teacher, batch: Batch) -> Heads | None:
 
 @pytest.mark.parametrize("update", ["per_subnet", "per_sandwich"])
 @pytest.mark.parametrize("kind", TEACHERS)
-def test_one_update_by_the_mean_gradient_or_one_after_each_subnet(
-    supernet: LitePoseSupernet, teacher: Teacher, batch: Batch, kind: TeacherKind, update: Update, steps: Any
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_updates_are_by_the_mean_gradient_of_parts_and_subnets_or_after_each_subnet(
+    supernet: LitePoseSupernet,
+    teacher: Teacher,
+    batch: Batch,
+    accumulation: int,
+    kind: TeacherKind,
+    update: Update,
+    steps: Any,
 ) -> None:
-    plan = steps.plan(teacher=kind)
-    expected, soft = copy.deepcopy(supernet), of_first(kind, teacher, batch)
-    found, losses = [], []
-    for arch in plan.subnets.values():
-        gradient, heads, loss = steps.gradients(expected, batch, arch, soft)
-        soft = heads if kind == "largest" and soft is None else soft
-        found.append(gradient)
-        losses.append(loss)
+    plan, parts, expected = steps.plan(teacher=kind), batch.split(accumulation), copy.deepcopy(supernet)
+    soft = [of_first(kind, teacher, part) for part in parts]
+    found: list[list[Tensor]] = []
+    losses = dict.fromkeys(plan.subnets, 0.0)
+    for name, arch in plan.subnets.items():
+        for i, part in enumerate(parts):
+            gradient, heads, loss = steps.gradients(expected, part, arch, soft[i])
+            soft[i] = heads if kind == "largest" and soft[i] is None else soft[i]
+            found.append(gradient)
+            losses[name] += loss / accumulation
         if update == "per_subnet":
-            steps.descend(expected, gradient)
+            steps.descend(expected, mean(found))
+            found = []
     if update == "per_sandwich":
         steps.descend(expected, mean(found))
     given = teacher if kind == "external" else None
-    result = steps.run(supernet, batch, plan, update=update, teacher=given)
+    result = steps.run(supernet, batch, plan, update=update, accumulation=accumulation, teacher=given)
     assert_same_weights(supernet, expected)
-    assert list(result.losses) == list(plan.subnets) == ["largest", "smallest", "random0", "random1"]
-    assert list(result.losses.values()) == pytest.approx(losses, rel=1e-10)
+    assert list(result.losses) == ["largest", "smallest", "random0", "random1"]
+    assert result.losses == pytest.approx(losses, rel=1e-8)
     assert result.skipped is None
 
 
@@ -73,27 +83,6 @@ def test_one_network_is_trained_by_its_own_gradient(
     result = steps.run(network, batch, plan, teacher=teacher)
     assert_same_weights(network, expected)
     assert result.losses == {"subnet": pytest.approx(loss, rel=1e-10)}
-
-
-@pytest.mark.parametrize("kind", ["largest", "external"])
-def test_accumulation_is_the_mean_over_parts_each_with_its_own_statistics(
-    supernet: LitePoseSupernet, teacher: Teacher, batch: Batch, kind: TeacherKind, steps: Any
-) -> None:
-    plan = steps.plan(teacher=kind)
-    expected = copy.deepcopy(supernet)
-    found, losses = [], dict.fromkeys(plan.subnets, 0.0)
-    for part in batch.split(2):
-        soft = of_first(kind, teacher, part)
-        for name, arch in plan.subnets.items():
-            gradient, heads, loss = steps.gradients(expected, part, arch, soft)
-            soft = heads if kind == "largest" and soft is None else soft
-            found.append(gradient)
-            losses[name] += loss / 2
-    steps.descend(expected, mean(found))
-    given = teacher if kind == "external" else None
-    result = steps.run(supernet, batch, plan, update="per_sandwich", accumulation=2, teacher=given)
-    assert_same_weights(supernet, expected)
-    assert result.losses == pytest.approx(losses, rel=1e-10)
 
 
 def test_an_update_is_clipped(supernet: LitePoseSupernet, batch: Batch, plan: StepPlan, steps: Any) -> None:

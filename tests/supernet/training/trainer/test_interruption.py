@@ -1,4 +1,4 @@
-"""Interrupted anywhere, killed, or its checkpoint damaged, a training ends with the same bits."""
+"""Interrupted anywhere or killed, a training ends with the same bits."""
 
 import copy
 from pathlib import Path
@@ -16,8 +16,6 @@ from litepose_ofa.supernet.training.step import StepResult
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
 
 State = dict[str, Any]
-
-
 STEPS_OF_AN_EPOCH = 4
 """Of eight images at batch 2."""
 

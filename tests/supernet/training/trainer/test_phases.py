@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -16,26 +16,20 @@ from litepose_ofa.supernet.training.recipe import StepPlan
 from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer
 
-State = dict[str, Any]
-
 
 @torch.no_grad()
-def largest_outputs(model: PoseNetwork) -> Heads:
-    """Return what the largest subnet makes of a fixed image in eval mode; the mode stays as it was."""
-    assert isinstance(model, LitePoseSupernet)
+def largest_outputs(model: Any) -> Heads:
+    """Return what the largest subnet makes of a fixed image in eval mode."""
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    mode = model.training
-    model.eval()
-    heads = model(image, model.space.largest())
-    model.train(mode)
-    return cast(Heads, heads)
+    heads: Heads = copy.deepcopy(model).eval()(image, model.space.largest())
+    return heads
 
 
 @dataclasses.dataclass
 class Moment:
     """A copy of what phases change, and what the largest subnet and its average compute."""
 
-    state: State
+    state: dict[str, Any]
     outputs: tuple[Heads, Heads]
     has_moments: bool
 
