@@ -15,7 +15,6 @@ from litepose_ofa.scripts.settings.kinds import (
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings as RenderedPeople
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.pictures.prediction import PredictionOptions
-from litepose_ofa.supernet.validation import Count
 
 Images = Annotated[int, Field(ge=1, le=10_000_000)]
 
