@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
-from litepose_ofa.scripts.settings.base import FINDING, ImageSize, RunSettings
+from litepose_ofa.scripts.settings.base import FINDING, ImageSize, MeasuringSettings, RunSettings
 from litepose_ofa.scripts.settings.fields import fields_of
 from litepose_ofa.scripts.settings.kinds import (
     Name,
@@ -37,7 +37,7 @@ class CheckDatasetVerb(RunSettings):
     samples: Annotated[int, Field(ge=0, le=10_000)]
 
 
-class PredictVerb(RunSettings):
+class PredictVerb(MeasuringSettings):
     """``litepose predict``."""
 
     input: PathText

@@ -119,7 +119,3 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
             parser.error(f"{key}={value}: the keys are {', '.join(PLACES)}")
     parsed.places = {**PLACES, **{key: Path(value) for key, value in given.items()}}
     return parsed
-
-
-if __name__ == "__main__":
-    main()

@@ -178,7 +178,3 @@ def _shown(metrics: dict[str, float], interval: ApInterval | None) -> str:
     if interval is not None:
         shown["AP"] = str(interval)
     return " ".join(f"{name} {value}" for name, value in shown.items())
-
-
-if __name__ == "__main__":
-    main()

@@ -24,7 +24,7 @@ from litepose_ofa.scripts.build.prediction_jobs import (
     predict_video,
 )
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
-from litepose_ofa.scripts.command.literal_config import literal_config
+from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.scripts.settings.people import PredictVerb
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import InferenceSettings
@@ -123,7 +123,3 @@ def _report(job: Job, unit: str, seconds: float, result: Path) -> int:
         result, found, skipped, network, decode, unit, job.predicted / seconds, unit,
     )  # fmt: skip
     return count
-
-
-if __name__ == "__main__":
-    main()

@@ -177,7 +177,7 @@ def test_killed_it_goes_on(
     command = [
         sys.executable,
         "-m",
-        "litepose_ofa.scripts.command.main",
+        "litepose_ofa",
         "finetune",
         f"data_root={data_root}",
         f"workspace={trained}",
