@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from litepose_ofa.scripts.settings.base import ImageSize, RunSettings
+from litepose_ofa.scripts.settings.base import ImageSize, MeasuringSettings, RunSettings
 from litepose_ofa.scripts.settings.fields import fields_of
 from litepose_ofa.scripts.settings.kinds import (
     Name,
@@ -37,7 +37,7 @@ class CheckDatasetVerb(RunSettings):
     samples: Annotated[int, Field(ge=0, le=10_000)]
 
 
-class PredictVerb(RunSettings, fields_of(PredictionOptions)):  # type: ignore[misc]
+class PredictVerb(MeasuringSettings, fields_of(PredictionOptions)):  # type: ignore[misc]
     """``litepose predict``."""
 
     input: PathText

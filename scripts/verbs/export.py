@@ -230,7 +230,3 @@ def _report(manifest: Manifest) -> None:
             "%s: %s, within %.1e of torch on %d images%s",
             name, " and ".join(described["files"]), parity["max_abs_difference"], parity["images"], ap,
         )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()
