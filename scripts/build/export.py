@@ -123,8 +123,9 @@ def usage_config(name: str) -> dict[str, Any]:
         name: A name for what is trained from it.
     """
     hydra = HydraConfig.get()
-    groups = ("space", "dataset", "evaluation")
-    chosen = [f"{group}={hydra.runtime.choices[group]}" for group in groups]
+    groups, choices = ("experiment", "space", "dataset", "evaluation"), hydra.runtime.choices
+    by_default = {"experiment": None, "evaluation": choices["space"]}
+    chosen = [f"{group}={choices[group]}" for group in groups if choices[group] != by_default.get(group, "")]
     keys = tuple(f"{group}." for group in groups)
     changed = [each for each in hydra.overrides.task if each.lstrip("+~").startswith(keys)]
     overrides = [*chosen, *(each for each in changed if not each.startswith("dataset.root="))]

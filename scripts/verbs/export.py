@@ -23,7 +23,7 @@ from litepose_ofa.scripts.build.finetuning import read_facts
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.exporting import ExportVerb
 from litepose_ofa.search.reporting.card import write_card
-from litepose_ofa.search.study.outcome import SearchOutcome
+from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, collate
@@ -230,7 +230,3 @@ def _report(manifest: Manifest) -> None:
             "%s: %s, within %.1e of torch on %d images%s",
             name, " and ".join(described["files"]), parity["max_abs_difference"], parity["images"], ap,
         )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()
