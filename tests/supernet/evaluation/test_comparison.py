@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.coco.records import read_records
+from litepose_ofa.supernet.data.coco.reader import read_records
 from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.comparison import compare_people, require_comparable
