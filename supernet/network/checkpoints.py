@@ -149,10 +149,6 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
     or ``1.``. The published supernets' ``Linear5x5`` and ``Linear3x3`` were never used by their authors and are left
     out; a supernet's kernel matrices that a file lacks stay as they are.
 
-    Args:
-        model: A ``LitePose`` or a ``LitePoseSupernet``.
-        path: The file.
-
     Raises:
         InputError: If the file is missing, damaged or not plain tensors, or if its names or shapes are not the model's.
         NotFiniteError: If a weight is not finite.
@@ -198,10 +194,6 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def require_finite(model: nn.Module, problem: str) -> None:
     """Check that all weights and statistics are finite.
-
-    Args:
-        model: The network.
-        problem: What is wrong if they are not, for the message.
 
     Raises:
         NotFiniteError: If not; the message names the first that is not.

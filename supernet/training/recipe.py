@@ -77,12 +77,7 @@ class TrainingSettings:
 
 @settings
 class WarmupCosine:
-    """Learning rate: linear warm-up, then half a cosine down to zero.
-
-    Attributes:
-        peak: Highest rate.
-        warmup: Fraction of the steps that warm up.
-    """
+    """Learning rate: linear warm-up, then half a cosine down to zero."""
 
     peak: NonNegative
     warmup: Fraction = 0.05
@@ -183,11 +178,6 @@ class StepPlan:
 class SupernetPlan:
     """Subnets of a supernet: every phase's rule over its restriction of the space.
 
-    Args:
-        space: The supernet's space.
-        phases: The phases, at least one.
-        seed: Seed of resolutions and architectures.
-
     Raises:
         InputError: If there is no phase.
     """
@@ -240,12 +230,7 @@ class SupernetPlan:
 
 @dataclass(frozen=True)
 class SubnetPlan:
-    """One network alone, at its own resolution: its phase's rule and elastic dimensions say nothing.
-
-    Args:
-        arch: The network.
-        phase: The only phase; its teacher is ``none`` or ``external``.
-    """
+    """One network alone, at its own resolution: its phase's rule and elastic dimensions say nothing."""
 
     arch: Arch
     phase: Phase

@@ -102,15 +102,7 @@ def share_result(result: StepResult, stop: bool, process: Process) -> tuple[Step
 
 
 class WeightUpdate:
-    """One optimiser step from the gradients that backward passes have left: averaged over ranks, clipped, checked.
-
-    Args:
-        model: The network.
-        optimizer: Over its parameters.
-        clip_norm: Largest gradient norm.
-        scaler: Loss scaling; needed in float16, disabled otherwise.
-        process: This rank.
-    """
+    """One optimiser step from the gradients that backward passes have left: averaged over ranks, clipped, checked."""
 
     def __init__(
         self,
@@ -173,14 +165,6 @@ def train_on_batch(
     (in-place distillation); with ``frozen`` and ``external`` all of them learn from ``teacher``.
 
     Source: Yu and Huang, Universally Slimmable Networks (arXiv:1903.05134); Yu et al., BigNAS (arXiv:2003.11142).
-
-    Args:
-        model: In training mode.
-        batch: Images and keypoints at the step's resolution, on the model's device.
-        plan: The subnets, and the step's place in the training.
-        update: Steps the optimiser.
-        settings: Loss weights, accumulation, precision, and when to update.
-        teacher: Whose heatmaps are learned from, with ``frozen`` and ``external``.
 
     Returns:
         The losses. If a gradient is not finite the rest of the step is left out, and batch-norm statistics go back to

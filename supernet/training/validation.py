@@ -1,8 +1,7 @@
 """Accuracies in the middle of a training: a few subnets, batch norm recalibrated, each measured by one rank."""
 
+import copy
 from collections.abc import Mapping
-
-import torch
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.published import published_archs
@@ -25,14 +24,6 @@ def validated_archs(space: SearchSpace) -> dict[str, Arch]:
 
 class Validator:
     """Measures the AP of subnets of a supernet, or of the one network there is.
-
-    Args:
-        archs: The subnets by name; for a static network it alone.
-        calibration: Where batch-norm statistics come from.
-        dataset: The images to measure on.
-        settings: How people are predicted.
-        batch_size: Images a forward pass.
-        process: This rank; the subnets are shared out among all.
 
     Raises:
         InputError: If an AP on these images would mean nothing.
@@ -80,7 +71,5 @@ def copy_of(model: PoseNetwork, arch: Arch) -> LitePose:
     """Return a static network of a subnet's weights, or of the network's own, that shares nothing with it."""
     if isinstance(model, LitePoseSupernet):
         return extract_subnet(model, arch)
-    with torch.random.fork_rng(devices=[]):  # the initial weights are replaced: they cost the caller no random numbers
-        network = LitePose(arch, model.num_keypoints).to(next(model.parameters()).device)
-    network.load_state_dict(model.state_dict())
-    return network
+    assert isinstance(model, LitePose)
+    return copy.deepcopy(model)

@@ -11,16 +11,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.network.channel_sorting import (
-    ChannelOrders,
-    channel_orders,
-    permute_channels,
-    sort_channels,
-)
+from litepose_ofa.supernet.network.channel_sorting import ChannelOrders, channel_orders, permute_channels, sort_channels
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import Heads, LitePose
 
@@ -52,16 +47,6 @@ def heads_of(supernet: LitePoseSupernet, arch: Arch | None = None) -> Heads:
     dtype = next(supernet.parameters()).dtype
     heads: Heads = copy.deepcopy(supernet)(IMAGES.to(dtype), arch or supernet.space.largest())
     return heads
-
-
-@torch.no_grad()
-def take_statistics(supernet: LitePoseSupernet) -> None:
-    """Set the running statistics to those of the test's images."""
-    norms = [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    supernet.train()(IMAGES, supernet.space.largest())
-    supernet.eval()
 
 
 def movement(before: Heads, after: Heads) -> float:
@@ -107,21 +92,6 @@ def test_the_largest_network_stays_what_it_is(space: SearchSpace, training: bool
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_in_float32_the_largest_network_moves_by_rounding_alone(space: SearchSpace, make: Make) -> None:
-    """Random statistics normalise nothing, and 34 blocks of that enlarge any rounding; those of images do not."""
-    supernet = make(space, dtype=torch.float32)
-    before, exact = heads_of(supernet), heads_of(copy.deepcopy(supernet).double())
-    permuted = copy.deepcopy(supernet)
-    orders = sort_channels(permuted)
-    assert movement(before, heads_of(permuted)) < 3 * movement(exact, before)
-
-    take_statistics(supernet)
-    before = heads_of(supernet)
-    permute_channels(supernet, orders)
-    assert movement(before, heads_of(supernet)) < 1e-5
-
-
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_each_group_alone_keeps_the_largest_network(space: SearchSpace, make: Make) -> None:
     supernet = make(space)
     before = heads_of(supernet)
@@ -151,17 +121,6 @@ def test_any_permutation_keeps_the_largest_network_and_has_an_inverse(
     inverse = tuple((name, tuple(map(order.index, range(len(order))))) for name, order in orders.permutations)
     permute_channels(supernet, ChannelOrders(inverse))
     assert_equal_states(supernet, original)
-
-
-@pytest.mark.parametrize("inputs", ["final_raw.0", "final_raw.1", "final_refined.0", "final_refined.1"])
-def test_heads_left_behind_would_change_the_output(inputs: str, make: Make) -> None:
-    """Defect of the public code: it permuted the backbone and forgot the heads' inputs; the output moved by 119 %."""
-    supernet = make(TINY)
-    before = heads_of(supernet)
-    head = {name: tensor.clone() for name, tensor in supernet.state_dict().items() if name.startswith(inputs)}
-    sort_channels(supernet)
-    supernet.load_state_dict(head, strict=False)
-    assert movement(before, heads_of(supernet)) > 0.1
 
 
 def importances(supernet: LitePoseSupernet) -> dict[str, Tensor]:
@@ -199,15 +158,6 @@ def test_importances_descend_after_sorting(make: Make) -> None:
     for name, importance in after.items():
         assert (importance.diff() <= 0).all(), name
         torch.testing.assert_close(importance, before[name][list(orders[name])], rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_sorting_twice_changes_nothing(space: SearchSpace, make: Make) -> None:
-    supernet = make(space, dtype=torch.float32)
-    sort_channels(supernet)
-    once = copy.deepcopy(supernet)
-    assert all(order == tuple(range(len(order))) for _, order in sort_channels(supernet).permutations)
-    assert_equal_states(supernet, once)
 
 
 def test_equally_important_channels_keep_their_order(make: Make) -> None:

@@ -12,12 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from litepose_ofa.supernet.network import depthwise
-from litepose_ofa.supernet.network.depthwise import (
-    LEAST_SIDE,
-    STRIP,
-    DepthwiseConv2d,
-    depthwise_conv2d,
-)
+from litepose_ofa.supernet.network.depthwise import LEAST_SIDE, STRIP, DepthwiseConv2d, depthwise_conv2d
 
 KERNELS = (1, 3, 5, 7, 9)
 SIZES = ((16, 16), (17, 16), (31, 20), (32, 33), (35, 34), (40, 64))

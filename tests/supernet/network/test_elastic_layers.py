@@ -56,12 +56,6 @@ def test_convolution(in_channels: int, out_channels: int, kernel: int, stride: i
     assert torch.equal(elastic(x, out_channels), plain(x))
 
 
-def test_convolution_without_a_choice_has_all_outputs(generator: torch.Generator) -> None:
-    elastic = ElasticConv2d(8, 12, 1, bias=False)
-    x = normal(generator, 1, 8, 4, 4)
-    assert torch.equal(elastic(x), elastic(x, 12))
-
-
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(8, 12), (8, 4), (3, 12), (3, 4)])
 def test_transposed_convolution(in_channels: int, out_channels: int, generator: torch.Generator) -> None:
     elastic = ElasticConvTranspose2d(8, 12, 4, stride=2, padding=1, bias=False)
@@ -139,21 +133,6 @@ def test_depthwise_matrices(generator: torch.Generator) -> None:
         expected = transform_by_loops(elastic.weight[:channels], matrices[:used])
         found = elastic.active_weight(channels, 7 - 2 * used)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
-
-
-def test_depthwise_kernels_may_skip_a_size(generator: torch.Generator) -> None:
-    elastic = randomised(ElasticDepthwiseConv2d(2, (3, 7)), generator)
-    centre = elastic.weight[:, :, 2:5, 2:5].reshape(2, 9)
-    expected = torch.einsum("ci,ij->cj", centre, elastic.get_parameter("matrix_7to3")).view(2, 1, 3, 3)
-    torch.testing.assert_close(elastic.active_weight(2, 3), expected)
-
-
-def test_depthwise_defaults_to_the_largest_kernel(generator: torch.Generator) -> None:
-    elastic = randomised(ElasticDepthwiseConv2d(3, (3, 5)), generator)
-    x = normal(generator, 1, 3, 6, 6)
-    assert torch.equal(elastic(x), elastic(x, 5))
-    single = ElasticDepthwiseConv2d(3, (5,))
-    assert [name for name, _ in single.named_parameters()] == ["weight"]
 
 
 @pytest.mark.parametrize(("kernel", "used"), [(7, set()), (5, {"matrix_7to5"}), (3, {"matrix_7to5", "matrix_5to3"})])

@@ -137,12 +137,6 @@ def test_no_random_number_is_drawn(tiny_supernet: LitePoseSupernet) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_counted_batches_are_kept(tiny_supernet: LitePoseSupernet) -> None:
-    tiny_supernet.first.get_submodule("0.1").num_batches_tracked.fill_(7)
-    subnet = extract_subnet(tiny_supernet, tiny_supernet.space.smallest())
-    assert subnet.state_dict()["first.0.1.num_batches_tracked"] == 7
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -162,14 +156,6 @@ def test_one_changed_number_is_found(name: str, tiny_supernet: LitePoseSupernet)
     assert is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
     values = subnet.state_dict()[name].view(-1)
     values[len(values) // 2] += 0.5
-    assert not is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
-
-
-def test_one_changed_kernel_matrix_is_found(tiny_supernet: LitePoseSupernet) -> None:
-    arch = tiny_supernet.space.smallest()
-    assert arch.stages[0].blocks[0].kernel == 3
-    subnet = extract_subnet(tiny_supernet, arch)
-    tiny_supernet.state_dict()["stage.0.0.depth_conv.0.matrix_7to5"][12, 12] += 0.5
     assert not is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
 
 

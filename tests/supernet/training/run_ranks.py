@@ -5,7 +5,7 @@ Usage: run_ranks.py FOLDER, or run_ranks.py FOLDER RANK for that rank to die wit
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
-from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.training.distributed import (
     Process,
-    average,
     average_gradients,
     broadcast_state,
-    gather_objects,
     joined_process_group,
     synchronise_batch_norms,
 )
@@ -79,7 +74,6 @@ def check_gradients(process: Process, counter: Counter) -> dict[str, Any]:
         "calls": calls,
         "calls without gradients": calls_without,
         "same tensor": parameters[0].grad is first,
-        "stride": first.stride(),
     }
 
 
@@ -112,23 +106,6 @@ def check_norm(process: Process, counter: Counter, case: str) -> dict[str, Any]:
     }
 
 
-def check_network(process: Process, make: Callable[[], nn.Module], extra: Sequence[object]) -> dict[str, Any]:
-    """Run a network with synchronised norms on one image of this rank, with the mean of squares as loss."""
-    torch.manual_seed(0)
-    network = synchronise_batch_norms(make().double().train(), process)
-    images = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(process.rank))
-    heads = network(images, *extra)
-    loss = sum((head**2).mean() for head in heads)
-    loss.backward()
-    average_gradients(network.parameters(), process)
-    return {
-        "images": images,
-        "heads": [head.detach() for head in heads],
-        "gradients": {name: parameter.grad for name, parameter in network.named_parameters()},
-        "statistics": dict(network.named_buffers()),
-    }
-
-
 def check_broadcast(process: Process) -> dict[str, Tensor]:
     """Start with different weights and layouts on every rank, and take over those of rank 0."""
     torch.manual_seed(process.rank)
@@ -143,21 +120,10 @@ def check_broadcast(process: Process) -> dict[str, Tensor]:
 
 def run_checks(process: Process) -> dict[str, Any]:
     counter = Counter()
-    values = torch.tensor([process.rank, 3.0], dtype=torch.float64)
-    tiny = SearchSpace.preset("tiny")
-    smallest = tiny.smallest()
-    networks: dict[str, tuple[Callable[[], nn.Module], Sequence[object]]] = {
-        "largest": (lambda: LitePoseSupernet(tiny), (tiny.largest(),)),
-        "smallest": (lambda: LitePoseSupernet(tiny), (smallest,)),
-        "static": (lambda: extract_subnet(LitePoseSupernet(tiny), smallest), ()),
-    }
     return {
         "process": process,
         "gradients": check_gradients(process, counter),
         "norm": {case: check_norm(process, counter, case) for case in NORM_CASES},
-        "network": {name: check_network(process, *network) for name, network in networks.items()},
-        "average": (average(values, process), values),
-        "objects": gather_objects({"rank": process.rank}, process),
         "broadcast": check_broadcast(process),
     }
 

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import (
     SINGLE,
@@ -108,11 +106,6 @@ def test_gradients_are_averaged_in_one_reduction(ranks: Ranks) -> None:
         assert saved["same tensor"]
 
 
-def test_gradients_keep_their_memory_format(ranks: Ranks) -> None:
-    strides = [saved["gradients"]["stride"] for saved in ranks]
-    assert strides == [(12, 1, 6, 3), (12, 4, 2, 1)]
-
-
 @pytest.mark.parametrize("case", NORM_TOLERANCES)
 def test_synchronised_norm(ranks: Ranks, case: str) -> None:
     """Outputs, gradients and running statistics are those of plain batch norm over the joint batch."""
@@ -159,48 +152,6 @@ def test_synchronised_norm_keeps_ranks_dtypes_and_formats_together(ranks: Ranks,
         assert saved["y"].dtype == saved["of_x"].dtype == saved["x"].dtype
         assert saved["y"].stride() == saved["of_x"].stride() == saved["x"].stride()
         assert saved["calls"] == ({"all_gather": 1}, {"all_reduce": 1})
-
-
-@pytest.mark.parametrize("name", ["largest", "smallest", "static"])
-def test_networks_equal_one_process_with_the_joint_batch(ranks: Ranks, name: str) -> None:
-    space = SearchSpace.preset("tiny")
-    torch.manual_seed(0)
-    supernet = LitePoseSupernet(space)
-    arch = space.largest() if name == "largest" else space.smallest()
-    network = (extract_subnet(supernet, arch) if name == "static" else supernet).double().train()
-    saved = [rank["network"][name] for rank in ranks]
-    images = joint(saved, "images")
-    heads = network(images) if name == "static" else network(images, arch)
-    sum((head**2).mean() for head in heads).backward()
-
-    for h, head in enumerate(heads):
-        found = torch.cat([rank["heads"][h] for rank in saved])
-        torch.testing.assert_close(found, head.detach(), rtol=1e-9, atol=1e-12)
-    for key, parameter in network.named_parameters():
-        first, second = (rank["gradients"][key] for rank in saved)
-        if parameter.grad is None:
-            assert first is second is None
-        else:
-            assert torch.equal(first, second)
-            scale = float(parameter.grad.abs().max())
-            torch.testing.assert_close(first, parameter.grad, rtol=1e-8, atol=1e-9 * scale + 1e-16, msg=key)
-    for key, buffer in network.named_buffers():
-        if not key.endswith("num_batches_tracked"):
-            first, second = (rank["statistics"][key] for rank in saved)
-            assert torch.equal(first, second)
-            torch.testing.assert_close(first, buffer, rtol=1e-9, atol=1e-12, msg=key)
-
-
-def test_average_leaves_its_argument_alone(ranks: Ranks) -> None:
-    for rank, saved in enumerate(ranks):
-        found, values = saved["average"]
-        assert found.tolist() == [0.5, 3.0]
-        assert found.dtype == torch.float64
-        assert values.tolist() == [rank, 3.0]
-
-
-def test_objects_arrive_everywhere_in_the_order_of_ranks(ranks: Ranks) -> None:
-    assert [saved["objects"] for saved in ranks] == [[{"rank": 0}, {"rank": 1}]] * 2
 
 
 def test_every_rank_starts_with_the_state_of_the_first(ranks: Ranks) -> None:
@@ -258,13 +209,6 @@ def test_without_torchrun_there_is_one_process() -> None:
         assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.usefixtures("without_torchrun")
-def test_some_of_torchruns_variables_are_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "3")
-    with joined_process_group(CPU) as process:
-        assert process == SINGLE
-
-
 def test_alone_the_collectives_change_nothing() -> None:
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = gradient = torch.tensor([1.0, 2.0])
@@ -285,8 +229,6 @@ def test_alone_the_collectives_change_nothing() -> None:
     ("changes", "accelerator", "message"),
     [
         ({"LOCAL_RANK": "1"}, "cuda", "LOCAL_RANK is 1; torch finds 1 CUDA devices, so it must be below 1"),
-        ({"RANK": "first"}, "cpu", "RANK is 'first'; it must be an integer of at least 0, as torchrun sets it"),
-        ({"WORLD_SIZE": "-2"}, "cpu", "WORLD_SIZE is '-2'; it must be"),
         ({}, "cpu", "cannot join the process group as rank 1 of 2: .*MASTER_ADDR"),
     ],
 )
@@ -314,21 +256,6 @@ def test_synchronising_keeps_names_parameters_and_buffers(network: nn.Module) ->
     assert list(network.state_dict()) == keys
     assert after.keys() == before.keys()
     assert all(after[name] is before[name] for name in before)
-
-
-def test_every_norm_is_synchronised(network: nn.Module) -> None:
-    synchronise_batch_norms(network, SECOND_OF_TWO)
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    assert norms
-    assert all(isinstance(norm, ElasticBatchNorm2d) and norm.synchronised for norm in norms)
-
-
-def test_conversion_keeps_mode_momentum_and_eps(tiny: SearchSpace) -> None:
-    network = LitePose(tiny.smallest()).eval()
-    network.first[3].eps, network.first[3].momentum = 0.01, 0.3
-    synchronise_batch_norms(network, SECOND_OF_TWO)
-    norm = network.first[3]
-    assert (norm.eps, norm.momentum, norm.training) == (0.01, 0.3, False)
 
 
 def test_evaluation_stays_bit_equal(

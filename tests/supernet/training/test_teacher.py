@@ -10,13 +10,7 @@ from torch import Tensor, nn
 
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading import (
-    Augmentation,
-    Batch,
-    SampleRequest,
-    TrainingImages,
-    collate,
-)
+from litepose_ofa.supernet.data.loading import Augmentation, Batch, SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
@@ -62,13 +56,6 @@ def test_it_is_frozen_in_eval_mode(network: LitePose, batch: Batch) -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_without_a_resolution_of_its_own_it_sees_the_batch_s_images(network: LitePose, batch: Batch) -> None:
-    heads = Teacher(network, image_size=None)(batch)
-    with torch.no_grad():
-        expected = network(batch.images)
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(heads, expected, strict=True))
-
-
 @pytest.mark.parametrize("size", [32, 64, 96, 128])
 def test_it_sees_its_own_resolution_and_answers_at_the_student_s(size: int, batch: Batch) -> None:
     network = Constant()
@@ -107,13 +94,6 @@ def test_resized_maps_are_where_the_student_looks(size: int, batch: Batch) -> No
             other = -2 if dim == -1 else -1
             centres = [(one[0, 0].sum(dim=other) * places).sum() / one[0, 0].sum() for one in (head, expected)]
             torch.testing.assert_close(centres[0], centres[1], atol=0.003, rtol=0)
-
-
-def test_a_batch_in_parts_has_the_teacher_s_images_in_parts(network: LitePose, batch: Batch) -> None:
-    teacher = Teacher(network, image_size=96)
-    whole, parts = teacher(batch), [teacher(part) for part in batch.split(3)]
-    for index in range(2):
-        torch.testing.assert_close(torch.cat([part[index] for part in parts]), whole[index], rtol=1e-4, atol=1e-5)
 
 
 def test_other_keypoints_are_refused(tiny: SearchSpace) -> None:

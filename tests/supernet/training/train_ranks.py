@@ -27,20 +27,9 @@ from litepose_ofa.supernet.evaluation.subnets import Calibration
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import PoseNetwork
 from litepose_ofa.supernet.training import trainer as trainer_module
-from litepose_ofa.supernet.training.distributed import (
-    SINGLE,
-    Process,
-    joined_process_group,
-    run_on_main,
-)
+from litepose_ofa.supernet.training.distributed import SINGLE, Process, joined_process_group, run_on_main
 from litepose_ofa.supernet.training.objective import LossSettings
-from litepose_ofa.supernet.training.recipe import (
-    Phase,
-    StepPlan,
-    SupernetPlan,
-    TrainingSettings,
-    WarmupCosine,
-)
+from litepose_ofa.supernet.training.recipe import Phase, StepPlan, SupernetPlan, TrainingSettings, WarmupCosine
 from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer, TrainingDivergedError
 from litepose_ofa.supernet.training.validation import Validator

@@ -12,13 +12,7 @@ from litepose_ofa.supernet.data.loading import TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
-from litepose_ofa.supernet.training.recipe import (
-    Phase,
-    SubnetPlan,
-    SupernetPlan,
-    TrainingSettings,
-    WarmupCosine,
-)
+from litepose_ofa.supernet.training.recipe import Phase, SubnetPlan, SupernetPlan, TrainingSettings, WarmupCosine
 from litepose_ofa.supernet.training.step import StepResult
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
 
