@@ -1,4 +1,4 @@
-"""What a latency table must hold for a search space, and how much of it a table has."""
+"""The rows that a search space needs of a latency table, and how many of them a table has."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a table knows of a space's operators.
+    """How much a table knows of a space's operators.
 
     Attributes:
         counts: Number of operators by kind and standing: ``measured`` rows, rows ``fitted`` or estimated (0 samples),

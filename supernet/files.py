@@ -213,7 +213,7 @@ def read_yaml(path: Path | str) -> Any:
 
 
 def require_regular(path: Path | str) -> None:
-    """Refuse what is there but is no regular file: opening a pipe or a device could wait for ever.
+    """Refuse a path to anything but a regular file: opening a pipe or a device could wait for ever.
 
     Raises:
         InputError: If the path leads to a pipe, a socket or a device.

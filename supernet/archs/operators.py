@@ -80,7 +80,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Operator:
-    """What one latency-table row measures; hashable, so that it is the key of the row.
+    """The work that one latency-table row measures; hashable, so that it is the key of the row.
 
     A bottleneck adds its input to its output if its stride is 1 and the widths agree (``residual``).
     """

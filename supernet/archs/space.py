@@ -18,7 +18,7 @@ from litepose_ofa.supernet.validation import Allowed, settings, validate
 
 Dimension = Literal["resolution", "kernel", "depth", "expansion", "width"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
-"""What a supernet can be elastic in; width is that of the stem, the stages and the fusion deconvs."""
+"""Dimensions that a supernet can be elastic in; width is that of the stem, the stages and the fusion deconvs."""
 
 
 class RandomSource(Protocol):
@@ -156,7 +156,7 @@ class SearchSpace:
 
     @cached_property
     def choices(self) -> Mapping[str, tuple[int, ...]]:
-        """What every choice offers, by its name: those of ``Arch.chosen`` at the greatest depths, in its order."""
+        """The values on offer by choice: the names of ``Arch.chosen`` at the greatest depths, in its order."""
         offered = {}
 
         def pick(name: str, values: tuple[int, ...]) -> int:

@@ -1,4 +1,4 @@
-"""What a training consists of: phases, each with its elastic dimensions, subnets, teacher and learning rate.
+"""The recipe of a training: phases, each with its elastic dimensions, subnets, teacher and learning rate.
 
 Everything follows from (seed, step), so a resumed run sees exactly what an uninterrupted one would, and so does every
 rank.
@@ -155,7 +155,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What one step does.
+    """The plan of one step.
 
     Attributes:
         phase: The phase it belongs to.

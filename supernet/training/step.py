@@ -26,16 +26,14 @@ SGD_MOMENTUM = 0.9
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_BLOCK = 32 * 2**20
-"""What glibc allows: blocks up to this come from memory that is kept."""
+"""The most that glibc allows: blocks up to this come from memory that is kept."""
 
 
 def keep_freed_memory() -> bool:
     """Make glibc keep what is freed, so that a step does not fault in again the pages of the one before.
 
-    ``benchmarks/training_step.py`` shows what that gives. The process holds on to its peak memory from then on.
-
-    Returns:
-        Whether it was done: only with glibc.
+    ``benchmarks/training_step.py`` shows what that gives. The process holds on to its peak memory from then on. Returns
+    whether it was done: only with glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -79,7 +77,7 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did, as one rank saw it.
+    """The outcome of a step, as one rank saw it.
 
     Attributes:
         losses: Total loss of each subnet that was run, by name.
@@ -101,23 +99,15 @@ def share_result(result: StepResult, stop: bool, process: Process) -> tuple[Step
     return StepResult(losses, parts, result.skipped), stopping > 0
 
 
+@dataclass(frozen=True)
 class WeightUpdate:
     """One optimiser step from the gradients that backward passes have left: averaged over ranks, clipped, checked."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        *,
-        clip_norm: float,
-        scaler: torch.amp.GradScaler,
-        process: Process,
-    ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.clip_norm = clip_norm
-        self.scaler = scaler
-        self.process = process
+    model: nn.Module
+    optimizer: Optimizer
+    clip_norm: float
+    scaler: torch.amp.GradScaler
+    process: Process
 
     def __call__(self) -> bool:
         """Step and drop the gradients; return False, on every rank, if they were not finite and nothing was changed."""

@@ -67,7 +67,7 @@ class Teachers:
         """Keep the largest subnet as it is now, unless one is kept already; batch-norm statistics are rank 0's.
 
         Raises:
-            InputError: If the model is no supernet.
+            InputError: If the model is not a supernet.
         """
         if self.frozen is None:
             self.frozen = _largest(model)

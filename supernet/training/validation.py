@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.published import published_archs
@@ -22,30 +23,23 @@ def validated_archs(space: SearchSpace) -> dict[str, Arch]:
     return {"smallest": space.smallest(), "largest": space.largest(), **published}
 
 
+@dataclass
 class Validator:
-    """Measures the AP of subnets of a supernet, or of the one network there is.
+    """Measures the AP of subnets of a supernet, or of the one network there is; ranks share the subnets out.
 
     Raises:
         InputError: If an AP on these images would mean nothing.
     """
 
-    def __init__(
-        self,
-        archs: Mapping[str, Arch],
-        calibration: Calibration,
-        dataset: KeypointDataset,
-        *,
-        settings: InferenceSettings,
-        batch_size: int,
-        process: Process,
-    ) -> None:
-        require_comparable(dataset)
-        self.archs = dict(archs)
-        self.calibration = calibration
-        self.dataset = dataset
-        self.settings = settings
-        self.batch_size = batch_size
-        self.process = process
+    archs: Mapping[str, Arch]
+    calibration: Calibration
+    dataset: KeypointDataset
+    settings: InferenceSettings
+    batch_size: int
+    process: Process
+
+    def __post_init__(self) -> None:
+        require_comparable(self.dataset)
 
     def __call__(self, model: PoseNetwork) -> dict[str, float]:
         """Return AP in [0, 1] by name, the same on every rank."""

@@ -135,18 +135,6 @@ def test_depthwise_matrices(generator: torch.Generator) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize(("kernel", "used"), [(7, set()), (5, {"matrix_7to5"}), (3, {"matrix_7to5", "matrix_5to3"})])
-def test_gradients_reach_exactly_the_matrices_in_use(kernel: int, used: set[str], generator: torch.Generator) -> None:
-    """Defect of the public code: its kernel matrices never took part."""
-    elastic = randomised(ElasticDepthwiseConv2d(4, (3, 5, 7)), generator)
-    (elastic(normal(generator, 2, 3, 8, 8), kernel) ** 2).sum().backward()
-    matrices = {name: p for name, p in elastic.named_parameters() if name.startswith("matrix")}
-    assert {name for name, p in matrices.items() if p.grad is not None and p.grad.abs().max() > 0} == used
-    assert elastic.weight.grad is not None
-    assert elastic.weight.grad[:3].abs().max() > 0
-    assert elastic.weight.grad[3:].abs().max() == 0
-
-
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_depthwise_gradients_are_right(kernel: int, generator: torch.Generator) -> None:
     elastic = randomised(ElasticDepthwiseConv2d(2, (3, 5, 7), stride=2), generator).double()

@@ -5,19 +5,16 @@ Usage: run_ranks.py FOLDER, or run_ranks.py FOLDER RANK for that rank to die wit
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 from litepose_ofa.supernet.training.distributed import (
     Process,
-    average_gradients,
-    broadcast_state,
     joined_process_group,
     synchronise_batch_norms,
 )
@@ -33,51 +30,7 @@ NORM_CASES = {
 """Input dtype, images of rank 0 and 1, active channels of 8, memory format."""
 
 
-class Counter:
-    """Counts the calls of the collectives."""
-
-    def __init__(self) -> None:
-        self.calls: dict[str, int] = {}
-        for name in ("all_reduce", "all_gather"):
-            setattr(dist, name, self._counting(name, getattr(dist, name)))
-
-    def _counting(self, name: str, collective: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            self.calls[name] = self.calls.get(name, 0) + 1
-            return collective(*args, **kwargs)
-
-        return counted
-
-    def during(self, action: Callable[[], object]) -> dict[str, int]:
-        self.calls = {}
-        action()
-        return dict(self.calls)
-
-
-def check_gradients(process: Process, counter: Counter) -> dict[str, Any]:
-    """Average gradients that are None, channels-last on one rank alone, or plain."""
-    generator = torch.Generator().manual_seed(process.rank)
-    shapes = ((4, 3, 2, 2), (5,), (), (2, 2))
-    parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
-    for parameter in parameters[:3]:
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
-    first = parameters[0].grad
-    assert first is not None
-    if process.rank == 0:
-        parameters[0].grad = first = first.contiguous(memory_format=torch.channels_last)
-    before = [None if p.grad is None else p.grad.clone() for p in parameters]
-    calls = counter.during(lambda: average_gradients(iter(parameters), process))
-    calls_without = counter.during(lambda: average_gradients([parameters[3]], process))
-    return {
-        "before": before,
-        "after": [p.grad for p in parameters],
-        "calls": calls,
-        "calls without gradients": calls_without,
-        "same tensor": parameters[0].grad is first,
-    }
-
-
-def check_norm(process: Process, counter: Counter, case: str) -> dict[str, Any]:
+def check_norm(process: Process, case: str) -> dict[str, Any]:
     """Run one synchronised norm forward and backward on this rank's part of the batch."""
     dtype, sizes, channels, memory_format = NORM_CASES[case]
     generator = torch.Generator().manual_seed(process.rank)
@@ -90,41 +43,24 @@ def check_norm(process: Process, counter: Counter, case: str) -> dict[str, Any]:
         norm.bias.copy_(torch.linspace(-1, 1, 8))
     before = {name: value.clone() for name, value in norm.state_dict().items()}
     synchronise_batch_norms(nn.Sequential(norm), process)
-    outputs: list[Tensor] = []
-    forward_calls = counter.during(lambda: outputs.append(norm(x)))
-    backward_calls = counter.during(lambda: outputs[0].backward(gradient))
+    y = norm(x)
+    y.backward(gradient)
     return {
         "x": x.detach(),
         "gradient": gradient,
-        "y": outputs[0].detach(),
+        "y": y.detach(),
         "of_x": x.grad,
         "of_weight": norm.weight.grad,
         "of_bias": norm.bias.grad,
         "before": before,
         "after": norm.state_dict(),
-        "calls": (forward_calls, backward_calls),
     }
 
 
-def check_broadcast(process: Process) -> dict[str, Tensor]:
-    """Start with different weights and layouts on every rank, and take over those of rank 0."""
-    torch.manual_seed(process.rank)
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    if process.rank == 1:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module[1].running_mean.fill_(process.rank)
-    module[1].num_batches_tracked.fill_(7 + process.rank)
-    broadcast_state(module, process)
-    return module.state_dict()
-
-
 def run_checks(process: Process) -> dict[str, Any]:
-    counter = Counter()
     return {
         "process": process,
-        "gradients": check_gradients(process, counter),
-        "norm": {case: check_norm(process, counter, case) for case in NORM_CASES},
-        "broadcast": check_broadcast(process),
+        "norm": {case: check_norm(process, case) for case in NORM_CASES},
     }
 
 

@@ -15,10 +15,9 @@ from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.evaluation.subnets import Calibration, SubnetEvaluator
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training import validation
 from litepose_ofa.supernet.training.distributed import SINGLE, Process
-from litepose_ofa.supernet.training.validation import Validator, copy_of, validated_archs
+from litepose_ofa.supernet.training.validation import Validator, validated_archs
 
 SETTINGS = InferenceSettings(flip_test=False)
 PUBLISHED = ["search-XS", "search-S", "search-M", "search-L", "prune-S", "prune-M", "prune-L"]
@@ -68,30 +67,6 @@ def test_a_subnet_s_accuracy_is_that_of_the_evaluator(
     calibration = Calibration(people, num_images=4, batch_size=2)
     evaluator = SubnetEvaluator(supernet, calibration, people, batch_size=4, settings=SETTINGS)
     assert found == {name: evaluator.evaluate(arch).metrics["AP"] for name, arch in archs.items()}
-
-
-def test_one_network_is_measured_without_a_trace(make_validator: MakeValidator, supernet: LitePoseSupernet) -> None:
-    network = copy_of(supernet, supernet.space.smallest()).train()
-    before = snapshot(network)
-    found = make_validator({"subnet": network.arch})(network)
-    assert found == make_validator({"subnet": network.arch})(supernet)
-    assert network.training
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-@pytest.mark.parametrize("static", [False, True])
-def test_a_copy_shares_nothing(supernet: LitePoseSupernet, static: bool) -> None:
-    arch = supernet.space.smallest()
-    model = copy_of(supernet, arch) if static else supernet
-    copied = copy_of(model, arch)
-    assert isinstance(copied, LitePose)
-    assert copied.arch == arch
-    assert not {value.data_ptr() for value in copied.state_dict().values()} & {
-        value.data_ptr() for value in model.state_dict().values()
-    }
-    if static:
-        theirs = model.state_dict()
-        assert all(torch.equal(value, theirs[name]) for name, value in copied.state_dict().items())
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])

@@ -6,7 +6,6 @@ import random
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +13,11 @@ import torch
 
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading import Batch, TrainingImages
+from litepose_ofa.supernet.data.loading import TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.litepose import PoseNetwork
-from litepose_ofa.supernet.training import trainer as trainer_module
 from litepose_ofa.supernet.training.distributed import Process
-from litepose_ofa.supernet.training.recipe import StepPlan, SupernetPlan, TrainingSettings, WarmupCosine
-from litepose_ofa.supernet.training.step import StepResult, train_on_batch
+from litepose_ofa.supernet.training.recipe import SupernetPlan, TrainingSettings, WarmupCosine
 from litepose_ofa.supernet.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -40,24 +36,6 @@ def test_training_takes_no_global_random_numbers(
     assert torch.equal(before[0], after[0])
     np.testing.assert_equal(after[1], before[1])
     assert after[2] == before[2]
-
-
-def test_each_step_has_its_own_subnets_at_the_size_of_its_images(
-    make_trainer: MakeTrainer, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[StepPlan, int]] = []
-
-    def record(model: PoseNetwork, batch: Batch, plan: StepPlan, *rest: Any, **more: Any) -> StepResult:
-        seen.append((plan, batch.images.shape[-1]))
-        return train_on_batch(model, batch, plan, *rest, **more)
-
-    monkeypatch.setattr(trainer_module, "train_on_batch", record)
-    plan = make_plan(steps=4, num_random=2, seed=3)
-    make_trainer(plan=plan).train()
-    assert [of_step for of_step, _ in seen] == [plan(step) for step in range(4)]
-    assert all(arch.image_size == size for of_step, size in seen for arch in of_step.subnets.values())
-    assert len({size for _, size in seen}) == 2
-    assert len({of_step.subnets["random0"] for of_step, _ in seen}) > 1
 
 
 def test_metrics_say_what_a_step_did(
