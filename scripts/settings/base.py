@@ -70,6 +70,11 @@ class RunSettings(Checked):
     run_folder: PathText
     space: SpaceSettings
     dataset: DatasetSettings
+
+
+class MeasuringSettings(RunSettings):
+    """The same, of the verbs that measure or predict with networks."""
+
     evaluation: EvaluationSettings
 
 

@@ -149,7 +149,7 @@ class MlpEnsemble(Ensemble):
     def _estimator(self) -> Any:
         from sklearn.neural_network import MLPRegressor
 
-        return MLPRegressor(hidden_layer_sizes=(24,), solver="lbfgs", alpha=1.0, max_iter=1000)
+        return MLPRegressor(hidden_layer_sizes=(24,), solver="lbfgs", alpha=1.0, tol=1e-3, max_iter=1000)
 
 
 @dataclass(frozen=True, slots=True)

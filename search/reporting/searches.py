@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from litepose_ofa.search.accuracy.evaluators import identity_digest
-from litepose_ofa.search.study.outcome import SearchOutcome
-from litepose_ofa.search.study.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE
+from litepose_ofa.search.study.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE, SearchOutcome
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError

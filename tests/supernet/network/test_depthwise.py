@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from litepose_ofa.supernet.network import depthwise
 from litepose_ofa.supernet.network.depthwise import LEAST_SIDE, STRIP, DepthwiseConv2d, depthwise_conv2d
@@ -92,6 +92,17 @@ def test_gradients_are_those_of_finite_differences(strips: list[int], stride: in
     assert strips
 
 
+@pytest.mark.parametrize("wanted", ["x", "weight"])
+def test_only_the_gradient_that_is_asked_for(strips: list[int], wanted: str) -> None:
+    x, weight = random_case((32, 32), 7)
+    (x if wanted == "weight" else weight).requires_grad_(False)
+    asked = weight if wanted == "weight" else x
+    (ours,) = torch.autograd.grad(depthwise_conv2d(x, weight, stride=1).square().sum(), asked)
+    (expected,) = torch.autograd.grad(plain(x, weight, stride=1).square().sum(), asked)
+    assert (ours - expected).abs().max() <= 1e-12 * expected.abs().max()
+    assert strips == ([7] if wanted == "weight" else [])
+
+
 def test_a_sliced_weight_gets_its_gradient(strips: list[int]) -> None:
     """As in a supernet, where a narrower subnet convolves with the leading channels."""
     x, _ = random_case((32, 32), 7)
@@ -119,6 +130,18 @@ def test_without_the_slow_gradient_it_is_torch_s_convolution_bit_for_bit(case: s
         ours, expected = depthwise_conv2d(x, weight, stride=1), plain(x, weight, stride=1)
         assert torch.equal(ours, expected)
         assert ours.dtype == (torch.bfloat16 if case == "autocast" else torch.float32)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_layer_is_torch_s_layer(stride: int) -> None:
+    torch.manual_seed(0)
+    ours = DepthwiseConv2d(CHANNELS, 7, stride=stride)
+    torch.manual_seed(0)
+    theirs = nn.Conv2d(CHANNELS, CHANNELS, 7, stride, 3, groups=CHANNELS, bias=False)
+    assert ours.state_dict().keys() == theirs.state_dict().keys() == {"weight"}
+    assert torch.equal(ours.weight, theirs.weight)
+    x, _ = random_case((32, 33), 7, dtype=torch.float32)
+    assert torch.equal(ours(x), theirs(x))
 
 
 @pytest.mark.usefixtures("plain_only")

@@ -40,24 +40,6 @@ def test_nothing_is_remembered_between_calls(tiny_supernet: LitePoseSupernet) ->
     assert all(torch.equal(before[key], value) for key, value in tiny_supernet.state_dict().items())
 
 
-def test_sampling_is_the_callers(tiny_supernet: LitePoseSupernet) -> None:
-    arch = tiny_supernet.space.smallest()
-    state = torch.get_rng_state()
-    tiny_supernet.train()(IMAGES, arch)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@torch.no_grad()
-def test_the_input_size_is_the_images(tiny_supernet: LitePoseSupernet) -> None:
-    arch = tiny_supernet.space.smallest()
-    assert arch.image_size == 96
-    head0, head1 = tiny_supernet(torch.zeros(1, 3, 64, 128), arch)
-    assert (tuple(head0.shape), tuple(head1.shape)) == ((1, 28, 16, 32), (1, 14, 32, 64))
-    larger = arch.with_image_size(128)
-    for one, two in zip(tiny_supernet(IMAGES, arch), tiny_supernet(IMAGES, larger), strict=True):
-        assert torch.equal(one, two)
-
-
 def test_an_architecture_outside_the_space_is_named(
     tiny_supernet: LitePoseSupernet, published_archs: dict[str, Arch]
 ) -> None:

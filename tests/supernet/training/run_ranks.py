@@ -5,20 +5,26 @@ Usage: run_ranks.py FOLDER, or run_ranks.py FOLDER RANK for that rank to die wit
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 from litepose_ofa.supernet.training.distributed import (
     Process,
+    average,
+    average_gradients,
+    gather_objects,
     joined_process_group,
     synchronise_batch_norms,
 )
 
+COLLECTIVES = {"all_reduce": dist.all_reduce, "all_gather": dist.all_gather}
 NORM_CASES = {
     "float64": (torch.float64, (3, 3), 8, torch.contiguous_format),
     "float32": (torch.float32, (3, 3), 8, torch.contiguous_format),
@@ -28,6 +34,30 @@ NORM_CASES = {
     "bfloat16": (torch.bfloat16, (2, 2), 8, torch.channels_last),
 }
 """Input dtype, images of rank 0 and 1, active channels of 8, memory format."""
+
+
+def calls_during(action: Callable[[], object]) -> dict[str, int]:
+    """Count the calls of the collectives."""
+    with mock.patch.multiple(dist, all_reduce=mock.DEFAULT, all_gather=mock.DEFAULT) as mocks:
+        for name, replacement in mocks.items():
+            replacement.side_effect = COLLECTIVES[name]
+        action()
+    return {name: replacement.call_count for name, replacement in mocks.items() if replacement.called}
+
+
+def check_gradients(process: Process) -> dict[str, Any]:
+    """Average gradients that are None, channels-last on one rank alone, or plain."""
+    generator = torch.Generator().manual_seed(process.rank)
+    shapes = ((4, 3, 2, 2), (5,), (), (2, 2))
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for parameter in parameters[:3]:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    if process.rank == 0 and parameters[0].grad is not None:
+        parameters[0].grad = parameters[0].grad.contiguous(memory_format=torch.channels_last)
+    before = [None if p.grad is None else p.grad.clone() for p in parameters]
+    calls = calls_during(lambda: average_gradients(iter(parameters), process))
+    calls_without = calls_during(lambda: average_gradients([parameters[3]], process))
+    return {"before": before, "after": [p.grad for p in parameters], "calls": [calls, calls_without]}
 
 
 def check_norm(process: Process, case: str) -> dict[str, Any]:
@@ -43,24 +73,19 @@ def check_norm(process: Process, case: str) -> dict[str, Any]:
         norm.bias.copy_(torch.linspace(-1, 1, 8))
     before = {name: value.clone() for name, value in norm.state_dict().items()}
     synchronise_batch_norms(nn.Sequential(norm), process)
-    y = norm(x)
-    y.backward(gradient)
+    outputs: list[Tensor] = []
+    forward_calls = calls_during(lambda: outputs.append(norm(x)))
+    backward_calls = calls_during(lambda: outputs[0].backward(gradient))
     return {
         "x": x.detach(),
         "gradient": gradient,
-        "y": y.detach(),
+        "y": outputs[0].detach(),
         "of_x": x.grad,
         "of_weight": norm.weight.grad,
         "of_bias": norm.bias.grad,
         "before": before,
         "after": norm.state_dict(),
-    }
-
-
-def run_checks(process: Process) -> dict[str, Any]:
-    return {
-        "process": process,
-        "norm": {case: check_norm(process, case) for case in NORM_CASES},
+        "calls": [forward_calls, backward_calls],
     }
 
 
@@ -69,9 +94,15 @@ def main(folder: Path, dying: int | None) -> None:
     with joined_process_group(torch.device("cpu")) as process:
         if process.rank == dying:
             os._exit(7)
-        results = run_checks(process)
-    results["left"] = not dist.is_initialized()
-    torch.save(results, folder / f"{process.rank}.pt")
+        values = torch.tensor([process.rank, 3.0], dtype=torch.float64)
+        results = {
+            "process": process,
+            "gradients": check_gradients(process),
+            "norm": {case: check_norm(process, case) for case in NORM_CASES},
+            "average": (average(values, process), values),
+            "objects": gather_objects({"rank": process.rank}, process),
+        }
+    torch.save(results | {"left": not dist.is_initialized()}, folder / f"{process.rank}.pt")
 
 
 if __name__ == "__main__":

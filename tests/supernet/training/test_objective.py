@@ -46,10 +46,6 @@ def random_heads(seed: int) -> Heads:
     )
 
 
-def total(heads: Heads, targets: Targets, *, progress: float = 0.0, teacher: Heads | None = None) -> Tensor:
-    return pose_loss(heads, targets, SETTINGS, progress=progress, teacher=teacher)[0]
-
-
 def test_with_a_sigma_size_the_gaussians_grow_with_the_input() -> None:
     settings = LossSettings(sigmas=(1.0, 2.0), sigma_size=64)
     widths = []
@@ -127,23 +123,3 @@ def test_the_guide_falls_linearly_to_its_final_fraction(targets: Targets, progre
     plain, _ = pose_loss(heads, targets, unguided, progress=progress)
     share = 1.0 + progress * (0.25 - 1.0)
     torch.testing.assert_close(guided - plain, 0.02 * share * parts["guide"], atol=1e-5, rtol=1e-4)
-
-
-def test_tags_learn_nothing_from_the_teacher(targets: Targets) -> None:
-    heads, teacher = random_heads(0), random_heads(1)
-    other_tags = (torch.cat([teacher[0][:, :K], teacher[0][:, K:] + 7], dim=1), teacher[1])
-    loss = total(heads, targets, teacher=teacher)
-    assert torch.equal(loss, total(heads, targets, teacher=other_tags))
-    (taught,) = torch.autograd.grad(loss, heads[0])
-    (alone,) = torch.autograd.grad(total(heads, targets), heads[0])
-    torch.testing.assert_close(taught[:, K:], alone[:, K:])
-    assert not torch.allclose(taught[:, :K], alone[:, :K])
-
-
-def test_heatmaps_under_the_mask_do_not_count(targets: Targets) -> None:
-    heads, teacher = random_heads(0), random_heads(1)
-    for gradient, mask in zip(
-        torch.autograd.grad(total(heads, targets, teacher=teacher), heads), targets.masks, strict=True
-    ):
-        assert gradient[:, :K].abs().sum(dim=1)[mask == 0].count_nonzero() == 0
-        assert (gradient[:, :K].abs().sum(dim=1)[mask == 1] > 0).all()

@@ -76,6 +76,24 @@ def test_steps_seeds_and_the_subnets_of_a_step_differ() -> None:
     assert set(sizes[0]) == set(sizes[1]) == set(space.image_sizes)
 
 
+def test_training_reaches_every_block_and_every_choice() -> None:
+    """Regression: the public sampler's depths are below the network's, so that a fifth of the weights never trains."""
+    space = SearchSpace.preset("litepose")
+    plan = SupernetPlan(space, (phase(steps=60, num_random=2),), 0)
+    archs = [arch for step in range(60) for arch in plan(step).subnets.values()]
+    assert {arch.stem_channels for arch in archs} == set(space.stem_channels)
+    for i, choices in enumerate(space.deconv_channels):
+        assert {arch.deconv_channels[i] for arch in archs} == set(choices)
+    for s, stage in enumerate(space.stages):
+        drawn = [arch.stages[s] for arch in archs]
+        assert {len(one.blocks) for one in drawn} == set(stage.depths)
+        assert {one.channels for one in drawn} == set(stage.channels)
+        for b in range(stage.depths[-1]):
+            blocks = [one.blocks[b] for one in drawn if b < len(one.blocks)]
+            assert {block.expansion for block in blocks} == set(stage.expansions)
+            assert {block.kernel for block in blocks} == set(stage.kernels)
+
+
 PROGRESSIVE = (
     phase(name="full", steps=4, elastic=("resolution",), rule="largest", num_random=0, teacher="none"),
     phase(name="kernel", steps=1, elastic=("resolution", "kernel"), teacher="frozen"),

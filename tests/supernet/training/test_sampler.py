@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litepose_ofa.supernet.data.loading import SampleRequest
+from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.training.sampler import StepSampler, epoch_order
 
 seeds = st.integers(0, 2**31 - 1)
@@ -34,6 +35,15 @@ def test_an_epoch_sees_every_image_once(seed: int, batch_size: int, spare: int, 
         seen = [request.index for batch in drawn for request in batch]
         assert len(seen) == len(set(seen)) == batch_size * batches
         assert seen == epoch_order(num_images, seed, epoch)[: len(seen)].tolist()
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = {
+        tuple(r.index for batch in requests(40, 8, first=first, last=first + 5, seed=seed) for r in batch)
+        for first, seed in ((0, 0), (5, 0), (10, 0), (0, 1))
+    }
+    assert len(orders) == 4
+    assert all(sorted(order) == list(range(40)) for order in orders)
 
 
 def test_an_epoch_s_order_is_uniform() -> None:
@@ -63,8 +73,23 @@ def test_ranks_share_out_the_single_process_s_batches_in_order(
     assert joined == whole
 
 
+def test_no_two_samples_are_augmented_alike() -> None:
+    drawn = [request.seed for batch in requests(4, 4, first=0, last=50) for request in batch]
+    assert len(set(drawn)) == len(drawn)
+
+
 @pytest.mark.parametrize("teacher_size", [None, 48])
 def test_images_come_at_the_resolution_of_their_step(teacher_size: int | None) -> None:
     drawn = requests(8, 4, first=2, last=12, teacher_size=teacher_size)
     for step, batch in enumerate(drawn, start=2):
         assert {(request.size, request.teacher_size) for request in batch} == {(size_at(step), teacher_size)}
+
+
+def test_a_batch_larger_than_the_dataset_is_refused() -> None:
+    with pytest.raises(InputError, match="batch_size is 9; the training split has only 8 images"):
+        requests(8, 9, first=0, last=1)
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused() -> None:
+    with pytest.raises(InputError, match="batch_size is 8; it must be a multiple of the 3 processes"):
+        requests(20, 8, first=0, last=1, world=3)

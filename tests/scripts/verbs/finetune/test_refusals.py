@@ -28,8 +28,8 @@ from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
         (("teacher.arch=a.json",), "teacher.arch is 'a.json'; it must be null without teacher.weights"),
         (("training.batch_size=13",), "batch_size is 13; the training split has only 12 images"),
         (("tune=grid",), "tune is 'grid'; it must be one of asha, none"),
-        (("tune=asha", "tune.candidates=0"), "tune.candidates is 0; it must be at least 1"),
-        (("tune=asha", "tune.rates=[1,0.1]"), "tune.rates is (1, 0.1); it must be above 0 and ascending"),
+        (("tune=asha", "tune.candidates=0"), "tune.candidates is 0; it must be an integer of at least 1"),
+        (("tune=asha", "tune.rates=[1,0.1]"), "tune.rates is (1.0, 0.1); it must be ascending"),
     ],
 )
 def test_a_bad_setting_is_named(jobs: Any, searched: Path, overrides: Sequence[str], told: str) -> None:
