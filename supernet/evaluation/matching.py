@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools.cocoeval import COCOeval
 
-from litepose_ofa.supernet.data.coco.arrays import Annotations
+from litepose_ofa.supernet.data.coco.records import Annotations
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.results import PeopleResults
 
