@@ -40,6 +40,7 @@ from litepose_ofa.supernet.evaluation import (
 )
 from litepose_ofa.supernet.evaluation.inference import predict_dataset
 from litepose_ofa.supernet.evaluation.keypoint_ap import require_engine
+from litepose_ofa.supernet.evaluation.people import PeoplePredictor
 from litepose_ofa.supernet.network.litepose import LitePose
 
 WIDTH, HEIGHT = 640, 480
@@ -131,7 +132,8 @@ def time_parts(path: Path, results: list[dict[str, Any]], skeleton: Skeleton) ->
     drawn = time.perf_counter()
     keypoint_breakdown(comparison)
     done = time.perf_counter()
-    print(f"  interval of 500 resamples {drawn - began:.1f} s: {interval}; breakdown {done - drawn:.1f} s")
+    shown = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    print(f"  interval of 500 resamples {drawn - began:.1f} s: {shown}; breakdown {done - drawn:.1f} s")
 
 
 @dataclass
@@ -185,7 +187,8 @@ def time_evaluation(name: str, arch: Arch, dataset: KeypointDataset, batch_size:
     settings = InferenceSettings(flip_test=flip_test)
     evaluate_keypoints(dataset.annotations_path, [], dataset.skeleton)  # the file is read
     began = time.perf_counter()
-    found = predict_dataset(model, dataset, image_size=arch.image_size, settings=settings, batch_size=batch_size)
+    predictor = PeoplePredictor(model, arch.image_size, dataset.skeleton, settings)
+    found = predict_dataset(predictor, dataset, batch_size=batch_size)
     predicted = time.perf_counter()
     metrics = evaluate_keypoints(dataset.annotations_path, found.results, dataset.skeleton)
     total, ap_seconds = time.perf_counter() - began, time.perf_counter() - predicted

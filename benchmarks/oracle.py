@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.search.accuracy.initial import first_genomes
+from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.search.problem.history import History

@@ -4,7 +4,7 @@
 
 Smallest, largest and random networks of every space. "As written" is the plan that the analysis models: the order of
 the network's definition, plain layout, memory free once a map is dead. "Default" is what ONNX Runtime plans if not told
-otherwise (see supernet/export/memory.py). Neither counts the image, the outputs, weights, or kernels' working memory.
+otherwise (see planned_memory.py). Neither counts the image, the outputs, weights, or kernels' working memory.
 """
 
 import argparse
@@ -12,10 +12,11 @@ import random
 import tempfile
 from pathlib import Path
 
+from planned_memory import measure_planned_bytes
+
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
-from litepose_ofa.supernet.export.memory import measure_planned_bytes
 from litepose_ofa.supernet.export.onnx_model import export_onnx
 from litepose_ofa.supernet.network.litepose import LitePose
 

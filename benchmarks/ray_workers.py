@@ -18,8 +18,7 @@ from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvalu
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionStrategy
-from litepose_ofa.search.study.generations import SearchRun, StudySettings
-from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.study.generations import SearchRun, StopRule, StudySettings
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.search.workers.pool import EvaluationPool, Measure, RayPool
 from litepose_ofa.search.workers.session import ray_session

@@ -24,8 +24,7 @@ from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings
 from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
-from litepose_ofa.search.study.generations import Progress, StudySettings
-from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.study.generations import Progress, StopRule, StudySettings
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.space import SearchSpace
 

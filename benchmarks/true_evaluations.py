@@ -30,8 +30,7 @@ from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.strategies import RandomStrategy, SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
-from litepose_ofa.search.study.generations import StudySettings
-from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.study.generations import StopRule, StudySettings
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
 from litepose_ofa.supernet.archs.space import SearchSpace

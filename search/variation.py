@@ -11,29 +11,29 @@ from litepose_ofa.search.genome import GenomeCodec, Genomes
 def vary(
     codec: GenomeCodec, ranked: Genomes, rng: np.random.Generator, *, crossover: float = 0.9, mutations: float = 2.0
 ) -> Genomes:
-    """Return as many children as parents, shape (n, G), canonical.
+    """Return as many offspring as parents, shape (n, G), canonical.
 
     Args:
         codec: The codec of the space.
         ranked: The parents from the best to the worst; each is the better of two drawn (binary tournament).
         rng: Source of randomness.
-        crossover: Probability that a child has two parents.
-        mutations: Expected number of mutated genes a child.
+        crossover: Probability that an offspring has two parents.
+        mutations: Expected number of mutated genes of an offspring.
     """
     n = len(ranked)
-    mothers, fathers = rng.integers(0, n, size=(2, 2, n)).min(axis=1)
-    fathers = np.where(rng.random(n) < crossover, fathers, mothers)
-    children = cross(codec, ranked[mothers], ranked[fathers], rng)
-    return mutate(codec, children, mutations, rng)
+    first, second = rng.integers(0, n, size=(2, 2, n)).min(axis=1)
+    second = np.where(rng.random(n) < crossover, second, first)
+    offspring = cross(codec, ranked[first], ranked[second], rng)
+    return mutate(codec, offspring, mutations, rng)
 
 
-def cross(codec: GenomeCodec, mothers: Genomes, fathers: Genomes, rng: np.random.Generator) -> Genomes:
+def cross(codec: GenomeCodec, first: Genomes, second: Genomes, rng: np.random.Generator) -> Genomes:
     """Cross pairs of genomes, shape (n, G): a part of the network comes whole from one parent, or gene by gene."""
-    n, num_parts = len(mothers), int(codec.parts.max()) + 1
-    from_father = (rng.random((n, num_parts)) < 0.5)[:, codec.parts]
+    n, num_parts = len(first), int(codec.parts.max()) + 1
+    from_second = (rng.random((n, num_parts)) < 0.5)[:, codec.parts]
     mixed = (rng.random((n, num_parts)) < 0.5)[:, codec.parts]
-    from_father = np.where(mixed, rng.random((n, codec.length)) < 0.5, from_father)
-    return codec.canonicalise(np.where(from_father, fathers, mothers))
+    from_second = np.where(mixed, rng.random((n, codec.length)) < 0.5, from_second)
+    return codec.canonicalise(np.where(from_second, second, first))
 
 
 def mutate(codec: GenomeCodec, genomes: Genomes, mutations: float, rng: np.random.Generator) -> Genomes:

@@ -17,7 +17,7 @@ from litepose_ofa.search.study.results import read_rows
 from litepose_ofa.search.study.storages import open_storage
 from litepose_ofa.search.tuning.trials import RungRecord
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.export.manifest import sha256_of
+from litepose_ofa.supernet.export.bundle import sha256_of
 from litepose_ofa.supernet.files import locked_folder, read_json, read_yaml
 from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
 from litepose_ofa.supernet.network.checkpoints import read_weights

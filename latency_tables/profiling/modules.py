@@ -22,9 +22,9 @@ from litepose_ofa.supernet.archs.arch import (
     BlockArch,
     StageArch,
 )
-from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
-from litepose_ofa.supernet.export.folding import LayerNames, layer_names
+from litepose_ofa.supernet.archs.operators import Convolution, LayerNames, Operator, operators_of, places_of
 from litepose_ofa.supernet.network.litepose import FinalBranch, InvertedBottleneck, LitePose
+from litepose_ofa.supernet.network.litepose import Layers as StaticLayers
 
 Layers = Iterator[tuple[nn.Module, nn.Module | None]]
 """An operator's convolutions in the order they run, each with the batch norm that follows it or its sum."""
@@ -78,11 +78,10 @@ def build_module(subject: Subject) -> nn.Module:
 def _build_operator(operator: Operator) -> nn.Module:
     o = operator
     if o.kind == "bottleneck":
-        return InvertedBottleneck(
-            o.in_channels, o.out_channels, expansion=o.expansion, kernel=o.kernel, stride=o.stride
-        )
+        return InvertedBottleneck(o, StaticLayers())
     if o.kind == "head":
-        return Head(FinalBranch(o.in_channels, o.out_channels), FinalBranch(o.mid_channels, o.out_channels))
+        refined, raw = o.convolutions[:2], o.convolutions[2:]
+        return Head(FinalBranch(refined, StaticLayers()), FinalBranch(raw, StaticLayers()))
     if o.kind == "stem":
         return _smallest_network(stem=o.out_channels).first
     network = _smallest_network(stage3=o.mid_channels, stage4=o.in_channels, deconv=o.out_channels)
@@ -113,8 +112,8 @@ def _set_weights(layers: Iterator[Layers], weights: list[list[ConvolutionWeights
 
 def _network_layers(network: LitePose) -> Iterator[Layers]:
     operators = operators_of(network.arch, network.num_keypoints)
-    for operator, layers in zip(operators, layer_names(network.arch), strict=True):
-        pairs = zip(layers, operator.convolutions, strict=True)
+    for operator, place in zip(operators, places_of(network.arch.depths), strict=True):
+        pairs = zip(place.layers, operator.convolutions, strict=True)
         yield iter([_find_layer(network, names, convolution) for names, convolution in pairs])
 
 

@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.augmentation import Augmentation
@@ -28,28 +29,23 @@ from litepose_ofa.supernet.network.checkpoints import (
 )
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose
-from litepose_ofa.supernet.training.cpu_memory import keep_freed_memory
 from litepose_ofa.supernet.training.distributed import Process
 from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.training.recipe import (
     LearningRate,
     Phase,
+    TrainingSettings,
     WarmupCosine,
     WarmupSteps,
 )
-from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.step import keep_freed_memory
 from litepose_ofa.supernet.training.teacher import Teacher
 from litepose_ofa.supernet.training.validation import Validator
 
-SUPERNET_FILE = "supernet.safetensors"
-
 
 def build_space(cfg: DictConfig) -> SearchSpace:
-    """Return the preset that ``space.name`` names, or the space that ``space.choices`` spells out."""
-    if cfg.space.choices is None:
-        return SearchSpace.preset(cfg.space.name)
-    with located("space.choices"):
-        return SearchSpace.from_dict({"name": cfg.space.name, **plain(cfg.space.choices)})
+    """Return the space of the ``space`` group."""
+    return SearchSpace.from_dict(plain(cfg.space))
 
 
 def build_device(cfg: DictConfig) -> torch.device:
@@ -242,7 +238,7 @@ def supernet_path(cfg: DictConfig) -> Path:
     """Return where the supernet is: the config's ``supernet``, where it has one, or the workspace's trained one."""
     if cfg.get("supernet") is not None:
         return Path(cfg.supernet)
-    return Path(cfg.workspace) / "supernet" / SUPERNET_FILE
+    return Workspace(Path(cfg.workspace)).supernet
 
 
 def load_trained_supernet(cfg: DictConfig, device: torch.device) -> LitePoseSupernet:

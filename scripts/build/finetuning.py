@@ -23,9 +23,10 @@ from litepose_ofa.scripts.build.builders import (
     steps_of,
 )
 from litepose_ofa.scripts.build.networks import find_weights
-from litepose_ofa.scripts.command.literal_config import literal_config
-from litepose_ofa.search.study.outcome import SearchOutcome
+from litepose_ofa.scripts.settings.config import literal_config
+from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.tuning.trials import FinetuningTrial
+from litepose_ofa.search.workspace import SUBNET_FILE, Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.export.bundle import ARCH_FILE
@@ -45,7 +46,6 @@ from litepose_ofa.supernet.training.trainer import Trainer
 from litepose_ofa.supernet.training.validation import Validator, copy_of
 from litepose_ofa.supernet.validation import Checked, validate
 
-SUBNET_FILE = "subnet.safetensors"
 SUPERNET = "supernet"
 SCRATCH = "scratch"
 
@@ -120,7 +120,7 @@ class Finetuning:
         elif self._weights is not None and Path(cfg.start).is_dir():
             archs = [Arch.load(self._weights.with_name(ARCH_FILE))]
         else:
-            outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / str(cfg.tier))
+            outcome = SearchOutcome.load(Workspace(Path(cfg.workspace)).search(cfg.device.name, cfg.tier))
             if self.supernet_digest is not None:
                 outcome.require_weights(self.supernet_digest)
             archs = [outcome.arch] if count == 1 else outcome.best(count)

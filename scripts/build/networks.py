@@ -5,9 +5,8 @@ from pathlib import Path
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.export.bundle import CONFIG_FILE, WEIGHTS_FILE
+from litepose_ofa.supernet.export.bundle import CONFIG_FILE, WEIGHTS_FILE, open_export
 from litepose_ofa.supernet.export.runtime import ExportedUsage
-from litepose_ofa.supernet.export.verification import open_export
 from litepose_ofa.supernet.network.checkpoints import (
     load_subnet,
     load_weights,

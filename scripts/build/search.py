@@ -31,10 +31,10 @@ from litepose_ofa.search.strategies.surrogates import (
     RefittedSurrogate,
     Surrogate,
 )
-from litepose_ofa.search.study.generations import Generations, SearchRun, StudySettings
-from litepose_ofa.search.study.outcome import SearchOutcome
-from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.study.generations import Generations, SearchRun, StopRule, StudySettings
+from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.workers.pool import EvaluationPool
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 
@@ -45,17 +45,17 @@ STOP_KEYS = ("generations", "evaluations", "plateau_gain", "plateau_generations"
 
 def open_accuracy_cache(cfg: DictConfig) -> AccuracyCache:
     """Return the workspace's measured accuracies: one file for every device and tier."""
-    return AccuracyCache(Path(cfg.workspace) / "accuracies" / "accuracies.jsonl")
+    return AccuracyCache(Workspace(Path(cfg.workspace)).accuracies)
 
 
 def samples_path(cfg: DictConfig) -> Path:
     """Return where the workspace's samples for the predictor are."""
-    return Path(cfg.workspace) / "accuracies" / "samples.json"
+    return Workspace(Path(cfg.workspace)).samples
 
 
 def predictor_path(cfg: DictConfig) -> Path:
     """Return where the workspace's accuracy predictor is."""
-    return Path(cfg.workspace) / "predictor" / "predictor.safetensors"
+    return Workspace(Path(cfg.workspace)).predictor
 
 
 def load_predictor(cfg: DictConfig) -> AccuracyPredictor:
@@ -218,13 +218,13 @@ class WorkspacePool:
             assert self._opened is not None
             yield from self._opened[0].map(archs)
 
-    def search(self, generations: Generations, folder: Path) -> SearchRun | None:
-        """Search as an experiment of Ray Tune in a folder, where ``backend=ray_tune``; None elsewhere."""
+    def search_in_tune(self, generations: Generations, folder: Path) -> SearchRun:
+        """Search as an experiment of Ray Tune in a folder; the ``backend`` must be ``ray_tune``."""
         measured_on = self.load()
         assert self._opened is not None
-        if not isinstance(self._opened[0], TunePool):
-            return None
-        return self._opened[0].search(generations, cache=self.cache, measured_on=measured_on, folder=folder)
+        pool = self._opened[0]
+        assert isinstance(pool, TunePool)
+        return pool.search(generations, cache=self.cache, measured_on=measured_on, folder=folder)
 
     def close(self) -> None:
         """Nothing: the stack closes the workers."""

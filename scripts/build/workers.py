@@ -4,12 +4,13 @@ import copy
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from omegaconf import DictConfig
+from pydantic import Field
 
 from litepose_ofa.scripts.build.builders import plain
 from litepose_ofa.scripts.build.construct import construct
@@ -24,6 +25,7 @@ from litepose_ofa.search.workers.pool import (
 from litepose_ofa.search.workers.session import ray_session
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
+from litepose_ofa.supernet.validation import NonNegative, Positive, settings
 
 if TYPE_CHECKING:
     from litepose_ofa.search.study.generations import Generations, SearchRun
@@ -34,15 +36,15 @@ BACKEND_KEYS = tuple(
 """Settings that say where subnets are measured and change no result."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class BackendSettings:
     """The ``backend`` group; see conf/backend/ray.yaml."""
 
     name: Literal["serial", "ray", "ray_tune"]
     address: str | None = None
-    num_workers: int = 1
-    cpus_per_worker: float = 1
-    gpus_per_worker: float = 0
+    num_workers: Annotated[int, Field(ge=1, le=10_000)] = 1
+    cpus_per_worker: Positive = 1
+    gpus_per_worker: NonNegative = 0
 
 
 @contextmanager
@@ -96,9 +98,13 @@ class TunePool(RayPool):
 
         self.close()
         make_measure, workers = self._tuned
-        settings = TuneSettings(**workers)
         return run_in_tune(
-            make_measure, generations, cache=cache, measured_on=measured_on, settings=settings, folder=folder
+            make_measure,
+            generations,
+            cache=cache,
+            measured_on=measured_on,
+            workers=TuneSettings(**workers),
+            folder=folder,
         )
 
 

@@ -9,8 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-SWEEP_RECORD = "multirun.yaml"
-"""Hydra's record of a sweep, which it writes before the first run."""
+from litepose_ofa.search.workspace import SWEEP_RECORD
 
 _new_folders: list[Path] = []
 

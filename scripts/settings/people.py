@@ -1,10 +1,10 @@
 """Configs of the verbs that render, check and find people."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from litepose_ofa.scripts.settings.base import FINDING, ImageSize, RunSettings
+from litepose_ofa.scripts.settings.base import ImageSize, MeasuringSettings, RunSettings
 from litepose_ofa.scripts.settings.fields import fields_of
 from litepose_ofa.scripts.settings.kinds import (
     Name,
@@ -14,7 +14,7 @@ from litepose_ofa.scripts.settings.kinds import (
 )
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings as RenderedPeople
 from litepose_ofa.supernet.evaluation import InferenceSettings
-from litepose_ofa.supernet.validation import Count, Positive, Whole
+from litepose_ofa.supernet.pictures.prediction import PredictionOptions
 
 Images = Annotated[int, Field(ge=1, le=10_000_000)]
 
@@ -37,7 +37,7 @@ class CheckDatasetVerb(RunSettings):
     samples: Annotated[int, Field(ge=0, le=10_000)]
 
 
-class PredictVerb(RunSettings):
+class PredictVerb(MeasuringSettings, fields_of(PredictionOptions)):  # type: ignore[misc]
     """``litepose predict``."""
 
     input: PathText
@@ -45,10 +45,5 @@ class PredictVerb(RunSettings):
     output: PathText
     arch: Text | None
     image_size: ImageSize | None
-    inference: fields_of(InferenceSettings, **FINDING)  # type: ignore[valid-type]
-    batch_size: Count
-    min_score: Annotated[float, Field(ge=-1, le=1)]
-    sheet: Whole
-    on_bad_image: Literal["skip", "error"]
-    max_megapixels: Positive
+    inference: fields_of(InferenceSettings)  # type: ignore[valid-type]
     supernet: PathText

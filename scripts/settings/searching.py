@@ -8,6 +8,7 @@ from litepose_ofa.scripts.build.workers import BackendSettings as Backend
 from litepose_ofa.scripts.settings.base import (
     DeviceSettings,
     ImageSize,
+    MeasuringSettings,
     Resamples,
     RunSettings,
     Split,
@@ -23,8 +24,7 @@ from litepose_ofa.scripts.settings.kinds import (
 from litepose_ofa.search.accuracy.active_sampling import RefinementSettings
 from litepose_ofa.search.strategies.batches import BatchSettings
 from litepose_ofa.search.strategies.evolution import EvolutionSettings
-from litepose_ofa.search.study.generations import StudySettings
-from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.study.generations import StopRule, StudySettings
 from litepose_ofa.supernet.validation import (
     Count,
     NonNegative,
@@ -32,21 +32,10 @@ from litepose_ofa.supernet.validation import (
     Whole,
 )
 
-Subnets = Annotated[int, Field(ge=1, le=1_000_000)]
-"""Networks that a run looks at one by one."""
-
-Generations = Annotated[int, Field(ge=0, le=1_000_000)]
-
-BackendSettings: Any = fields_of(
-    Backend,
-    address=PathText | None,
-    num_workers=Annotated[int, Field(ge=1, le=10_000)],
-    cpus_per_worker=Positive,
-    gpus_per_worker=NonNegative,
-)
+BackendSettings: Any = fields_of(Backend, address=PathText | None)
 
 
-class EvaluateVerb(RunSettings):
+class EvaluateVerb(MeasuringSettings):
     """``litepose evaluate``."""
 
     weights: PathText | None
@@ -59,17 +48,13 @@ class EvaluateVerb(RunSettings):
     save_results: bool
 
 
-class SampleVerb(RunSettings):
+class SampleVerb(MeasuringSettings):
     """``litepose sample``."""
 
     backend: BackendSettings
     num_subnets: Annotated[int, Field(ge=2, le=1_000_000)]
     spread_over: PathText
-    refine: fields_of(  # type: ignore[valid-type]
-        RefinementSettings,
-        budget=Annotated[int, Field(ge=0, le=1_000_000)],
-        tau_width=Annotated[float, Field(gt=0, le=2)],
-    )
+    refine: fields_of(RefinementSettings)  # type: ignore[valid-type]
 
 
 class FitVerb(RunSettings):
@@ -82,32 +67,16 @@ class FitVerb(RunSettings):
     top_k: Count
 
 
-OuterLoop: Any = fields_of(
-    StudySettings,
-    StopRule,
-    first=Subnets,
-    batch=Subnets,
-    generations=Generations | None,
-    evaluations=Subnets | None,
-    plateau_generations=Subnets,
-)
-
-
-class SearchSettings(OuterLoop):  # type: ignore[misc]
+class SearchSettings(fields_of(StudySettings, StopRule)):  # type: ignore[misc]
     """The ``search`` group."""
 
     strategy: Choice
     verify_top: Whole
-    evolution: fields_of(  # type: ignore[valid-type]
-        EvolutionSettings,
-        population=Annotated[int, Field(ge=2, le=1_000_000)],
-        generations=Generations,
-        mutations=Annotated[float, Field(ge=0, le=1_000)],
-    )
+    evolution: fields_of(EvolutionSettings)  # type: ignore[valid-type]
     batches: fields_of(BatchSettings)  # type: ignore[valid-type]
 
 
-class SearchVerb(RunSettings):
+class SearchVerb(MeasuringSettings):
     """``litepose search``."""
 
     device: DeviceSettings
@@ -129,13 +98,13 @@ class SearchVerb(RunSettings):
     storage: PathText | None
 
 
-class ReportVerb(RunSettings):
+class ReportVerb(MeasuringSettings):
     """``litepose report``."""
 
     samples: Annotated[int, Field(ge=0, le=1_000)]
 
 
-class SensitivityVerb(RunSettings):
+class SensitivityVerb(MeasuringSettings):
     """``litepose sensitivity``."""
 
     base: Text

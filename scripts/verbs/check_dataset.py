@@ -21,8 +21,7 @@ from litepose_ofa.supernet.data.coco.checking import (
 from litepose_ofa.supernet.data.coco.findings import FindingLog, Kind
 from litepose_ofa.supernet.data.coco.splits import SPLITS, DatasetSplits, SplitFiles
 from litepose_ofa.supernet.errors import InputError, require
-from litepose_ofa.supernet.evaluation.comparison import require_comparable
-from litepose_ofa.supernet.evaluation.keypoint_ap import CROWD_LEVELS
+from litepose_ofa.supernet.evaluation.keypoint_ap import CROWD_LEVELS, require_comparable
 from litepose_ofa.supernet.files import locked_folder, replacing, write_json
 from litepose_ofa.supernet.pictures.dataset_samples import draw_samples
 
@@ -125,7 +124,3 @@ def _require_usable(splits: DatasetSplits, logs: dict[str, FindingLog], num_imag
     for name in SPLITS[1:]:
         require_comparable(splits.load(name))
     logger.info("no finding stops a training")
-
-
-if __name__ == "__main__":
-    main()

@@ -58,7 +58,3 @@ def _class_models(cfg: DictConfig) -> ClassModels:
 def _operators(cfg: DictConfig) -> set[Operator]:
     spaces = [*map(SearchSpace.preset, cfg.spaces), build_space(cfg)]
     return set[Operator]().union(*(space_operators(s, k) for s in spaces for k in cfg.num_keypoints))
-
-
-if __name__ == "__main__":
-    main()

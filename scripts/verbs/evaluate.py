@@ -5,29 +5,25 @@ or others' weights with their ``arch``.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from omegaconf import DictConfig
 
 from litepose_ofa.scripts.build.builders import (
-    build_device,
     build_inference,
     build_subnet_evaluator,
     find_arch,
     load_split,
 )
-from litepose_ofa.scripts.build.networks import find_weights, load_network
+from litepose_ofa.scripts.build.pose_models import open_pose_network
 from litepose_ofa.scripts.command.app import run_record, script, start_run
 from litepose_ofa.scripts.settings.searching import EvaluateVerb
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.data.skeletons import Skeleton
-from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import (
     ap_interval,
     evaluate_model,
@@ -35,23 +31,19 @@ from litepose_ofa.supernet.evaluation import (
     write_results,
 )
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult
-from litepose_ofa.supernet.evaluation.intervals import ApInterval
+from litepose_ofa.supernet.evaluation.intervals import Interval
 from litepose_ofa.supernet.evaluation.keypoint_ap import official_differences, official_parameters, require_engine
 from litepose_ofa.supernet.evaluation.subnets import NetworkEvaluator
-from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
-from litepose_ofa.supernet.export.runtime import ExportedPose, SquarePredictor, is_runtime_file
 from litepose_ofa.supernet.files import write_json
-from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
-from litepose_ofa.supernet.network.litepose import LitePose
 
 logger = logging.getLogger(__name__)
 
 
 class _Measured(NamedTuple):
-    """A network's architecture, what measures it, the name of its files, and what the record says of its source."""
+    """A network's architecture, its accuracy, the name of its files, and what the record says of its source."""
 
     arch: Arch
-    evaluate: Callable[..., EvaluationResult]
+    result: EvaluationResult
     name: str
     identity: dict[str, Any]
 
@@ -60,10 +52,10 @@ class _Measured(NamedTuple):
 def main(cfg: DictConfig) -> None:
     """Find or prepare the network, evaluate it, write one JSON, and its results file if asked."""
     require_engine(cfg.engine)
-    measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg, find_weights(Path(str(cfg.weights))))
-    result = measured.evaluate(engine=cfg.engine)
+    measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg)
+    result = measured.result
     interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
-    record = _record(measured, result, interval)
+    record = _record(measured, interval)
     if cfg.breakdown:
         breakdown = keypoint_breakdown(result.comparison)
         record["breakdown"] = breakdown.to_dict()
@@ -73,12 +65,12 @@ def main(cfg: DictConfig) -> None:
     folder = start_run(cfg)
     path = folder / f"{measured.name}_{cfg.split}.json"
     write_json(path, {**record, "run": run_record(cfg)})
-    for skipped in result.skipped:
+    for skipped in result.predictions.skipped:
         logger.warning("skipped %s", skipped)
     logger.info(
         "%s, %d px, %.1f MMACs, %d images of %s: %s (network %.1f s, decoding %.1f s)",
-        measured.name, measured.arch.image_size, record["macs"] / 1e6, result.num_images, cfg.split,
-        _shown(result.metrics, interval), result.network_seconds, result.decode_seconds,
+        measured.name, measured.arch.image_size, record["macs"] / 1e6, len(result.predictions.image_ids), cfg.split,
+        _shown(result.metrics, interval), result.predictions.network_seconds, result.predictions.decode_seconds,
     )  # fmt: skip
     logger.info("%s", path)
     if cfg.save_results:
@@ -94,56 +86,36 @@ def _of_supernet(cfg: DictConfig) -> _Measured:
     """Return a subnet of the workspace's supernet, extracted and recalibrated."""
     evaluator = build_subnet_evaluator(cfg, cfg.split)
     choice = "largest" if cfg.arch is None else cfg.arch
-    arch = _resized(find_arch(evaluator.space, choice), cfg)
+    arch = find_arch(evaluator.space, choice)
+    if cfg.image_size is not None:
+        arch = arch.with_image_size(cfg.image_size)
     if not evaluator.space.contains(arch):
         raise InputError(f"arch {choice} at {arch.image_size} px is not in the space {evaluator.space.name!r}")
-    evaluate = partial(evaluator.evaluate_prepared, evaluator.prepare(arch))
-    return _Measured(arch, evaluate, arch.digest, evaluator.identity)
+    result = evaluator.evaluate_prepared(evaluator.prepare(arch), engine=cfg.engine)
+    return _Measured(arch, result, arch.digest, evaluator.identity)
 
 
-def _of_path(cfg: DictConfig, path: Path) -> _Measured:
-    """Return the network of ``weights``."""
-    return _of_runtime_file(cfg, path) if is_runtime_file(path) else _of_weights(cfg, path)
-
-
-def _of_runtime_file(cfg: DictConfig, path: Path) -> _Measured:
-    """Return the network of an export's file, under its runtime; images are fitted to the one input that it has."""
-    build_device(cfg)
-    require(cfg.arch is None, "arch", cfg.arch, f"null: {path} knows its architecture")
-    exported = ExportedPose.open(path, threads=torch.get_num_threads())
-    subnet, size = load_subnet(path.parent / WEIGHTS_FILE), exported.usage.image_size
-    require(cfg.image_size in (None, size), "image_size", cfg.image_size, f"null or {size}, which {path} takes")
+def _of_path(cfg: DictConfig) -> _Measured:
+    """Return the network of ``weights``; a runtime's file takes the one input that it has."""
+    path = Path(str(cfg.weights))
+    network = open_pose_network(cfg, path)
     dataset = load_split(cfg, cfg.split)
-    _require_skeleton(path, exported.usage.skeleton, dataset.skeleton)
-    settings, batch_size = build_inference(cfg)
-    evaluate = partial(
-        evaluate_model,
-        exported.model,
-        dataset,
-        image_size=size,
-        settings=settings,
-        batch_size=batch_size,
-        predictor=SquarePredictor,
-    )
-    identity = NetworkEvaluator(dataset, settings=settings, batch_size=batch_size).identity_of(subnet)
-    name = f"{subnet.arch.digest}_{exported.digest}"
-    return _Measured(subnet.arch, evaluate, name, {**identity, "format": exported.format, "file": exported.digest})
-
-
-def _of_weights(cfg: DictConfig, path: Path) -> _Measured:
-    """Return the network of a file as it is; where the file does not describe it, of the architecture ``arch``."""
-    device = build_device(cfg)
-    dataset = load_split(cfg, cfg.split)
-    network, skeleton = load_network(path, cfg.arch, dataset.skeleton)
-    _require_skeleton(path, skeleton, dataset.skeleton)
-    resized = LitePose(_resized(network.arch, cfg), network.num_keypoints)
-    resized.load_state_dict(network.state_dict())
-    resized.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _require_skeleton(path, network.skeleton, dataset.skeleton)
     settings, batch_size = build_inference(cfg)
     evaluator = NetworkEvaluator(dataset, settings=settings, batch_size=batch_size)
-    name = f"{resized.arch.digest}_{weights_digest(resized)}"
-    evaluate = partial(evaluator.evaluate_prepared, resized)
-    return _Measured(resized.arch, evaluate, name, evaluator.identity_of(resized))
+    result = evaluate_model(
+        network.model,
+        dataset,
+        image_size=network.arch.image_size,
+        settings=settings,
+        batch_size=batch_size,
+        device=network.device,
+        engine=cfg.engine,
+        predictor=network.predictor,
+    )
+    of_file = {} if network.file is None else {"format": network.format, "file": network.file}
+    name, identity = f"{network.arch.digest}_{network.digest}", evaluator.identity_of(network.weights)
+    return _Measured(network.arch, result, name, {**identity, **of_file})
 
 
 def _require_skeleton(path: Path, found: Skeleton, wanted: Skeleton) -> None:
@@ -156,29 +128,22 @@ def _require_skeleton(path: Path, found: Skeleton, wanted: Skeleton) -> None:
         raise InputError(f"{path}: is a subnet of another skeleton than dataset.skeleton, with {difference}")
 
 
-def _resized(arch: Arch, cfg: DictConfig) -> Arch:
-    return arch if cfg.image_size is None else arch.with_image_size(cfg.image_size)
-
-
-def _record(measured: _Measured, result: EvaluationResult, interval: ApInterval | None) -> dict[str, Any]:
+def _record(measured: _Measured, interval: Interval | None) -> dict[str, Any]:
+    result = measured.result
     cost = measure_complexity(measured.arch, result.comparison.skeleton.num_keypoints)
     return {
         "arch": measured.arch.to_dict(),
         "metrics": result.metrics,
         "ap_interval": None if interval is None else asdict(interval),
-        "skipped_images": [str(skipped) for skipped in result.skipped],
+        "skipped_images": [str(skipped) for skipped in result.predictions.skipped],
         "macs": cost.macs,
         "params": cost.params,
         "measured_on": measured.identity,
     }
 
 
-def _shown(metrics: dict[str, float], interval: ApInterval | None) -> str:
+def _shown(metrics: dict[str, float], interval: Interval | None) -> str:
     shown = {name: f"{100 * value:.1f}" for name, value in metrics.items()}
     if interval is not None:
-        shown["AP"] = str(interval)
+        shown["AP"] += f" ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
     return " ".join(f"{name} {value}" for name, value in shown.items())
-
-
-if __name__ == "__main__":
-    main()

@@ -6,12 +6,10 @@ Or export what became of it in a finetuning.
 import copy
 import json
 import logging
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -20,28 +18,22 @@ from torch import Tensor
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.scripts.build.builders import build_subnet_evaluator, find_arch, supernet_path
-from litepose_ofa.scripts.build.export import build_examination, build_formats
-from litepose_ofa.scripts.build.export_facts import (
-    SPLIT,
-    accuracy_facts,
-    latency_facts,
-    source_facts,
-    usage_config,
-)
-from litepose_ofa.scripts.build.finetuning import SUBNET_FILE, read_facts
+from litepose_ofa.scripts.build.export import SPLIT, accuracy_facts, build_formats, latency_facts, usage_config
+from litepose_ofa.scripts.build.finetuning import read_facts
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.exporting import ExportVerb
 from litepose_ofa.search.reporting.card import write_card
-from litepose_ofa.search.study.outcome import SearchOutcome
+from litepose_ofa.search.study.results import SearchOutcome
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 from litepose_ofa.supernet.export.accuracy import FormatEvaluator
-from litepose_ofa.supernet.export.bundle import write_bundle
+from litepose_ofa.supernet.export.bundle import MANIFEST_FILE, Manifest, open_export, write_bundle
 from litepose_ofa.supernet.export.formats import ExportFormat
-from litepose_ofa.supernet.export.manifest import MANIFEST_FILE, Manifest
-from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
+from litepose_ofa.supernet.export.quantisation import OnnxInt8Format
 from litepose_ofa.supernet.files import locked_folder, restore_folder
 from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet, is_equal_to_supernet
@@ -81,7 +73,7 @@ def main(cfg: DictConfig) -> None:
     """Write the export folder of one device and tier, or of one architecture."""
     evaluator = build_subnet_evaluator(cfg, SPLIT)
     plan = _plan(cfg, evaluator)
-    with locked_folder(plan.lock), _sigterm_interrupts():
+    with locked_folder(plan.lock):
         restore_folder(plan.folder)
         if _is_exported(plan):
             logger.info("%s: already exported", plan.folder)
@@ -100,26 +92,23 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
     finetuned = _load_finetuned(cfg, evaluator, arch) if cfg.finetuned else None
     if finetuned is not None:
         arch = finetuned.subnet.arch  # of several candidates, finetuning may have preferred another
+    path, weights = supernet_path(cfg), evaluator.identity["weights"]
+    if finetuned is not None:
+        path, weights = finetuned.path, finetuned.record["weights"]
     facts = {
         "device": cfg.device.name,
         "tier": cfg.tier if cfg.arch is None else None,
         "search": chosen,
-        "source": _source(cfg, evaluator, finetuned),
+        "source": {"checkpoint": Path(os.path.relpath(path, cfg.workspace)).as_posix(), "weights": weights},
         "finetuned": None if finetuned is None else finetuned.record,
         "latency": latency_facts(cfg, table, evaluator, arch, chosen),
         "measured_on": evaluator.identity,
         "options": {name: cfg[name] for name in ("seed", "checked_images", "measure_formats", "resamples")},
     }
     name = cfg.tier if cfg.arch is None else arch.digest
-    folder = Path(cfg.workspace) / "export" / cfg.device.name / name
+    folder = Workspace(Path(cfg.workspace)).export(cfg.device.name, name)
     formats = build_formats(cfg, evaluator, arch.image_size)
     return _Plan(folder, arch, finetuned, table, formats, json.loads(json.dumps(facts)))
-
-
-def _source(cfg: DictConfig, evaluator: SubnetEvaluator, finetuned: _Finetuned | None) -> dict[str, Any]:
-    if finetuned is not None:
-        return source_facts(cfg, finetuned.path, finetuned.record["weights"])
-    return source_facts(cfg, supernet_path(cfg), evaluator.identity["weights"])
 
 
 def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str, Any] | None]:
@@ -128,7 +117,7 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
         arch = find_arch(evaluator.space, cfg.arch)
         chosen = None
     else:
-        outcome = SearchOutcome.load(Path(cfg.workspace) / "search" / cfg.device.name / cfg.tier)
+        outcome = SearchOutcome.load(Workspace(Path(cfg.workspace)).search(cfg.device.name, cfg.tier))
         outcome.require_weights(evaluator.identity["weights"])
         arch, chosen = outcome.arch, dict(outcome.record)
     if not evaluator.space.contains(arch):
@@ -137,7 +126,7 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
 
 
 def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> _Finetuned:
-    path = Path(cfg.workspace) / "finetune" / cfg.device.name / cfg.tier / SUBNET_FILE
+    path = Workspace(Path(cfg.workspace)).finetuned(cfg.device.name, cfg.tier)
     if not path.exists():
         raise InputError(f"{path}: no such file; finetune first (litepose finetune device=... tier={cfg.tier})")
     subnet, record = load_subnet(path), read_facts(path)
@@ -183,21 +172,22 @@ def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifes
         equality = {"images": len(images), "bit_equal": True, "recalibrated_after": True}
     else:
         subnet, equality = plan.finetuned.subnet, None
-    result = evaluator.evaluate_prepared(subnet)
-    subnet = subnet.cpu()
-    of_formats = FormatEvaluator(
+    accuracy = accuracy_facts(cfg, evaluator.evaluate_prepared(subnet))
+    subnet, skeleton = subnet.cpu(), evaluator.dataset.skeleton
+    files = FormatEvaluator(
         subnet,
         evaluator.dataset,
-        settings=evaluator.settings,
-        batch_size=evaluator.batch_size,
+        evaluator.settings,
+        evaluator.batch_size,
         resamples=cfg.resamples,
         seed=cfg.seed,
         threads=torch.get_num_threads(),
     )
-    skeleton = evaluator.dataset.skeleton
 
-    def add_card(folder: Path, record: Mapping[str, Any]) -> None:
-        write_card(folder, plan.arch, skeleton, record, table=plan.table)
+    def measure(fmt: ExportFormat, folder: Path) -> dict[str, Any]:
+        has_heatmaps = fmt.name != OnnxPeaksFormat.name
+        measured = fmt.name == OnnxInt8Format.name or (cfg.measure_formats and has_heatmaps)
+        return {"accuracy": files.measure(fmt, folder) if measured else None}
 
     return write_bundle(
         plan.folder,
@@ -205,10 +195,10 @@ def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifes
         skeleton=skeleton,
         images=images.contiguous().numpy(),
         formats=plan.formats,
-        facts={**plan.facts, "accuracy": accuracy_facts(cfg, result), "equal_to_supernet": equality},
+        facts={**plan.facts, "accuracy": accuracy, "equal_to_supernet": equality},
         config=usage_config(plan.arch.digest),
-        examine=build_examination(cfg, of_formats),
-        complete=add_card,
+        measure_format=measure,
+        add_files=lambda folder, record: write_card(folder, plan.arch, skeleton, record, table=plan.table),
     )
 
 
@@ -223,20 +213,6 @@ def _images(evaluator: SubnetEvaluator, arch: Arch, count: int) -> Tensor:
     images = TrainingImages(evaluator.dataset, augmentation=None)
     requests = [SampleRequest(index, arch.image_size, 0) for index in range(min(count, len(images)))]
     return collate([images[request] for request in requests]).images
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that what is half written is taken away."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _report(manifest: Manifest) -> None:
@@ -254,7 +230,3 @@ def _report(manifest: Manifest) -> None:
             "%s: %s, within %.1e of torch on %d images%s",
             name, " and ".join(described["files"]), parity["max_abs_difference"], parity["images"], ap,
         )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

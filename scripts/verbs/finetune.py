@@ -12,7 +12,6 @@ from omegaconf import DictConfig, open_dict
 from litepose_ofa.scripts.build.builders import build_device, plain
 from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.scripts.build.finetuning import (
-    SUBNET_FILE,
     Finetuning,
     MakeTrialTraining,
     read_facts,
@@ -27,6 +26,7 @@ from litepose_ofa.search.tuning.trials import (
     sample_trials,
     write_trials,
 )
+from litepose_ofa.search.workspace import SUBNET_FILE
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import load_subnet, save_subnet
@@ -157,7 +157,3 @@ def _report(path: Path, what: str) -> None:
         "%s: %s from %s, %d steps at rate %g: AP on the search split %.1f -> %.1f (%+.1f)",
         path, what, info["start"], info["steps"], info["rate"], before, after, after - before,
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

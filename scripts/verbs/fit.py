@@ -21,7 +21,7 @@ from litepose_ofa.search.accuracy.predictor_quality import (
 )
 from litepose_ofa.search.accuracy.regressors import Kind
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
-from litepose_ofa.search.trust.rank_agreement import CONFIDENCE, Estimate
+from litepose_ofa.search.rank_agreement import CONFIDENCE, Estimate
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import locked_folder, write_json
 
@@ -64,7 +64,6 @@ def _fit(cfg: DictConfig) -> None:
         identity=samples.identity,
         kind=comparison.chosen,
         num_keypoints=samples.num_keypoints,
-        rng=rng,
     )
     quality = {**comparison.to_dict(), "predictions": comparison.predictions(samples.ap)}
     write_json(folder / QUALITY_FILE, quality)
@@ -100,7 +99,3 @@ def _table(comparison: PredictorComparison) -> str:
 def _format(estimate: Estimate, scale: float, form: str) -> str:
     value, low, high = (f"{scale * number:{form}}" for number in (estimate.value, estimate.low, estimate.high))
     return f"{value} ({low}, {high})"
-
-
-if __name__ == "__main__":
-    main()

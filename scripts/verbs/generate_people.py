@@ -56,7 +56,3 @@ def _require_layout(dataset: DictConfig, split: str) -> None:
     if dataset.get(split) != {"annotations": str(annotations), "images": str(images)}:
         name, where = dataset["name"], f"{annotations} and {images}"
         raise InputError(f"dataset {name!r} does not read split {split!r} from {where}; rendering needs dataset=people")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,27 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig
+from tqdm import tqdm
 
 from litepose_ofa.scripts.build.builders import plain
 from litepose_ofa.scripts.build.construct import construct
-from litepose_ofa.scripts.build.pose_models import open_pose_network
-from litepose_ofa.scripts.build.prediction_jobs import (
-    LOG_FILE,
-    PICTURES_FOLDER,
-    Job,
-    Options,
-    fingerprint,
-    predict_pictures,
-    predict_video,
-)
+from litepose_ofa.scripts.build.pose_models import open_model
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
-from litepose_ofa.scripts.command.literal_config import literal_config
+from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.scripts.settings.people import PredictVerb
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import InferenceSettings
-from litepose_ofa.supernet.evaluation.prediction_log import read_entries
 from litepose_ofa.supernet.files import locked_folder
 from litepose_ofa.supernet.pictures.files import PICTURE_SUFFIXES, find_pictures
+from litepose_ofa.supernet.pictures.prediction import PICTURES_FOLDER, Prediction, PredictionOptions
 from litepose_ofa.supernet.pictures.videos import VideoReader, is_video
 
 logger = logging.getLogger(__name__)
@@ -42,39 +34,34 @@ SHOWN_KINDS = 8
 def main(cfg: DictConfig) -> None:
     """Predict, draw and report."""
     source, folder = Path(cfg.input), run_folder()
-    options = Options.from_config(cfg)
+    options = PredictionOptions(**{name: cfg[name] for name in PredictionOptions.__dataclass_fields__})
     settings = construct(InferenceSettings, plain(cfg.inference), "inference")
-    video = is_video(source)
-    left_out: Counter[str] = Counter()
+    video, left_out = is_video(source), Counter[str]()
+    unit = "frame" if video else "picture"
     total = _count_frames(source, folder) if video else _count_pictures(source, folder, left_out)
-    job = Job(source, folder, open_pose_network(cfg, settings), options)
-    with locked_folder(folder):
-        if next(read_entries(job.log_path), None) is None:
-            job.log_path.unlink(missing_ok=True)
-        start_run(_binding(job, settings, video=video), artefacts=(LOG_FILE,))
+    network = open_model(cfg)
+    predictor = network.open_predictor(settings)
+    with locked_folder(folder), tqdm(total=total or None, unit=unit, disable=None) as bar:
+        # a finished picture depends on these: another start with other values is refused
+        binding = {
+            "input": str(source.resolve()),
+            "model": network.digest,
+            "image_size": predictor.image_size,
+            "skeleton": predictor.skeleton.name,
+            "inference": asdict(settings),
+            "min_score": options.min_score,
+        }
+        start_run(literal_config(binding), artefacts=(PICTURES_FOLDER,))
         start = time.perf_counter()
-        result = predict_video(job, total) if video else predict_pictures(job, total)
-        count = _report(job, "frame" if video else "picture", time.perf_counter() - start, result)
+        job = Prediction(source, folder, predictor, options, bar.update)
+        result = job.predict_video() if video else job.predict_pictures()
+        bar.close()
+        _report(job, unit, time.perf_counter() - start, result)
     if left_out:
         logger.warning("%s: left out %s; pictures end in %s", source, _listed(left_out), ", ".join(PICTURE_SUFFIXES))
-    if video and count < total:
-        logger.warning("%s: states %d frames, of which %d could be read; the others are left out", source, total, count)
-
-
-def _binding(job: Job, settings: InferenceSettings, *, video: bool) -> DictConfig:
-    """Return what a finished picture depends on: another start with other values is refused."""
-    predictor = job.network.predictor
-    return literal_config(
-        {
-            "input": str(job.source.resolve()),
-            "video": fingerprint(job.source) if video else None,
-            "model": job.network.digest,
-            "image_size": predictor.image_size,
-            "skeleton": job.network.skeleton.name,
-            "inference": asdict(settings),
-            "min_score": job.options.min_score,
-        }
-    )
+    if video and job.count < total:
+        told = "states %d frames, of which %d could be read; the others are left out"
+        logger.warning("%s: " + told, source, total, job.count)
 
 
 def _count_pictures(source: Path, folder: Path, left_out: Counter[str]) -> int:
@@ -89,12 +76,6 @@ def _count_pictures(source: Path, folder: Path, left_out: Counter[str]) -> int:
     return total
 
 
-def _listed(left_out: Counter[str]) -> str:
-    shown = [f"{count} x {kind}" for kind, count in left_out.most_common(SHOWN_KINDS)]
-    others = left_out.total() - sum(count for _, count in left_out.most_common(SHOWN_KINDS))
-    return ", ".join([*shown, *([f"{others} others"] if others else [])])
-
-
 def _count_frames(source: Path, folder: Path) -> int:
     """Return how many frames the file states, and refuse to draw into its folder."""
     if source.parent.resolve() == folder.resolve():
@@ -103,27 +84,23 @@ def _count_frames(source: Path, folder: Path) -> int:
         return video.num_frames
 
 
-def _report(job: Job, unit: str, seconds: float, result: Path) -> int:
-    """Say what was found, and return the number of pictures or frames."""
-    count = people = 0
-    for entry in read_entries(job.log_path):
-        count += 1
-        people += sum(person["score"] >= job.options.min_score for person in entry["people"])
-    earlier = f" ({count - job.predicted} of them before)" if count > job.predicted > 0 else ""
-    counted = f"{count} {unit}{'' if count == 1 else 's'}{earlier}"
-    found = f"{counted}, {people} people of score {job.options.min_score:g} and above"
+def _listed(left_out: Counter[str]) -> str:
+    shown = left_out.most_common(SHOWN_KINDS)
+    others = left_out.total() - sum(count for _, count in shown)
+    return ", ".join([*(f"{count} x {kind}" for kind, count in shown), *([f"{others} others"] if others else [])])
+
+
+def _report(job: Prediction, unit: str, seconds: float, result: Path) -> None:
+    earlier = f" ({job.count - job.predicted} of them before)" if job.count > job.predicted > 0 else ""
+    counted = f"{job.count} {unit}{'' if job.count == 1 else 's'}{earlier}"
     skipped = f", {job.skipped} skipped" if job.skipped else ""
+    found = f"{counted}, {job.people} people of score {job.options.min_score:g} and above{skipped}"
     if job.predicted == 0:
-        logger.info("%s: already done: %s%s", result, found, skipped)
-        return count
-    predictor = job.network.predictor
+        logger.info("%s: already done: %s", result, found)
+        return
+    predictor = job.predictor
     network, decode = (1000 * time / job.predicted for time in (predictor.network_seconds, predictor.decode_seconds))
     logger.info(
-        "%s: %s%s; network %.1f ms, decoding %.1f ms a %s, %.1f %ss/s with reading and drawing",
-        result, found, skipped, network, decode, unit, job.predicted / seconds, unit,
+        "%s: %s; network %.1f ms, decoding %.1f ms a %s, %.1f %ss/s with reading and drawing",
+        result, found, network, decode, unit, job.predicted / seconds, unit,
     )  # fmt: skip
-    return count
-
-
-if __name__ == "__main__":
-    main()

@@ -36,7 +36,3 @@ def main(cfg: DictConfig) -> None:
         manifest = write_kit(folder, plan, exporter, runtime=cfg.runtime, on_progress=bar.update)
     print(f"{folder}: kit {manifest.kit}, {len(plan.timed)} of {plan.operators} operators, {len(plan.subjects)} models")
     print("copy the folder to the board and run there: python profile_board.py --threads 1")
-
-
-if __name__ == "__main__":
-    main()

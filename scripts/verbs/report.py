@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 from litepose_ofa.scripts.build.sample_pictures import draw_sample_pictures
 from litepose_ofa.scripts.build.search import predictor_path, samples_path
 from litepose_ofa.scripts.command.app import (
-    RECORD_NAME,
     run_folder,
     script,
     start_run,
@@ -33,14 +32,13 @@ from litepose_ofa.search.reporting.searches import (
     group_name,
     read_searches,
 )
+from litepose_ofa.search.workspace import RUN_RECORD, Workspace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import locked_folder, read_json, read_yaml
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-SWEEP_RECORD = "multirun.yaml"
 
 
 @script("report", ReportVerb)
@@ -57,7 +55,7 @@ def _report(cfg: DictConfig) -> None:
     predictor, no_predictor = _load(AccuracyPredictor.load, predictor_path(cfg))
     gaps += [Gap(cell.device, cell.tier, reason) for reason in (*no_samples, *no_predictor) for cell in cells]
     folder = start_run(cfg)
-    record = read_json(folder / RECORD_NAME)
+    record = read_json(folder / RUN_RECORD)
     reports = {}
     for group in comparable(cells):
         rng = np.random.default_rng(cfg.seed)
@@ -119,7 +117,7 @@ def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:
 def planned_cells(workspace: Path) -> list[Cell]:
     """Return the devices and tiers of the workspace's last sweep, by Hydra's record of it, if it was of searches."""
     try:
-        record = read_yaml(workspace / SWEEP_RECORD)["hydra"]
+        record = read_yaml(Workspace(workspace).sweep_record)["hydra"]
         if record["job"]["config_name"] != "search":
             return []
         choices = dict(_listed_choices(record["overrides"]["task"]))
@@ -134,7 +132,3 @@ def _listed_choices(overrides: list[str]) -> Iterator[tuple[str, list[str]]]:
         key, _, value = override.partition("=")
         if not set(value) & set("()[]{}*"):
             yield key, value.split(",")
-
-
-if __name__ == "__main__":
-    main()

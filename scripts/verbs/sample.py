@@ -19,7 +19,7 @@ from litepose_ofa.search.accuracy.evaluators import SupernetEvaluator
 from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes
-from litepose_ofa.search.trust.rank_agreement import Estimate
+from litepose_ofa.search.rank_agreement import Estimate
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 from litepose_ofa.supernet.files import locked_folder
 
@@ -80,7 +80,3 @@ def _log_round(samples: AccuracySamples, tau: Estimate) -> None:
         "%d subnets, %d of them where regressors disagreed: held-out Kendall tau %.2f (%.2f, %.2f)",
         len(samples.ap), samples.num_proposed, tau.value, tau.low, tau.high,
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

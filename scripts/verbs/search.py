@@ -22,25 +22,23 @@ from litepose_ofa.scripts.build.search import (
 from litepose_ofa.scripts.build.search_devices import SearchedDevice, build_problem, find_devices
 from litepose_ofa.scripts.build.workers import BACKEND_KEYS
 from litepose_ofa.scripts.command.app import (
-    RECORD_NAME,
     run_folder,
     script,
     start_run,
 )
-from litepose_ofa.scripts.settings.resolvers import tier_folder
 from litepose_ofa.scripts.settings.searching import SearchVerb
 from litepose_ofa.search.accuracy.evaluators import identity_digest
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.problem.shared_goal import regrets, shared_front
 from litepose_ofa.search.study.generations import Generations, SearchRun
-from litepose_ofa.search.study.outcome import SearchOutcome
 from litepose_ofa.search.study.results import (
     CHOSEN_FILE,
     FRONT_FILE,
     PROGRESS_FILE,
     Candidate,
-    candidates_of,
+    SearchOutcome,
     choose,
+    front_candidates,
     sampled_candidates,
     verify,
     write_chosen,
@@ -49,6 +47,7 @@ from litepose_ofa.search.study.results import (
 )
 from litepose_ofa.search.study.storages import JOURNAL_FILE
 from litepose_ofa.search.study.study import SearchStudy
+from litepose_ofa.search.workspace import RUN_RECORD, Workspace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import locked_folder
 
@@ -89,19 +88,17 @@ def _search(cfg: DictConfig) -> None:
         )
         outputs = [_Output(cfg, device, study) for device in devices]
         finished = all(output.is_finished for output in outputs)
-        if (
-            not finished
-            and accuracy.pool is not None
-            and (cfg.search.verify_top or accuracy.evaluator is accuracy.truth)
-        ):
-            accuracy.pool.load()
+        pool = accuracy.pool
+        is_measuring = accuracy.evaluator is accuracy.truth
+        if not finished and pool is not None and (cfg.search.verify_top or is_measuring):
+            pool.load()
         start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=FREE_SETTINGS)
         if finished:
             logger.info("%s: already searched", run_folder())
             return
         searched = None
-        if accuracy.pool is not None and accuracy.evaluator is accuracy.truth:
-            searched = accuracy.pool.search(Generations(problem, strategy, **course), run_folder())
+        if pool is not None and is_measuring and cfg.backend.name == "ray_tune":
+            searched = pool.search_in_tune(Generations(problem, strategy, **course), run_folder())
         run = study.run(searched=searched)
         write_progress(run_folder() / PROGRESS_FILE, run.progress, accuracy.evaluator.source)
         for output, front in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
@@ -127,7 +124,7 @@ def _fronts(
                 f"none of the {len(run.history)} subnets evaluated keeps the constraints on {device}; "
                 f"search longer (search.generations, search.first) or allow more"
             )
-        front = candidates_of(problem, run.history, rows, accuracy.evaluator.source, device=device)
+        front = front_candidates(problem, run.history, accuracy.evaluator.source, device=device, rows=rows)
         sampled: list[Candidate] = []
         if accuracy.truth is not None and cfg.search.verify_top:
             top = min(cfg.search.verify_top, len(front))
@@ -151,10 +148,10 @@ class _Output:
         self._device = device
         self._problem = study.problem
         self._search = {**study.identity, "table": study.problem.cost.tables[device.name].digest}
-        self.folder = Path(cfg.workspace) / "search" / device.name / tier_folder(cfg.tier, cfg.goal)
+        self.folder = Workspace(Path(cfg.workspace)).search(device.name, cfg.tier, cfg.goal)
         if len(study.problem.devices) == 1:
             self.folder = run_folder()
-        elif (self.folder / RECORD_NAME).exists():
+        elif (self.folder / RUN_RECORD).exists():
             raise InputError(f"{self.folder}: has a search of its own; remove it, or give this one another tier's name")
 
     @property
@@ -200,7 +197,3 @@ def _summary(chosen: Candidate, budget_ms: float, front_size: int) -> str:
         f"({chosen.latency_low_ms:.4g} to {chosen.latency_high_ms:.4g}) of {budget_ms:.4g} ms, "
         f"{chosen.macs / 1e6:.1f} MMACs, {chosen.params:,} parameters, front of {front_size}"
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,6 @@ import torch
 from omegaconf import DictConfig
 
 from litepose_ofa.scripts.build.builders import (
-    SUPERNET_FILE,
     build_device,
     build_phases,
     build_space,
@@ -25,6 +24,7 @@ from litepose_ofa.scripts.build.training import (
 )
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.training import TrainVerb
+from litepose_ofa.search.workspace import SUPERNET_FILE
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.checkpoints import load_weights, save_supernet, weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
@@ -92,7 +92,3 @@ def _save(cfg: DictConfig, trainer: Trainer, path: Path) -> None:
     }
     save_supernet(path, supernet, info, skeleton=trainer.images.dataset.skeleton)
     logger.info("%s: trained for %d steps, weights %s", path, trainer.step, weights_digest(supernet))
-
-
-if __name__ == "__main__":
-    main()

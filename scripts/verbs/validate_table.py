@@ -55,7 +55,3 @@ def main(cfg: DictConfig) -> None:
     if cfg.record:
         inside = sum(report.inside * len(report.checks) for report in reports) / sum(len(r.checks) for r in reports)
         LatencyTable(replace(table.metadata, interval_coverage=round(inside, 3)), table.rows).save(Path(cfg.table))
-
-
-if __name__ == "__main__":
-    main()

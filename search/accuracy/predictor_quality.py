@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind, TrainingSet
-from litepose_ofa.search.trust.rank_agreement import (
+from litepose_ofa.search.rank_agreement import (
     CONFIDENCE,
     FEWEST_SUBNETS,
     RESAMPLES,
@@ -136,7 +136,7 @@ def compare_regressors(
     validations = {kind: cross_validate(kind, seen, np.random.default_rng(seed), folds, repeats) for kind in kinds}
     held_out = {}
     for kind in kinds:
-        regressor = REGRESSORS[kind].fit(seen)
+        regressor = REGRESSORS[kind](seen)
         predicted, std = np.clip(regressor.predict_mean(unseen.features), 0, 1), regressor.predict_std(unseen.features)
         agreement = rank_agreement(predicted, unseen.targets, top_k=top_k, rng=np.random.default_rng(seed))
         mae = _bootstrap_mean(np.abs(predicted - unseen.targets), np.random.default_rng(seed))
@@ -153,7 +153,7 @@ def cross_validate(
     for repeat in range(repeats):
         for fold in np.array_split(rng.permutation(len(samples.targets)), folds):
             rest = np.setdiff1d(np.arange(len(samples.targets)), fold)
-            regressor = REGRESSORS[kind].fit(samples.rows(rest))
+            regressor = REGRESSORS[kind](samples.rows(rest))
             predicted[repeat, fold] = regressor.predict_mean(samples.features[fold])
     taus = np.nan_to_num([kendalltau(row, samples.targets).statistic for row in predicted])
     mae = float(np.abs(predicted - samples.targets).mean())

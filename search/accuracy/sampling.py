@@ -1,9 +1,9 @@
-"""Which subnets to measure for the predictor, and their measured accuracies on disk.
+"""Genomes that a search or a predictor starts from, and measured accuracies on disk.
 
 Legend: n genomes, G genes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -19,7 +19,8 @@ from litepose_ofa.search.genome import (
     Genomes,
     distinct,
 )
-from litepose_ofa.supernet.archs.arch import MOST_KEYPOINTS
+from litepose_ofa.supernet.archs.arch import MOST_KEYPOINTS, Arch
+from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.files import read_json, write_json
@@ -27,6 +28,8 @@ from litepose_ofa.supernet.validation import Checked, Whole, validate
 
 POOL_BITS = 13
 UNIFORM_SHARES = (0.0, 1.0, 0.5, 0.25, 0.75)
+FIRST_SHARES = (0.0, 1.0, 0.25, 0.5, 0.75)
+"""Relative sizes of the uniform networks, of the samples and of a search's first generation."""
 
 
 def stratified_genomes(cost: CostModel, n: int, rng: np.random.Generator, *, spread_over: str = "macs") -> Genomes:
@@ -50,6 +53,23 @@ def stratified_genomes(cost: CostModel, n: int, rng: np.random.Generator, *, spr
     order = np.argsort(costs, kind="stable")
     rows = _spread_rows(costs[order], min(len(pool), max(n - len(fixed), 0)))
     return distinct(np.concatenate([fixed, pool[order][rows]]))[:n]
+
+
+def first_genomes(codec: GenomeCodec, n: int, rng: np.random.Generator, *, warm: Sequence[Arch] = ()) -> Genomes:
+    """Return n distinct genomes to start from, fewer if the space has fewer, shape (n, G).
+
+    In order: the smallest and the largest architecture, those of an earlier search, the published ones of the space,
+    uniform ones, which make every choice at the same relative size, and random ones.
+
+    Args:
+        codec: The codec of the space.
+        n: Greatest number.
+        rng: Draws the random ones.
+        warm: Architectures to start from beside the usual; those of other spaces are left out.
+    """
+    uniform = uniform_genomes(codec, FIRST_SHARES)
+    known = codec.encode_many(arch for arch in (*warm, *published_archs().values()) if codec.space.contains(arch))
+    return distinct(np.concatenate([uniform[:2], known, uniform[2:], codec.sample(2 * n, rng)]))[:n]
 
 
 def uniform_genomes(codec: GenomeCodec, shares: Iterable[float]) -> Genomes:
@@ -135,9 +155,9 @@ class AccuracySamples:
         """Read what ``save`` wrote.
 
         Raises:
-            InputError: If the file is missing, no such file, or holds a genome that is not of its space.
+            InputError: If the file is missing, damaged, or holds a genome that is not of its space.
         """
-        read = validate(_Samples, read_json(path), f"{path}: is no file of measured subnets")
+        read = validate(_Samples, read_json(path), f"{path}: is not a file of measured subnets")
         with located(path):
             space = SearchSpace.from_dict(read.space)
             codec = GenomeCodec(space)

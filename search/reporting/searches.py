@@ -13,14 +13,11 @@ import numpy as np
 import pandas as pd
 
 from litepose_ofa.search.accuracy.evaluators import identity_digest
-from litepose_ofa.search.study.outcome import SearchOutcome
-from litepose_ofa.search.study.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE
+from litepose_ofa.search.study.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE, SearchOutcome
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.export.bundle import ARCH_FILE
-from litepose_ofa.supernet.export.manifest import MANIFEST_FILE
-from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.export.bundle import ARCH_FILE, MANIFEST_FILE, open_export
 from litepose_ofa.supernet.files import read_json, require_regular
 
 Cell = tuple[str, str]

@@ -3,8 +3,6 @@
 Legend: m candidates, G genes.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,14 +10,14 @@ from litepose_ofa.search.genome import Genomes
 from litepose_ofa.search.pareto import hypervolume_gains
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem, View
-from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.validation import Fraction, NonNegative, settings
 
 REFERENCE_MARGIN = 0.05
-"""Room beyond the budget for the corner of hypervolumes, as a share of a front's extent in cost: without it a candidate
-just within the budget would gain nothing."""
+"""How far the corner of hypervolumes lies beyond the budget, as a share of a front's extent in cost: without it a
+candidate just within the budget would gain nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class BatchSettings:
     """How a batch is chosen.
 
@@ -27,19 +25,11 @@ class BatchSettings:
         best_fraction: Share of the batch that goes for the greatest AP within the budget alone, not for the front.
         unsure_fraction: Share of the batch that is judged by its upper confidence bound, not by the mean.
         confidence: Standard deviations above the mean of that bound.
-
-    Raises:
-        InputError: If a value is out of its range.
     """
 
-    best_fraction: float = 0.25
-    unsure_fraction: float = 0.25
-    confidence: float = 2.0
-
-    def __post_init__(self) -> None:
-        for name in ("best_fraction", "unsure_fraction"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
-        require(self.confidence >= 0, "confidence", self.confidence, "at least 0")
+    best_fraction: Fraction = 0.25
+    unsure_fraction: Fraction = 0.25
+    confidence: NonNegative = 2.0
 
 
 def choose_batch(
@@ -48,7 +38,7 @@ def choose_batch(
     pool: Genomes,
     prediction: tuple[NDArray[np.float64], NDArray[np.float64]],
     size: int,
-    settings: BatchSettings | None = None,
+    shares: BatchSettings | None = None,
 ) -> NDArray[np.intp]:
     """Return the indices of the candidates that promise most, the most promising first.
 
@@ -61,23 +51,23 @@ def choose_batch(
         pool: Distinct candidates that the history lacks, shape (m, G); of equal promise the first is taken.
         prediction: Their AP and its standard deviation, each of shape (m,).
         size: Greatest number of indices; there are fewer if the pool has fewer that keep the constraints.
-        settings: Shares of the batch.
+        shares: How it is divided.
     """
-    settings = settings or BatchSettings()
+    shares = shares or BatchSettings()
     if not len(pool):
         return np.zeros(0, np.intp)
     mean, std = prediction
-    likely = problem.views(problem.evaluated(pool, mean))
-    hopeful = problem.views(problem.evaluated(pool, np.minimum(mean + settings.confidence * std, 1)))
+    by_mean = problem.views(problem.evaluated(pool, mean))
+    by_upper_bound = problem.views(problem.evaluated(pool, np.minimum(mean + shares.confidence * std, 1)))
     known = problem.views(history)
-    fronts = [_GrowingFront(*views) for views in zip(known, likely, hopeful, strict=True)]
+    fronts = [_GrowingFront(*views) for views in zip(known, by_mean, by_upper_bound, strict=True)]
     taken: list[int] = []
     for turn in range(size):
         front, round_ = fronts[turn % len(fronts)], turn // len(fronts)
         index = front.most_promising(
             np.array(taken, np.intp),
-            best=_is_due(round_, settings.best_fraction, first=True),
-            unsure=_is_due(round_, settings.unsure_fraction, first=False),
+            best=_is_due(round_, shares.best_fraction, first=True),
+            unsure=_is_due(round_, shares.unsure_fraction, first=False),
         )
         if index is not None:
             taken.append(index)
@@ -89,13 +79,13 @@ def choose_batch(
 class _GrowingFront:
     """One front of the search: what is evaluated, and what is taken into the batch."""
 
-    def __init__(self, known: View, likely: View, hopeful: View) -> None:
-        self._feasible = likely.excess == 0
-        self._likely, self._hopeful = likely.points, hopeful.points
+    def __init__(self, known: View, by_mean: View, by_upper_bound: View) -> None:
+        self._feasible = by_mean.excess == 0
+        self._by_mean, self._by_upper_bound = by_mean.points, by_upper_bound.points
         self._front = known.points[known.front]
-        least = np.min([*likely.points[self._feasible, 1], *self._front[:, 1], likely.reference[1]])
-        budget = likely.reference[1]
-        self._reference = (likely.reference[0], float(budget + REFERENCE_MARGIN * (budget - least)))
+        least = np.min([*by_mean.points[self._feasible, 1], *self._front[:, 1], by_mean.reference[1]])
+        budget = by_mean.reference[1]
+        self._reference = (by_mean.reference[0], float(budget + REFERENCE_MARGIN * (budget - least)))
 
     def most_promising(self, taken: NDArray[np.intp], *, best: bool, unsure: bool) -> int | None:
         """Return the free candidate to take next, or None if none keeps the constraints."""
@@ -104,17 +94,17 @@ class _GrowingFront:
         if not free.any():
             return None
         if best:
-            return int(np.where(free, self._likely[:, 0], np.inf).argmin())
-        for points in (self._hopeful,) if unsure else (self._likely, self._hopeful):
+            return int(np.where(free, self._by_mean[:, 0], np.inf).argmin())
+        for points in (self._by_upper_bound,) if unsure else (self._by_mean, self._by_upper_bound):
             gains = np.where(free, hypervolume_gains(points, self._front, self._reference), -1)
             if gains.max() > 0:
                 return int(gains.argmax())
         return int(free.argmax())
 
     def take(self, index: int) -> None:
-        """Count a candidate as evaluated, with its likely AP."""
+        """Count a candidate as evaluated, with its mean AP."""
         if self._feasible[index]:
-            self._front = np.concatenate([self._front, self._likely[index : index + 1]])
+            self._front = np.concatenate([self._front, self._by_mean[index : index + 1]])
 
 
 def _is_due(round_: int, fraction: float, *, first: bool) -> bool:

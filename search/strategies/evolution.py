@@ -5,47 +5,38 @@ Legend: n genomes, G genes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from litepose_ofa.search.genome import Genomes, distinct
 from litepose_ofa.search.pareto import Points, crowding_distances, non_dominated_ranks
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.variation import vary
-from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.validation import Fraction, settings
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class EvolutionSettings:
     """Settings of an evolution.
 
     Attributes:
         population: Genomes that survive a generation.
         generations: Generations a proposal, of an evolution inside a strategy.
-        crossover: Probability that a child has two parents.
-        mutations: Expected number of mutated genes a child.
+        crossover: Probability that an offspring has two parents.
+        mutations: Expected number of mutated genes of an offspring.
         random_fraction: Share of the first population that is drawn from the whole space.
-
-    Raises:
-        InputError: If a value is out of its range.
     """
 
-    population: int = 200
-    generations: int = 60
-    crossover: float = 0.9
-    mutations: float = 2.0
-    random_fraction: float = 0.5
-
-    def __post_init__(self) -> None:
-        require(self.population >= 2, "population", self.population, "at least 2")
-        require(self.generations >= 0, "generations", self.generations, "at least 0")
-        require(self.mutations >= 0, "mutations", self.mutations, "at least 0")
-        require(0 <= self.crossover <= 1, "crossover", self.crossover, "from 0 to 1")
-        require(0 <= self.random_fraction <= 1, "random_fraction", self.random_fraction, "from 0 to 1")
+    population: Annotated[int, Field(ge=2, le=1_000_000)] = 200
+    generations: Annotated[int, Field(ge=0, le=1_000_000)] = 60
+    crossover: Fraction = 0.9
+    mutations: Annotated[float, Field(ge=0, le=1_000)] = 2.0
+    random_fraction: Fraction = 0.5
 
 
 class EvolutionStrategy:
@@ -53,29 +44,29 @@ class EvolutionStrategy:
 
     Args:
         problem: What is searched.
-        settings: Sizes and rates; a generation of the study is a generation of the evolution.
+        evolution: Sizes and rates; a generation of the study is a generation of the evolution.
     """
 
     TRIES = 20
-    """Litters bred for one proposal, as children that were evaluated before do not count."""
+    """Generations of offspring bred for one proposal, as offspring that were evaluated before do not count."""
 
-    def __init__(self, problem: SearchProblem, settings: EvolutionSettings | None = None) -> None:
+    def __init__(self, problem: SearchProblem, evolution: EvolutionSettings | None = None) -> None:
         self._problem = problem
-        self._settings = settings or EvolutionSettings()
+        self._settings = evolution or EvolutionSettings()
 
     def propose(self, history: History, n: int, rng: np.random.Generator) -> Genomes:
-        """Return up to n children of the best evaluations that are new to the history and keep the constraints."""
+        """Return up to n offspring of the best evaluations that are new to the history and keep the constraints."""
         codec, settings = self._problem.cost.codec, self._settings
         parents = history.genomes[survivors(self._problem, history, settings.population)]
         found = history.genomes[:0]
         for _ in range(self.TRIES):
-            litter = np.concatenate(
+            offspring = np.concatenate(
                 [
                     vary(codec, parents, rng, crossover=settings.crossover, mutations=settings.mutations)
                     for _ in range(-(-n // len(parents)))
                 ]
             )
-            new = distinct(litter, seen=history.genomes)
+            new = distinct(offspring, seen=history.genomes)
             new = new[self._problem.violation(new) == 0] if len(new) else new
             found = distinct(np.concatenate([found, new]))
             if len(found) >= n:
@@ -100,18 +91,18 @@ def survivors(problem: SearchProblem, history: History, size: int) -> NDArray[np
 def selection_order(points: Points, excess: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return the indices from the best genome to the worst, shape (n,).
 
-    Feasible ones come by front, on a front by room; then the others, the least excess first.
+    Feasible ones come by front, on a front by crowding distance; then the others, the least excess first.
 
     Args:
         points: Objectives, minimised, shape (n, M).
         excess: 0 where feasible, shape (n,).
     """
     ranks = np.full(len(points), len(points))
-    room = np.zeros(len(points))
+    crowding = np.zeros(len(points))
     feasible = excess == 0
     ranks[feasible] = non_dominated_ranks(points[feasible])
-    room[feasible] = crowding_distances(points[feasible], ranks[feasible])
-    return np.lexsort((points[:, 0], -room, ranks, excess))
+    crowding[feasible] = crowding_distances(points[feasible], ranks[feasible])
+    return np.lexsort((points[:, 0], -crowding, ranks, excess))
 
 
 def _in_turn(orders: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:

@@ -104,8 +104,8 @@ class SurrogateEvolution:
         first = distinct(np.concatenate([known, codec.sample(settings.population - len(known), rng)]))
         best = self._select(self._scored(model, first))
         for _ in range(settings.generations):
-            children = vary(codec, best.genomes, rng, crossover=settings.crossover, mutations=settings.mutations)
-            best = self._select(best.extended(self._scored(model, distinct(children, seen=best.genomes))))
+            offspring = vary(codec, best.genomes, rng, crossover=settings.crossover, mutations=settings.mutations)
+            best = self._select(best.extended(self._scored(model, distinct(offspring, seen=best.genomes))))
         return best
 
     def describe(self) -> Mapping[str, Any]:

@@ -114,7 +114,7 @@ class LearnedSurrogate:
     def after(self, history: History) -> ApModel:
         """Return the regression of the history."""
         chosen_at = 1 << (len(history).bit_length() - 1)
-        regressor = REGRESSORS[self._kind].fit(self._samples(history.rows(np.arange(chosen_at))))
+        regressor = REGRESSORS[self._kind](self._samples(history.rows(np.arange(chosen_at))))
         if chosen_at < len(history):
             regressor = regressor.refitted(self._samples(history))
         return _RegressedAp(self._features, regressor)

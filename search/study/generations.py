@@ -2,41 +2,94 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from litepose_ofa.search.accuracy.initial import first_genomes
+from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.genome import Genomes
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.strategies import Strategy
-from litepose_ofa.search.study.stopping import Reason, StopRule
 from litepose_ofa.search.study.trials import history_of
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import NonNegative, settings
+
+Reason = Literal["generations", "evaluations", "plateau", "seconds", "exhausted"]
+MostGenerations = Annotated[int, Field(ge=0, le=1_000_000)]
+MostSubnets = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class StudySettings:
     """Sizes of the outer loop.
 
     Attributes:
         first: Trials of generation 0, from all over the space.
         batch: Trials of every later generation, proposed by the strategy.
-
-    Raises:
-        InputError: If a value is out of its range.
     """
 
-    first: int = 64
-    batch: int = 64
+    first: MostSubnets = 64
+    batch: MostSubnets = 64
+
+
+@settings
+class StopRule:
+    """Bounds of a search, looked at after every generation; it ends at the first that is reached.
+
+    Attributes:
+        generations: Generations after the first.
+        evaluations: Evaluations; the last generation is cut to fit.
+        plateau_gain: Least relative gain of hypervolume over ``plateau_generations`` that goes on.
+        plateau_generations: Generations that the gain is taken over.
+        seconds: Time of this start; a later start goes on. The only bound that does not decide the outcome, as what
+            comes after a given history does not depend on it.
+    """
+
+    generations: MostGenerations | None = 5
+    evaluations: MostSubnets | None = None
+    plateau_gain: NonNegative | None = None
+    plateau_generations: MostSubnets = 3
+    seconds: NonNegative | None = None
 
     def __post_init__(self) -> None:
-        require(self.first >= 1, "first", self.first, "at least 1")
-        require(self.batch >= 1, "batch", self.batch, "at least 1")
+        if self.generations is self.evaluations is self.plateau_gain is self.seconds is None:
+            raise InputError("generations, evaluations, plateau_gain and seconds are all null; a search needs an end")
+
+    def cut(self, size: int, evaluated: int) -> int:
+        """Return how many of the next generation's ``size`` evaluations there is room for."""
+        return size if self.evaluations is None else min(size, self.evaluations - evaluated)
+
+    def reason(self, hypervolumes: Sequence[float], *, evaluated: int, seconds: float) -> Reason | None:
+        """Return why the search ends here, or None if it goes on.
+
+        Args:
+            hypervolumes: After each generation so far.
+            evaluated: Evaluations so far.
+            seconds: Time since this start.
+        """
+        if self.evaluations is not None and evaluated >= self.evaluations:
+            return "evaluations"
+        if self.generations is not None and len(hypervolumes) > self.generations:
+            return "generations"
+        if self._is_level(hypervolumes):
+            return "plateau"
+        return "seconds" if self.seconds is not None and seconds >= self.seconds else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The bounds that decide the outcome."""
+        return {key: value for key, value in asdict(self).items() if key != "seconds"}
+
+    def _is_level(self, hypervolumes: Sequence[float]) -> bool:
+        if self.plateau_gain is None or len(hypervolumes) <= self.plateau_generations:
+            return False
+        before, now = hypervolumes[-1 - self.plateau_generations], hypervolumes[-1]
+        return before > 0 and now - before < self.plateau_gain * before
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +123,10 @@ class SearchRun:
 
 
 class Generations:
-    """A search for whoever evaluates by other means than an ``Evaluator``: asked for a generation, told its AP.
+    """The course of a search: asked for a generation, it proposes; it goes on from the AP that it is told.
 
-    It proposes what a ``SearchStudy`` of the same arguments proposes.
+    A generation's randomness derives from the seed and the generation's number, and its proposal from the generations
+    before it.
 
     Args:
         problem: What is searched.
@@ -85,7 +139,7 @@ class Generations:
 
     Attributes:
         problem: What is searched.
-        history: The generations that were told.
+        history: The generations that were evaluated.
         progress: One entry for each of them.
         stopped_by: Why the search ended, or None while it goes on.
 
@@ -160,15 +214,3 @@ class Generations:
         """What an ended search came to."""
         assert self.stopped_by is not None
         return SearchRun(self.history, self.progress, self.stopped_by)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what was told, as plain JSON values."""
-        ends = [each.evaluations for each in self.progress]
-        return {"genomes": self.history.genomes.tolist(), "ap": self.history.ap.tolist(), "ends": ends}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Be told again what ``state_dict`` returned; nothing may have been told before."""
-        genomes = np.array(state["genomes"], np.int8).reshape(-1, self.problem.cost.codec.length)
-        ap = np.array(state["ap"], np.float64)
-        for start, end in zip([0, *state["ends"]], state["ends"], strict=False):
-            self.tell(genomes[start:end], ap[start:end])

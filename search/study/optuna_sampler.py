@@ -16,7 +16,7 @@ from optuna.samplers import BaseGASampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from litepose_ofa.search.accuracy.initial import first_genomes
+from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.search.pareto import Points
 from litepose_ofa.search.strategies.evolution import selection_order
@@ -37,8 +37,8 @@ class StageAwareSampler(BaseGASampler):
     Args:
         space: The space that trials suggest from, by ``suggest_arch``; other parameters are drawn at random.
         population_size: Trials a generation.
-        crossover: Probability that a child has two parents.
-        mutations: Expected number of mutated choices a child.
+        crossover: Probability that an offspring has two parents.
+        mutations: Expected number of mutated choices of an offspring.
         seed: Seed of all randomness; None for a random one.
 
     Example:
@@ -87,18 +87,20 @@ class StageAwareSampler(BaseGASampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return an architecture that no trial has had, as far as a litter of children has one."""
+        """Return an architecture that no trial has had, as far as a generation of offspring has one."""
         generation = self.get_trial_generation(study, trial)
         if generation == 0:
             drawn = self._packing.codec.sample(self._first.shape[0], self._rng)
-            litter = np.concatenate([self._first[trial.number : trial.number + 1], drawn])
+            offspring = np.concatenate([self._first[trial.number : trial.number + 1], drawn])
         else:
             parents = self.get_parent_population(study, generation)
             ranked = self._genomes(parents)[_best_first(study, parents)]
-            litter = vary(self._packing.codec, ranked, self._rng, crossover=self._crossover, mutations=self._mutations)
+            offspring = vary(
+                self._packing.codec, ranked, self._rng, crossover=self._crossover, mutations=self._mutations
+            )
         seen = {self._packing.key(other.params) for other in study.get_trials(deepcopy=False)}
-        children = [self._packing.pack(child) for child in litter]
-        return next((child for child in children if self._packing.key(child) not in seen), children[0])
+        packed = [self._packing.pack(genome) for genome in offspring]
+        return next((params for params in packed if self._packing.key(params) not in seen), packed[0])
 
     def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
         """Return the survivors of a generation and of its own parents."""

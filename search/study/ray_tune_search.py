@@ -5,9 +5,7 @@ measured, proposes the same and measures the rest.
 """
 
 import logging
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +23,16 @@ from litepose_ofa.search.workers.pool import MakeMeasure, require_workers
 from litepose_ofa.search.workers.session import worker_error
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.errors import InputError, require, require_numbers
+from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json, write_json
+from litepose_ofa.supernet.validation import Count, NonNegative, settings
 
 logger = logging.getLogger(__name__)
 
 EXPERIMENT = "ray_tune"
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class TuneSettings:
     """What Ray Tune evaluates with.
 
@@ -41,20 +40,13 @@ class TuneSettings:
         num_workers: Trials at a time.
         cpus_per_worker: CPUs that each reserves.
         gpus_per_worker: GPUs that each reserves; a fraction shares one.
-        most_deaths: How often the workers of one trial may die.
-
-    Raises:
-        InputError: If a value is out of its range.
+        max_failures: How often the workers of one trial may die.
     """
 
-    num_workers: int = 1
-    cpus_per_worker: float = 1
-    gpus_per_worker: float = 0
-    most_deaths: int = 3
-
-    def __post_init__(self) -> None:
-        require(self.most_deaths >= 1, "most_deaths", self.most_deaths, "at least 1")
-        require_numbers(self)
+    num_workers: Count = 1
+    cpus_per_worker: NonNegative = 1
+    gpus_per_worker: NonNegative = 0
+    max_failures: Count = 3
 
 
 class GenerationSearcher(Searcher):
@@ -63,8 +55,9 @@ class GenerationSearcher(Searcher):
     A trial's config has the genome, and what a trial of an Optuna study shows; its result is ``ap``.
 
     Args:
-        generations: The search.
-        cache: Measured accuracies; what it knows is no trial, and what trials measure is added.
+        generations: The search, from its beginning.
+        cache: Measured accuracies, the search's only record; what it knows is no trial, and what trials measure is
+            added.
         measured_on: Identity of what they are measured on.
 
     Attributes:
@@ -78,54 +71,40 @@ class GenerationSearcher(Searcher):
         self.refused: str | None = None
         self._cache = cache
         self._measured_on = dict(measured_on)
-        self._proposed: Genomes | None = None
-        self._ap: dict[int, float] = {}
-        self._waiting: deque[int] = deque()
-        self._running: dict[str, int] = {}
+        self._archs: dict[str, tuple[Genomes, Arch]] = {}
+        self._running: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """Return the config of a trial, None while a generation is not complete, or FINISHED."""
-        if self.refused is None:
-            while not self._waiting and not self._running and self.generations.stopped_by is None:
-                self._next_generation()
+        waiting = self._waiting() if self.refused is None else []
         if self.refused is not None or self.generations.stopped_by is not None:
             return Searcher.FINISHED
-        if not self._waiting:
+        if not waiting:
             return None
-        index = self._running[trial_id] = self._waiting.popleft()
-        assert self._proposed is not None
-        arch = self._arch(index)
+        genome, arch = self._archs[waiting[0]]
+        self._running[trial_id] = arch.digest
         return {
             "arch": arch.digest,
-            "generation": len(self.generations.progress),
-            "genome": write_genome(self._proposed[index]),
+            "generation": self.generations.number,
+            "genome": write_genome(genome),
             **trial_params(arch),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take in a trial's AP; one that failed ends the search and waits for another start."""
-        index = self._running.pop(trial_id)
-        arch = self._arch(index)
+        digest = self._running.pop(trial_id)
         try:
             if error or result is None:
-                raise InputError(f"architecture {arch.digest} could not be measured")
+                raise InputError(f"architecture {digest} could not be measured")
             if result.get("refused"):
                 raise InputError(result["refused"])
-            self._cache.put(arch, self._measured_on, result["ap"])
-            self._ap[index] = result["ap"]
+            self._cache.put(self._archs[digest][1], self._measured_on, result["ap"])
         except InputError as refusal:
             self.refused = str(refusal)
-            self._waiting.appendleft(index)
 
     def save(self, checkpoint_path: str) -> None:
-        """Write where the search is, as JSON."""
-        state = {
-            "generations": self.generations.state_dict(),
-            "proposed": None if self._proposed is None else self._proposed.tolist(),
-            "ap": self._ap,
-            "running": self._running,
-        }
-        write_json(Path(checkpoint_path), state)
+        """Write which trials run, as JSON; the rest is in the cache."""
+        write_json(Path(checkpoint_path), self._running)
 
     def restore(self, checkpoint_path: str) -> None:
         """Go on from what ``save`` wrote; trials that ran then are running still.
@@ -133,35 +112,28 @@ class GenerationSearcher(Searcher):
         Raises:
             InputError: If the file is damaged.
         """
-        state = read_json(Path(checkpoint_path))
-        try:
-            self.generations.load_state_dict(state["generations"])
-            self._proposed = state["proposed"] and np.array(state["proposed"], np.int8)
-            self._ap = {int(index): ap for index, ap in state["ap"].items()}
-            self._running = dict(state["running"])
-        except (KeyError, TypeError, ValueError):
-            raise InputError(f"{checkpoint_path}: is not the state of a search") from None
-        known = {*self._ap, *self._running.values()}
-        self._waiting = deque(index for index in range(len(state["proposed"] or ())) if index not in known)
+        running = read_json(Path(checkpoint_path))
+        if not (isinstance(running, dict) and all(isinstance(digest, str) for digest in running.values())):
+            raise InputError(f"{checkpoint_path}: is not the state of a search")
+        self._running = running
+        self._waiting()
 
-    def _next_generation(self) -> None:
-        """Tell the search of a generation that is complete, or open the next with what the cache has of it."""
-        if self._proposed is None:
-            self._proposed = self.generations.propose()
-            for index in range(len(self._proposed)):
-                known = self._cache.get(self._arch(index), self._measured_on)
-                if known is None:
-                    self._waiting.append(index)
-                else:
-                    self._ap[index] = known
-        else:
-            ap = [self._ap[index] for index in range(len(self._proposed))]
-            self.generations.tell(self._proposed, np.array(ap, np.float64))
-            self._proposed, self._ap = None, {}
-
-    def _arch(self, index: int) -> Arch:
-        assert self._proposed is not None
-        return self.generations.problem.cost.codec.decode(self._proposed[index])
+    def _waiting(self) -> list[str]:
+        """Tell the search of generations that are complete; return the digests of the next that have no trial yet."""
+        while self.generations.stopped_by is None:
+            if not self._archs:
+                proposed = self.generations.propose()
+                archs = self.generations.problem.cost.codec.decode_many(proposed)
+                self._archs = {arch.digest: (genome, arch) for genome, arch in zip(proposed, archs, strict=True)}
+            known = {digest: self._cache.get(arch, self._measured_on) for digest, (_, arch) in self._archs.items()}
+            missing = [digest for digest, ap in known.items() if ap is None]
+            if missing:
+                return [digest for digest in missing if digest not in self._running.values()]
+            genomes = np.array([genome for genome, _ in self._archs.values()], np.int8)
+            genomes = genomes.reshape(-1, self.generations.problem.cost.codec.length)
+            self.generations.tell(genomes, np.array(list(known.values()), np.float64))
+            self._archs = {}
+        return []
 
 
 class SubnetTrainable(tune.Trainable):
@@ -192,7 +164,7 @@ def run_in_tune(
     *,
     cache: AccuracyCache,
     measured_on: Mapping[str, Any],
-    settings: TuneSettings,
+    workers: TuneSettings,
     folder: Path,
 ) -> SearchRun:
     """Search to the end, from what is measured already; Ray must run (``ray_session``).
@@ -202,19 +174,19 @@ def run_in_tune(
         generations: The search, from its beginning.
         cache: Measured accuracies, which trials add to.
         measured_on: Identity of what is measured on.
-        settings: Workers.
+        workers: Workers.
         folder: Where Tune keeps its experiment; on a cluster, all nodes must see it.
 
     Returns:
-        What the search came to: the same as a ``SearchStudy``.
+        The same as a ``SearchStudy``.
 
     Raises:
-        InputError: If no node has room for a trial, an architecture cannot be measured, or its AP is no AP.
+        InputError: If a trial fits on no node, or an architecture cannot be measured.
         KeyboardInterrupt: If SIGINT came; what is measured is kept.
     """
-    require_workers(settings.num_workers, settings.cpus_per_worker, settings.gpus_per_worker)
+    require_workers(workers.num_workers, workers.cpus_per_worker, workers.gpus_per_worker)
     searcher = GenerationSearcher(generations, cache=cache, measured_on=measured_on)
-    results = _tuner(make_measure, searcher, settings, folder.resolve()).fit()
+    results = _tuner(make_measure, searcher, workers, folder.resolve()).fit()
     for error in results.errors:
         raise _cause(error, searcher.refused)
     if searcher.refused is not None:
@@ -224,18 +196,18 @@ def run_in_tune(
     return generations.outcome
 
 
-def _tuner(make_measure: MakeMeasure, searcher: GenerationSearcher, settings: TuneSettings, folder: Path) -> tune.Tuner:
+def _tuner(make_measure: MakeMeasure, searcher: GenerationSearcher, workers: TuneSettings, folder: Path) -> tune.Tuner:
     space: SearchSpace = searcher.generations.problem.cost.space
     trainable = tune.with_resources(
         tune.with_parameters(SubnetTrainable, make_measure=make_measure, space=space),
-        {"cpu": settings.cpus_per_worker, "gpu": settings.gpus_per_worker},
+        {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker},
     )
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=settings.num_workers,
+            max_concurrent_trials=workers.num_workers,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -244,7 +216,7 @@ def _tuner(make_measure: MakeMeasure, searcher: GenerationSearcher, settings: Tu
             name=EXPERIMENT,
             storage_path=str(folder),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=settings.most_deaths - 1),
+            failure_config=tune.FailureConfig(max_failures=workers.max_failures - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -1,6 +1,6 @@
 """Where a search keeps its Optuna study: in memory, in a journal file, or in a database by URL.
 
-One process at a time writes a study. What a storage cannot do ends as one line, and the study stays as it was.
+One process at a time writes a study. A storage's failure is one line, and the study stays as it was.
 """
 
 import hashlib
@@ -123,7 +123,7 @@ def _parse_url(location: str) -> "URL":
     try:
         return sqlalchemy.make_url(location)
     except sqlalchemy.exc.ArgumentError:
-        raise InputError(f"{location!r} is no URL of a database, such as sqlite:///studies.db") from None
+        raise InputError(f"{location!r} is not a URL of a database, such as sqlite:///studies.db") from None
 
 
 @contextmanager

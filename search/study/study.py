@@ -1,8 +1,4 @@
-"""The outer loop of a search: an Optuna study whose trials are evaluated architectures.
-
-A generation's randomness derives from the seed and the generation's number, and its proposal from the generations
-before it. So a search that was killed goes on from its storage and ends exactly as if it had not been.
-"""
+"""The outer loop of a search: an Optuna study whose trials are evaluated architectures."""
 
 import json
 import math
@@ -19,7 +15,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from litepose_ofa.search.accuracy.evaluators import Accuracy, Evaluator
-from litepose_ofa.search.genome import Genomes
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.optuna_strategies import quiet_optuna
@@ -28,16 +23,15 @@ from litepose_ofa.search.study.generations import (
     Generations,
     Progress,
     SearchRun,
+    StopRule,
     StudySettings,
 )
-from litepose_ofa.search.study.stopping import StopRule
 from litepose_ofa.search.study.storages import open_storage
 from litepose_ofa.search.study.trials import (
     finished_trials,
     generation_of,
     genome_of,
     history_of,
-    trial_distributions,
     value_names,
 )
 from litepose_ofa.supernet.archs.arch import Arch
@@ -48,7 +42,7 @@ SHOWN_DIFFERENCES = 3
 
 
 class SearchStudy:
-    """A search that can be killed and started again.
+    """A search that can be killed and started again: it ends exactly as if it had not been killed.
 
     Args:
         problem: What is searched.
@@ -91,7 +85,6 @@ class SearchStudy:
         self._stop = stop or StopRule()
         self._warm = tuple(warm)
         self._clock = clock
-        self._distributions = trial_distributions(problem.cost.space)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -117,8 +110,7 @@ class SearchStudy:
 
         Args:
             on_generation: Called after each generation, with all evaluations so far.
-            searched: What the same search came to elsewhere, as on Ray Tune, in the time there was; this one records
-                it, and ends where it ended.
+            searched: The same search as it ended elsewhere, on Ray Tune; this one records it, and ends there too.
 
         Raises:
             InputError: If the storage is damaged, in use by another process or of another search, or if an accuracy is
@@ -126,7 +118,7 @@ class SearchStudy:
         """
         with quiet_optuna(), open_storage(self._storage, self._name) as storage:
             study = self._open(storage)
-            told = self._told(study)
+            recorded = self._recorded(study)
             course = Generations(
                 self.problem,
                 self._strategy,
@@ -138,40 +130,35 @@ class SearchStudy:
             )
             while course.stopped_by is None:
                 number = course.number
-                course.take(self._complete(study, course, told.pop(number, [])))
+                course.take(self._complete(study, course, recorded.pop(number, [])))
                 if on_generation is not None and course.number > number:
                     on_generation(course.progress[-1], course.history)
-                if searched is not None and course.number >= len(searched.progress) and not told:
+                if searched is not None and course.number >= len(searched.progress) and not recorded:
                     course.stopped_by = course.stopped_by or searched.stopped_by
         return course.outcome
 
-    def _complete(self, study: optuna.Study, course: Generations, told: list[FrozenTrial]) -> History:
-        """Return the evaluations of one generation; propose it, evaluate it and tell what is missing."""
-        if len(told) == course.size:
-            return history_of(told, self.problem)
+    def _complete(self, study: optuna.Study, course: Generations, recorded: list[FrozenTrial]) -> History:
+        """Return the evaluations of one generation; propose it, evaluate it and record the trials that are missing.
+
+        It is evaluated whole, as the last bit of a prediction may depend on its batch; what was measured is cached.
+        """
+        if len(recorded) == course.size:
+            return history_of(recorded, self.problem)
         proposed = course.propose()
-        if [genome_of(trial) for trial in told] != proposed[: len(told)].tolist():
+        if [genome_of(trial) for trial in recorded] != proposed[: len(recorded)].tolist():
             raise InputError(
                 f"{self._shown}: generation {course.number} is not what this program proposes; remove the study"
             )
-        missing = self._evaluate(proposed, course.number)[len(told) :] if len(told) < len(proposed) else []
-        study.add_trials(missing)
-        return history_of(told + missing, self.problem)
-
-    def _evaluate(self, genomes: Genomes, generation: int) -> list[FrozenTrial]:
-        """Evaluate a whole generation, told or not: the last bit of a prediction may depend on its batch."""
-        archs = self.problem.cost.codec.decode_many(genomes)
-        accuracies = self._evaluator.evaluate(archs)
-        for arch, accuracy in zip(archs, accuracies, strict=True):
-            _require_ap(arch, accuracy)
-        return finished_trials(
-            self.problem,
-            self.problem.evaluated(genomes, np.array([accuracy.ap for accuracy in accuracies])),
-            archs,
-            accuracies,
-            generation=generation,
-            distributions=self._distributions,
-        )
+        if len(recorded) < len(proposed):
+            archs = self.problem.cost.codec.decode_many(proposed)
+            accuracies = self._evaluator.evaluate(archs)
+            for arch, accuracy in zip(archs, accuracies, strict=True):
+                _require_ap(arch, accuracy)
+            evaluated = self.problem.evaluated(proposed, np.array([accuracy.ap for accuracy in accuracies]))
+            trials = finished_trials(self.problem, evaluated, archs, accuracies, course.number)
+            study.add_trials(trials[len(recorded) :])
+            recorded = recorded + trials[len(recorded) :]
+        return history_of(recorded, self.problem)
 
     def _open(self, storage: BaseStorage) -> optuna.Study:
         maximise, minimise = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
@@ -193,15 +180,15 @@ class SearchStudy:
             raise InputError(f"{self._shown}: is the study of another search ({difference}); remove it to search again")
         return study
 
-    def _told(self, study: optuna.Study) -> dict[int, list[FrozenTrial]]:
+    def _recorded(self, study: optuna.Study) -> dict[int, list[FrozenTrial]]:
         """Return the recorded trials by generation."""
-        told: dict[int, list[FrozenTrial]] = {}
+        recorded: dict[int, list[FrozenTrial]] = {}
         try:
             for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                told.setdefault(generation_of(trial), []).append(trial)
+                recorded.setdefault(generation_of(trial), []).append(trial)
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{self._shown}: has trials that are not of a search; remove the study") from None
-        return told
+        return recorded
 
     @property
     def _shown(self) -> str:
@@ -226,9 +213,9 @@ def _difference(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     keys = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     if any(key.startswith("space.") for key in keys):
         return f"another space: was {before.get('space.name')!r}, is {after.get('space.name')!r}"
-    told = [f"{key} was {shown(before.get(key))}, is {shown(after.get(key))}" for key in keys[:SHOWN_DIFFERENCES]]
+    named = [f"{key} was {shown(before.get(key))}, is {shown(after.get(key))}" for key in keys[:SHOWN_DIFFERENCES]]
     more = f" and {len(keys) - SHOWN_DIFFERENCES} more" if len(keys) > SHOWN_DIFFERENCES else ""
-    return "; ".join(told) + more
+    return "; ".join(named) + more
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -25,7 +25,6 @@ MEAN = "mean_"
 """How the names of those parameters begin that are means over all blocks."""
 
 T = TypeVar("T")
-Distributions = Mapping[str, BaseDistribution]
 
 
 def value_names(problem: SearchProblem) -> list[str]:
@@ -59,26 +58,16 @@ def finished_trials(
     evaluated: History,
     archs: Sequence[Arch],
     accuracies: Sequence[Accuracy],
-    *,
     generation: int,
-    distributions: Distributions,
 ) -> list[FrozenTrial]:
-    """Return evaluated architectures as complete trials.
-
-    Args:
-        problem: What is searched.
-        evaluated: The evaluations.
-        archs: Their architectures.
-        accuracies: Their accuracies.
-        generation: Number of their generation.
-        distributions: From ``trial_distributions``.
-    """
+    """Return the evaluations of a generation, their architectures and accuracies as complete trials."""
+    distributions = trial_distributions(problem.cost.space)
     violations = problem.combined(evaluated.excess).tolist()
     return [
         create_trial(
             values=[accuracy.ap, *latencies],
             params=trial_params(arch),
-            distributions=dict(distributions),
+            distributions=distributions,
             constraints={VIOLATION: violation},
             user_attrs={
                 "generation": generation,

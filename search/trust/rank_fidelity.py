@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from litepose_ofa.search.trust.rank_agreement import (
+from litepose_ofa.search.rank_agreement import (
     CONFIDENCE,
     RESAMPLES,
     mean_tau,

@@ -6,7 +6,6 @@ has reached, so that a restored scheduler knows them; and a trial that starts ag
 
 import json
 import logging
-import os
 import shutil
 import signal
 import time
@@ -27,7 +26,7 @@ from litepose_ofa.search.tuning.trials import (
     TrialOutcome,
     read_outcome,
 )
-from litepose_ofa.search.workers.session import ENVIRONMENT, start_ray, worker_error
+from litepose_ofa.search.workers.session import ray_session, worker_error
 from litepose_ofa.supernet.errors import NotFiniteError, require
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ def run_asha(
         _trainable(make_training, trials, settings.rungs(steps), trials_folder),
         {"cpu": settings.cpus, "gpu": settings.gpus},
     )
-    with _local_ray():
+    with ray_session(object_store_memory=OBJECT_STORE_BYTES), _sigterm_as_sigint():
         _require_resources(settings)
         results = _tuner(trainable, len(trials), settings, steps, folder.resolve()).fit()
     for error in results.errors:
@@ -193,27 +192,17 @@ def _require_whole(path: Path) -> None:
 
 
 @contextmanager
-def _local_ray() -> Iterator[None]:
-    """Run Ray on this machine for the block; SIGTERM ends an experiment as SIGINT does, its state saved."""
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    handler = signal.getsignal(signal.SIGTERM)
-    os.environ.update(ENVIRONMENT)
+def _sigterm_as_sigint() -> Iterator[None]:
+    """Have SIGTERM end an experiment as SIGINT does, its state saved."""
+    handler = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
-        start_ray(object_store_memory=OBJECT_STORE_BYTES)
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
         yield
     finally:
-        ray.shutdown()
         signal.signal(signal.SIGTERM, handler)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _require_resources(settings: HalvingSettings) -> None:
-    """Refuse what Ray would wait for without an end."""
+    """Refuse what Ray would wait for forever."""
     for name, asked in (("CPU", settings.cpus), ("GPU", settings.gpus)):
         there = ray.cluster_resources().get(name, 0)  # type: ignore[no-untyped-call]
         require(asked <= there, f"{name.lower()}s of a trial", asked, f"at most {there:g}, what this machine has")

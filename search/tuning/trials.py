@@ -10,27 +10,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.errors import InputError, require, require_numbers
+from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import replacing
 from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
+from litepose_ofa.supernet.validation import Count, NonNegative, Positive, settings
 
 RUNGS_FILE = "rungs.jsonl"
 TRIAL_COLUMNS = ("trial", "arch_digest", "image_size", "rate", "learning_rate", "steps", "ap", "seconds", "state")
 
-LEAST_REDUCTION = 1.01
-"""Of a reduction factor: nearer to 1, rungs would be without number."""
-
-MOST_SAMPLES = 10_000
-
 State = Literal["finished", "stopped", "diverged"]
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class HalvingSettings:
     """Asynchronous successive halving (ASHA).
 
@@ -43,25 +40,13 @@ class HalvingSettings:
         cpus: CPU cores of a trial.
         gpus: GPUs of a trial; a part of one lets trials share it.
         max_concurrent: Most trials at a time.
-
-    Raises:
-        InputError: If a value is out of its range.
     """
 
-    grace_period: float = 0.25
-    reduction_factor: float = 2.0
-    cpus: int = 1
-    gpus: float = 0.0
-    max_concurrent: int = 2
-
-    def __post_init__(self) -> None:
-        require(0 < self.grace_period <= 1, "grace_period", self.grace_period, "above 0 and at most 1")
-        least = LEAST_REDUCTION
-        require(self.reduction_factor >= least, "reduction_factor", self.reduction_factor, f"at least {least}")
-        require(self.cpus >= 1, "cpus", self.cpus, "at least 1")
-        require(self.gpus >= 0, "gpus", self.gpus, "at least 0")
-        require(self.max_concurrent >= 1, "max_concurrent", self.max_concurrent, "at least 1")
-        require_numbers(self)
+    grace_period: Annotated[float, Field(gt=0, le=1)] = 0.25
+    reduction_factor: Annotated[float, Field(ge=1.01)] = 2.0
+    cpus: Count = 1
+    gpus: NonNegative = 0.0
+    max_concurrent: Count = 2
 
     def rungs(self, steps: int) -> tuple[int, ...]:
         """Return the steps at which trials of this length are measured, ascending; the last is the length."""
@@ -75,7 +60,7 @@ class HalvingSettings:
         return ("GPU", self.gpus) if self.gpus else ("CPU", float(self.cpus))
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class SamplingSettings:
     """Which trials there are.
 
@@ -83,21 +68,14 @@ class SamplingSettings:
         candidates: Architectures to take from the front.
         num_samples: Learning rates, the same for each architecture.
         rates: Least and largest factor of the training's learning rate, drawn log-uniformly.
-
-    Raises:
-        InputError: If a value is out of its range.
     """
 
-    candidates: int = 3
-    num_samples: int = 4
-    rates: tuple[float, float] = (0.02, 1.0)
+    candidates: Count = 3
+    num_samples: Annotated[int, Field(ge=1, le=10_000)] = 4
+    rates: tuple[Positive, Positive] = (0.02, 1.0)
 
     def __post_init__(self) -> None:
-        require(self.candidates >= 1, "candidates", self.candidates, "at least 1")
-        allowed = f"from 1 to {MOST_SAMPLES}"
-        require(1 <= self.num_samples <= MOST_SAMPLES, "num_samples", self.num_samples, allowed)
-        require(0 < self.rates[0] <= self.rates[1], "rates", self.rates, "above 0 and ascending")
-        require_numbers(self)
+        require(self.rates[0] <= self.rates[1], "rates", self.rates, "ascending")
 
 
 @dataclass(frozen=True, slots=True)

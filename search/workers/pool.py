@@ -5,8 +5,8 @@ depend on the number of workers.
 """
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from litepose_ofa.search.workers.session import worker_error
@@ -60,18 +60,19 @@ class SerialPool:
 class RayPool:
     """Measures on Ray actors; a worker that dies is replaced, and its architecture measured again.
 
-    Ray must run (``ray_session``). Actors start with the first call of ``map``, and those
-    that the cluster has no place for yet wait for it; the others go on.
+    Ray must run (``ray_session``). Actors start with the first call of ``map``; while the cluster has no place for
+    some of them, or has lost theirs, the others go on. Ray's own restarts and ``ray.util.ActorPool`` would keep an
+    architecture waiting for the worker that it was given to.
 
     Args:
         make_measure: Builds what measures; it goes through the object store once.
         num_workers: Actors.
         cpus_per_worker: CPUs that each reserves.
         gpus_per_worker: GPUs that each reserves; a fraction shares one.
-        most_deaths: How often workers may die over one architecture; or, for each worker, before one is ready.
+        max_failures: How often workers may die over one architecture, or while they start.
 
     Raises:
-        InputError: If a number is out of its range, or no node of the cluster has room for a worker.
+        InputError: If a number is out of its range, or a worker does not fit on any node of the cluster.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class RayPool:
         num_workers: int,
         cpus_per_worker: float = 1,
         gpus_per_worker: float = 0,
-        most_deaths: int = 3,
+        max_failures: int = 3,
     ) -> None:
         import ray
 
@@ -90,31 +91,35 @@ class RayPool:
         self._make_measure = ray.put(make_measure)
         remote: Any = ray.remote(num_cpus=cpus_per_worker, num_gpus=gpus_per_worker)
         self._worker_class = remote(_Worker)
-        self._most_deaths = most_deaths
-        self._most_early_deaths = most_deaths * num_workers
         self._num_workers = num_workers
-        self._early_deaths = 0
+        self._max_failures = max_failures
         self._idle: list[Any] = []
         self._starting: dict[Any, Any] = {}
 
     def map(self, archs: Sequence[Arch]) -> Iterator[float]:
         """Yield the AP of each architecture, in order; see ``EvaluationPool``."""
-        waiting = deque(range(len(archs)))
+        waiting, done, failures = deque(range(len(archs))), dict[int, float](), Counter[str]()
         running: dict[Any, tuple[Any, int]] = {}
-        done: dict[int, float] = {}
-        deaths = dict.fromkeys(range(len(archs)), 0)
-        if archs:
-            self._replace_lost()
-            self._starting.update(self._start() for _ in range(self._num_workers - self._num_live(running)))
+        self._start((self._num_workers if archs else 0) - len(self._idle) - len(self._starting))
         try:
             for index in range(len(archs)):
                 while index not in done:
-                    self._submit(archs, waiting, running, before=index + AHEAD * self._num_live(running))
-                    self._collect(archs, waiting, running, done, deaths)
+                    while self._idle and waiting and waiting[0] < index + AHEAD * self._num_workers:
+                        worker, number = self._idle.pop(), waiting.popleft()
+                        running[worker.measure.remote(archs[number])] = worker, number
+                    (answer,), _ = self._ray.wait([*running, *self._starting])
+                    if answer in self._starting:
+                        self._get(answer, self._starting.pop(answer), "a worker that was not ready yet", failures)
+                        continue
+                    worker, number = running.pop(answer)
+                    ap = self._get(answer, worker, f"architecture {archs[number].digest}", failures)
+                    if ap is None:
+                        waiting.appendleft(number)
+                    else:
+                        done[number] = ap
                 yield done.pop(index)
         finally:
-            for worker, _ in running.values():
-                self._replace(worker)
+            self._replace([worker for worker, _ in running.values()])
 
     def close(self) -> None:
         """End the actors."""
@@ -122,86 +127,35 @@ class RayPool:
             self._ray.kill(worker)
         self._idle, self._starting = [], {}
 
-    def _submit(
-        self, archs: Sequence[Arch], waiting: deque[int], running: dict[Any, tuple[Any, int]], *, before: int
-    ) -> None:
-        while self._idle and waiting and waiting[0] < before:
-            worker, index = self._idle.pop(), waiting.popleft()
-            running[worker.measure.remote(archs[index])] = worker, index
+    def _start(self, count: int) -> None:
+        for _ in range(count):
+            worker = self._worker_class.remote(self._make_measure)
+            self._starting[worker.ready.remote()] = worker
 
-    def _collect(
-        self,
-        archs: Sequence[Arch],
-        waiting: deque[int],
-        running: dict[Any, tuple[Any, int]],
-        done: dict[int, float],
-        deaths: dict[int, int],
-    ) -> None:
-        """Wait for one measurement, or one worker that is ready; replace it if it died."""
-        (answer,), _ = self._ray.wait([*running, *self._starting])
-        if answer in self._starting:
-            self._welcome(answer)
-            return
-        worker, index = running.pop(answer)
-        self._idle.append(worker)
+    def _replace(self, workers: Sequence[Any]) -> None:
+        for worker in workers:
+            self._ray.kill(worker)
+        self._start(len(workers))
+
+    def _get(self, answer: Any, worker: Any, name: str, failures: Counter[str]) -> Any:
+        """Return a worker's answer, and count it as idle; or replace it if it died, and return None."""
         try:
-            done[index] = self._get(answer)
+            value = self._ray.get(answer)
         except self._ray.exceptions.RayActorError as error:
-            self._idle.remove(worker)
-            deaths[index] += 1
-            waiting.appendleft(index)
-            self._replace(worker)
-            self._replace_lost()
-            self._note_death(f"architecture {archs[index].digest}", deaths[index], error, self._most_deaths)
-
-    def _welcome(self, answer: Any) -> None:
-        worker = self._starting.pop(answer)
-        try:
-            self._get(answer)
-            self._idle.append(worker)
-            self._early_deaths = 0
-        except Exception as error:
-            self._replace(worker)
-            if not isinstance(error, self._ray.exceptions.RayActorError):
-                raise
-            self._early_deaths += 1
-            self._note_death("a worker that was not ready yet", self._early_deaths, error, self._most_early_deaths)
-
-    def _note_death(self, over: str, deaths: int, error: Exception, most: int) -> None:
-        reason = str(error).partition("\n")[0]
-        if deaths >= most:
-            raise InputError(f"{over}: its workers died {deaths} times ({reason})")
-        logger.warning("%s: its worker died and is replaced (%s)", over, reason)
-
-    def _get(self, answer: Any) -> Any:
-        """Return a result; raise what a worker met as bad input as such, the rest with the traceback from there."""
-        try:
-            return self._ray.get(answer)
+            # idle workers of a lost node are dead, too, through no fault of what they would measure next
+            self._replace([worker, *self._idle])
+            self._idle = []
+            failures[name] += 1
+            reason = str(error).partition("\n")[0]
+            if failures[name] >= self._max_failures:
+                raise InputError(f"{name}: its workers died {failures[name]} times ({reason})") from None
+            logger.warning("%s: its worker died and is replaced (%s)", name, reason)
+            return None
         except self._ray.exceptions.RayTaskError as error:
+            self._idle.append(worker)
             raise worker_error(error) from None
-
-    def _start(self) -> tuple[Any, Any]:
-        """Return the answer that a new worker will give when it is ready, and the worker."""
-        worker = self._worker_class.remote(self._make_measure)
-        return worker.ready.remote(), worker
-
-    def _replace_lost(self) -> None:
-        """Replace workers that died idle, as with their node: the architecture that met them next is not to blame."""
-        answers = [(worker, worker.is_alive.remote()) for worker in self._idle]
-        for worker, answer in answers:
-            try:
-                self._ray.get(answer)
-            except self._ray.exceptions.RayActorError:
-                self._idle.remove(worker)
-                self._replace(worker)
-
-    def _replace(self, worker: Any) -> None:
-        self._ray.kill(worker)
-        answer, new = self._start()
-        self._starting[answer] = new
-
-    def _num_live(self, running: Iterable[Any]) -> int:
-        return len(self._idle) + len(self._starting) + len(list(running))
+        self._idle.append(worker)
+        return value
 
 
 class _Worker:
@@ -211,20 +165,14 @@ class _Worker:
         self._make_measure = make_measure
 
     def ready(self) -> None:
-        """Build what measures."""
         self._measure = self._make_measure()
 
-    def is_alive(self) -> bool:
-        """Answer."""
-        return True
-
     def measure(self, arch: Arch) -> float:
-        """Measure one architecture."""
         return self._measure(arch)
 
 
 def require_workers(num_workers: int, cpus: float, gpus: float) -> None:
-    """Refuse numbers out of their range, and workers that Ray would wait for without an end.
+    """Refuse numbers out of their range, and workers that Ray would wait for forever.
 
     Args:
         num_workers: Workers of the running cluster.
@@ -232,7 +180,7 @@ def require_workers(num_workers: int, cpus: float, gpus: float) -> None:
         gpus: GPUs that each reserves.
 
     Raises:
-        InputError: If a number is out of its range, or no node of the cluster has room for a worker.
+        InputError: If a number is out of its range, or a worker does not fit on any node of the cluster.
     """
     import ray
 

@@ -23,46 +23,40 @@ ANSWER_SECONDS = 5.0
 
 
 @contextmanager
-def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[None]:
+def ray_session(address: str | None = None, **options: Any) -> Iterator[None]:
     """Connect to Ray, or keep the connection that this process has.
 
     Args:
         address: Of a running cluster, such as ``auto`` or ``ray://host:10001``; None starts one on this machine.
-        num_cpus: CPUs that a cluster started here is to count; None for those that there are.
+        options: Options of ``ray.init`` for a cluster started here, such as ``num_cpus``.
 
     Raises:
-        InputError: If there is no cluster at the address.
+        InputError: If no cluster answers at the address, or none can start here.
     """
     import ray  # takes a second
 
     if ray.is_initialized():
         yield
         return
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update(ENVIRONMENT)
     if address is None:
-        start_ray(num_cpus=num_cpus)
+        options = {"include_dashboard": False, **options}
     else:
-        _connect(address)
+        _require_answer(address)
+        options = {}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (OSError, RuntimeError) as error:
+        raise _refusal(address, error) from None
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def start_ray(**options: Any) -> None:
-    """Start Ray on this machine alone, quietly; ``options`` are further ones of ``ray.init``.
-
-    Raises:
-        InputError: If it cannot start here.
-    """
-    import ray
-
-    try:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except OSError as error:
-        raise InputError(
-            f"Ray cannot start on this machine ({error}); TMPDIR must be a short path, and it and /dev/shm have space"
-        ) from None
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def worker_error(error: Exception) -> Exception:
@@ -79,14 +73,12 @@ def worker_error(error: Exception) -> Exception:
     return error
 
 
-def _connect(address: str) -> None:
-    import ray
-
-    _require_answer(address)
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError) as error:
-        raise InputError(f"backend.address is {address!r}; no Ray cluster answers there ({error})") from None
+def _refusal(address: str | None, error: Exception) -> InputError:
+    if address is not None:
+        return InputError(f"backend.address is {address!r}; no Ray cluster answers there ({error})")
+    return InputError(
+        f"Ray cannot start on this machine ({error}); TMPDIR must be a short path, and it and /dev/shm have space"
+    )
 
 
 def _require_answer(address: str) -> None:
@@ -97,4 +89,4 @@ def _require_answer(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError, ValueError) as error:  # a name that no host can have is a UnicodeError
-        raise InputError(f"backend.address is {address!r}; no Ray cluster answers there ({error})") from None
+        raise _refusal(address, error) from None

@@ -147,6 +147,11 @@ class Arch:
         }
 
     @property
+    def depths(self) -> tuple[int, ...]:
+        """Number of blocks of every stage."""
+        return tuple(len(stage.blocks) for stage in self.stages)
+
+    @property
     def chosen(self) -> dict[str, int]:
         """The value of every choice, by its name: a block's is ``stage0.block1.kernel``."""
         chosen = {"image_size": self.image_size, "stem": self.stem_channels}

@@ -1,11 +1,10 @@
 """MACs, parameters and activation memory of an architecture, in closed form: nothing is built."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.archs.operators import Operator, operators_of, places_of
 from litepose_ofa.supernet.errors import InputError
 
 FLOAT_BYTES = 4
@@ -74,61 +73,38 @@ def require_buildable(arch: Arch, num_keypoints: int) -> None:
 def _macs_as_published(operator: Operator) -> int:
     total = 0
     for convolution in operator.convolutions:
-        positions = convolution.out_size**2
-        elements = convolution.out_channels * positions
-        total += convolution.weights * positions + elements * (2 * convolution.norm + convolution.relu)
+        total += convolution.weights * convolution.out_size**2
+        total += convolution.out_elements * (2 * convolution.norm + convolution.relu)
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One convolution: the feature maps it reads, by number, and the elements of the one it writes.
+def peak_elements(operator: Operator, kept: Sequence[bool]) -> int:
+    """Return the greatest number of elements of an operator's maps that live at once: its inputs' and its own.
 
-    Map 0 is the image, map i + 1 what step i writes. A sum is made in place, in the step of its last summand.
+    A map lives from the convolution that writes it to the last that reads it.
+
+    Args:
+        operator: The operator.
+        kept: Whether each of its inputs is read again when it has run.
     """
-
-    reads: tuple[int, ...]
-    elements: int
+    sides = (operator.in_channels, operator.mid_channels)[: len(kept)]
+    sizes = [width * operator.resolution**2 for width in sides]
+    last = {number: i for i, reads in enumerate(operator.reads) for number in reads}
+    last |= {number: len(operator.reads) for number, again in enumerate(kept) if again}
+    alive, peak = sum(sizes), 0
+    for i, convolution in enumerate(operator.convolutions):
+        sizes.append(convolution.out_elements)
+        alive += sizes[-1]
+        peak = max(peak, alive)
+        alive -= sum(sizes[number] for number in set(operator.reads[i]) if last[number] == i)
+    return peak
 
 
 def _peak_activation_bytes(arch: Arch, operators: list[Operator]) -> int:
-    """Walk the network; a map lives from the step that writes it to the last that reads it; the heads stay."""
-    steps = _steps(arch, operators)
-    sizes = [operators[0].in_channels * operators[0].resolution ** 2, *(step.elements for step in steps)]
-    last_reader = {number: i for i, step in enumerate(steps) for number in step.reads}
-    alive, peak = sizes[0], 0
-    for i, step in enumerate(steps):
-        alive += step.elements
-        peak = max(peak, alive)
-        alive -= sum(sizes[number] for number in set(step.reads) if last_reader[number] == i)
-    return peak * FLOAT_BYTES
-
-
-def _steps(arch: Arch, operators: list[Operator]) -> list[_Step]:
-    """Return the convolutions in the order they run."""
-    steps: list[_Step] = []
-    stage_ends = set(itertools.accumulate((len(stage.blocks) for stage in arch.stages), initial=0))
-    current, fused = 0, 0
-    raw: list[int] = []
-    for i, operator in enumerate(operators):
-        convolutions = operator.convolutions
-        if operator.kind in ("stem", "bottleneck"):
-            current = _run(steps, convolutions, current, summand=current if operator.residual else None)
-            if i in stage_ends:
-                raw.append(current)
-            continue
-        half = len(convolutions) // 2
-        refined = _run(steps, convolutions[:half], current)
-        total = _run(steps, convolutions[half:], raw[3 - fused], summand=refined)
-        if operator.kind == "fusion_deconv":
-            current, fused = total, fused + 1
-    return steps
-
-
-def _run(steps: list[_Step], convolutions: Sequence[Convolution], source: int, summand: int | None = None) -> int:
-    """Append a chain of convolutions that starts from a map; return the number of its result, ``summand`` added."""
-    for convolution in convolutions:
-        added = (summand,) if summand is not None and convolution is convolutions[-1] else ()
-        steps.append(_Step((source, *added), convolution.out_channels * convolution.out_size**2))
-        source = len(steps)
-    return source
+    places = places_of(arch.depths)
+    outputs = [operator.convolutions[-1].out_elements for operator in operators]
+    peaks = (
+        sum(outputs[i] for i in place.beside) + peak_elements(operator, place.kept or (False,))
+        for place, operator in zip(places, operators, strict=True)
+    )
+    return max(peaks) * FLOAT_BYTES

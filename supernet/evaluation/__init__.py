@@ -1,10 +1,9 @@
 """Images to people, and how right they are."""
 
 from litepose_ofa.supernet.evaluation.breakdown import keypoint_breakdown
-from litepose_ofa.supernet.evaluation.comparison import compare_people
 from litepose_ofa.supernet.evaluation.inference import evaluate_model
 from litepose_ofa.supernet.evaluation.intervals import ap_interval
-from litepose_ofa.supernet.evaluation.keypoint_ap import evaluate_keypoints
+from litepose_ofa.supernet.evaluation.keypoint_ap import compare_people, evaluate_keypoints
 from litepose_ofa.supernet.evaluation.people import InferenceSettings
 from litepose_ofa.supernet.evaluation.results import read_results, write_results
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from litepose_ofa.supernet.evaluation.comparison import PeopleComparison
 from litepose_ofa.supernet.evaluation.keypoint_ap import crowd_levels
 from litepose_ofa.supernet.evaluation.matching import (
     SIZES,
     BoolArray,
     Matches,
     OksMatching,
+    PeopleComparison,
 )
 
 NEAR = 0.5
@@ -116,7 +116,7 @@ def _by_keypoint(comparison: PeopleComparison) -> dict[str, KeypointAccuracy]:
 
 
 def _group(matches: Matches, images: BoolArray | None = None) -> GroupAccuracy:
-    weights = np.ones(matches.num_images, np.int64) if images is None else images.astype(np.int64)
+    weights = np.ones(len(matches.labelled), np.int64) if images is None else images.astype(np.int64)
     precision, recall = matches.precision_recall(weights)
     return GroupAccuracy(int(matches.labelled @ weights), float(precision.mean()), float(recall.mean()))
 

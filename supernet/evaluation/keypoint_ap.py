@@ -14,15 +14,22 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.skeletons import COCO, Skeleton
-from litepose_ofa.supernet.errors import InputError, require
-from litepose_ofa.supernet.evaluation.comparison import BOX_AREA_SHARE, PeopleComparison, compare_people
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_EVALUATION, require_meaningful
+from litepose_ofa.supernet.data.coco.findings import Kind
+from litepose_ofa.supernet.data.coco.reader import load_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
+from litepose_ofa.supernet.data.skeletons import COCO, Skeleton, get_skeleton
+from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.evaluation.matching import (
+    BOX_AREA_SHARE,
     PERSON,
     BoolArray,
     Cells,
+    PeopleComparison,
     set_parameters,
 )
+from litepose_ofa.supernet.evaluation.results import PeopleResults, as_people_results
 
 Engine = Literal["pycocotools", "faster-coco-eval"]
 
@@ -32,7 +39,7 @@ CROWD_LEVELS = {"easy": (-math.inf, 0.2), "medium": (0.2, 0.8), "hard": (0.8, ma
 
 def evaluate_keypoints(
     annotations_path: Path | str,
-    predictions: Sequence[Mapping[str, Any]],
+    predictions: PeopleResults | Iterable[Mapping[str, Any]],
     dataset: str | Skeleton = "coco",
     *,
     image_ids: Iterable[int] | None = None,
@@ -65,8 +72,54 @@ def evaluate_keypoints(
     return official_metrics(compare_people(annotations_path, predictions, dataset, image_ids=image_ids), engine)
 
 
+def compare_people(
+    annotations_path: Path | str,
+    predictions: PeopleResults | Iterable[Mapping[str, Any]],
+    dataset: str | Skeleton = "coco",
+    *,
+    image_ids: Iterable[int] | None = None,
+) -> PeopleComparison:
+    """Put predicted people beside the annotated ones; the arguments are those of ``evaluate_keypoints``.
+
+    Raises:
+        InputError: If the file is not COCO keypoints of this skeleton, if nobody is labelled in the images, or if a
+            prediction names an unknown image or holds other than 3K finite numbers.
+    """
+    skeleton = get_skeleton(dataset) if isinstance(dataset, str) else dataset
+    path = Path(annotations_path)
+    truth = load_annotations(path, skeleton)
+    results = as_people_results(predictions, skeleton.num_keypoints)
+    known = np.isin(results.image_ids, truth.image_ids)
+    if not known.all():
+        raise InputError(
+            f"prediction {known.argmin()} is of image {results.image_ids[~known][0]}, which {path} does not have"
+        )
+    with located(path):
+        comparison = PeopleComparison(truth, results, image_ids)
+    if not comparison.labelled.any():
+        raise InputError(f"{path}: no labelled person in the {comparison.num_images} images to evaluate")
+    return comparison
+
+
+def require_comparable(dataset: KeypointDataset) -> None:
+    """Refuse a dataset that gives no AP, or a wrong one to every network; warn if it does so in part.
+
+    Raises:
+        InputError: If nobody is labelled, a person lacks an area, or at least half of the people are annotated so that
+            nobody could find them, or anybody would.
+    """
+    records = dataset.records
+    if not isinstance(records, AnnotatedImages):
+        return
+    image_ids = records.annotations.image_ids[records.places].tolist()
+    compare_people(dataset.annotations_path, [], dataset.skeleton, image_ids=image_ids)
+    unused = Kind.CORNER_BOX if dataset.skeleton.area == "annotation" else None  # of people, boxes give the area alone
+    kinds = [kind for kind in DOUBTS_OF_EVALUATION if kind is not unused]
+    require_meaningful(records, dataset.annotations_path, kinds)
+
+
 def official_metrics(comparison: PeopleComparison, engine: Engine = "pycocotools") -> dict[str, float]:
-    """Return what ``evaluate_keypoints`` returns, of people who were put side by side already.
+    """Return what ``evaluate_keypoints`` returns, of a comparison.
 
     Raises:
         InputError: If the engine is unknown or not installed.

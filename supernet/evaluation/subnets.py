@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, normalise
-from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.evaluation.comparison import require_comparable
-from litepose_ofa.supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
-from litepose_ofa.supernet.evaluation.keypoint_ap import Engine
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.evaluation.inference import EvaluationResult, evaluate_model
+from litepose_ofa.supernet.evaluation.keypoint_ap import Engine, require_comparable
+from litepose_ofa.supernet.evaluation.people import InferenceSettings
 from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
 from litepose_ofa.supernet.network.checkpoints import weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
@@ -46,9 +46,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         for name in ("num_images", "batch_size"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise InputError(f"{name} of BN recalibration is {value!r}; it must be an integer of at least 1")
+            require(getattr(self, name) >= 1, f"{name} of BN recalibration", getattr(self, name), "at least 1")
         available = min(self.num_images, len(self.dataset))
         self.batch_size = min(self.batch_size, available)
         self.num_images = available // self.batch_size * self.batch_size
@@ -92,7 +90,7 @@ class NetworkEvaluator:
         self._images = _content_digest(dataset)
 
     def identity_of(self, network: nn.Module) -> dict[str, Any]:
-        """What an accuracy of a network is measured on; on one machine equal identities give equal accuracies."""
+        """Describe what an accuracy is measured on; on one machine equal identities give equal accuracies."""
         return {"weights": weights_digest(network), **self._circumstances(network)}
 
     def evaluate_prepared(self, network: LitePose, *, engine: Engine = "pycocotools") -> EvaluationResult:

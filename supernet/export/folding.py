@@ -6,7 +6,6 @@ shift into the first one's bias. The arithmetic is float64, whatever the network
 """
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.archs.operators import Convolution, operators_of
+from litepose_ofa.supernet.archs.operators import Convolution, LayerNames, operators_of, places_of
 from litepose_ofa.supernet.network.litepose import LitePose
 
 
@@ -34,36 +32,6 @@ class FoldedConvolution:
     bias: NDArray[np.float32] | None
 
 
-@dataclass(frozen=True, slots=True)
-class LayerNames:
-    """State-dict names of a convolution and of the batch norm that scales its output, itself or in a sum."""
-
-    convolution: str
-    norm: str | None
-
-
-def layer_names(arch: Arch) -> list[list[LayerNames]]:
-    """Name a network's convolutions: one list an operator of ``operators_of``, in the order of its convolutions."""
-    return list(_layer_names(arch))
-
-
-def _layer_names(arch: Arch) -> Iterator[list[LayerNames]]:
-    yield [LayerNames("first.0.0", "first.0.1"), LayerNames("first.1.0", "first.1.1"), LayerNames("first.2", "first.3")]
-    for s, stage in enumerate(arch.stages):
-        for b in range(len(stage.blocks)):
-            parts = (f"stage.{s}.{b}.{part}" for part in ("inv", "depth_conv", "point_conv"))
-            yield [LayerNames(f"{part}.0", f"{part}.1") for part in parts]
-    for i in range(len(arch.deconv_channels)):
-        yield [LayerNames(f"deconv_{side}.{i}", f"deconv_bnrelu.{i}.0") for side in ("refined", "raw")]
-        if i > 0:
-            branches = (f"final_{side}.{i - 1}.conv" for side in ("refined", "raw"))
-            yield [
-                layer
-                for branch in branches
-                for layer in (LayerNames(f"{branch}.0", f"{branch}.1"), LayerNames(f"{branch}.3", None))
-            ]
-
-
 def fold_weights(subnet: LitePose) -> list[list[FoldedConvolution]]:
     """Return the weights of a network as it runs in eval mode, its batch norms folded.
 
@@ -74,10 +42,10 @@ def fold_weights(subnet: LitePose) -> list[list[FoldedConvolution]]:
     return [
         [
             FoldedConvolution(names.convolution, _to_numpy(kernel), None if bias is None else _to_numpy(bias))
-            for names, convolution in zip(layers, operator.convolutions, strict=True)
+            for names, convolution in zip(place.layers, operator.convolutions, strict=True)
             for kernel, bias in [_fold(subnet, names, convolution)]
         ]
-        for layers, operator in zip(layer_names(subnet.arch), operators, strict=True)
+        for place, operator in zip(places_of(subnet.arch.depths), operators, strict=True)
     ]
 
 
@@ -97,8 +65,8 @@ def fold_batch_norms(subnet: LitePose) -> LitePose:
     """
     folded = copy.deepcopy(subnet).eval()
     operators = operators_of(subnet.arch, subnet.num_keypoints)
-    for layers, operator in zip(layer_names(subnet.arch), operators, strict=True):
-        for names, convolution in zip(layers, operator.convolutions, strict=True):
+    for place, operator in zip(places_of(subnet.arch.depths), operators, strict=True):
+        for names, convolution in zip(place.layers, operator.convolutions, strict=True):
             kernel, bias = _fold(subnet, names, convolution)
             before = subnet.get_parameter(f"{names.convolution}.weight")
             layer = _make_layer(convolution, bias is not None).to(before)
@@ -125,12 +93,10 @@ def _fold(subnet: LitePose, names: LayerNames, convolution: Convolution) -> tupl
 
 
 def _make_layer(convolution: Convolution, bias: bool) -> nn.Module:
-    c, k = convolution, convolution.kernel
-    if c.kind == "transposed":
-        stride = c.out_size // c.in_size
-        return nn.ConvTranspose2d(c.in_channels, c.out_channels, k, stride, (k - stride) // 2, bias=bias)
+    c = convolution
+    made = nn.ConvTranspose2d if c.kind == "transposed" else nn.Conv2d
     groups = c.in_channels if c.kind == "depthwise" else 1
-    return nn.Conv2d(c.in_channels, c.out_channels, k, c.in_size // c.out_size, k // 2, groups=groups, bias=bias)
+    return made(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, groups=groups, bias=bias)
 
 
 def _to_numpy(weights: Tensor) -> NDArray[np.float32]:

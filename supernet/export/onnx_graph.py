@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of, places_of
 from litepose_ofa.supernet.export.folding import FoldedConvolution
 
 OPSET = 17
@@ -78,20 +78,18 @@ class OnnxGraph:
 
     def convolution(self, x: str, convolution: Convolution, weights: FoldedConvolution) -> str:
         """Add a convolution of any kind."""
-        c, k = convolution, convolution.kernel
-        transposed = c.kind == "transposed"
-        stride = c.out_size // c.in_size if transposed else c.in_size // c.out_size
+        c = convolution
         inputs = [x, self.constant(f"{weights.name}.weight", weights.kernel)]
         if weights.bias is not None:
             inputs.append(self.constant(f"{weights.name}.bias", weights.bias))
         return self.add(
-            "ConvTranspose" if transposed else "Conv",
+            "ConvTranspose" if c.kind == "transposed" else "Conv",
             inputs,
             weights.name,
             group=c.in_channels if c.kind == "depthwise" else 1,
-            kernel_shape=[k, k],
-            pads=[(k - stride) // 2 if transposed else k // 2] * 4,
-            strides=[stride, stride],
+            kernel_shape=[c.kernel, c.kernel],
+            pads=[c.padding] * 4,
+            strides=[c.stride, c.stride],
         )
 
     def relu(self, x: str) -> str:
@@ -176,8 +174,6 @@ def add_network(
 ) -> tuple[str, str]:
     """Add a network's operators, wired up, and return its heads.
 
-    The raw inputs of fusion deconvs and heads are the outputs of the stages and of the stem.
-
     Args:
         graph: Where to.
         arch: The architecture.
@@ -185,17 +181,8 @@ def add_network(
         images: Input of the network.
         weights: One list an operator of ``operators_of``, in the order of its convolutions.
     """
-    stage_ends = np.cumsum([len(stage.blocks) for stage in arch.stages])
-    x, raw, heads, deconvs = images, list[str](), list[str](), 0
-    for place, (operator, w) in enumerate(zip(operators_of(arch, num_keypoints), weights, strict=True)):
-        if operator.kind == "head":
-            heads.append(add_operator(graph, operator, [x, raw[1 - len(heads)]], w))
-        elif operator.kind == "fusion_deconv":
-            x = add_operator(graph, operator, [x, raw[3 - deconvs]], w)
-            deconvs += 1
-        else:
-            x = add_operator(graph, operator, [x], w)
-            if place in (0, *stage_ends):
-                raw.append(x)
-    head0, head1 = heads
+    places, maps = places_of(arch.depths), list[str]()
+    for place, operator, w in zip(places, operators_of(arch, num_keypoints), weights, strict=True):
+        maps.append(add_operator(graph, operator, [maps[i] for i in place.inputs] or [images], w))
+    head0, head1 = (value for place, value in zip(places, maps, strict=True) if place.kind == "head")
     return head0, head1

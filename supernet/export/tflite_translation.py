@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
-from litepose_ofa.supernet.export.precision import Precision
+from litepose_ofa.supernet.export.formats import Precision
 
 Array = NDArray[Any]
 

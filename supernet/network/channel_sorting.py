@@ -3,32 +3,21 @@
 Source: Cai et al., Once for All (arXiv:1908.09791), "elastic width"; here it reaches the fusion deconvs and heads too.
 
 A *group* is a set of channels that can only move together, because the same channels are written in one place and read
-in others, or meet in a sum. Whatever holds one number or kernel a channel moves along: batch-norm scales, shifts and
-running statistics, depthwise kernels. Kernel matrices are shared by all channels and stay.
-
-======================== ========================================= ==============================================
-group                    written by                                read by
-======================== ========================================= ==============================================
-``stage.{s}.{b}.hidden`` ``inv``                                   ``point_conv`` of the block
-``stem``                 ``first.2``                               block 0 of stage 0, ``final_raw.1``
-``stage.{s}``            ``point_conv`` of all blocks (residuals)  the other blocks, block 0 of the next stage,
-                                                                   ``deconv_raw``, ``final_raw.0`` (s = 0),
-                                                                   ``deconv_refined.0`` (s = 3)
-``deconv.{i}``           ``deconv_refined.{i}``, ``deconv_raw``    ``deconv_refined.{i + 1}``,
-                                                                   ``final_refined.{i - 1}``
-======================== ========================================= ==============================================
+in others, or meet in a sum: ``stage.2.0.hidden`` within a block, the outputs ``stem``, ``stage.2`` (of all its blocks,
+which residuals add up) and ``deconv.0``. Whatever holds one number or kernel a channel moves along: batch-norm scales,
+shifts and running statistics, depthwise kernels. Kernel matrices are shared by all channels and stay.
 
 Two neighbouring stages of one largest width, the second with stride 1, are one group, ``stage.2+stage.3``: the largest
 network adds the one's output to the other's.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from litepose_ofa.supernet.archs.arch import STAGE_STRIDES
+from litepose_ofa.supernet.archs.operators import Convolution, LayerNames, operators_of, places_of
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 
@@ -103,29 +92,26 @@ def permute_channels(supernet: LitePoseSupernet, orders: ChannelOrders) -> None:
         if name not in groups or sorted(order) != list(range(groups[name].size(tensors))):
             raise ValueError(f"the channel order of {name!r} does not fit the space {supernet.space.name!r}")
     for name, order in orders.permutations:
-        for tensor_name, axis in groups[name].tensors:
+        for tensor_name, axis in (*groups[name].carriers, *groups[name].readers):
             tensor = tensors[tensor_name]
             tensor.copy_(tensor.index_select(axis, torch.tensor(order, device=tensor.device)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Group:
     """Channels that move together: the weights that read them, and all other tensors that they run along."""
 
-    name: str
-    carriers: tuple[TensorAxis, ...]
-    readers: tuple[TensorAxis, ...]
+    names: list[str] = field(default_factory=list)
+    carriers: list[TensorAxis] = field(default_factory=list)
+    readers: list[TensorAxis] = field(default_factory=list)
 
     @property
-    def tensors(self) -> tuple[TensorAxis, ...]:
-        return self.carriers + self.readers
+    def name(self) -> str:
+        return "+".join(dict.fromkeys(self.names))
 
     def size(self, tensors: dict[str, Tensor]) -> int:
         name, axis = self.readers[0]
         return tensors[name].shape[axis]
-
-    def joined(self, other: "_Group") -> "_Group":
-        return _Group(f"{self.name}+{other.name}", self.carriers + other.carriers, self.readers + other.readers)
 
 
 def _importance(tensors: dict[str, Tensor], group: _Group) -> Tensor:
@@ -138,85 +124,35 @@ def _importance(tensors: dict[str, Tensor], group: _Group) -> Tensor:
 
 
 def _groups(space: SearchSpace, *, hidden: bool = True, width: bool = True) -> list[_Group]:
-    groups: list[_Group] = []
-    if hidden:
-        groups += _hidden_groups(space)
-    if width:
-        groups += _stream_groups(space)
-        groups += map(_deconv_group, range(len(space.deconv_channels)))
-    return groups
+    """Follow the channels through the largest network, convolution by convolution."""
+    arch = space.largest()
+    outputs: list[_Group] = []
+    named: dict[int, _Group] = {}
+    for place, operator in zip(places_of(arch.depths), operators_of(arch), strict=True):
+        maps = [outputs[i] for i in place.inputs] or [_Group()]
+        for layer, convolution, reads in zip(place.layers, operator.convolutions, operator.reads, strict=True):
+            maps.append(_follow(layer, convolution, [maps[number] for number in reads]))
+        outputs.append(maps[-1])
+        if hidden and place.kind == "bottleneck":
+            maps[1].names.append(f"{place.name}.hidden")
+            named[id(maps[1])] = maps[1]
+        if width and place.kind != "head":
+            maps[-1].names.append(f"stage.{place.index}" if place.kind == "bottleneck" else place.name)
+            named[id(maps[-1])] = maps[-1]
+    return list(named.values())
 
 
-def _hidden_groups(space: SearchSpace) -> Iterator[_Group]:
-    for s, stage in enumerate(space.stages):
-        for b in range(stage.depths[-1]):
-            block = f"stage.{s}.{b}"
-            depthwise = f"{block}.depth_conv"
-            yield _Group(
-                f"{block}.hidden",
-                carriers=(
-                    (f"{block}.inv.0.weight", 0),
-                    *_norm(f"{block}.inv.1"),
-                    (f"{depthwise}.0.weight", 0),
-                    *_norm(f"{depthwise}.1"),
-                ),
-                readers=((f"{block}.point_conv.0.weight", 1),),
-            )
-
-
-def _stream_groups(space: SearchSpace) -> list[_Group]:
-    """Return the groups of the stem and of the stages, those that the largest network adds up joined."""
-    widths = [space.stem_channels[-1], *(stage.channels[-1] for stage in space.stages)]
-    groups = [_stream_group(space, 0)]
-    for s, stride in enumerate(STAGE_STRIDES):
-        group = _stream_group(space, s + 1)
-        if stride == 1 and widths[s] == widths[s + 1]:
-            group = groups.pop().joined(group)
-        groups.append(group)
-    return groups
-
-
-def _stream_group(space: SearchSpace, index: int) -> _Group:
-    """Return the group of the stem's output (index 0) or of stage ``index - 1``; the heads and deconvs read it raw."""
-    depths = [stage.depths[-1] for stage in space.stages]
-    carriers: list[TensorAxis] = []
-    readers: list[TensorAxis] = []
-    if index == 0:
-        carriers += (("first.2.weight", 0), *_norm("first.3"))
+def _follow(layer: LayerNames, convolution: Convolution, reads: Sequence[_Group]) -> _Group:
+    """Note what a convolution does with the channels of its input; return the group of its output."""
+    weight, source = f"{layer.convolution}.weight", reads[0]
+    into, out_of = (0, 1) if convolution.kind == "transposed" else (1, 0)
+    if convolution.kind == "depthwise":
+        written = source
     else:
-        for b in range(depths[index - 1]):
-            block = f"stage.{index - 1}.{b}"
-            carriers += ((f"{block}.point_conv.0.weight", 0), *_norm(f"{block}.point_conv.1"))
-            if b > 0:
-                readers.append((f"{block}.inv.0.weight", 1))
-    if index < len(depths):
-        readers.append((f"stage.{index}.0.inv.0.weight", 1))
-    else:
-        readers.append(("deconv_refined.0.weight", 0))
-    if 1 <= index <= 3:
-        readers.append((f"deconv_raw.{3 - index}.weight", 0))
-    if index <= 1:
-        head = f"final_raw.{1 - index}"
-        carriers += _head_carriers(head)
-        readers.append((f"{head}.conv.3.weight", 1))
-    return _Group("stem" if index == 0 else f"stage.{index - 1}", tuple(carriers), tuple(readers))
-
-
-def _deconv_group(i: int) -> _Group:
-    carriers = [(f"deconv_refined.{i}.weight", 1), (f"deconv_raw.{i}.weight", 1), *_norm(f"deconv_bnrelu.{i}.0")]
-    readers: list[TensorAxis] = []
-    if i < 2:
-        readers.append((f"deconv_refined.{i + 1}.weight", 0))
-    if i > 0:
-        head = f"final_refined.{i - 1}"
-        carriers += _head_carriers(head)
-        readers.append((f"{head}.conv.3.weight", 1))
-    return _Group(f"deconv.{i}", tuple(carriers), tuple(readers))
-
-
-def _head_carriers(head: str) -> tuple[TensorAxis, ...]:
-    return ((f"{head}.conv.0.weight", 0), *_norm(f"{head}.conv.1"))
-
-
-def _norm(name: str) -> tuple[TensorAxis, ...]:
-    return tuple((f"{name}.{tensor}", 0) for tensor in ("weight", "bias", "running_mean", "running_var"))
+        source.readers.append((weight, into))
+        written = reads[1] if len(reads) > 1 else _Group()  # what is added up moves together
+    written.carriers.append((weight, out_of))
+    if layer.norm is not None and convolution.norm:
+        tensors = ("weight", "bias", "running_mean", "running_var")
+        written.carriers += [(f"{layer.norm}.{tensor}", 0) for tensor in tensors]
+    return written

@@ -24,7 +24,7 @@ from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError, NotFiniteError, located
 from litepose_ofa.supernet.files import replacing, require_regular
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.network.litepose import LitePose, PoseNetwork
 from litepose_ofa.supernet.torch_files import plain_names, read_state_dict
 from litepose_ofa.supernet.validation import Checked, validate
 
@@ -46,58 +46,45 @@ class _Description(Checked, extra="ignore"):
     weights: str | None = None
 
 
-def save_supernet(
-    path: Path | str,
-    supernet: LitePoseSupernet,
-    info: Mapping[str, Any] | None = None,
-    *,
-    skeleton: Skeleton | None = None,
-) -> None:
-    """Write a supernet's weights, space and keypoints; ``info`` is any JSON that describes where it came from."""
-    description = {"kind": "supernet", "space": supernet.space.to_dict(), "num_keypoints": supernet.num_keypoints}
-    _save(path, supernet, description | _described(info, skeleton))
-
-
-def save_subnet(
-    path: Path | str,
-    subnet: LitePose,
-    info: Mapping[str, Any] | None = None,
-    *,
-    skeleton: Skeleton | None = None,
-) -> None:
-    """Write a static network's weights, architecture and keypoints."""
-    description = {"kind": "subnet", "arch": subnet.arch.to_dict(), "num_keypoints": subnet.num_keypoints}
-    _save(path, subnet, description | _described(info, skeleton))
-
-
 def save_network(
     path: Path | str,
-    model: LitePoseSupernet | LitePose,
+    model: PoseNetwork,
     info: Mapping[str, Any] | None = None,
     *,
     skeleton: Skeleton | None = None,
 ) -> None:
-    """Write a supernet or a static network, as what it is."""
+    """Write the weights of a supernet with its space, or of a static network with its architecture.
+
+    Args:
+        path: The file.
+        model: The network.
+        info: Any JSON that describes where it came from.
+        skeleton: The keypoints that it finds.
+    """
     if isinstance(model, LitePoseSupernet):
-        save_supernet(path, model, info, skeleton=skeleton)
+        description = {"kind": "supernet", "space": model.space.to_dict(), "num_keypoints": model.num_keypoints}
     else:
-        save_subnet(path, model, info, skeleton=skeleton)
+        assert isinstance(model, LitePose)
+        description = {"kind": "subnet", "arch": model.arch.to_dict(), "num_keypoints": model.num_keypoints}
+    if skeleton is not None:
+        description["skeleton"] = skeleton.to_dict()
+    require_finite(model, f"{path}: not written, as the network is ruined")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    description |= {"info": dict(info or {}), "weights": _digest(tensors)}
+    with replacing(path) as temporary:
+        temporary.write_bytes(serialise(tensors, metadata={FORMAT: json.dumps(description)}))
 
 
-def _described(info: Mapping[str, Any] | None, skeleton: Skeleton | None) -> dict[str, Any]:
-    known = {} if skeleton is None else {"skeleton": skeleton.to_dict()}
-    return known | {"info": dict(info or {})}
+save_supernet = save_subnet = save_network
 
 
 def load_supernet(path: Path | str) -> LitePoseSupernet:
-    """Read a supernet that ``save_supernet`` wrote; in eval mode.
+    """Read a supernet that ``save_network`` wrote; in eval mode.
 
     Raises:
         InputError: If the file is missing, damaged, or holds something else.
     """
-    description = read_description(path)
-    if description["kind"] != "supernet":
-        raise InputError(f"{path}: holds a {description['kind']}, not a supernet")
+    description = _described(path, "supernet")
     with located(path):
         supernet = LitePoseSupernet(SearchSpace.from_dict(description.get("space", {})), description["num_keypoints"])
     _load(supernet, read_weights(path), path)
@@ -105,18 +92,23 @@ def load_supernet(path: Path | str) -> LitePoseSupernet:
 
 
 def load_subnet(path: Path | str) -> LitePose:
-    """Read a static network that ``save_subnet`` wrote; in eval mode.
+    """Read a static network that ``save_network`` wrote; in eval mode.
 
     Raises:
         InputError: If the file is missing, damaged, or holds something else.
     """
-    description = read_description(path)
-    if description["kind"] != "subnet":
-        raise InputError(f"{path}: holds a {description['kind']}, not a subnet")
+    description = _described(path, "subnet")
     with located(path):
         subnet = LitePose(Arch.from_dict(description.get("arch", {})), description["num_keypoints"])
     _load(subnet, read_weights(path), path)
     return subnet.eval()
+
+
+def _described(path: Path | str, kind: str) -> dict[str, Any]:
+    description = read_description(path)
+    if description["kind"] != kind:
+        raise InputError(f"{path}: holds a {description['kind']}, not a {kind}")
+    return description
 
 
 def read_description(path: Path | str) -> dict[str, Any]:
@@ -243,14 +235,6 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     if description.get("weights") not in (None, _digest(tensors)):
         raise InputError(f"{path}: is damaged: its weights are not those of its digest")
     return tensors
-
-
-def _save(path: Path | str, model: nn.Module, description: dict[str, Any]) -> None:
-    require_finite(model, f"{path}: not written, as the network is ruined")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    description |= {"weights": _digest(tensors)}
-    with replacing(path) as temporary:
-        temporary.write_bytes(serialise(tensors, metadata={FORMAT: json.dumps(description)}))
 
 
 @contextmanager

@@ -7,65 +7,62 @@ Source: elastic dimensions after Cai et al., Once for All (arXiv:1908.09791); ne
 
 from torch import Tensor, nn
 
-from litepose_ofa.supernet.archs.arch import STAGE_STRIDES, Arch, BlockArch
-from litepose_ofa.supernet.archs.complexity import require_buildable
-from litepose_ofa.supernet.archs.operators import DECONV_KERNEL, HEAD_KERNEL, STEM_HIDDEN
-from litepose_ofa.supernet.archs.space import SearchSpace, StageSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, Place
+from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.elastic_layers import (
     ElasticBatchNorm2d,
     ElasticConv2d,
     ElasticConvTranspose2d,
     ElasticDepthwiseConv2d,
 )
-from litepose_ofa.supernet.network.litepose import Heads, check_input_size, initialise_weights
+from litepose_ofa.supernet.network.litepose import Heads, InvertedBottleneck, Layers, PoseNetwork, plan_of
 
 
-class ElasticInvertedBottleneck(nn.Module):
+class ElasticLayers(Layers):
+    """Layers of the largest sizes of a space.
+
+    Args:
+        space: The space.
+        kernels: Sizes of the depthwise kernels, where they are a choice.
+    """
+
+    def __init__(self, space: SearchSpace, kernels: tuple[int, ...] = ()) -> None:
+        self.space = space
+        self.kernels = kernels
+
+    def convolution(self, c: Convolution) -> nn.Module:
+        """Return an elastic convolution of any kind."""
+        if c.kind == "depthwise":
+            return ElasticDepthwiseConv2d(c.in_channels, self.kernels or (c.kernel,), stride=c.stride)
+        made = ElasticConvTranspose2d if c.kind == "transposed" else ElasticConv2d
+        return made(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, bias=False)
+
+    def norm(self, channels: int) -> nn.Module:
+        """Return an elastic batch norm."""
+        return ElasticBatchNorm2d(channels)
+
+    def block(self, operator: Operator, stage: int) -> InvertedBottleneck:
+        """Return a block with the stage's kernels."""
+        return ElasticInvertedBottleneck(operator, ElasticLayers(self.space, self.space.stages[stage].kernels))
+
+
+class ElasticInvertedBottleneck(InvertedBottleneck):
     """Inverted bottleneck with elastic width, expansion and kernel size."""
 
-    def __init__(self, in_channels: int, space: StageSpace, *, stride: int) -> None:
-        super().__init__()
-        hidden, out_channels = space.expansions[-1] * in_channels, space.channels[-1]
-        self.inv = nn.Sequential(_pointwise(in_channels, hidden), ElasticBatchNorm2d(hidden), nn.ReLU6(inplace=True))
-        self.depth_conv = nn.Sequential(
-            ElasticDepthwiseConv2d(hidden, space.kernels, stride=stride),
-            ElasticBatchNorm2d(hidden),
-            nn.ReLU6(inplace=True),
-        )
-        self.point_conv = nn.Sequential(_pointwise(hidden, out_channels), ElasticBatchNorm2d(out_channels))
-        self.stride = stride
-
-    def forward(self, x: Tensor, block: BlockArch, out_channels: int) -> Tensor:
-        """Map (B, C, H, W) to (B, out_channels, H / stride, W / stride) with the kernel and expansion of ``block``."""
+    def forward(self, x: Tensor, operator: Operator | None = None) -> Tensor:
+        """Map (B, C, H, W) to (B, C_out, H / stride, W / stride) with the sizes of the operator that is to run."""
+        assert operator is not None
         expand, expand_norm, activation = self.inv
         depthwise, depthwise_norm, _ = self.depth_conv
         project, project_norm = self.point_conv
-        y: Tensor = activation(expand_norm(expand(x, block.expansion * x.shape[1])))
-        y = activation(depthwise_norm(depthwise(y, block.kernel)))
-        y = project_norm(project(y, out_channels))
-        residual = self.stride == 1 and x.shape[1] == out_channels
-        return x + y if residual else y
+        y: Tensor = activation(expand_norm(expand(x, operator.mid_channels)))
+        y = activation(depthwise_norm(depthwise(y, operator.kernel)))
+        y = project_norm(project(y, operator.out_channels))
+        return x + y if operator.residual else y
 
 
-class ElasticFinalBranch(nn.Module):
-    """One of the two branches that a head adds up; its input width is elastic, its maps are not."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Sequential(
-            ElasticDepthwiseConv2d(in_channels, (HEAD_KERNEL,)),
-            ElasticBatchNorm2d(in_channels),
-            nn.ReLU(inplace=True),
-            _pointwise(in_channels, out_channels),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, maps, H, W)."""
-        y: Tensor = self.conv(x)
-        return y
-
-
-class LitePoseSupernet(nn.Module):
+class LitePoseSupernet(PoseNetwork):
     """All subnets of a search space over shared weights.
 
     Args:
@@ -85,47 +82,8 @@ class LitePoseSupernet(nn.Module):
     """
 
     def __init__(self, space: SearchSpace, num_keypoints: int = 14) -> None:
-        require_buildable(space.largest(), num_keypoints)
-        super().__init__()
+        super().__init__(space.largest(), num_keypoints, ElasticLayers(space))
         self.space = space
-        self.num_keypoints = num_keypoints
-        channels = space.stem_channels[-1]
-        self.first = nn.Sequential(
-            nn.Sequential(
-                nn.Conv2d(3, STEM_HIDDEN, 3, stride=2, padding=1, bias=False),
-                ElasticBatchNorm2d(STEM_HIDDEN),
-                nn.ReLU6(inplace=True),
-            ),
-            nn.Sequential(
-                nn.Conv2d(STEM_HIDDEN, STEM_HIDDEN, 3, padding=1, groups=STEM_HIDDEN, bias=False),
-                ElasticBatchNorm2d(STEM_HIDDEN),
-                nn.ReLU6(inplace=True),
-            ),
-            _pointwise(STEM_HIDDEN, channels),
-            ElasticBatchNorm2d(channels),
-        )
-        raw_channels = [channels]
-        stages: list[nn.Module] = []
-        for stage, stage_stride in zip(space.stages, STAGE_STRIDES, strict=True):
-            blocks: list[nn.Module] = []
-            for b in range(stage.depths[-1]):
-                blocks.append(ElasticInvertedBottleneck(channels, stage, stride=stage_stride if b == 0 else 1))
-                channels = stage.channels[-1]
-            stages.append(nn.ModuleList(blocks))
-            raw_channels.append(channels)
-        self.stage = nn.ModuleList(stages)
-
-        deconv_channels = [choices[-1] for choices in space.deconv_channels]
-        refined_channels = (channels, *deconv_channels)
-        self.deconv_refined = nn.ModuleList(_deconv(refined_channels[i], refined_channels[i + 1]) for i in range(3))
-        self.deconv_raw = nn.ModuleList(_deconv(raw_channels[3 - i], refined_channels[i + 1]) for i in range(3))
-        self.deconv_bnrelu = nn.ModuleList(
-            nn.Sequential(ElasticBatchNorm2d(width), nn.ReLU(inplace=True)) for width in deconv_channels
-        )
-        maps = (2 * num_keypoints, num_keypoints)
-        self.final_refined = nn.ModuleList(ElasticFinalBranch(refined_channels[j + 2], maps[j]) for j in range(2))
-        self.final_raw = nn.ModuleList(ElasticFinalBranch(raw_channels[1 - j], maps[j]) for j in range(2))
-        initialise_weights(self)
 
     def forward(self, images: Tensor, arch: Arch) -> Heads:
         """Run one subnet.
@@ -138,30 +96,23 @@ class LitePoseSupernet(nn.Module):
             Head 0, (B, 2K, H/4, W/4): K heatmaps, then K tags. Head 1, (B, K, H/2, W/2): heatmaps.
 
         Raises:
-            ValueError: If the architecture is outside the space, or a side of the images is no multiple of 16.
+            ValueError: If the architecture is outside the space, or a side of the images is not a multiple of 16.
         """
         if not self.space.contains(arch):
             raise ValueError(f"architecture {arch.digest} is not in the space {self.space.name!r}")
-        check_input_size(images)
-        stem, stem_depthwise, stem_project, stem_norm = self.first
-        x = stem_norm(stem_project(stem_depthwise(stem(images)), arch.stem_channels))
-        raw = [x]
-        for blocks, stage in zip(self.stage, arch.stages, strict=True):
-            assert isinstance(blocks, nn.ModuleList)
-            for module, block in zip(blocks, stage.blocks, strict=False):  # elastic depth: the last blocks are dropped
-                x = module(x, block, stage.channels)
-            raw.append(x)
-        heads = []
-        for i, width in enumerate(arch.deconv_channels):
-            x = self.deconv_bnrelu[i](self.deconv_refined[i](x, width) + self.deconv_raw[i](raw[3 - i], width))
-            if i > 0:
-                heads.append(self.final_refined[i - 1](x) + self.final_raw[i - 1](raw[2 - i]))
-        return heads[0], heads[1]
+        return self._run(images, plan_of(arch, self.num_keypoints))
 
-
-def _pointwise(in_channels: int, out_channels: int) -> ElasticConv2d:
-    return ElasticConv2d(in_channels, out_channels, 1, bias=False)
-
-
-def _deconv(in_channels: int, out_channels: int) -> ElasticConvTranspose2d:
-    return ElasticConvTranspose2d(in_channels, out_channels, DECONV_KERNEL, stride=2, padding=1, bias=False)
+    def run_operator(self, place: Place, operator: Operator, x: Tensor, raw: Tensor | None = None) -> Tensor:
+        """Return the output of one operator at its own sizes; the blocks after a stage's depth are not run."""
+        i, width = place.index, operator.out_channels
+        if place.kind == "stem":
+            stem, depthwise, project, norm = self.first
+            y = norm(project(depthwise(stem(x)), width))
+        elif place.kind == "bottleneck":
+            y = self.get_submodule(place.name)(x, operator)
+        elif place.kind == "fusion_deconv":
+            y = self.deconv_bnrelu[i](self.deconv_refined[i](x, width) + self.deconv_raw[i](raw, width))
+        else:
+            return super().run_operator(place, operator, x, raw)
+        output: Tensor = y
+        return output

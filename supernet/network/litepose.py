@@ -1,35 +1,58 @@
-"""Static LitePose: one architecture in plain torch layers, with the published checkpoint names.
+"""LitePose in torch, with the published checkpoint names, and the static network: one architecture in plain layers.
 
 Source: Wang et al., Lite Pose (arXiv:2205.01271), and mit-han-lab/litepose, whose state-dict keys these modules keep.
 
 Legend: B batch, K keypoints, H/W input height and width in pixels (multiples of 16).
 """
 
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import get_args
+
 from torch import Tensor, nn
 
 from litepose_ofa.supernet.archs.arch import SIZE_MULTIPLE, Arch
 from litepose_ofa.supernet.archs.complexity import require_buildable
-from litepose_ofa.supernet.archs.operators import DECONV_KERNEL, HEAD_KERNEL, STEM_HIDDEN
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, OperatorKind, Place, operators_of, places_of
 from litepose_ofa.supernet.network.depthwise import DepthwiseConv2d
 
 Heads = tuple[Tensor, Tensor]
 HEAD_INIT_STD = 0.001
 
 
+class Layers:
+    """Makes the layers of a network; those of a supernet are elastic."""
+
+    def convolution(self, c: Convolution) -> nn.Module:
+        """Return a convolution of any kind, without bias."""
+        if c.kind == "depthwise":
+            return DepthwiseConv2d(c.in_channels, c.kernel, stride=c.stride)
+        made = nn.ConvTranspose2d if c.kind == "transposed" else nn.Conv2d
+        return made(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, bias=False)
+
+    def norm(self, channels: int) -> nn.Module:
+        """Return a batch norm."""
+        return nn.BatchNorm2d(channels)
+
+    def block(self, operator: Operator, stage: int) -> "InvertedBottleneck":
+        """Return a block of a stage."""
+        return InvertedBottleneck(operator, self)
+
+    def chain(self, c: Convolution, *activation: nn.Module) -> nn.Sequential:
+        """Return a convolution, its batch norm, and the activation if it has one."""
+        return nn.Sequential(self.convolution(c), self.norm(c.out_channels), *activation)
+
+
 class InvertedBottleneck(nn.Module):
     """1x1 expand, depthwise, 1x1 project; the input is added if the shape stays."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, expansion: int, kernel: int, stride: int) -> None:
+    def __init__(self, operator: Operator, layers: Layers) -> None:
         super().__init__()
-        hidden = expansion * in_channels
-        self.inv = nn.Sequential(_conv(in_channels, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU6(inplace=True))
-        self.depth_conv = nn.Sequential(
-            DepthwiseConv2d(hidden, kernel, stride=stride),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU6(inplace=True),
-        )
-        self.point_conv = nn.Sequential(_conv(hidden, out_channels, 1), nn.BatchNorm2d(out_channels))
-        self.residual = stride == 1 and in_channels == out_channels
+        expand, depthwise, project = operator.convolutions
+        self.inv = layers.chain(expand, nn.ReLU6(inplace=True))
+        self.depth_conv = layers.chain(depthwise, nn.ReLU6(inplace=True))
+        self.point_conv = layers.chain(project)
+        self.residual = operator.residual
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, H / stride, W / stride)."""
@@ -40,14 +63,10 @@ class InvertedBottleneck(nn.Module):
 class FinalBranch(nn.Module):
     """One of the two branches that a head adds up: depthwise 5x5 and a 1x1 to the output maps."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, convolutions: Sequence[Convolution], layers: Layers) -> None:
         super().__init__()
-        self.conv = nn.Sequential(
-            DepthwiseConv2d(in_channels, HEAD_KERNEL),
-            nn.BatchNorm2d(in_channels),
-            nn.ReLU(inplace=True),
-            _conv(in_channels, out_channels, 1),
-        )
+        depthwise, project = convolutions
+        self.conv = nn.Sequential(*layers.chain(depthwise, nn.ReLU(inplace=True)), layers.convolution(project))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, maps, H, W)."""
@@ -55,7 +74,74 @@ class FinalBranch(nn.Module):
         return y
 
 
-class LitePose(nn.Module):
+class PoseNetwork(nn.Module):
+    """The modules of a network under their published names, and the order they run in.
+
+    Args:
+        arch: The architecture, of a supernet its largest.
+        num_keypoints: K.
+        layers: Makes its layers.
+
+    Raises:
+        InputError: If it would be beyond all measure.
+    """
+
+    def __init__(self, arch: Arch, num_keypoints: int, layers: Layers) -> None:
+        require_buildable(arch, num_keypoints)
+        super().__init__()
+        self.num_keypoints = num_keypoints
+        operators = operators_of(arch, num_keypoints)
+        (stem,), blocks, deconvs, heads = ([o for o in operators if o.kind == kind] for kind in get_args(OperatorKind))
+        dense, depthwise, project = stem.convolutions
+        self.first = nn.Sequential(
+            layers.chain(dense, nn.ReLU6(inplace=True)),
+            layers.chain(depthwise, nn.ReLU6(inplace=True)),
+            *layers.chain(project),
+        )
+        remaining = iter(blocks)
+        self.stage = nn.ModuleList(
+            nn.Sequential(*(layers.block(next(remaining), stage) for _ in range(depth)))
+            for stage, depth in enumerate(arch.depths)
+        )
+        refined, raw = zip(*(deconv.convolutions for deconv in deconvs), strict=True)
+        self.deconv_refined = nn.ModuleList(map(layers.convolution, refined))
+        self.deconv_raw = nn.ModuleList(map(layers.convolution, raw))
+        self.deconv_bnrelu = nn.ModuleList(
+            nn.Sequential(layers.norm(deconv.out_channels), nn.ReLU(inplace=True)) for deconv in deconvs
+        )
+        self.final_refined = nn.ModuleList(FinalBranch(head.convolutions[:2], layers) for head in heads)
+        self.final_raw = nn.ModuleList(FinalBranch(head.convolutions[2:], layers) for head in heads)
+        initialise_weights(self)
+
+    def run_operator(self, place: Place, operator: Operator, x: Tensor, raw: Tensor | None = None) -> Tensor:
+        """Return the output of one operator; fusion deconvs and heads have a raw input too."""
+        i = place.index
+        if place.kind == "stem":
+            y = self.first(x)
+        elif place.kind == "bottleneck":
+            y = self.get_submodule(place.name)(x)
+        elif place.kind == "fusion_deconv":
+            y = self.deconv_bnrelu[i](self.deconv_refined[i](x) + self.deconv_raw[i](raw))
+        else:
+            y = self.final_refined[i](x) + self.final_raw[i](raw)
+        output: Tensor = y
+        return output
+
+    def _run(self, images: Tensor, plan: Iterable[tuple[Place, Operator]]) -> Heads:
+        """Run operators one after the other; a map is let go when its last reader has it."""
+        height, width = images.shape[-2:]
+        if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
+            raise ValueError(f"images are {height} x {width} pixels; both sides must be multiples of {SIZE_MULTIPLE}")
+        maps: dict[int, Tensor] = {}
+        for number, (place, operator) in enumerate(plan):
+            pairs = zip(place.inputs, place.kept, strict=True)
+            inputs = [maps[i] if again else maps.pop(i) for i, again in pairs] or [images]
+            maps[number] = self.run_operator(place, operator, *inputs)
+        head0, head1 = maps.values()
+        return head0, head1
+
+
+class LitePose(PoseNetwork):
     """The pose network of one architecture.
 
     Args:
@@ -74,47 +160,9 @@ class LitePose(nn.Module):
     """
 
     def __init__(self, arch: Arch, num_keypoints: int = 14) -> None:
-        require_buildable(arch, num_keypoints)
-        super().__init__()
+        super().__init__(arch, num_keypoints, Layers())
         self.arch = arch
-        self.num_keypoints = num_keypoints
-        channels = arch.stem_channels
-        self.first = nn.Sequential(
-            nn.Sequential(_conv(3, STEM_HIDDEN, 3, stride=2), nn.BatchNorm2d(STEM_HIDDEN), nn.ReLU6(inplace=True)),
-            nn.Sequential(
-                DepthwiseConv2d(STEM_HIDDEN, 3),
-                nn.BatchNorm2d(STEM_HIDDEN),
-                nn.ReLU6(inplace=True),
-            ),
-            _conv(STEM_HIDDEN, channels, 1),
-            nn.BatchNorm2d(channels),
-        )
-        raw_channels = [channels]
-        stages: list[nn.Module] = []
-        for stage in arch.stages:
-            blocks: list[nn.Module] = []
-            for b, block in enumerate(stage.blocks):
-                stride = stage.stride if b == 0 else 1
-                blocks.append(
-                    InvertedBottleneck(
-                        channels, stage.channels, expansion=block.expansion, kernel=block.kernel, stride=stride
-                    )
-                )
-                channels = stage.channels
-            stages.append(nn.Sequential(*blocks))
-            raw_channels.append(channels)
-        self.stage = nn.ModuleList(stages)
-
-        refined_channels = (channels, *arch.deconv_channels)
-        self.deconv_refined = nn.ModuleList(_deconv(refined_channels[i], refined_channels[i + 1]) for i in range(3))
-        self.deconv_raw = nn.ModuleList(_deconv(raw_channels[3 - i], refined_channels[i + 1]) for i in range(3))
-        self.deconv_bnrelu = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True)) for width in arch.deconv_channels
-        )
-        maps = (2 * num_keypoints, num_keypoints)
-        self.final_refined = nn.ModuleList(FinalBranch(refined_channels[j + 2], maps[j]) for j in range(2))
-        self.final_raw = nn.ModuleList(FinalBranch(raw_channels[1 - j], maps[j]) for j in range(2))
-        initialise_weights(self)
+        self._plan = plan_of(arch, num_keypoints)
 
     def forward(self, images: Tensor) -> Heads:
         """Run the network.
@@ -127,27 +175,15 @@ class LitePose(nn.Module):
             Head 1, (B, K, H/2, W/2): heatmaps.
 
         Raises:
-            ValueError: If H or W is no multiple of 16.
+            ValueError: If H or W is not a multiple of 16.
         """
-        check_input_size(images)
-        x = self.first(images)
-        raw = [x]
-        for stage in self.stage:
-            x = stage(x)
-            raw.append(x)
-        heads = []
-        for i in range(3):
-            x = self.deconv_bnrelu[i](self.deconv_refined[i](x) + self.deconv_raw[i](raw[3 - i]))
-            if i > 0:
-                heads.append(self.final_refined[i - 1](x) + self.final_raw[i - 1](raw[2 - i]))
-        return heads[0], heads[1]
+        return self._run(images, self._plan)
 
 
-def check_input_size(images: Tensor) -> None:
-    """Raise ``ValueError`` if the images (B, 3, H, W) do not fit through the network."""
-    height, width = images.shape[-2:]
-    if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
-        raise ValueError(f"images are {height} x {width} pixels; both sides must be multiples of {SIZE_MULTIPLE}")
+@lru_cache(maxsize=64)
+def plan_of(arch: Arch, num_keypoints: int) -> tuple[tuple[Place, Operator], ...]:
+    """Return the operators of a network with their places."""
+    return tuple(zip(places_of(arch.depths), operators_of(arch, num_keypoints), strict=True))
 
 
 def initialise_weights(model: nn.Module) -> None:
@@ -158,11 +194,3 @@ def initialise_weights(model: nn.Module) -> None:
                 nn.init.normal_(module.weight, std=HEAD_INIT_STD)
             else:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def _conv(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-
-
-def _deconv(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(in_channels, out_channels, DECONV_KERNEL, stride=2, padding=1, bias=False)

@@ -58,18 +58,11 @@ def draw_people(image: Image, people: FloatArray, skeleton: Skeleton, *, scores:
     Returns:
         A drawn copy of the picture.
 
-    Raises:
-        ValueError: If the shapes do not fit together.
-
     Example:
         >>> from litepose_ofa.supernet.data.skeletons import CROWDPOSE
         >>> draw_people(np.zeros((48, 64, 3), np.uint8), np.zeros((0, 14, 3)), CROWDPOSE).shape
         (48, 64, 3)
     """
-    if people.ndim != 3 or people.shape[1:] != (skeleton.num_keypoints, 3):
-        raise ValueError(f"people have the shape {people.shape}; it must be (N, {skeleton.num_keypoints}, 3)")
-    if scores is not None and scores.shape != people.shape[:1]:
-        raise ValueError(f"scores have the shape {scores.shape}; it must be ({len(people)},)")
     canvas = np.ascontiguousarray(image).copy()
     shown = [_drawable(person, image.shape[1], image.shape[0]) for person in people]
     for index in reversed(range(len(people))):

@@ -41,39 +41,35 @@ def find_pictures(source: Path, left_out: Counter[str] | None = None) -> Iterato
         left_out: Counts what is passed over, by kind: a suffix, or a few words.
 
     Raises:
-        InputError: If the source is missing, or a file that is no picture.
+        InputError: If the source is missing, or a file that is not a picture.
     """
     passed: Counter[str] = Counter() if left_out is None else left_out
     require_regular(source)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if source.is_file():
-        if not is_picture(source):
-            raise InputError(f"{source}: is no picture; pictures end in {', '.join(PICTURE_SUFFIXES)}")
+        if _kind(source) is not None:
+            raise InputError(f"{source}: is not a picture; pictures end in {', '.join(PICTURE_SUFFIXES)}")
         yield source
         return
     for folder, folders, files in os.walk(source, onerror=lambda error: passed.update(["unreadable folder"])):
-        passed.update(kind for name in folders if (kind := _kind_of_folder(Path(folder, name))))
+        passed.update("hidden folder" for name in folders if name.startswith("."))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        passed.update("linked folder" for name in folders if Path(folder, name).is_symlink())
         for name in sorted(files):
-            if is_picture(Path(name)):
+            kind = _kind(Path(name))
+            if kind is None:
                 yield Path(folder, name)
             else:
-                passed[_kind_of_file(Path(name))] += 1
+                passed[kind] += 1
 
 
-def _kind_of_folder(path: Path) -> str | None:
-    """Say why a folder is left out, None if it is not."""
-    return "hidden folder" if path.name.startswith(".") else "linked folder" if path.is_symlink() else None
-
-
-def _kind_of_file(path: Path) -> str:
-    return "hidden file" if path.name.startswith(".") else ascii(path.suffix.lower())[1:-1] or "file without suffix"
-
-
-def is_picture(path: Path) -> bool:
-    """Whether the file's name is that of a picture."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+def _kind(path: Path) -> str | None:
+    """Say what a file is by its name; None for a picture."""
+    if path.name.startswith("."):
+        return "hidden file"
+    suffix = path.suffix.lower()
+    return None if suffix in PICTURE_SUFFIXES else ascii(suffix)[1:-1] or "file without suffix"
 
 
 def read_picture(path: Path, *, max_megapixels: float = 100.0) -> Image:

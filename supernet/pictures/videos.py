@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import cv2
@@ -23,21 +22,8 @@ DEFAULT_FRAME_RATE = 25.0
 
 
 def is_video(path: Path) -> bool:
-    """Whether the file's name is that of a video; a folder is none."""
+    """Whether the file's name is that of a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
-
-
-def _opencv_name(path: Path) -> str:
-    """Return a path for OpenCV, which crashes on one that is not UTF-8.
-
-    Raises:
-        InputError: If it is such a path.
-    """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{path}: has a name that is not UTF-8, which OpenCV needs of a video; rename it") from None
-    return str(path)
 
 
 class VideoReader:
@@ -58,7 +44,6 @@ class VideoReader:
         require_regular(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file")
-        self.path = path
         self._capture = cv2.VideoCapture(_opencv_name(path))
         if not self._capture.isOpened():
             raise InputError(f"{path}: does not open as a video")
@@ -77,19 +62,12 @@ class VideoReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._capture.release()
 
 
 class VideoWriter:
-    """Frames into an MP4 file; the first frame sets the size, an odd one loses its last row or column.
-
-    Args:
-        path: The file to write; ends in ``.mp4``.
-        frame_rate: Frames a second.
-    """
+    """Frames into an MP4 file; the first frame sets the size, an odd one loses its last row or column."""
 
     def __init__(self, path: Path, frame_rate: float) -> None:
         self._path = path
@@ -103,33 +81,24 @@ class VideoWriter:
         Raises:
             InputError: If OpenCV has no encoder, or the frame is of another size than the first.
         """
+        size = (frame.shape[1], frame.shape[0])
+        even = (size[0] - size[0] % 2, size[1] - size[1] % 2)  # the encoder takes no others
         if self._writer is None:
-            self._size = (frame.shape[1], frame.shape[0])
-            self._writer = self._open()
-        if (frame.shape[1], frame.shape[0]) != self._size:
-            found = f"{frame.shape[1]}x{frame.shape[0]} after {self._size[0]}x{self._size[1]}"
+            codec = cv2.VideoWriter.fourcc(*CODEC)
+            self._size = size
+            self._writer = cv2.VideoWriter(_opencv_name(self._path), codec, self._frame_rate, even)
+            if not self._writer.isOpened():
+                needs = "install an OpenCV that has FFmpeg, or take the video apart into pictures"
+                raise InputError(f"this OpenCV has no encoder {CODEC!r} for MP4 video; {needs}")
+        if size != self._size:
+            found = f"{size[0]}x{size[1]} after {self._size[0]}x{self._size[1]}"
             raise InputError(f"a frame is {found}; the frames of a video must be of one size")
-        width, height = self._encoded_size
-        self._writer.write(cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR))
+        self._writer.write(cv2.cvtColor(frame[: even[1], : even[0]], cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
         """Finish the file."""
         if self._writer is not None:
             self._writer.release()
-
-    @property
-    def _encoded_size(self) -> tuple[int, int]:
-        """The encoder takes even sides."""
-        width, height = self._size
-        return width - width % 2, height - height % 2
-
-    def _open(self) -> cv2.VideoWriter:
-        name, codec = _opencv_name(self._path), cv2.VideoWriter.fourcc(*CODEC)
-        writer = cv2.VideoWriter(name, codec, self._frame_rate, self._encoded_size)
-        if not writer.isOpened():
-            needs = "install an OpenCV that has FFmpeg, or take the video apart into pictures"
-            raise InputError(f"this OpenCV has no encoder {CODEC!r} for MP4 video; {needs}")
-        return writer
 
 
 @contextmanager
@@ -146,3 +115,16 @@ def replacing_video(path: Path, frame_rate: float) -> Iterator[VideoWriter]:
             os.replace(encoded, temporary)
         finally:
             encoded.unlink(missing_ok=True)
+
+
+def _opencv_name(path: Path) -> str:
+    """Return a path for OpenCV, which crashes on one that is not UTF-8.
+
+    Raises:
+        InputError: If it is such a path.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: has a name that is not UTF-8, which OpenCV needs of a video; rename it") from None
+    return str(path)

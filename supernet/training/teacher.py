@@ -10,7 +10,7 @@ from litepose_ofa.supernet.data.loading import Batch
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
-from litepose_ofa.supernet.network.litepose import Heads, LitePose
+from litepose_ofa.supernet.network.litepose import Heads, LitePose, PoseNetwork
 from litepose_ofa.supernet.training.distributed import Process, broadcast_state
 from litepose_ofa.supernet.training.recipe import TeacherKind
 
@@ -71,7 +71,7 @@ class Teachers:
             raise InputError("teacher is 'external', but there is none: give teacher.weights")
         return {"external": self.external, "frozen": self.frozen}.get(kind)
 
-    def freeze(self, model: LitePoseSupernet | LitePose, process: Process) -> None:
+    def freeze(self, model: PoseNetwork, process: Process) -> None:
         """Keep the largest subnet as it is now, unless one is kept already; batch-norm statistics are rank 0's.
 
         Raises:
@@ -85,7 +85,7 @@ class Teachers:
         """Return the weights of the kept subnet, or None."""
         return None if self.frozen is None else self.frozen.model.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any] | None, model: LitePoseSupernet | LitePose) -> None:
+    def load_state_dict(self, state: dict[str, Any] | None, model: PoseNetwork) -> None:
         """Go back to what ``state_dict`` returned in a training of this model."""
         self.frozen = None
         if state is not None:
@@ -93,7 +93,7 @@ class Teachers:
             self.frozen.model.load_state_dict(state)
 
 
-def _largest(model: LitePoseSupernet | LitePose) -> Teacher:
+def _largest(model: PoseNetwork) -> Teacher:
     if not isinstance(model, LitePoseSupernet):
         raise InputError("teacher is 'frozen', which only a supernet has; known here: none, external")
     largest = extract_subnet(model, model.space.largest())

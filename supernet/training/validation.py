@@ -9,13 +9,12 @@ from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.evaluation import InferenceSettings, evaluate_model
-from litepose_ofa.supernet.evaluation.comparison import require_comparable
+from litepose_ofa.supernet.evaluation.keypoint_ap import require_comparable
 from litepose_ofa.supernet.evaluation.subnets import Calibration
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
-from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.network.litepose import LitePose, PoseNetwork
 from litepose_ofa.supernet.training.distributed import Process, gather_objects
-from litepose_ofa.supernet.training.step import PoseNetwork
 
 
 def validated_archs(space: SearchSpace) -> dict[str, Arch]:

@@ -19,7 +19,7 @@ from litepose_ofa.scripts.build.sample_pictures import (
     spread_indices,
 )
 from litepose_ofa.search.reporting.searches import SearchedCell
-from litepose_ofa.search.study.outcome import SearchOutcome
+from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE

@@ -38,7 +38,7 @@ def test_samples_grow_and_a_predictor_is_fitted(run_script: RunScript, options: 
     quality = read_json(trained / "predictor" / "quality.json")
     assert (quality["chosen"], quality["num_samples"]) == ("ridge", len(samples.ap))
     assert (trained / "predictor" / "predictor.png").stat().st_size > 10_000
-    assert AccuracyPredictor.load(trained / "predictor" / "predictor.safetensors").regressor.kind == "ridge"
+    assert AccuracyPredictor.load(trained / "predictor" / "predictor.safetensors").kind == "ridge"
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_ray_workers_write_the_files_of_serial(run_script: RunScript, options: t
     [
         ("sample", ["num_subnets=1"], "num_subnets is 1; it must be an integer from 2 to 1000000"),
         ("sample", ["spread_over=toaster"], "toaster"),
-        ("sample", ["refine.batch=1"], "refine.batch is 1; it must be 2 or more"),
+        ("sample", ["refine.batch=1"], "refine.batch is 1; it must be an integer of at least 2"),
         ("sample", ["+backend.num_workers=two"], "backend.num_workers is 'two'; it must be an integer"),
         (
             "sample",

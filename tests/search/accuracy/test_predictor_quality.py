@@ -33,7 +33,7 @@ def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp
     assert comparison.chosen == "gaussian_process"
     assert sorted([*comparison.rows, *comparison.held_out_rows]) == list(range(60))
     for kind, quality in comparison.held_out.items():
-        regressor = REGRESSORS[kind].fit(samples.rows(comparison.rows))
+        regressor = REGRESSORS[kind](samples.rows(comparison.rows))
         predicted = regressor.predict_mean(samples.features[held_out])
         truth = samples.targets[held_out]
         assert quality.agreement.kendall_tau.value == pytest.approx(kendalltau(predicted, truth).statistic)
@@ -47,7 +47,7 @@ def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp
     shown = json.loads(json.dumps(comparison.predictions(samples.targets)))
     assert shown["measured"] == samples.targets.tolist()
     assert np.flatnonzero(shown["held_out"]).tolist() == sorted(held_out.tolist())
-    best = REGRESSORS["gaussian_process"].fit(samples.rows(comparison.rows))
+    best = REGRESSORS["gaussian_process"](samples.rows(comparison.rows))
     expected = best.predict_mean(samples.features[comparison.held_out_rows])
     np.testing.assert_allclose(np.array(shown["predicted"])[comparison.held_out_rows], expected)
     validated = comparison.cross_validation["gaussian_process"].predicted
@@ -81,7 +81,7 @@ def test_cross_validation_predicts_each_sample_without_it() -> None:
     leave_one_out = cross_validate("ridge", samples, np.random.default_rng(0), folds=12, repeats=1)
     for row in range(12):
         rest = np.delete(np.arange(12), row)
-        alone = REGRESSORS["ridge"].fit(samples.rows(rest)).predict_mean(samples.features[[row]])
+        alone = REGRESSORS["ridge"](samples.rows(rest)).predict_mean(samples.features[[row]])
         assert leave_one_out.predicted[row] == pytest.approx(alone[0])
 
 

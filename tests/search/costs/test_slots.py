@@ -1,14 +1,10 @@
-"""Slots: every network runs what its genes say, and few networks are looked at to find that out."""
+"""Slots: every network runs what its genes say."""
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from litepose_ofa.search.costs import slots
 from litepose_ofa.search.costs.slots import NetworkSlots, Slot, network_slots
 from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.supernet.archs.arch import Arch
@@ -45,24 +41,3 @@ def test_networks_run_what_the_slots_say(name: str, small_space: SearchSpace) ->
     genomes = codec.sample(40, np.random.default_rng(0))
     for genome, arch in zip(genomes, codec.decode_many(genomes), strict=True):
         assert operators_by_slots(found, codec, genome, arch) == operators_of(arch, NUM_KEYPOINTS)
-
-
-def test_few_networks_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_at = []
-
-    def counted(arch: Arch, num_keypoints: int) -> list[Operator]:
-        looked_at.append(arch)
-        return operators_of(arch, num_keypoints)
-
-    monkeypatch.setattr(slots, "operators_of", counted)
-    network_slots.__wrapped__(SearchSpace.preset("litepose"), NUM_KEYPOINTS)
-    blocks, tails = 5 * 4 * 4 * 3 * 3, 5 * 4 * 4 * 4
-    assert len(looked_at) == blocks + tails
-
-
-@given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=5, unique=True).map(tuple), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None)
-def test_columns_of_a_group_differ_in_colour(groups: list[tuple[int, ...]]) -> None:
-    colours = slots._colours(groups)
-    assert set(colours) == set(itertools.chain(*groups))
-    assert all(len({colours[column] for column in group}) == len(group) for group in groups)

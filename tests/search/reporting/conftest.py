@@ -18,7 +18,7 @@ from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.reporting.findings import Findings
 from litepose_ofa.search.reporting.searches import Gap, SearchedCell
 from litepose_ofa.search.strategies.strategies import RandomStrategy
-from litepose_ofa.search.study.generations import StudySettings
+from litepose_ofa.search.study.generations import StopRule, StudySettings
 from litepose_ofa.search.study.results import (
     choose,
     front_candidates,
@@ -26,7 +26,6 @@ from litepose_ofa.search.study.results import (
     write_front,
     write_progress,
 )
-from litepose_ofa.search.study.stopping import StopRule
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace

@@ -1,9 +1,8 @@
 """Selection, and the evolution on true evaluations."""
 
 import numpy as np
-import pytest
 
-from litepose_ofa.search.accuracy.initial import first_genomes
+from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import (
@@ -12,7 +11,6 @@ from litepose_ofa.search.strategies.evolution import (
     selection_order,
     survivors,
 )
-from litepose_ofa.supernet.errors import InputError
 
 
 def excess_over(latency_ms: np.ndarray, budget_ms: float) -> np.ndarray:
@@ -76,12 +74,3 @@ def test_it_climbs(problem: SearchProblem) -> None:
         volumes.append(problem.hypervolume(history))
     assert volumes == sorted(volumes)
     assert volumes[-1] > 1.1 * volumes[0]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("population", 1), ("generations", -1), ("crossover", 1.1), ("mutations", -1), ("random_fraction", 2)],
-)
-def test_impossible_settings_are_named(name: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"{name} is {value}"):
-        EvolutionSettings(**{name: value})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from litepose_ofa.search.accuracy.initial import first_genomes
+from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import GenomeCodec, Genomes, distinct
 from litepose_ofa.search.problem.history import History

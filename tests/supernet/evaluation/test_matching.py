@@ -9,8 +9,7 @@ import pytest
 
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
 from litepose_ofa.supernet.evaluation import compare_people
-from litepose_ofa.supernet.evaluation.comparison import PeopleComparison
-from litepose_ofa.supernet.evaluation.matching import SIZES, OksMatching
+from litepose_ofa.supernet.evaluation.matching import SIZES, OksMatching, PeopleComparison
 from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]
@@ -85,13 +84,3 @@ def test_pairs_are_the_correct_matches_at_the_lowest_threshold(compare: Compare)
     labelled = truth.keypoints[people, :, 2] > 0
     oks = (comparison.similarity(found, people) * labelled).sum(axis=1) / labelled.sum(axis=1)
     assert (oks >= 0.5).all()
-
-
-def test_without_predictions_everything_is_zero(tmp_path: Path, make_dataset: Callable[..., Json]) -> None:
-    write_json(tmp_path / "people.json", make_dataset(SKELETONS["coco"]))
-    matches = compare_people(tmp_path / "people.json", [], "coco").matches
-    precision, recall = matches.precision_recall()
-    assert (precision.shape, recall.shape) == ((10, 101), (10,))
-    assert not precision.any()
-    assert not recall.any()
-    assert matches.labelled.sum() > 0

@@ -11,9 +11,8 @@ from torch import Tensor
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
-from litepose_ofa.supernet.export.bundle import write_bundle
-from litepose_ofa.supernet.export.manifest import Manifest
-from litepose_ofa.supernet.export.onnx_formats import OnnxFormat
+from litepose_ofa.supernet.export.bundle import Manifest, write_bundle
+from litepose_ofa.supernet.export.onnx_model import OnnxFormat
 from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet

@@ -15,7 +15,8 @@ from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.export.bundle import write_bundle
 from litepose_ofa.supernet.export.litert import LitertFormat
 from litepose_ofa.supernet.export.ncnn import NcnnFormat
-from litepose_ofa.supernet.export.onnx_formats import OnnxFormat, OnnxPeaksFormat
+from litepose_ofa.supernet.export.onnx_model import OnnxFormat
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
 from litepose_ofa.supernet.network.litepose import LitePose
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,6 @@ import pytest
 
 from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE, Skeleton
 from litepose_ofa.supernet.pictures.drawing import (
-    PERSON_COLOURS,
     draw_people,
     make_sheet,
     person_colour,
@@ -61,14 +60,6 @@ def test_the_input_stays_as_it_is() -> None:
     np.testing.assert_array_equal(people, kept_people)
 
 
-def test_a_view_in_another_order_of_bytes_is_drawn_on_too() -> None:
-    image = background(200, 150)
-    people = ring(CROWDPOSE, (100, 70), 60)[None]
-    np.testing.assert_array_equal(
-        draw_people(np.asfortranarray(image), people, CROWDPOSE), draw_people(image, people, CROWDPOSE)
-    )
-
-
 @pytest.mark.parametrize("joint", range(CROWDPOSE.num_keypoints))
 def test_nothing_is_drawn_of_a_missing_joint(joint: int) -> None:
     image, person = background(400, 400), ring(CROWDPOSE, (200, 200), 150)
@@ -111,18 +102,6 @@ def test_pixel_i_covers_i_to_i_plus_1(point: tuple[float, float]) -> None:
     np.testing.assert_allclose(centre, point, atol=0.1)
 
 
-def test_limbs_grow_with_the_picture_and_stay_thin_on_small_people() -> None:
-    def width(side: int, length: float) -> int:
-        image = np.full((side, side, 3), 100, np.uint8)
-        middle = side / 2
-        people = np.array([[[middle - length / 2, middle, 1], [middle + length / 2, middle, 1]]])
-        column = draw_people(image, people, BAR)[:, side // 2]
-        return int((column == person_colour(0)).all(axis=1).sum())
-
-    assert width(200, 150) < width(800, 600) < width(3200, 2400)
-    assert 1 <= width(800, 40) < width(800, 600)
-
-
 def test_a_score_is_written_in_the_colour_of_its_person_and_inside_the_picture() -> None:
     for point in ((2.0, 2.0), (298.0, 2.0), (150.0, 100.0), (298.0, 198.0)):
         image = background(300, 200)
@@ -146,26 +125,6 @@ def test_a_picture_too_small_for_the_score_has_none() -> None:
         draw_people(image, people, DOT, scores=np.array([0.5])), draw_people(image, people, DOT)
     )
     assert draw_people(background(1, 1), people * 0.1, DOT, scores=np.array([0.5])).shape == (1, 1, 3)
-
-
-def test_colours_are_told_apart_and_begin_again() -> None:
-    colours = np.array(PERSON_COLOURS, float)
-    distances = np.linalg.norm(colours[:, None] - colours, axis=2) + 1e3 * np.eye(len(colours))
-    assert distances.min() > 60
-    assert person_colour(len(PERSON_COLOURS) + 1) == PERSON_COLOURS[1]
-
-
-@pytest.mark.parametrize(
-    ("people", "scores", "told"),
-    [
-        (np.zeros((14, 3)), None, r"\(14, 3\); it must be \(N, 14, 3\)"),
-        (np.zeros((2, 17, 3)), None, r"\(2, 17, 3\)"),
-        (np.zeros((2, 14, 3)), np.zeros(3), r"\(3,\); it must be \(2,\)"),
-    ],
-)
-def test_shapes_that_do_not_fit_are_refused(people: Array, scores: Array | None, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        draw_people(background(20, 20), people, CROWDPOSE, scores=scores)
 
 
 @pytest.mark.parametrize(("size", "side"), [((60, 40), 240), ((400, 800), 100), ((500, 1), 50)])

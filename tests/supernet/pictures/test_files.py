@@ -66,7 +66,9 @@ def test_a_pipe_is_no_source_and_no_picture(tmp_path: Path) -> None:
         read_picture(tmp_path / "pipe.jpg")
 
 
-@pytest.mark.parametrize(("name", "told"), [("none", "no such file or folder"), ("notes.txt", "is no picture; .*png")])
+@pytest.mark.parametrize(
+    ("name", "told"), [("none", "no such file or folder"), ("notes.txt", "is not a picture; .*png")]
+)
 def test_a_source_that_is_none_is_named(tmp_path: Path, name: str, told: str) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match=rf"{re.escape(str(tmp_path / name))}: {told}"):

@@ -1,7 +1,5 @@
 """What an export is named, what it replaces, and what is left of one that did not end."""
 
-import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +9,8 @@ import pytest
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.onnx_formats import OnnxFormat
-from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.export.bundle import open_export
 from litepose_ofa.supernet.files import _before, read_json
-from litepose_ofa.supernet.network.litepose import LitePose
 
 Export = Callable[..., Any]
 Judge = Callable[[Any], str]
@@ -24,7 +20,7 @@ def listing(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if ".runs" not in path.parts)
 
 
-@pytest.mark.parametrize("override", ["tier=../m", "tier=/tmp/m", "tier=''", "tier=.runs", "device.name=../x"])
+@pytest.mark.parametrize("override", ["tier=../m", "tier=.runs", "device.name=../x"])
 def test_a_name_that_leads_elsewhere_is_refused(
     export: Export, searched: Path, complaint: Judge, override: str
 ) -> None:
@@ -97,44 +93,14 @@ def test_a_run_folder_of_one_s_own_gets_nothing_beside_it(export: Export, finish
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["run"]
 
 
-def test_sigterm_leaves_the_earlier_export_and_nothing_else(
-    export: Export, bundle: Path, finished: Judge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finished(export())
-    before = listing(bundle.parent)
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def write_half(self: OnnxFormat, folder: Path, subnet: LitePose) -> list[str]:
-        (folder / "model.onnx").write_bytes(b"half")
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError("the signal came too late")
-
-    monkeypatch.setattr(OnnxFormat, "write", write_half)
-    outcome = export("onnx.batch=dynamic")
-    assert (outcome.status, outcome.stderr.count("\n")) == (130, 1)
-    assert listing(bundle.parent) == before
-    open_export(bundle)
-    assert signal.getsignal(signal.SIGTERM) is handler
-
-
 @pytest.mark.parametrize(
     ("override", "told"),
     [
         ("formats=[onnx,onnx]", "it must be a list of different names"),
         ("formats=[tensorflow]", "formats is 'tensorflow'; it must be of onnx, onnx_int8, onnx_peaks, litert"),
-        ("onnx.batch=two", "onnx.batch is 'two'; it must be one of one, dynamic"),
         ("onnx.opset=5", "onnx.opset is 5; it must be an integer from 13 to 22"),
-        ("onnx=null", "onnx is null; it must be a mapping with the keys batch, opset"),
-        ("onnx.opset=new", "opset is 'new'"),
-        ("onnx.opset=17.0", "onnx.opset is 17.0; it must be an integer from 13 to 22"),
-        ("formats=[onnx_int8] calibration_images=0", "calibration_images is 0; it must be an integer of at least 1"),
-        ("checked_images=0", "checked_images is 0"),
-        ("resamples=-1", "resamples is -1"),
-        ("measure_formats=1", "measure_formats is 1; it must be true or false"),
         ("device.decoding=none.yaml", "none.yaml"),
-        ("device.decoding=5", "unknown decoding cost '5'"),
         ("device.table=5", "unknown latency table '5'"),
-        ("device.name=a/b", "device.name is 'a/b'; it must be a name"),
         ("tier=xl", "chosen.json: no such file; search first"),
     ],
 )

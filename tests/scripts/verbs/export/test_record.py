@@ -10,7 +10,7 @@ import pytest
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import SHIPPED_DIR, DecodingCost
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.export.bundle import open_export
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_subnet, load_supernet, weights_digest
 
@@ -36,7 +36,7 @@ def test_source_latency_and_accuracy_are_named(export: Export, searched: Path, b
     assert (latency["network"]["provenance"], latency["frame"]) == (estimate.provenance, None)
     accuracy = record["accuracy"]
     assert (accuracy["dataset"], accuracy["split"], accuracy["images"]) == ("people", "val", 4)
-    assert accuracy["interval"]["ap"] == accuracy["metrics"]["AP"]
+    assert accuracy["interval"]["low"] <= accuracy["metrics"]["AP"] <= accuracy["interval"]["high"]
     assert accuracy["crowding"].keys() <= {"easy", "medium", "hard"}
     assert sum(level["people"] for level in accuracy["crowding"].values()) > 0
     assert f"AP {100 * accuracy['metrics']['AP']:.1f} on 4 held-out images" in printed
@@ -89,7 +89,6 @@ def test_the_ap_of_exported_files_is_measured_beside_torch_s(export: Export, bun
     for name in ("onnx", "onnx_int8", "litert"):
         measured = formats[name]["accuracy"]
         assert measured["difference"] == pytest.approx(measured["AP"] - measured["torch_AP"])
-        assert measured["difference_interval"]["difference"] == measured["difference"]
         assert measured["difference_interval"]["low"] <= measured["difference_interval"]["high"]
         assert f"{name}: {formats[name]['files'][0]}, within" in printed
     assert formats["onnx"]["accuracy"]["torch_AP"] == formats["litert"]["accuracy"]["torch_AP"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from litepose_ofa.scripts.command.table import VERBS
-from litepose_ofa.supernet.export.verification import open_export
+from litepose_ofa.supernet.export.bundle import open_export
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_subnet, read_description
 

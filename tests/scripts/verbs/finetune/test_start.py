@@ -12,41 +12,26 @@ from typing import Any
 import pytest
 import torch
 
-from litepose_ofa.scripts.build.builders import load_split
+from litepose_ofa.scripts.build.builders import build_subnet_evaluator, load_split
 from litepose_ofa.scripts.build.finetuning import Finetuning
 from litepose_ofa.search.study.results import Candidate
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
-from litepose_ofa.supernet.network.checkpoints import (
-    load_subnet,
-    load_supernet,
-    save_subnet,
-    weights_digest,
-)
+from litepose_ofa.supernet.network.checkpoints import load_supernet, save_subnet, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import SINGLE
 from litepose_ofa.supernet.training.validation import Validator
 
-RunScript = Callable[..., Any]
 Compose = Callable[..., Any]
-AssertEqual = Callable[[torch.nn.Module, torch.nn.Module], None]
-Complaint = Callable[[Any], str]
-Info = Callable[[Path], dict[str, Any]]
-SubnetPath = Callable[[Path], Path]
-
+Equal = Callable[[torch.nn.Module, torch.nn.Module], None]
 
 STILL = ("training.learning_rate.peak=0", "training.weight_decay=0")
 """Training that changes nothing but batch-norm statistics."""
 
 
 def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
-    compose_config: Compose,
-    quick: tuple[str, ...],
-    searched: Path,
-    candidates: list[Candidate],
-    monkeypatch: pytest.MonkeyPatch,
+    compose_config: Compose, jobs: Any, searched: Path, candidates: list[Candidate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = compose_config("finetune", f"workspace={searched}", *quick, "training.validation_images=3")
+    cfg = compose_config("finetune", f"workspace={searched}", *jobs.quick, "training.validation_images=3")
     finetuning = Finetuning(cfg, SINGLE)
     arch, seen = candidates[0].arch, []
 
@@ -62,21 +47,14 @@ def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
 
 
 def test_the_choice_is_trained_from_the_supernets_weights(
-    run_script: RunScript,
-    quick: tuple[str, ...],
-    searched: Path,
-    candidates: list[Candidate],
-    make_evaluator: Callable[[Path], SubnetEvaluator],
-    subnet_path: SubnetPath,
-    info: Info,
-    assert_equal: AssertEqual,
+    jobs: Any, searched: Path, candidates: list[Candidate], compose_config: Compose, assert_equal: Equal
 ) -> None:
-    outcome = run_script("finetune", f"workspace={searched}", *quick, *STILL)
-    assert outcome.status == 0, outcome.stderr
-    arch, evaluator = candidates[0].arch, make_evaluator(searched)
-    assert_equal(load_subnet(subnet_path(searched)), evaluator.prepare(arch))
+    outcome = jobs.finetune(searched, *STILL)
+    arch = candidates[0].arch
+    evaluator = build_subnet_evaluator(compose_config("finetune", f"workspace={searched}", *jobs.quick), "search")
+    assert_equal(jobs.network(searched), evaluator.prepare(arch))
     ap = evaluator.measure(arch)
-    assert info(searched) == {
+    assert jobs.info(searched) == {
         "archs": [arch.digest],
         "supernet": evaluator.identity["weights"],
         "start_weights": None,
@@ -92,112 +70,79 @@ def test_the_choice_is_trained_from_the_supernets_weights(
     }
     told = f"6 steps at rate 0.1: AP on the search split {100 * ap:.1f} -> {100 * ap:.1f} (+0.0)"
     assert told in outcome.stdout
-    lines = [json.loads(line) for line in (subnet_path(searched).parent / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (jobs.path(searched).parent / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "ap/subnet" in line] == [1, 3, 5]
-    again = run_script("finetune", f"workspace={searched}", *quick, *STILL)
-    assert "already finetuned" in again.stdout
-    assert told in again.stdout
+    again = jobs.finetune(searched, *STILL).stdout
+    assert "already finetuned" in again
+    assert told in again
 
 
-def test_rate_and_share_are_those_of_the_training(
-    run_script: RunScript, quick: tuple[str, ...], trained: Path, subnet_path: SubnetPath, info: Info
-) -> None:
-    settings = ("arch=smallest", "rate=0.5", "share=0.34", "training.learning_rate.warmup=0")
-    assert run_script("finetune", f"workspace={trained}", *quick, *settings).status == 0
-    log = (subnet_path(trained).parent / "metrics.jsonl").read_text().splitlines()
+def test_rate_and_share_are_those_of_the_training(jobs: Any, trained: Path) -> None:
+    jobs.finetune(trained, "arch=smallest", "rate=0.5", "share=0.34", "training.learning_rate.warmup=0")
+    log = (jobs.path(trained).parent / "metrics.jsonl").read_text().splitlines()
     rates = [json.loads(line)["learning_rate"] for line in log if "learning_rate" in line]
-    assert len(rates) == info(trained)["steps"] == 2
+    assert len(rates) == jobs.info(trained)["steps"] == 2
     assert rates[0] == 0.5 * 0.008
     inherited = load_supernet(trained / "supernet" / "supernet.safetensors")
-    assert weights_digest(load_subnet(subnet_path(trained))) != weights_digest(inherited)
+    assert weights_digest(jobs.network(trained)) != weights_digest(inherited)
 
 
-def test_scratch_needs_neither_supernet_nor_search(
-    run_script: RunScript, quick: tuple[str, ...], tmp_path: Path, subnet_path: SubnetPath, info: Info
-) -> None:
+def test_scratch_needs_neither_supernet_nor_search(jobs: Any, tmp_path: Path) -> None:
     arch = SearchSpace.preset("tiny").smallest().with_image_size(64)
     arch.save(tmp_path / "own.json")
-    command = ("finetune", f"workspace={tmp_path}", *quick, f"arch={tmp_path / 'own.json'}", "start=scratch")
-    assert run_script(*command, *STILL, "seed=3").status == 0
-    found = load_subnet(subnet_path(tmp_path))
+    jobs.finetune(tmp_path, f"arch={tmp_path / 'own.json'}", "start=scratch", *STILL, "seed=3")
+    found = jobs.network(tmp_path)
     assert found.arch == arch
-    assert (info(tmp_path)["supernet"], info(tmp_path)["start"]) == (None, "scratch")
+    assert (jobs.info(tmp_path)["supernet"], jobs.info(tmp_path)["start"]) == (None, "scratch")
     torch.manual_seed(3)
     fresh = dict(LitePose(arch).named_parameters())
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in found.named_parameters())
 
 
-def test_weights_of_a_file_are_started_from(
-    run_script: RunScript, quick: tuple[str, ...], tmp_path: Path, subnet_path: SubnetPath, complaint: Complaint
-) -> None:
+def test_weights_of_a_file_are_started_from(jobs: Any, tmp_path: Path) -> None:
     arch = SearchSpace.preset("tiny").smallest()
     torch.manual_seed(5)
     given = LitePose(arch)
     save_subnet(tmp_path / "given.safetensors", given)
-    command = ("finetune", f"workspace={tmp_path}", *quick, "arch=smallest")
-    assert run_script(*command, f"start={tmp_path / 'given.safetensors'}", *STILL).status == 0
-    found = dict(load_subnet(subnet_path(tmp_path)).named_parameters())
+    start = ("arch=smallest", f"start={tmp_path / 'given.safetensors'}", *STILL)
+    jobs.finetune(tmp_path, *start)
+    found = dict(jobs.network(tmp_path).named_parameters())
     assert all(torch.equal(tensor, found[name]) for name, tensor in given.named_parameters())
     save_subnet(tmp_path / "given.safetensors", LitePose(arch))
-    line = complaint(run_script(*command, f"start={tmp_path / 'given.safetensors'}", *STILL))
-    assert "source.start_weights was" in line
+    assert "source.start_weights was" in jobs.refused(tmp_path, *start)
 
 
 def test_the_supernets_largest_subnet_teaches(
-    run_script: RunScript,
-    quick: tuple[str, ...],
-    trained: Path,
-    compose_config: Compose,
-    make_evaluator: Callable[[Path], SubnetEvaluator],
-    subnet_path: SubnetPath,
-    assert_equal: AssertEqual,
+    jobs: Any, trained: Path, compose_config: Compose, assert_equal: Equal
 ) -> None:
-    settings = (f"workspace={trained}", *quick, "arch=smallest", "teacher.weights=supernet")
-    assert run_script("finetune", *settings).status == 0
-    log = (subnet_path(trained).parent / "metrics.jsonl").read_text()
-    assert "subnet/distillation" in log
-    finetuning = Finetuning(compose_config("finetune", *settings), SINGLE)
-    assert finetuning.teacher is not None
-    assert finetuning.teacher.image_size == 128 != SearchSpace.preset("tiny").smallest().image_size
-    evaluator = make_evaluator(trained)
-    assert_equal(finetuning.teacher.model, evaluator.prepare(evaluator.space.largest()))
+    settings = ("arch=smallest", "teacher.weights=supernet")
+    jobs.finetune(trained, *settings)
+    assert "subnet/distillation" in (jobs.path(trained).parent / "metrics.jsonl").read_text()
+    cfg = compose_config("finetune", f"workspace={trained}", *jobs.quick, *settings)
+    teacher, evaluator = Finetuning(cfg, SINGLE).teacher, build_subnet_evaluator(cfg, "search")
+    assert teacher is not None
+    assert teacher.image_size == 128 != SearchSpace.preset("tiny").smallest().image_size
+    assert_equal(teacher.model, evaluator.prepare(evaluator.space.largest()))
 
 
-def test_killed_it_goes_on(
-    run_script: RunScript,
-    quick: tuple[str, ...],
-    data_root: Path,
-    trained: Path,
-    subnet_path: SubnetPath,
-    info: Info,
-    assert_equal: AssertEqual,
-) -> None:
+def test_killed_it_goes_on(jobs: Any, data_root: Path, trained: Path, assert_equal: Equal) -> None:
     whole = Path(shutil.copytree(trained, trained.parent / "whole"))
-    overrides = (*quick, "training.steps=24", "arch=smallest", "rate=0.5", "training.ema_decay=0.9")
-    command = [
-        sys.executable,
-        "-m",
-        "litepose_ofa.scripts.command.main",
-        "finetune",
-        f"data_root={data_root}",
-        f"workspace={trained}",
-        *overrides,
-    ]
+    settings = ("training.steps=24", "arch=smallest", "rate=0.5", "training.ema_decay=0.9")
+    places = (f"data_root={data_root}", f"workspace={trained}")
+    command = [sys.executable, "-m", "litepose_ofa", "finetune", *places, *jobs.quick, *settings]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
     try:
-        while not list((subnet_path(trained).parent / "checkpoints").glob("step_*.pt")):
+        while not list((jobs.path(trained).parent / "checkpoints").glob("step_*.pt")):
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:
         process.kill()
         process.communicate()
-    assert not subnet_path(trained).exists()
+    assert not jobs.path(trained).exists()
 
-    outcome = run_script("finetune", f"workspace={trained}", *overrides)
-    assert outcome.status == 0, outcome.stderr
-    assert "going on from step" in outcome.stdout
-    assert run_script("finetune", f"workspace={whole}", *overrides).status == 0
-    assert_equal(load_subnet(subnet_path(trained)), load_subnet(subnet_path(whole)))
-    assert info(trained) == info(whole)
+    assert "going on from step" in jobs.finetune(trained, *settings).stdout
+    jobs.finetune(whole, *settings)
+    assert_equal(jobs.network(trained), jobs.network(whole))
+    assert jobs.info(trained) == jobs.info(whole)

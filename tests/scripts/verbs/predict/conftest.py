@@ -18,7 +18,7 @@ from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.evaluation.subnets import Calibration
 from litepose_ofa.supernet.export.bundle import write_bundle
-from litepose_ofa.supernet.export.onnx_formats import OnnxFormat
+from litepose_ofa.supernet.export.onnx_model import OnnxFormat
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_supernet
 from litepose_ofa.supernet.network.extract import extract_subnet

@@ -1,6 +1,5 @@
 """Questions and options that are bad are one line; the defaults."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from omegaconf import DictConfig, OmegaConf
-
-from litepose_ofa.scripts.build.prediction_jobs import Options
-from litepose_ofa.supernet.errors import InputError
+from omegaconf import DictConfig
 
 RunScript = Callable[..., Any]
 Complaint = Callable[[Any], str]
@@ -22,15 +18,14 @@ Complaint = Callable[[Any], str]
     [
         ("input={tmp}/none", "none: no such file or folder"),
         ("input={tmp}/empty", "empty: holds no pictures; they end in .jpg"),
-        ("input={tmp}/notes.txt", "notes.txt: is no picture"),
+        ("input={tmp}/notes.txt", "notes.txt: is not a picture"),
         ("input={tmp}/none.mp4", "none.mp4: no such file"),
         ("output={tmp}/pictures/out", "it must be outside of the input"),
-        ("output={tmp}/pictures", "it must be outside of the input"),
         ("output={tmp}", "it must be outside of the input"),
         ("output={tmp} input={tmp}/clip.mp4", "it must be another folder than the video's"),
-        ("model={tmp}/none", "none: no such file or folder"),
         ("inference.threshold=low", "inference.threshold is 'low'; it must be a number"),
-        ("batch_size=0", "batch_size is 0"),
+        ("batch_size=2.5", "batch_size is 2.5; it must be an integer of at least 1"),
+        ("max_megapixels=1000", "max_megapixels is 1000; it must be a number above 0 and at most 130"),
     ],
 )
 def test_a_bad_question_is_one_line(
@@ -40,22 +35,6 @@ def test_a_bad_question_is_one_line(
     (tmp_path / "notes.txt").touch()
     assert told in complaint(predict(*override.format(tmp=tmp_path).split()))
     assert not list(tmp_path.rglob("predictions.json*"))
-
-
-@pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({"batch_size": 2.5}, "batch_size is 2.5; it must be an integer of at least 1"),
-        ({"min_score": "high"}, "min_score is 'high'; it must be a number"),
-        ({"sheet": -1}, "sheet is -1; it must be an integer of at least 0"),
-        ({"on_bad_image": "ask"}, "on_bad_image is 'ask'; it must be 'error' or 'skip'"),
-        ({"max_megapixels": 1000}, "max_megapixels is 1000; it must be a number above 0, to 130"),
-        ({"max_megapixels": True}, "max_megapixels is True"),
-    ],
-)
-def test_a_bad_option_is_named(config: DictConfig, changed: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=re.escape(told)):
-        Options.from_config(OmegaConf.merge(config, changed))  # type: ignore[arg-type]
 
 
 def test_what_is_missing_is_named(run_script: RunScript, tmp_path: Path, complaint: Complaint) -> None:

@@ -76,7 +76,7 @@ def test_on_a_full_disk_it_stops_with_a_line_and_the_last_checkpoint_stays(
         f"mount -t tmpfs -o size=8500k none {disk}",
         f"{run}; echo status $? >&2",
         f"cp -r {disk} {saved}",
-        f"rm {disk}/supernet/train_supernet.log; head -c 100m /dev/zero > {disk}/rest",
+        f"rm {disk}/supernet/train.log; head -c 100m /dev/zero > {disk}/rest",
         f"{run}; echo status $? >&2",
     )
     done = subprocess.run(

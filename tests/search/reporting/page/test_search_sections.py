@@ -30,7 +30,7 @@ from litepose_ofa.search.reporting.page.tables_section import (
     validation_points,
 )
 from litepose_ofa.search.reporting.searches import SearchedCell
-from litepose_ofa.search.study.outcome import SearchOutcome
+from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.files import write_json, write_text

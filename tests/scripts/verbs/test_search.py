@@ -2,25 +2,23 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from numpy.typing import NDArray
 
 from litepose_ofa.scripts.verbs import fit as fit_predictor
 from litepose_ofa.scripts.verbs import search as run_search
+from litepose_ofa.search.accuracy.evaluators import Accuracy, PredictorEvaluator
 from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.genome import Genomes
-from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.files import read_json
 
-Accuracies = Callable[[Genomes], NDArray[np.float64]]
 SMALL = [
     "search.first=8",
     "search.batch=8",
@@ -33,10 +31,12 @@ CELL = ["device=jetson_nano", "tier=l"]
 
 
 @pytest.fixture(scope="module")
-def workspace(tiny_cost: CostModel, tiny_ap: Accuracies, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workspace")
-    genomes = stratified_genomes(tiny_cost, 30, np.random.default_rng(0))
-    samples = AccuracySamples(tiny_cost.space, 14, {"weights": "w"}, genomes, tiny_ap(genomes))
+    cost = CostModel(SearchSpace.preset("tiny"))
+    genomes = stratified_genomes(cost, 30, np.random.default_rng(0))
+    ap = 0.3 + 0.2 * np.tanh(np.log(cost.evaluate(genomes)["macs"] / 8e6)) + 0.01 * genomes[:, 2]
+    samples = AccuracySamples(cost.space, 14, {"weights": "w"}, genomes, ap)
     samples.save(folder / "accuracies" / "samples.json")
     return folder
 
@@ -229,15 +229,15 @@ def test_a_search_goes_on_in_a_workspace_that_was_moved(
     place, moved = tmp_path / "place", tmp_path / "moved"
     overrides = [*longer, *([f"storage={storage.format(tmp_path)}"] if storage else [])]
     evaluated: list[int] = []
-    evaluate = SearchStudy._evaluate
+    evaluate = PredictorEvaluator.evaluate
 
-    def counted(study: SearchStudy, genomes: Genomes, generation: int) -> Any:
-        if place.exists() and generation == 2:
+    def counted(evaluator: PredictorEvaluator, archs: Sequence[Arch]) -> list[Accuracy]:
+        if place.exists() and len(evaluated) == 2:
             raise KeyboardInterrupt
-        evaluated.append(generation)
-        return evaluate(study, genomes, generation)
+        evaluated.append(len(evaluated))
+        return evaluate(evaluator, archs)
 
-    monkeypatch.setattr(SearchStudy, "_evaluate", counted)
+    monkeypatch.setattr(PredictorEvaluator, "evaluate", counted)
     with pytest.raises(SystemExit):
         search(*overrides, f"workspace={place}")
     assert evaluated == [0, 1]
@@ -282,10 +282,7 @@ def test_devices_together_do_not_write_over_a_search_of_their_own(
         (["device.table=mine"], "unknown latency table 'mine'; shipped:"),
         (["evaluator=oracle"], "evaluator is 'oracle'; it must be one of predictor, supernet, published"),
         (["search.strategy=luck"], "search.strategy is 'luck'; known: surrogate, evolution, random, optuna_nsga2"),
-        (
-            ["search.generations=null"],
-            "search.generations, evaluations, plateau_gain and seconds are all null",
-        ),
+        (["search.generations=null"], "search.generations, evaluations, plateau_gain and seconds are all null"),
         (
             ["search.evolution.population=1"],
             "search.evolution.population is 1; it must be an integer from 2 to 1000000",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
-from litepose_ofa.search.trust.rank_agreement import (
+from litepose_ofa.search.rank_agreement import (
     Estimate,
     mean_tau,
     rank_agreement,

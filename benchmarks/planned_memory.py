@@ -41,7 +41,7 @@ def measure_planned_bytes(path: Path, plan: Plan = "as_written") -> int:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    command = [sys.executable, "-m", "litepose_ofa.supernet.export.memory", str(path), plan]
+    command = [sys.executable, __file__, str(path), plan]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise InputError(f"{path}: ONNX Runtime cannot run it ({result.stderr.strip().splitlines()[-1][:160]})")
