@@ -8,21 +8,15 @@ import torch
 from omegaconf import DictConfig
 from pydantic import Field
 
-from litepose_ofa.scripts.build.builders import (
+from litepose_ofa.scripts.build.data import build_space, build_training_images, find_arch, load_split, plain
+from litepose_ofa.scripts.build.networks import (
     build_device,
-    build_learning_rate,
-    build_space,
     build_teacher,
-    build_training_images,
-    build_training_settings,
     build_validator,
-    find_arch,
-    load_split,
+    find_weights,
     load_trained_supernet,
-    plain,
-    steps_of,
 )
-from litepose_ofa.scripts.build.networks import find_weights
+from litepose_ofa.scripts.build.training import build_learning_rate, build_training_settings, steps_of
 from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.tuning.trials import FinetuningTrial

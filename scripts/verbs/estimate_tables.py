@@ -15,7 +15,7 @@ from litepose_ofa.latency_tables.estimation.estimates import (
 from litepose_ofa.latency_tables.estimation.refit import refit_class_models, save_class_models
 from litepose_ofa.latency_tables.estimation.report import format_block_checks, format_class_models, format_report
 from litepose_ofa.latency_tables.rows import read_rows
-from litepose_ofa.scripts.build.builders import build_space
+from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.command.app import script
 from litepose_ofa.scripts.settings.tables import EstimateTablesVerb
 from litepose_ofa.supernet.archs.operators import Operator

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, open_dict
 
-from litepose_ofa.scripts.build.builders import build_device, plain
 from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.build.finetuning import (
     Finetuning,
     MakeTrialTraining,
     read_facts,
 )
+from litepose_ofa.scripts.build.networks import build_device
 from litepose_ofa.scripts.build.training import finished_file, hold_folder, train_to_the_end
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.training import FinetuneVerb
