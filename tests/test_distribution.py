@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import venv
 import zipfile
@@ -63,7 +62,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True)
     site_packages = next(folder.glob("lib/python*/site-packages"))
-    (site_packages / "behind.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    behind = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    (site_packages / "behind.pth").write_text("\n".join([*behind, ""]))
     return folder
 
 
