@@ -10,8 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.builders import build_space, build_subnet_evaluator, plain
 from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.data import build_space, plain
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.scripts.build.workers import open_subnet_pool
 from litepose_ofa.search.accuracy.evaluators import (
     AccuracyCache,

@@ -12,8 +12,8 @@ import torch
 from omegaconf import DictConfig
 from pydantic import Field
 
-from litepose_ofa.scripts.build.builders import plain
 from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache
 from litepose_ofa.search.workers.pool import (
     EvaluationPool,

@@ -6,8 +6,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.builders import plain
 from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.people import GeneratePeopleVerb
 from litepose_ofa.supernet.data.skeletons import get_skeleton

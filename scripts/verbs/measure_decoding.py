@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
 from litepose_ofa.latency_tables.decoding.measurement import DecodingSettings, measure_decoding
-from litepose_ofa.scripts.build.builders import plain
 from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.command.app import script
 from litepose_ofa.scripts.settings.tables import MeasureDecodingVerb
 

@@ -8,8 +8,9 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.scripts.build.builders import build_subnet_evaluator, plain
 from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.data import plain
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.scripts.build.search import open_accuracy_cache, samples_path
 from litepose_ofa.scripts.build.workers import BACKEND_KEYS, open_subnet_pool
 from litepose_ofa.scripts.command.app import run_folder, script, start_run

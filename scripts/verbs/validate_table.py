@@ -15,7 +15,7 @@ from litepose_ofa.latency_tables.profiling.validation import (
     format_validation,
     validate,
 )
-from litepose_ofa.scripts.build.builders import build_space
+from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.command.app import run_folder, script
 from litepose_ofa.scripts.settings.tables import ValidateTableVerb
 from litepose_ofa.supernet.errors import require
