@@ -10,7 +10,6 @@ in turns too. Prints a Markdown table.
 """
 
 import argparse
-import copy
 import logging
 import random
 import statistics
@@ -24,13 +23,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from folded_network import fold_batch_norms
 from torch import nn
 
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.archs.operators import operators_of, places_of
 from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.folding import fold_layer
 from litepose_ofa.supernet.export.formats import FloatArray
 from litepose_ofa.supernet.export.onnx_model import (
     INPUT_NAME,
@@ -82,25 +80,6 @@ def make_network(arch: Arch) -> LitePose:
     network = LitePose(arch).eval()
     recalibrate_batch_norm(network, [torch.randn(1, 3, arch.image_size, arch.image_size)])
     return network
-
-
-def fold_batch_norms(subnet: LitePose) -> LitePose:
-    """Return a network without batch norms that computes what this one does in eval mode, with the same call."""
-    folded = copy.deepcopy(subnet).eval()
-    operators = operators_of(subnet.arch, subnet.num_keypoints)
-    for place, operator in zip(places_of(subnet.arch.depths), operators, strict=True):
-        for names, c in zip(place.layers, operator.convolutions, strict=True):
-            kernel, bias = fold_layer(subnet, names, c)
-            made = nn.ConvTranspose2d if c.kind == "transposed" else nn.Conv2d
-            groups = c.in_channels if c.kind == "depthwise" else 1
-            layer = made(
-                c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, groups=groups, bias=bias is not None
-            ).to(kernel)
-            layer.load_state_dict({"weight": kernel} | ({} if bias is None else {"bias": bias}))
-            folded.set_submodule(names.convolution, layer.to(next(subnet.parameters())))
-            if names.norm is not None:
-                folded.set_submodule(names.norm, nn.Identity())
-    return folded.eval().requires_grad_(False)
 
 
 def write_forms(folder: Path, network: LitePose) -> dict[str, Path]:

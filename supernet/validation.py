@@ -56,6 +56,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(pattern=r"\S"), Allowed("a text")]
 Pair = Annotated[tuple[float, float], Strict(False)]
 
 

@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them: the weights of a network in other formats.
+"""Batch norms folded into the convolutions before them, as weights for other formats.
 
 In eval mode a batch norm is a scale and a shift a channel. The scale goes into the kernel before it, the shift becomes
 its bias. A fusion deconv's norm follows the sum of two transposed convolutions: the scale goes into both kernels, the
@@ -49,7 +49,7 @@ def fold_weights(subnet: LitePose) -> list[list[FoldedConvolution]]:
 
 
 def fold_layer(subnet: LitePose, names: LayerNames, convolution: Convolution) -> tuple[Tensor, Tensor | None]:
-    """Return a convolution's kernel and bias in float64."""
+    """Return the kernel and the bias, in float64, of a convolution whose batch norm is folded into it."""
     kernel = subnet.get_parameter(f"{names.convolution}.weight").detach().double()
     if names.norm is None:
         return kernel, None

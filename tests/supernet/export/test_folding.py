@@ -2,6 +2,8 @@
 
 import copy
 import random
+import runpy
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -12,8 +14,11 @@ from torch import Tensor, nn
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import LayerNames, operators_of, places_of
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.folding import fold_layer, fold_weights
+from litepose_ofa.supernet.export.folding import fold_weights
 from litepose_ofa.supernet.network.litepose import LitePose
+
+BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "folded_network.py"
+fold_batch_norms = runpy.run_path(str(BENCHMARK))["fold_batch_norms"]
 
 
 @st.composite
@@ -41,25 +46,6 @@ def _randomise(norm: nn.BatchNorm2d, generator: torch.Generator, least: float) -
     norm.bias.data = noise()
     norm.running_mean.copy_(noise())
     norm.running_var.copy_((noise() ** 2 + 0.1).where(~(noise() > 1), least))
-
-
-def fold_batch_norms(subnet: LitePose) -> LitePose:
-    """Return a network without batch norms that computes what this one does in eval mode, with the same call."""
-    folded = copy.deepcopy(subnet).eval()
-    operators = operators_of(subnet.arch, subnet.num_keypoints)
-    for place, operator in zip(places_of(subnet.arch.depths), operators, strict=True):
-        for names, c in zip(place.layers, operator.convolutions, strict=True):
-            kernel, bias = fold_layer(subnet, names, c)
-            made = nn.ConvTranspose2d if c.kind == "transposed" else nn.Conv2d
-            groups = c.in_channels if c.kind == "depthwise" else 1
-            layer = made(
-                c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, groups=groups, bias=bias is not None
-            ).to(kernel)
-            layer.load_state_dict({"weight": kernel} | ({} if bias is None else {"bias": bias}))
-            folded.set_submodule(names.convolution, layer.to(next(subnet.parameters())))
-            if names.norm is not None:
-                folded.set_submodule(names.norm, nn.Identity())
-    return folded.eval().requires_grad_(False)
 
 
 def relative_difference(ours: LitePose, theirs: LitePose, images: Tensor) -> float:
