@@ -55,7 +55,7 @@ def sweep_seconds() -> float:
         command = [
             sys.executable,
             "-m",
-            "litepose_ofa.scripts.command.main",
+            "litepose_ofa",
             "search",
             "--multirun",
             *sweep,

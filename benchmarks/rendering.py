@@ -7,7 +7,6 @@ which another program on the machine does not lengthen.
 """
 
 import argparse
-import dataclasses
 import tempfile
 import time
 from pathlib import Path
@@ -40,7 +39,7 @@ def main() -> None:
     width, height = args.image_size
     for preset in args.people:
         values = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text())
-        settings = dataclasses.replace(PeopleSettings.from_dict(values), image_size=(width, height))
+        settings = PeopleSettings(**{**values, "image_size": (width, height)})
         images_per_second(settings, 8, args.seed)  # patterns are drawn, files are cached
         wall, cpu = images_per_second(settings, args.images, args.seed)
         print(f"{preset}, {width} x {height}: {wall:.0f} images/s by the clock, {cpu:.0f} by cpu time")

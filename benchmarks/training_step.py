@@ -24,19 +24,17 @@ from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.loading import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose, PoseNetwork
-from litepose_ofa.supernet.training.cpu_memory import keep_freed_memory
 from litepose_ofa.supernet.training.distributed import Process
 from litepose_ofa.supernet.training.objective import make_targets, pose_loss
-from litepose_ofa.supernet.training.optimizers import make_optimizer
 from litepose_ofa.supernet.training.recipe import (
     Phase,
     StepPlan,
     SubnetPlan,
     SupernetPlan,
+    TrainingSettings,
     WarmupCosine,
 )
-from litepose_ofa.supernet.training.settings import TrainingSettings
-from litepose_ofa.supernet.training.step import WeightUpdate, train_on_batch
+from litepose_ofa.supernet.training.step import WeightUpdate, keep_freed_memory, make_optimizer, train_on_batch
 
 LIMIT_C = 1.05
 LIMIT_MEMORY = 1.3

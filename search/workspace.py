@@ -1,8 +1,11 @@
 """Where the files of a job are, below one folder: each path is written here alone."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from litepose_ofa.supernet.errors import InputError, require, shown
 
 SUPERNET_FILE = "supernet.safetensors"
 SUBNET_FILE = "subnet.safetensors"
@@ -10,6 +13,10 @@ METRICS_FILE = "metrics.jsonl"
 RUN_RECORD = "run.json"
 SWEEP_RECORD = "multirun.yaml"
 """Hydra's own record of a sweep."""
+
+PLAIN_NAME = re.compile(r"\w[\w.+=-]{0,99}")
+NAME_WORDS = "a name of up to 100 letters, digits, _ and, but not first, . + = -"
+PATH_WORDS = "a path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +107,26 @@ class Workspace:
 def tier_folder(tier: str, goal: str) -> str:
     """Return the name of a tier's folder: one subnet for all devices is kept beside each device's own."""
     return f"{tier}-shared" if goal == "shared" else tier
+
+
+def is_folder_name(text: str) -> bool:
+    """Say whether a text names one folder, below another and no deeper."""
+    return PLAIN_NAME.fullmatch(text) is not None
+
+
+def is_path_text(text: str) -> bool:
+    """Say whether a text can be a path."""
+    return bool(text.strip()) and "\0" not in text
+
+
+def folder_name(value: object, field: str) -> str:
+    """Return the name of a folder; raise ``InputError`` naming the config key ``field`` if it is none."""
+    require(isinstance(value, str | int) and is_folder_name(str(value)), field, value, NAME_WORDS)
+    return str(value)
+
+
+def folder_path(value: object, field: str) -> str:
+    """Return the path of a folder; raise ``InputError`` naming the config key ``field`` if it is none."""
+    if not isinstance(value, str | int) or isinstance(value, bool) or not is_path_text(str(value)):
+        raise InputError(f"{field} is {'null' if value is None else shown(value)}; it must be {PATH_WORDS}")
+    return str(value)

@@ -30,26 +30,23 @@ from litepose_ofa.supernet.network.checkpoints import (
 )
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose
-from litepose_ofa.supernet.training.cpu_memory import keep_freed_memory
 from litepose_ofa.supernet.training.distributed import Process
 from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.training.recipe import (
     LearningRate,
     Phase,
+    TrainingSettings,
     WarmupCosine,
     WarmupSteps,
 )
-from litepose_ofa.supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.training.step import keep_freed_memory
 from litepose_ofa.supernet.training.teacher import Teacher
 from litepose_ofa.supernet.training.validation import Validator
 
 
 def build_space(cfg: DictConfig) -> SearchSpace:
-    """Return the preset that ``space.name`` names, or the space that ``space.choices`` spells out."""
-    if cfg.space.choices is None:
-        return SearchSpace.preset(cfg.space.name)
-    with located("space.choices"):
-        return SearchSpace.from_dict({"name": cfg.space.name, **plain(cfg.space.choices)})
+    """Return the space of the ``space`` group."""
+    return SearchSpace.from_dict(plain(cfg.space))
 
 
 def build_device(cfg: DictConfig) -> torch.device:

@@ -23,7 +23,7 @@ from litepose_ofa.scripts.build.builders import (
     steps_of,
 )
 from litepose_ofa.scripts.build.networks import find_weights
-from litepose_ofa.scripts.command.literal_config import literal_config
+from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.tuning.trials import FinetuningTrial
 from litepose_ofa.search.workspace import SUBNET_FILE, Workspace

@@ -15,7 +15,7 @@ from litepose_ofa.scripts.build.builders import (
     plain,
 )
 from litepose_ofa.scripts.build.networks import find_weights, load_network
-from litepose_ofa.scripts.command.literal_config import literal_config
+from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.search.reporting.page.section import Picture
 from litepose_ofa.search.reporting.searches import SearchedCell
 from litepose_ofa.search.reporting.summary import SURROGATE

@@ -1,4 +1,4 @@
-"""What every script shares: the Hydra entry, one-line errors with exit status 2, the run folder's record."""
+"""Common to all verbs: the Hydra entry, one-line errors with exit status 2, the run folder's record."""
 
 import functools
 import logging
@@ -14,20 +14,20 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from litepose_ofa import conf
-from litepose_ofa.scripts.command.help import composed_groups, verb_help
+from litepose_ofa.scripts.command.help import composed_groups
 from litepose_ofa.scripts.command.refused_folders import no_folder_of_a_refusal, remove_if_empty
-from litepose_ofa.scripts.command.table import BY_CONFIG, HELP_FLAGS
 from litepose_ofa.scripts.settings.config import checked_config, plain_words
 from litepose_ofa.scripts.settings.overrides import Keys, prepare
 from litepose_ofa.search.workspace import RUN_RECORD
-from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError, shown
 from litepose_ofa.supernet.files import read_json, write_json
 from litepose_ofa.supernet.validation import Checked
 
@@ -68,7 +68,9 @@ def script(config_name: str, model: type[Checked]) -> Callable[[Task], Callable[
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> None:
             try:
-                task(checked_config(cfg, keys))
+                choices = HydraConfig.get().runtime.choices
+                _require_options(choices)
+                task(checked_config(cfg, keys, experiment=choices["experiment"]))
             except USER_ERRORS as error:
                 if HydraConfig.get().mode != RunMode.MULTIRUN:
                     _fail(_told(error, config_name))
@@ -87,15 +89,12 @@ def script(config_name: str, model: type[Checked]) -> Callable[[Task], Callable[
 
         @functools.wraps(task)
         def main() -> None:
-            if HELP_FLAGS & set(sys.argv[1:]):
-                print(verb_help(BY_CONFIG[config_name]), end="")
-                return
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its own exceptions through to the lines below
             logging.raiseExceptions = False  # a log file on a full disk is no cause for a traceback
             failed.clear()
             try:
                 with no_folder_of_a_refusal():
-                    sys.argv[1:] = prepare(sys.argv[1:], keys, Path(CONFIG_DIR))
+                    sys.argv[1:] = prepare(sys.argv[1:], keys)
                     app()
             except KeyboardInterrupt:
                 logging.shutdown()
@@ -103,6 +102,8 @@ def script(config_name: str, model: type[Checked]) -> Callable[[Task], Callable[
                 sys.exit(130)
             except SweepRunError as error:  # of the first; a launcher's other processes have said what else failed
                 _fail(f"the sweep is done, without: {'; '.join(failed or [str(error)])}")
+            except MissingConfigException as error:
+                _fail(_unknown_option(error))
             except HydraException as error:
                 _fail(str(error).partition("Config search path")[0])  # what follows is a list of folders
             except USER_ERRORS as error:  # Hydra makes the run folder before the task starts
@@ -111,6 +112,22 @@ def script(config_name: str, model: type[Checked]) -> Callable[[Task], Callable[
         return main
 
     return decorate
+
+
+def _require_options(choices: Mapping[str, str]) -> None:
+    """Refuse an option that does not exist in a group whose default goes by the space, where it may be absent."""
+    for group in {"training", "evaluation"} & choices.keys():
+        options = GlobalHydra.instance().config_loader().get_group_options(group)
+        if choices[group] not in (choices["space"], *options):
+            raise InputError(f"{group} is {shown(choices[group])}; it must be one of {', '.join(options)}")
+
+
+def _unknown_option(error: MissingConfigException) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if not group or error.options is None:
+        return str(error).partition("Config search path")[0]
+    hint = f"; to compute on it: accelerator={option}" if option in ("cpu", "cuda") else ""
+    return f"{group} is {shown(option)}; it must be one of {', '.join(error.options)}{hint}"
 
 
 def run_folder() -> Path:

@@ -1,4 +1,4 @@
-"""What ``litepose VERB --help`` prints: the comments of the verb's config as explanations, its groups, examples."""
+"""The text of ``litepose VERB --help``: the comments of the verb's config as explanations, its groups, examples."""
 
 import re
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from litepose_ofa import conf
+import litepose_ofa
 from litepose_ofa.scripts.command.table import Verb
 
-CONFIG_FOLDER = Path(conf.__file__).parent
+CONFIG_FOLDER = Path(litepose_ofa.__file__).parent / "conf"  # importing it would import OmegaConf
 BASE = "base"
 NOT_SHOWN = frozenset({"defaults", "hydra"})
 """Top-level keys that are not settings of the run: the groups, and what Hydra is told."""
@@ -57,10 +57,10 @@ def _read(name: str) -> str:
 
 
 def _header(text: str) -> str:
-    """Return the comment that a config begins with."""
+    """Return the comment that a config begins with, without Hydra's directives."""
     lines = re.match(r"(?:#.*\n)*", text)
     assert lines is not None
-    return re.sub(r"^# ?", "", lines[0], flags=re.MULTILINE)
+    return re.sub(r"^# ?(@.*\n)?", "", lines[0], flags=re.MULTILINE)
 
 
 def _own_keys(text: str) -> str:
@@ -94,9 +94,13 @@ def _groups(text: str) -> Iterator[str]:
 def _composed(text: str) -> dict[str, Any]:
     """Return the groups that a config and ``base`` compose, with the option that each has by default."""
     entries = [*yaml.safe_load(text)["defaults"], *yaml.safe_load(_read(BASE))["defaults"]]
-    named = {group: default for entry in entries if isinstance(entry, dict) for group, default in entry.items()}
-    space = named["space"]
-    return {group: space if default == "${space}" else default for group, default in named.items()}
+    named = {
+        group.removeprefix("optional "): default
+        for entry in entries
+        if isinstance(entry, dict)
+        for group, default in entry.items()
+    }
+    return {group: named["space"] if default == "${space}" else default for group, default in named.items()}
 
 
 def _summary(header: str) -> str:

@@ -155,7 +155,7 @@ QUESTIONS = (
 )
 
 INSTALLATION = (
-    Verb("doctor", "look whether all that is needed is here, and say what to do if not"),
+    Verb("doctor", "check the installation"),
     Verb("completion", "print what makes bash, zsh or fish complete this command"),
 )
 
@@ -171,6 +171,3 @@ VERBS = {verb.name: verb for verbs in SECTIONS.values() for verb in verbs}
 
 CONFIGURED = {verb.name: verb for verb in (*JOB, *TABLES, *QUESTIONS)}
 """Those that are Hydra apps; the others read their own few arguments."""
-
-BY_CONFIG = {verb.module: verb for verb in CONFIGURED.values()}
-"""The same by the names of their configs."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from litepose_ofa.scripts.settings.fields import fields_of
 from litepose_ofa.scripts.settings.kinds import (
@@ -11,6 +11,7 @@ from litepose_ofa.scripts.settings.kinds import (
     SomeWorkers,
     Text,
 )
+from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.validation import (
     Checked,
@@ -45,11 +46,14 @@ class DatasetSettings(Checked):
     on_bad_image: Literal["error", "skip"]
 
 
-class SpaceSettings(Checked):
+def _refuse_choices(value: object) -> None:
+    raise ValueError("image_sizes, stem_channels, stages and deconv_channels now stand beside name, not below choices")
+
+
+class SpaceSettings(fields_of(SearchSpace, name=Name)):  # type: ignore[misc]
     """The ``space`` group."""
 
-    name: Name
-    choices: dict[str, Any] | None
+    choices: Annotated[dict[str, Any] | None, AfterValidator(_refuse_choices)] = None
 
 
 EvaluationSettings: Any = fields_of(InferenceSettings, batch_size=Count, bn_images=Count, bn_batch_size=Count)
@@ -66,6 +70,11 @@ class RunSettings(Checked):
     run_folder: PathText
     space: SpaceSettings
     dataset: DatasetSettings
+
+
+class MeasuringSettings(RunSettings):
+    """The same, of the verbs that measure or predict with networks."""
+
     evaluation: EvaluationSettings
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from litepose_ofa.scripts.settings.base import DeviceSettings, Resamples, RunSettings
+from litepose_ofa.scripts.settings.base import DeviceSettings, MeasuringSettings, Resamples
 from litepose_ofa.scripts.settings.kinds import (
     Choice,
     Name,
@@ -23,7 +23,7 @@ class OnnxSettings(Checked):
     opset: Annotated[int, Field(ge=OPSETS.start, le=OPSETS.stop - 1)]
 
 
-class ExportVerb(RunSettings):
+class ExportVerb(MeasuringSettings):
     """``litepose export``."""
 
     device: DeviceSettings

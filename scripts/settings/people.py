@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, Strict
+from pydantic import Field
 
-from litepose_ofa.scripts.settings.base import ImageSize, RunSettings
+from litepose_ofa.scripts.settings.base import ImageSize, MeasuringSettings, RunSettings
 from litepose_ofa.scripts.settings.fields import fields_of
 from litepose_ofa.scripts.settings.kinds import (
     Name,
@@ -15,11 +15,10 @@ from litepose_ofa.scripts.settings.kinds import (
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings as RenderedPeople
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.pictures.prediction import PredictionOptions
-from litepose_ofa.supernet.validation import Count
 
 Images = Annotated[int, Field(ge=1, le=10_000_000)]
 
-PeopleSettings: Any = fields_of(RenderedPeople, image_size=Count | Annotated[tuple[Count, Count], Strict(False)])
+PeopleSettings: Any = fields_of(RenderedPeople)
 
 
 class GeneratePeopleVerb(RunSettings):
@@ -38,7 +37,7 @@ class CheckDatasetVerb(RunSettings):
     samples: Annotated[int, Field(ge=0, le=10_000)]
 
 
-class PredictVerb(RunSettings, fields_of(PredictionOptions)):  # type: ignore[misc]
+class PredictVerb(MeasuringSettings, fields_of(PredictionOptions)):  # type: ignore[misc]
     """``litepose predict``."""
 
     input: PathText

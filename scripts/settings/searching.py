@@ -8,6 +8,7 @@ from litepose_ofa.scripts.build.workers import BackendSettings as Backend
 from litepose_ofa.scripts.settings.base import (
     DeviceSettings,
     ImageSize,
+    MeasuringSettings,
     Resamples,
     RunSettings,
     Split,
@@ -34,7 +35,7 @@ from litepose_ofa.supernet.validation import (
 BackendSettings: Any = fields_of(Backend, address=PathText | None)
 
 
-class EvaluateVerb(RunSettings):
+class EvaluateVerb(MeasuringSettings):
     """``litepose evaluate``."""
 
     weights: PathText | None
@@ -47,7 +48,7 @@ class EvaluateVerb(RunSettings):
     save_results: bool
 
 
-class SampleVerb(RunSettings):
+class SampleVerb(MeasuringSettings):
     """``litepose sample``."""
 
     backend: BackendSettings
@@ -75,7 +76,7 @@ class SearchSettings(fields_of(StudySettings, StopRule)):  # type: ignore[misc]
     batches: fields_of(BatchSettings)  # type: ignore[valid-type]
 
 
-class SearchVerb(RunSettings):
+class SearchVerb(MeasuringSettings):
     """``litepose search``."""
 
     device: DeviceSettings
@@ -97,13 +98,13 @@ class SearchVerb(RunSettings):
     storage: PathText | None
 
 
-class ReportVerb(RunSettings):
+class ReportVerb(MeasuringSettings):
     """``litepose report``."""
 
     samples: Annotated[int, Field(ge=0, le=1_000)]
 
 
-class SensitivityVerb(RunSettings):
+class SensitivityVerb(MeasuringSettings):
     """``litepose sensitivity``."""
 
     base: Text

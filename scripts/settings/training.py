@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from litepose_ofa.scripts.settings.base import DeviceSettings, RunSettings, Split
+from litepose_ofa.scripts.settings.base import DeviceSettings, MeasuringSettings, Split
 from litepose_ofa.scripts.settings.fields import fields_of
 from litepose_ofa.scripts.settings.kinds import (
     Name,
@@ -17,7 +17,7 @@ from litepose_ofa.scripts.settings.kinds import (
 from litepose_ofa.search.tuning.trials import HalvingSettings, SamplingSettings
 from litepose_ofa.supernet.data.augmentation import Augmentation
 from litepose_ofa.supernet.training.recipe import Phase
-from litepose_ofa.supernet.training.settings import TrainingSettings as NetworkTraining
+from litepose_ofa.supernet.training.recipe import TrainingSettings as NetworkTraining
 from litepose_ofa.supernet.validation import (
     Allowed,
     Checked,
@@ -85,7 +85,7 @@ class TeacherSettings(Checked):
     arch: PathText | None
 
 
-class TrainVerb(RunSettings):
+class TrainVerb(MeasuringSettings):
     """``litepose train``."""
 
     training: TrainingSettings
@@ -103,7 +103,7 @@ class TuneSettings(fields_of(SamplingSettings, HalvingSettings, without=("gpus",
     gpus: NonNegative | None = None
 
 
-class FinetuneVerb(RunSettings):
+class FinetuneVerb(MeasuringSettings):
     """``litepose finetune``."""
 
     device: DeviceSettings
@@ -117,7 +117,7 @@ class FinetuneVerb(RunSettings):
     teacher: TeacherSettings
 
 
-class RankFidelityVerb(RunSettings):
+class RankFidelityVerb(MeasuringSettings):
     """``litepose rank-fidelity``."""
 
     training: TrainingSettings

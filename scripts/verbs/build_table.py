@@ -40,7 +40,3 @@ def main(cfg: DictConfig) -> None:
         table.save(path)
     logger.info("%s: %d operators, %s", path, len(table.rows), table.metadata.provenance)
     logger.info("%s", format_fit(table))
-
-
-if __name__ == "__main__":
-    main()

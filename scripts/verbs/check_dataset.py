@@ -124,7 +124,3 @@ def _require_usable(splits: DatasetSplits, logs: dict[str, FindingLog], num_imag
     for name in SPLITS[1:]:
         require_comparable(splits.load(name))
     logger.info("no finding stops a training")
-
-
-if __name__ == "__main__":
-    main()

@@ -147,7 +147,3 @@ def _shown(metrics: dict[str, float], interval: Interval | None) -> str:
     if interval is not None:
         shown["AP"] += f" ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
     return " ".join(f"{name} {value}" for name, value in shown.items())
-
-
-if __name__ == "__main__":
-    main()

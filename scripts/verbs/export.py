@@ -6,12 +6,10 @@ Or export what became of it in a finetuning.
 import copy
 import json
 import logging
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -20,14 +18,7 @@ from torch import Tensor
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.scripts.build.builders import build_subnet_evaluator, find_arch, supernet_path
-from litepose_ofa.scripts.build.export import build_formats
-from litepose_ofa.scripts.build.export_facts import (
-    SPLIT,
-    accuracy_facts,
-    latency_facts,
-    source_facts,
-    usage_config,
-)
+from litepose_ofa.scripts.build.export import SPLIT, accuracy_facts, build_formats, latency_facts, usage_config
 from litepose_ofa.scripts.build.finetuning import read_facts
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.exporting import ExportVerb
@@ -82,7 +73,7 @@ def main(cfg: DictConfig) -> None:
     """Write the export folder of one device and tier, or of one architecture."""
     evaluator = build_subnet_evaluator(cfg, SPLIT)
     plan = _plan(cfg, evaluator)
-    with locked_folder(plan.lock), _sigterm_interrupts():
+    with locked_folder(plan.lock):
         restore_folder(plan.folder)
         if _is_exported(plan):
             logger.info("%s: already exported", plan.folder)
@@ -101,11 +92,14 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
     finetuned = _load_finetuned(cfg, evaluator, arch) if cfg.finetuned else None
     if finetuned is not None:
         arch = finetuned.subnet.arch  # of several candidates, finetuning may have preferred another
+    path, weights = supernet_path(cfg), evaluator.identity["weights"]
+    if finetuned is not None:
+        path, weights = finetuned.path, finetuned.record["weights"]
     facts = {
         "device": cfg.device.name,
         "tier": cfg.tier if cfg.arch is None else None,
         "search": chosen,
-        "source": _source(cfg, evaluator, finetuned),
+        "source": {"checkpoint": Path(os.path.relpath(path, cfg.workspace)).as_posix(), "weights": weights},
         "finetuned": None if finetuned is None else finetuned.record,
         "latency": latency_facts(cfg, table, evaluator, arch, chosen),
         "measured_on": evaluator.identity,
@@ -115,12 +109,6 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
     folder = Workspace(Path(cfg.workspace)).export(cfg.device.name, name)
     formats = build_formats(cfg, evaluator, arch.image_size)
     return _Plan(folder, arch, finetuned, table, formats, json.loads(json.dumps(facts)))
-
-
-def _source(cfg: DictConfig, evaluator: SubnetEvaluator, finetuned: _Finetuned | None) -> dict[str, Any]:
-    if finetuned is not None:
-        return source_facts(cfg, finetuned.path, finetuned.record["weights"])
-    return source_facts(cfg, supernet_path(cfg), evaluator.identity["weights"])
 
 
 def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str, Any] | None]:
@@ -227,20 +215,6 @@ def _images(evaluator: SubnetEvaluator, arch: Arch, count: int) -> Tensor:
     return collate([images[request] for request in requests]).images
 
 
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that what is half written is taken away."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _report(manifest: Manifest) -> None:
     record = manifest.record
     accuracy, equality = record["accuracy"], record["equal_to_supernet"]
@@ -256,7 +230,3 @@ def _report(manifest: Manifest) -> None:
             "%s: %s, within %.1e of torch on %d images%s",
             name, " and ".join(described["files"]), parity["max_abs_difference"], parity["images"], ap,
         )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -157,7 +157,3 @@ def _report(path: Path, what: str) -> None:
         "%s: %s from %s, %d steps at rate %g: AP on the search split %.1f -> %.1f (%+.1f)",
         path, what, info["start"], info["steps"], info["rate"], before, after, after - before,
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -99,7 +99,3 @@ def _table(comparison: PredictorComparison) -> str:
 def _format(estimate: Estimate, scale: float, form: str) -> str:
     value, low, high = (f"{scale * number:{form}}" for number in (estimate.value, estimate.low, estimate.high))
     return f"{value} ({low}, {high})"
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from litepose_ofa.scripts.build.builders import plain
+from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.people import GeneratePeopleVerb
 from litepose_ofa.supernet.data.skeletons import get_skeleton
@@ -18,7 +20,7 @@ from litepose_ofa.supernet.files import locked_folder
 def main(cfg: DictConfig) -> None:
     """Write every split that is not there yet."""
     started = time.perf_counter()
-    settings = PeopleSettings.from_dict(cfg.people)
+    settings = construct(PeopleSettings, plain(cfg.people), "people")
     skeleton = get_skeleton(cfg.dataset.skeleton)
     root = Path(cfg.dataset.root)
     for split in cfg.images:
@@ -54,7 +56,3 @@ def _require_layout(dataset: DictConfig, split: str) -> None:
     if dataset.get(split) != {"annotations": str(annotations), "images": str(images)}:
         name, where = dataset["name"], f"{annotations} and {images}"
         raise InputError(f"dataset {name!r} does not read split {split!r} from {where}; rendering needs dataset=people")
-
-
-if __name__ == "__main__":
-    main()

@@ -37,7 +37,3 @@ def _format(cost: DecodingCost) -> str:
         times = "".join(f"{size.ms(count):9.2f} ms" for count in counts)
         lines.append(f"{size.image_size:3d}  {times}  {100 * size.spread:4.1f} %  {100 * size.mean_error:8.1f} %")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

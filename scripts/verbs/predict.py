@@ -16,7 +16,7 @@ from litepose_ofa.scripts.build.builders import plain
 from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.scripts.build.pose_models import open_model
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
-from litepose_ofa.scripts.command.literal_config import literal_config
+from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.scripts.settings.people import PredictVerb
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import InferenceSettings
@@ -104,7 +104,3 @@ def _report(job: Prediction, unit: str, seconds: float, result: Path) -> None:
         "%s: %s; network %.1f ms, decoding %.1f ms a %s, %.1f %ss/s with reading and drawing",
         result, found, network, decode, unit, job.predicted / seconds, unit,
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -22,7 +22,7 @@ from litepose_ofa.scripts.build.builders import (
     steps_of,
 )
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
-from litepose_ofa.scripts.command.literal_config import literal_config
+from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.scripts.settings.training import RankFidelityVerb
 from litepose_ofa.search.accuracy.sampling import stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
@@ -184,7 +184,3 @@ def _result_of(folder: Path, job: Job) -> float | None:
         return float(read_json(_folder_of(folder, job) / RESULT_FILE)["ap"])
     except (InputError, KeyError, TypeError, ValueError):
         return None
-
-
-if __name__ == "__main__":
-    main()

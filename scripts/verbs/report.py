@@ -132,7 +132,3 @@ def _listed_choices(overrides: list[str]) -> Iterator[tuple[str, list[str]]]:
         key, _, value = override.partition("=")
         if not set(value) & set("()[]{}*"):
             yield key, value.split(",")
-
-
-if __name__ == "__main__":
-    main()

@@ -80,7 +80,3 @@ def _log_round(samples: AccuracySamples, tau: Estimate) -> None:
         "%d subnets, %d of them where regressors disagreed: held-out Kendall tau %.2f (%.2f, %.2f)",
         len(samples.ap), samples.num_proposed, tau.value, tau.low, tau.high,
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -192,7 +192,3 @@ def _summary(chosen: Candidate, budget_ms: float, front_size: int) -> str:
         f"({chosen.latency_low_ms:.4g} to {chosen.latency_high_ms:.4g}) of {budget_ms:.4g} ms, "
         f"{chosen.macs / 1e6:.1f} MMACs, {chosen.params:,} parameters, front of {front_size}"
     )
-
-
-if __name__ == "__main__":
-    main()

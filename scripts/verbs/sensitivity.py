@@ -48,7 +48,3 @@ def _measure(cfg: DictConfig) -> None:
     plot_sensitivity(folder / "sensitivity.png", frame)
     logger.info("%s", format_sensitivity(frame))
     logger.info("%s, sensitivity.csv", folder / "sensitivity.png")
-
-
-if __name__ == "__main__":
-    main()

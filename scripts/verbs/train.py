@@ -92,7 +92,3 @@ def _save(cfg: DictConfig, trainer: Trainer, path: Path) -> None:
     }
     save_supernet(path, supernet, info, skeleton=trainer.images.dataset.skeleton)
     logger.info("%s: trained for %d steps, weights %s", path, trainer.step, weights_digest(supernet))
-
-
-if __name__ == "__main__":
-    main()

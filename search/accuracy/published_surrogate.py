@@ -26,8 +26,8 @@ from scipy.interpolate import PchipInterpolator
 from litepose_ofa.search.accuracy.evaluators import Source
 from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.archs.published import KERNEL_ABLATION_AP, PUBLISHED_AP, published_archs
-from litepose_ofa.supernet.archs.space import FULL_DEPTHS, SearchSpace
+from litepose_ofa.supernet.archs.published import FULL_DEPTHS, KERNEL_ABLATION_AP, PUBLISHED_AP, published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import require
 
 NUM_KEYPOINTS: Mapping[str, int] = {"crowdpose": 14, "coco": 17}

@@ -5,13 +5,10 @@ Source: Wang et al., Lite Pose (arXiv:2205.01271); the architectures are the fil
 
 from functools import cache
 
-from litepose_ofa.supernet.archs.arch import (
-    STAGE_STRIDES,
-    Arch,
-    BlockArch,
-    StageArch,
-)
-from litepose_ofa.supernet.archs.space import FULL_DEPTHS
+from litepose_ofa.supernet.archs.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
+
+FULL_DEPTHS = (6, 8, 10, 10)
+"""Blocks of the stages of every published network."""
 
 PUBLISHED_AP = {
     "crowdpose": {"search-XS": 0.495, "search-S": 0.583, "search-M": 0.599, "search-L": 0.619},

@@ -2,29 +2,21 @@
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
-from typing import Any, Literal, Protocol, Self, get_args
+from importlib import resources
+from typing import Annotated, Any, Literal, Protocol, Self, get_args
 
-from litepose_ofa.supernet.archs.arch import (
-    MOST_BLOCKS,
-    STAGE_STRIDES,
-    Arch,
-    BlockArch,
-    StageArch,
-)
-from litepose_ofa.supernet.errors import InputError, require_keys, shown
+from pydantic import AfterValidator, Field, Strict
+
+from litepose_ofa.supernet.archs.arch import MOST_BLOCKS, STAGE_STRIDES, Arch, BlockArch, StageArch
+from litepose_ofa.supernet.bounded_yaml import load_yaml
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import Allowed, settings, validate
 
 Dimension = Literal["resolution", "kernel", "depth", "expansion", "width"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 """What a supernet can be elastic in; width is that of the stem, the stages and the fusion deconvs."""
-
-FULL_STEM = 24
-FULL_STAGES = (32, 64, 96, 160)
-FULL_DECONVS = (64, 48, 32)
-FULL_DEPTHS = (6, 8, 10, 10)
-WIDTH_MULTIPLIERS = (0.25, 0.5, 0.75, 1.0)
 
 
 class RandomSource(Protocol):
@@ -34,25 +26,52 @@ class RandomSource(Protocol):
         """Return a float in [0, 1)."""
 
 
-@dataclass(frozen=True, slots=True)
+def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or any(a >= b for a, b in itertools.pairwise(values)):
+        raise ValueError("it must ascend")
+    return values
+
+
+Choices = Annotated[
+    tuple[Annotated[int, Strict()], ...],
+    Strict(False),
+    AfterValidator(_ascending),
+    Allowed("a list of integers that ascend"),
+]
+Depths = Annotated[
+    tuple[Annotated[int, Strict(), Field(ge=1, le=MOST_BLOCKS)], ...],
+    Strict(False),
+    AfterValidator(_ascending),
+    Allowed(f"a list of integers from 1 to {MOST_BLOCKS} that ascend"),
+]
+
+
+@settings
 class StageSpace:
     """Choices of one stage; every block chooses its own kernel and expansion."""
 
-    channels: tuple[int, ...]
-    depths: tuple[int, ...]
-    kernels: tuple[int, ...]
-    expansions: tuple[int, ...]
+    channels: Choices
+    depths: Depths
+    kernels: Choices
+    expansions: Choices
 
 
-@dataclass(frozen=True)
+Stages = Annotated[
+    tuple[StageSpace, StageSpace, StageSpace, StageSpace],
+    Strict(False),
+    Allowed("a list of 4 mappings with the keys channels, depths, kernels, expansions"),
+]
+Deconvs = Annotated[
+    tuple[Choices, Choices, Choices], Strict(False), Allowed("a list of 3 lists of integers that ascend")
+]
+
+
+@settings
 class SearchSpace:
     """All architectures that a supernet contains.
 
     Every tuple of choices ascends, so index 0 is the smallest. Presets: ``litepose``, ``litepose_released`` (what the
     LitePose authors searched, 245,760 architectures) and ``tiny`` (trains on two CPU cores in minutes).
-
-    Raises:
-        InputError: If a list of choices is empty, unsorted, or holds an impossible value; the message names it.
 
     Example:
         >>> import random
@@ -62,30 +81,18 @@ class SearchSpace:
     """
 
     name: str
-    image_sizes: tuple[int, ...]
-    stem_channels: tuple[int, ...]
-    stages: tuple[StageSpace, ...]
-    deconv_channels: tuple[tuple[int, ...], ...]
+    image_sizes: Choices
+    stem_channels: Choices
+    stages: Stages
+    deconv_channels: Deconvs
 
     def __post_init__(self) -> None:
-        if len(self.stages) != len(STAGE_STRIDES) or len(self.deconv_channels) != 3:
-            raise InputError(f"space {self.name!r} needs {len(STAGE_STRIDES)} stages and 3 deconv_channels")
-        for field, choices in self._choice_lists():
-            if not choices or any(type(choice) is not int for choice in choices):
-                raise InputError(f"space {self.name!r}: {field} is {shown(choices)}; it must be a list of integers")
-            if any(a >= b for a, b in itertools.pairwise(choices)):
-                raise InputError(f"space {self.name!r}: {field} is {shown(list(choices))}; it must ascend")
-        for s, stage in enumerate(self.stages):
-            if stage.depths[-1] > MOST_BLOCKS:  # before an architecture of so many is put together
-                raise InputError(
-                    f"space {self.name!r}: stages[{s}].depths has {stage.depths[-1]}; at most {MOST_BLOCKS}"
-                )
-        for index in range(max(len(choices) for _, choices in self._choice_lists())):
+        for index in range(max(map(len, self.choices.values()))):
             self._arch_at(index)  # an Arch refuses impossible values and names them
 
     @classmethod
     def preset(cls, name: str) -> "SearchSpace":
-        """Return a shipped space.
+        """Return a shipped space, of ``conf/space``.
 
         Raises:
             InputError: If the name is unknown; the message lists the known ones.
@@ -96,24 +103,12 @@ class SearchSpace:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """Build a space from what ``to_dict`` returns (strict: unknown and missing keys are errors)."""
-        top = require_keys("space", value, ("name", "image_sizes", "stem_channels", "stages", "deconv_channels"))
-        if not isinstance(top["name"], str):
-            raise InputError(f"space: name is {shown(top['name'])}; it must be a text")
-        stages = []
-        for s, stage in enumerate(_listed("stages", top["stages"])):
-            fields = require_keys(f"space: stages[{s}]", stage, ("channels", "depths", "kernels", "expansions"))
-            stages.append(StageSpace(**{key: _listed(f"stages[{s}].{key}", fields[key]) for key in fields}))
-        return cls(
-            name=top["name"],
-            image_sizes=_listed("image_sizes", top["image_sizes"]),
-            stem_channels=_listed("stem_channels", top["stem_channels"]),
-            stages=tuple(stages),
-            deconv_channels=tuple(
-                _listed(f"deconv_channels[{i}]", choices)
-                for i, choices in enumerate(_listed("deconv_channels", top["deconv_channels"]))
-            ),
-        )
+        """Build a space from what ``to_dict`` returns.
+
+        Raises:
+            InputError: If a key is unknown or missing, or a value is impossible; the message names it.
+        """
+        return validate(cls, value, "space")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as plain lists and dicts."""
@@ -221,62 +216,12 @@ class SearchSpace:
             "deconv_channels": [kept("width", choices) for choices in self.deconv_channels],
         }
 
-    def _choice_lists(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield "image_sizes", self.image_sizes
-        yield "stem_channels", self.stem_channels
-        for s, stage in enumerate(self.stages):
-            yield f"stages[{s}].channels", stage.channels
-            yield f"stages[{s}].depths", stage.depths
-            yield f"stages[{s}].kernels", stage.kernels
-            yield f"stages[{s}].expansions", stage.expansions
-        for i, choices in enumerate(self.deconv_channels):
-            yield f"deconv_channels[{i}]", choices
+
+def _load_presets() -> dict[str, SearchSpace]:
+    files = sorted((resources.files("litepose_ofa") / "conf" / "space").iterdir(), key=lambda file: file.name)
+    spaces = (SearchSpace.from_dict(load_yaml(file.read_text(encoding="utf-8"))) for file in files)
+    return {space.name: space for space in spaces}
 
 
-def round_width(width: float, multiple: int = 8) -> int:
-    """Round a width to the nearest multiple; one step up if that loses more than a tenth (the LitePose rule)."""
-    rounded = max(multiple, int(width + multiple / 2) // multiple * multiple)
-    return rounded if rounded >= 0.9 * width else rounded + multiple
-
-
-def _listed(field: str, value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise InputError(f"space: {field} is {shown(value)}; it must be a list")
-    return tuple(value)
-
-
-def _scaled_widths(full: int) -> tuple[int, ...]:
-    return tuple(sorted({round_width(full * multiplier) for multiplier in WIDTH_MULTIPLIERS}))
-
-
-def _litepose(
-    name: str, depths: tuple[tuple[int, ...], ...], kernels: tuple[int, ...], expansions: tuple[int, ...]
-) -> SearchSpace:
-    return SearchSpace(
-        name=name,
-        image_sizes=(256, 320, 384, 448, 512),
-        stem_channels=_scaled_widths(FULL_STEM),
-        stages=tuple(
-            StageSpace(_scaled_widths(full), depth, kernels, expansions)
-            for full, depth in zip(FULL_STAGES, depths, strict=True)
-        ),
-        deconv_channels=tuple(_scaled_widths(full) for full in FULL_DECONVS),
-    )
-
-
-PRESETS = {
-    space.name: space
-    for space in (
-        _litepose("litepose", ((2, 4, 6), (4, 6, 8), (4, 6, 8, 10), (4, 6, 8, 10)), (3, 5, 7), (3, 4, 6)),
-        _litepose("litepose_released", tuple((depth,) for depth in FULL_DEPTHS), (7,), (6,)),
-        SearchSpace(
-            name="tiny",
-            image_sizes=(96, 128),
-            stem_channels=(8,),
-            stages=tuple(
-                StageSpace(widths, (1, 2), (3, 5, 7), (2, 4)) for widths in ((8, 16), (16, 24), (24, 32), (32, 48))
-            ),
-            deconv_channels=((16, 24), (8, 16), (8, 16)),
-        ),
-    )
-}
+PRESETS = _load_presets()
+"""The shipped spaces by name."""

@@ -2,11 +2,11 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -58,13 +58,6 @@ class PredictionOptions:
 class _Person(Checked):
     keypoints: list[float]
     score: float
-
-
-class _Frame(Checked):
-    frame: Whole
-    width: Count
-    height: Count
-    people: list[_Person]
 
 
 class _Picture(Checked):
@@ -119,14 +112,8 @@ class Prediction:
                 except BadImageError as error:
                     self._skip(error)
                     continue
-                entry = _Picture(
-                    file_name=name.as_posix(),
-                    width=image.shape[1],
-                    height=image.shape[0],
-                    file=_fingerprint(path),
-                    people=_plain(people),
-                )
-                log.write(_line(entry))
+                entry = {"file_name": name.as_posix(), **_size(image), "file": _fingerprint(path)}
+                log.write(_line({**entry, "people": _plain(people)}))
                 log.flush()  # a later process goes on from here even if this one is killed
                 self.predicted += 1
                 self.progress(1)
@@ -154,10 +141,9 @@ class Prediction:
         ):
             frames = enumerate(self._checked(video))
             for index, image, people in predict_stream(self.predictor, frames, batch_size=self.options.batch_size):
-                entry = _Frame(frame=index, width=image.shape[1], height=image.shape[0], people=_plain(people))
-                log.write(_line(entry))
+                log.write(_line({"frame": index, **_size(image), "people": _plain(people)}))
                 writer.write(self._draw(image, people))
-                self._add(entry.people)
+                self._add(people[1])
                 self.predicted += 1
                 self.progress(1)
             if self.predicted == 0:
@@ -175,9 +161,9 @@ class Prediction:
         shown = people[1] >= self.options.min_score
         return draw_people(image, people[0][shown], self.predictor.skeleton, scores=people[1][shown])
 
-    def _add(self, people: list[_Person]) -> None:
+    def _add(self, scores: Iterable[float]) -> None:
         self.count += 1
-        self.people += sum(person.score >= self.options.min_score for person in people)
+        self.people += sum(score >= self.options.min_score for score in scores)
 
     def _skip(self, error: BadImageError) -> None:
         if self.options.on_bad_image == "error":
@@ -194,7 +180,7 @@ class Prediction:
                 source, drawn = root / entry.file_name, self._drawn(entry.file_name)
                 unchanged = source.is_file() and _fingerprint(source) == entry.file
                 if unchanged and drawn.is_file() and drawn.stat().st_size > 0:
-                    log.write(_line(entry))
+                    log.write(_line(entry.model_dump()))
                     done.add(entry.file_name)
         return done
 
@@ -211,13 +197,13 @@ class Prediction:
             require_picture_size(self.source, frame.shape[1], frame.shape[0], self.options.max_megapixels)
             yield frame
 
-    def _results(self) -> Iterator[dict[str, object]]:
+    def _results(self) -> Iterator[dict[str, Any]]:
         for image_id, entry in enumerate(_read_log(self._log), start=1):
-            self._add(entry.people)
+            self._add(person.score for person in entry.people)
             for person in entry.people:
                 yield {"image_id": image_id, **person.model_dump()}
 
-    def _images(self) -> dict[str, object]:
+    def _images(self) -> dict[str, Any]:
         """Return the pictures as a COCO dataset without annotations."""
         skeleton = self.predictor.skeleton
         category = {
@@ -255,17 +241,21 @@ def _read_log(path: Path) -> Iterator[_Picture]:
                     return
 
 
-def _line(entry: _Picture | _Frame) -> str:
-    return json.dumps(entry.model_dump(), separators=(",", ":")) + "\n"
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry, separators=(",", ":")) + "\n"
 
 
-def _plain(people: People) -> list[_Person]:
+def _size(image: Image) -> dict[str, int]:
+    return {"width": image.shape[1], "height": image.shape[0]}
+
+
+def _plain(people: People) -> list[dict[str, Any]]:
     """Return people best first, rounded as in COCO's form."""
     return [
-        _Person(
-            keypoints=[round(number, DECIMALS) for number in keypoints.ravel().tolist()],
-            score=round(score, SCORE_DECIMALS),
-        )
+        {
+            "keypoints": [round(number, DECIMALS) for number in keypoints.ravel().tolist()],
+            "score": round(score, SCORE_DECIMALS),
+        }
         for keypoints, score in zip(people[0], people[1].tolist(), strict=True)
     ]
 

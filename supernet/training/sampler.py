@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 
 from litepose_ofa.supernet.data.loading import SampleRequest
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.training.streams import ORDER, SAMPLE
+from litepose_ofa.supernet.training.recipe import ORDER, SAMPLE
 
 
 @lru_cache(maxsize=2)

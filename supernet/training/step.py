@@ -1,13 +1,16 @@
-"""One training step: subnets on one batch, and the updates of the shared weights."""
+"""One training step: subnets on one batch, the updates of the shared weights, and their moving average."""
 
+import ctypes
 import math
+import platform
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.loading import Batch
@@ -15,9 +18,63 @@ from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
 from litepose_ofa.supernet.training.distributed import Process, average, average_gradients
 from litepose_ofa.supernet.training.objective import Targets, make_targets, pose_loss
-from litepose_ofa.supernet.training.recipe import StepPlan
-from litepose_ofa.supernet.training.settings import Precision, TrainingSettings
+from litepose_ofa.supernet.training.recipe import OptimizerName, Precision, StepPlan, TrainingSettings
 from litepose_ofa.supernet.training.teacher import Teacher
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+SGD_MOMENTUM = 0.9
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+LARGEST_BLOCK = 32 * 2**20
+"""What glibc allows: blocks up to this come from memory that is kept."""
+
+
+def keep_freed_memory() -> bool:
+    """Make glibc keep what is freed, so that a step does not fault in again the pages of the one before.
+
+    ``benchmarks/training_step.py`` shows what that gives. The process holds on to its peak memory from then on.
+
+    Returns:
+        Whether it was done: only with glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    kept = mallopt(M_TRIM_THRESHOLD, ctypes.c_int(2**31 - 1)) and mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
+    return bool(kept)
+
+
+def make_optimizer(name: OptimizerName, model: nn.Module, *, weight_decay: float) -> Optimizer:
+    """Return an optimiser over a model's parameters; its learning rate is set before each step."""
+    groups = parameter_groups(model, weight_decay)
+    if name == "sgd":  # torch's fused kernel breaks on a momentum that some parameters have and others not yet
+        return SGD(groups, lr=0.0, momentum=SGD_MOMENTUM)
+    return (Adam if name == "adam" else AdamW)(groups, lr=0.0, fused=True)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Split parameters so that vectors (batch norms) and kernel matrices, which start as the identity, do not decay."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        (free if parameter.ndim < 4 else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def make_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Return an exponential moving average of a model's weights, to be updated after each step.
+
+    The decay rises to its value as (1 + n) / (10 + n) over the first n updates, so that the first, bad weights are soon
+    forgotten. Batch-norm statistics are the model's latest.
+    """
+
+    @torch.no_grad()
+    def average(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
+        n = float(count)
+        step = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
+        step(averaged, current, count)
+
+    return AveragedModel(model, multi_avg_fn=average)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,7 @@ def test_the_python_of_the_page_is_the_same_space(
     (code,) = (block.text for block in blocks_of_page if block.language == "python")
     namespace: dict[str, Any] = {}
     exec(code, namespace)
-    written = yaml.safe_load(written_space)
-    assert namespace["space"] == SearchSpace.from_dict({"name": written["name"], **written["choices"]})
+    assert namespace["space"] == SearchSpace.from_dict(yaml.safe_load(written_space))
     assert capsys.readouterr().out.strip() == code.rpartition("# ")[2].strip()
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-import litepose_ofa.scripts.settings.resolvers  # noqa: F401 - registers them
 from litepose_ofa.search.workspace import Workspace
 
 WORKSPACE = Workspace(Path("runs/mine"))

@@ -17,15 +17,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from litepose_ofa.supernet.data.skeletons import Skeleton
-from litepose_ofa.supernet.data.synthetic.annotated import AnnotatedLayouts, AnnotatedPoses
-from litepose_ofa.supernet.data.synthetic.chunks import ChunkStore, Entries, file_digest
-from litepose_ofa.supernet.data.synthetic.crowding import CROWD_INDEX_DECIMALS
-from litepose_ofa.supernet.data.synthetic.labels import crowd_index
-from litepose_ofa.supernet.data.synthetic.poses import PoseSource
-from litepose_ofa.supernet.data.synthetic.scenes import Scene, kinematics, render_scene
+from litepose_ofa.supernet.data.synthetic.poses import AnnotatedPoses, Flags, Kinematics, PoseSource
+from litepose_ofa.supernet.data.synthetic.scenes import Labels, render_scene
 from litepose_ofa.supernet.data.synthetic.settings import PeopleSettings
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json, replacing, write_text
@@ -37,6 +32,9 @@ CHUNK = 32
 
 IDS_PER_IMAGE = 100
 """The last of an image's ids is its crowd's."""
+
+Entries = tuple[dict[str, Any], list[dict[str, Any]]]
+"""An image and its people as they stand in the annotation JSON."""
 
 
 def split_paths(folder: Path, split: str) -> tuple[Path, Path]:
@@ -78,8 +76,7 @@ def generate_split(
         The number of images written: ``count`` less those of finished chunks, or 0 if the split was there.
 
     Raises:
-        InputError: If the count is not positive, or ``poses_from`` is not a usable annotation file, or is missing
-            though people are to be where it says.
+        InputError: If the count is not positive, or ``poses_from`` is not a usable annotation file.
     """
     annotations, images = split_paths(Path(folder), split)
     chunks_folder = annotations.with_name(f".{split}.chunks")
@@ -88,11 +85,15 @@ def generate_split(
         return 0
     if count < 1:
         raise InputError(f"split {split!r} has {count} images; it must have at least one")
-    poses = _poses(settings, skeleton, poses_from)
+    poses: PoseSource = Kinematics(settings.lean_degrees, settings.yaw_degrees, settings.from_behind)
+    if poses_from is not None:
+        poses = AnnotatedPoses.load(poses_from, skeleton, complete=settings.self_occlusion)
     images.mkdir(parents=True, exist_ok=True)
-    origin = _origin(split, seed, settings, skeleton, poses_from)
-    store = ChunkStore(chunks_folder, images, origin)
-    writer = _ChunkWriter(store, zlib.crc32(split.encode()), seed, settings, skeleton, poses)
+    digest = _file_digest(Path(poses_from)) if poses_from else None
+    parts = (split, seed, settings, skeleton, digest, cv2.__version__, np.__version__)
+    rendered_by = hashlib.sha256(repr(parts).encode()).hexdigest()
+    seeds = seed, zlib.crc32(split.encode())
+    writer = _ChunkWriter(chunks_folder, images, rendered_by, seeds, settings, skeleton, poses)
     chunks = [range(first, min(first + CHUNK, count + 1)) for first in range(1, count + 1, CHUNK)]
     content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": [_category(skeleton)]}
     written = 0
@@ -103,7 +104,7 @@ def generate_split(
         if on_progress:
             on_progress(len(entries))
     write_text(annotations, json.dumps(content))
-    shutil.rmtree(store.folder)
+    shutil.rmtree(chunks_folder)
     return written
 
 
@@ -116,63 +117,64 @@ def _is_finished(annotations: Path, images: Path) -> bool:
         return False
 
 
-def _poses(
-    settings: PeopleSettings, skeleton: Skeleton, poses_from: Path | str | None
-) -> PoseSource | AnnotatedLayouts:
-    if settings.placement == "annotated":
-        if poses_from is None:
-            raise InputError("placement=annotated needs an annotation file in poses_from")
-        return AnnotatedLayouts.load(poses_from, skeleton)
-    if poses_from is not None:
-        return AnnotatedPoses.load(poses_from, skeleton, complete=settings.self_occlusion)
-    return kinematics(settings)
-
-
-def _origin(split: str, seed: int, settings: PeopleSettings, skeleton: Skeleton, poses_from: Path | str | None) -> str:
-    """Return a digest of all that a split's images depend on, the versions that draw them included."""
-    poses = file_digest(Path(poses_from)) if poses_from else None
-    parts = (split, seed, settings, skeleton, poses, cv2.__version__, np.__version__)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class _ChunkWriter:
-    """Renders and writes the images of a chunk that is not there yet."""
+    """Renders and writes the images of a chunk that is not there yet, and keeps their entries.
 
-    store: ChunkStore
-    split: int
-    seed: int
+    A kept chunk is a JSON file with what its images were rendered from, the hash of every image file, and their
+    entries. It is believed only if all of that still holds.
+    """
+
+    folder: Path
+    images: Path
+    rendered_by: str
+    seeds: tuple[int, int]
     settings: PeopleSettings
     skeleton: Skeleton
-    poses: PoseSource | AnnotatedLayouts
+    poses: PoseSource
 
     def __call__(self, numbers: Sequence[int]) -> tuple[bool, list[Entries]]:
         """Return whether the chunk was rendered now, and its images' entries."""
-        finished = self.store.load(numbers)
-        if finished is not None:
-            return False, finished
-        entries = [self._write(number) for number in numbers]
-        self.store.save(numbers, entries)
+        path = self.folder / f"{numbers[0]:06d}.json"
+        kept = self._load(path, numbers)
+        if kept is not None:
+            return False, kept
+        entries = [self._render(number) for number in numbers]
+        names = [picture["file_name"] for picture, _ in entries]
+        content = {
+            "rendered_by": self.rendered_by,
+            "numbers": list(numbers),
+            "sha256": {name: _file_digest(self.images / name) for name in names},
+            "entries": entries,
+        }
+        write_text(path, json.dumps(content))
         return True, entries
 
-    def _write(self, number: int) -> Entries:
-        rng = np.random.default_rng((self.seed, self.split, number))
-        scene = render_scene(rng, self.settings, self.skeleton, self.poses)
-        path = self.store.images / f"{number:06d}.jpg"
+    def _load(self, path: Path, numbers: Sequence[int]) -> list[Entries] | None:
+        try:
+            content = read_json(path)
+            if (content["rendered_by"], content["numbers"]) != (self.rendered_by, list(numbers)):
+                return None
+            if any(_file_digest(self.images / name) != digest for name, digest in content["sha256"].items()):
+                return None
+            return [(picture, people) for picture, people in content["entries"]]
+        except (OSError, AttributeError, KeyError, TypeError, ValueError):  # absent, or not as it was written
+            return None
+
+    def _render(self, number: int) -> Entries:
+        rng = np.random.default_rng((*self.seeds, number))
+        image, labels = render_scene(rng, self.settings, self.skeleton, self.poses)
+        path = self.images / f"{number:06d}.jpg"
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality]
-        _, encoded = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), quality)
+        _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
         with replacing(path, durable=False) as temporary:
             temporary.write_bytes(encoded.tobytes())
         width, height = self.settings.image_size
-        crowding = round(crowd_index(scene.keypoints, scene.boxes), CROWD_INDEX_DECIMALS)
-        picture = {"id": number, "file_name": path.name, "width": width, "height": height, "crowdIndex": crowding}
-        if scene.source_id is not None:
-            picture["source_id"] = scene.source_id
-        people = [_annotation(number, person, scene) for person in range(len(scene.keypoints))]
-        return picture, people if scene.crowd is None else [*people, _crowd(number, scene.crowd, self.skeleton)]
-
-
-_worker: _ChunkWriter
+        picture = {"id": number, "file_name": path.name, "width": width, "height": height}
+        people = [_annotation(number, person, labels) for person in range(len(labels.keypoints))]
+        if labels.crowd is not None:
+            people.append(_crowd(number, labels.crowd, self.skeleton))
+        return {**picture, "crowdIndex": labels.crowd_index}, people
 
 
 def _each(writer: _ChunkWriter, chunks: Sequence[Sequence[int]], workers: int) -> Iterator[tuple[bool, list[Entries]]]:
@@ -190,6 +192,10 @@ def _each(writer: _ChunkWriter, chunks: Sequence[Sequence[int]], workers: int) -
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+_worker: _ChunkWriter
+"""Of a rendering process."""
 
 
 def _start_worker(writer: _ChunkWriter) -> None:
@@ -212,15 +218,15 @@ def _work(numbers: Sequence[int]) -> tuple[bool, list[Entries]]:
     return _worker(numbers)
 
 
-def _annotation(image_id: int, person: int, scene: Scene) -> dict[str, Any]:
-    keypoints = scene.keypoints[person]
+def _annotation(image_id: int, person: int, labels: Labels) -> dict[str, Any]:
+    keypoints = labels.keypoints[person]
     return {
         "id": image_id * IDS_PER_IMAGE + person,
         "image_id": image_id,
         "category_id": 1,
         "iscrowd": 0,
-        "bbox": scene.boxes[person].tolist(),
-        "area": float(scene.areas[person]),
+        "bbox": labels.boxes[person].tolist(),
+        "area": float(labels.areas[person]),
         "num_keypoints": int(np.count_nonzero(keypoints[:, 2])),
         "keypoints": [
             int(value) if i % 3 == 2 else round(value, 2) for i, value in enumerate(keypoints.ravel().tolist())
@@ -228,7 +234,7 @@ def _annotation(image_id: int, person: int, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _crowd(image_id: int, region: npt.NDArray[np.bool_], skeleton: Skeleton) -> dict[str, Any]:
+def _crowd(image_id: int, region: Flags, skeleton: Skeleton) -> dict[str, Any]:
     """Return a crowd's annotation; its segmentation is COCO's run lengths, by columns, from a pixel outside."""
     columns = region.T.ravel()
     changes = np.flatnonzero(np.diff(columns, prepend=False))
@@ -253,3 +259,8 @@ def _category(skeleton: Skeleton) -> dict[str, Any]:
     limbs = [[start + 1, end + 1] for start, end in skeleton.limbs]
     names = list(skeleton.keypoints)
     return {"id": 1, "name": "person", "supercategory": "person", "keypoints": names, "skeleton": limbs}
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -35,7 +35,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables with which a shell finds a ``litepose`` that is this source tree's."""
     folder = tmp_path_factory.mktemp("bin")
     command = folder / "litepose"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m litepose_ofa.scripts.command.main "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m litepose_ofa "$@"\n')
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 

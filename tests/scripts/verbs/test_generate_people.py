@@ -19,19 +19,22 @@ def test_every_preset_renders(run_script: Callable[..., Any], tmp_path: Path, pr
 
 
 def test_the_default_preset_is_the_default_settings(compose_config: Callable[..., Any]) -> None:
-    assert PeopleSettings.from_dict(compose_config("generate_people").people) == PeopleSettings()
+    assert PeopleSettings(**compose_config("generate_people").people) == PeopleSettings()
 
 
-def test_a_street_where_people_are_annotated(
-    run_script: Callable[..., Any], tmp_path: Path, reference_path: Callable[[str], Path]
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [("people=[3,1]", "people.people is (3, 1); it must be ascending"), ("grain=99", "people.grain is 99")],
+)
+def test_people_that_cannot_be_are_one_line(
+    run_script: Callable[..., Any], tmp_path: Path, change: str, line: str
 ) -> None:
-    street = ("people=street", "people.placement=annotated", f"data_root={tmp_path}", *COUNTS)
-    result = run_script("generate_people", *street)
+    result = run_script("generate_people", f"data_root={tmp_path}", f"people.{change}", *COUNTS)
     assert result.status == 2
-    assert "crowd_index cannot be chosen with placement=annotated" in result.stderr
-    street = (*street, "people.crowd_index=[]")
-    assert "needs an annotation file in poses_from" in run_script("generate_people", *street).stderr
-    poses = f"poses_from={reference_path('data/crowdpose_val.json')}"
-    assert run_script("generate_people", *street, poses).status == 0
-    (train,) = tmp_path.rglob("train.json")
-    assert all("source_id" in picture for picture in read_json(train)["images"])
+    assert line in result.stderr
+
+
+def test_one_number_is_a_square(run_script: Callable[..., Any], tmp_path: Path) -> None:
+    assert run_script("generate_people", f"data_root={tmp_path}", "people.image_size=64", *COUNTS).status == 0
+    picture = read_json(next(tmp_path.rglob("train.json")))["images"][0]
+    assert (picture["width"], picture["height"]) == (64, 64)

@@ -21,7 +21,7 @@ from litepose_ofa.search.tuning.trials import (
 )
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.training.divergence import TrainingDivergedError
+from litepose_ofa.supernet.training.trainer import TrainingDivergedError
 
 STEPS = 8
 SETTINGS = HalvingSettings(max_concurrent=1)

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import math
 import random
+import re
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litepose_ofa.supernet.archs.arch import (
-    STAGE_STRIDES,
-    Arch,
-    BlockArch,
-    StageArch,
-)
+from litepose_ofa.supernet.archs.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
+from litepose_ofa.supernet.archs.published import FULL_DEPTHS
 from litepose_ofa.supernet.archs.space import (
     DIMENSIONS,
-    FULL_DEPTHS,
     PRESETS,
     Dimension,
     SearchSpace,
     StageSpace,
-    round_width,
 )
 from litepose_ofa.supernet.errors import InputError
 
@@ -126,23 +121,6 @@ def test_published_architectures_are_in_both_litepose_spaces(published_archs: di
         assert SearchSpace.preset("litepose").contains(arch)
         assert SearchSpace.preset("litepose_released").contains(arch)
         assert not SearchSpace.preset("tiny").contains(arch)
-
-
-@pytest.mark.parametrize(
-    ("width", "rounded"),
-    [(1, 8), (6, 8), (8, 8), (12, 16), (18, 24), (20, 24), (24, 24), (36, 40), (60, 64), (66.5, 64), (71.2, 72)],
-)
-def test_round_width(width: float, rounded: int) -> None:
-    assert round_width(width) == rounded
-
-
-@given(width=st.floats(0.1, 2000), multiple=st.integers(1, 32))
-@settings(deadline=None, derandomize=True)
-def test_round_width_stays_near(width: float, multiple: int) -> None:
-    rounded = round_width(width, multiple)
-    assert rounded % multiple == 0
-    assert rounded >= max(multiple, 0.9 * width)
-    assert rounded - width <= multiple
 
 
 def test_smallest_and_largest(published_archs: dict[str, Arch]) -> None:
@@ -297,42 +275,65 @@ def test_every_choice_is_as_likely() -> None:
         assert np.abs(counts - draws / count).max() < 4 * deviation
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"image_size": 48},
-        {"stem_channels": 16},
-        {"deconv_channels": (8, 24, 8)},
-        {"deconv_channels": (16, 8, 8)},
-    ],
-)
-def test_contains_refuses_each_choice_that_is_not_its_own(change: dict[str, Any]) -> None:
-    arch = SMALL.smallest()
-    values = {name: getattr(arch, name) for name in ("image_size", "stem_channels", "stages", "deconv_channels")}
-    assert SMALL.contains(Arch(**values))
-    assert not SMALL.contains(Arch(**(values | change)))
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_space_comes_back_from_its_dict(name: str) -> None:
+    space = SearchSpace.preset(name)
+    again = SearchSpace.from_dict(space.to_dict())
+    assert again == space
+    assert hash(again) == hash(space)
+
+
+def test_unknown_presets_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="unknown space 'huge'; known: litepose, litepose_released, tiny"):
+        SearchSpace.preset("huge")
+
+
+def with_value(path: tuple[str | int, ...], new: object) -> dict[str, Any]:
+    value = SearchSpace.preset("tiny").to_dict()
+    item: Any = value
+    for key in path[:-1]:
+        item = item[key]
+    item[path[-1]] = new
+    return value
+
+
+@pytest.mark.parametrize("path", [("image_sizes",), ("stages", 3, "depths"), ("deconv_channels", 2)])
+@pytest.mark.parametrize("value", [[], [16.0], ["16"], [True], [[16]], "16", 16, None, {"16": 1}, [32, 16], [16, 16]])
+def test_a_bad_list_of_choices_is_named(path: tuple[str | int, ...], value: object) -> None:
+    named = "stages[3].depths" if path[0] == "stages" else path[0]
+    with pytest.raises(InputError, match=rf"space: {re.escape(str(named))} is .*; it must be a list .* that ascend"):
+        SearchSpace.from_dict(with_value(path, value))
 
 
 @pytest.mark.parametrize(
-    "stage",
+    ("path", "value", "message"),
     [
-        StageArch(32, 2, (BlockArch(2, 3),)),
-        StageArch(8, 2, (BlockArch(2, 3),) * 3),
-        StageArch(8, 2, (BlockArch(2, 7),)),
-        StageArch(8, 2, (BlockArch(3, 3),)),
-        StageArch(8, 2, (BlockArch(2, 3), BlockArch(4, 3))),
+        (("image_sizes",), [32, 40, 64], "img_size is 40; it must be a multiple of 16"),
+        (("image_sizes",), [32, 16 * 10**8], "img_size is 1600000000; it must be a positive integer of at most 4096"),
+        (("stem_channels",), [-8, 8], "input_channel is -8"),
+        (
+            ("stages", 1, "kernels"),
+            [3, 4, 5],
+            r"backbone_setting\[1\]\.block_setting\[0\] kernel is 4; it must be an odd",
+        ),
+        (("stages", 2, "depths"), [1, 10**9], r"stages\[2\]\.depths is .*; it must be a list of integers from 1 to 64"),
+        (("stages", 3, "expansions"), [0, 6], r"backbone_setting\[3\]\.block_setting\[0\] expansion is 0"),
+        (("deconv_channels", 1), [0, 8], r"deconv_setting\[1\] is 0"),
+        (("stages",), [], "stages is .*; it must be a list of 4 mappings with the keys channels, depths, kernels"),
+        (("deconv_channels",), [[8], [8]], "deconv_channels is .*; it must be a list of 3"),
+        (("name",), 4, "name is 4"),
+        (("size",), 4, "unknown key size; the keys are name, image_sizes"),
+        (("stages", 1), {"channels": [8]}, r"stages\[1\]\.depths is missing"),
     ],
-    ids=["width", "depth", "kernel", "expansion", "last block"],
 )
-def test_contains_refuses_each_stage_that_is_not_its_own(stage: StageArch) -> None:
-    arch = SMALL.smallest()
-    assert not SMALL.contains(Arch(arch.image_size, 8, (stage, *arch.stages[1:]), arch.deconv_channels))
+def test_an_impossible_choice_is_named_wherever_it_stands(
+    path: tuple[str | int, ...], value: object, message: str
+) -> None:
+    with pytest.raises(InputError, match=f"^space: {message}"):
+        SearchSpace.from_dict(with_value(path, value))
 
 
-@pytest.mark.parametrize(("depth", "inside"), [(1, False), (2, True), (3, False), (4, True), (6, True), (7, False)])
-def test_contains_knows_the_depths_between_its_own(depth: int, inside: bool) -> None:
-    space = SearchSpace.preset("litepose")
-    arch = space.smallest()
-    stage = StageArch(8, 2, (BlockArch(3, 3),) * depth)
-    changed_arch = Arch(arch.image_size, arch.stem_channels, (stage, *arch.stages[1:]), arch.deconv_channels)
-    assert space.contains(changed_arch) is inside
+@pytest.mark.parametrize("value", [None, 3, [], "litepose"])
+def test_what_is_not_a_mapping_is_refused(value: Any) -> None:
+    with pytest.raises(InputError, match=r"space: it is .*it must be a mapping with the keys name, image_sizes"):
+        SearchSpace.from_dict(value)

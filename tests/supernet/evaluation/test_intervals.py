@@ -72,30 +72,6 @@ def population(num_images: int, seed: int) -> Matches:
     )
 
 
-def first(matches: Matches, start: int, stop: int) -> Matches:
-    """Return some of the images."""
-    inside = (start <= matches.images) & (matches.images < stop)
-    return dataclasses.replace(
-        matches,
-        scores=matches.scores[inside],
-        images=matches.images[inside] - start,
-        correct=matches.correct[:, inside],
-        wrong=matches.wrong[:, inside],
-        labelled=matches.labelled[start:stop],
-    )
-
-
-def test_intervals_hold_the_population_s_ap_about_as_often_as_they_say() -> None:
-    everyone = population(20_000, seed=0)
-    truth = everyone.average_precision()
-    held = 0
-    for number in range(100):
-        sample = first(everyone, 150 * number, 150 * (number + 1))
-        interval = ap_interval(sample, resamples=100, confidence=0.9, seed=number)
-        held += interval.low <= truth <= interval.high
-    assert 80 <= held <= 98
-
-
 def test_equal_images_have_no_interval_and_empty_draws_are_left_out() -> None:
     found = Matches(
         scores=np.array([0.9, 0.8]),

@@ -84,13 +84,3 @@ def test_pairs_are_the_correct_matches_at_the_lowest_threshold(compare: Compare)
     labelled = truth.keypoints[people, :, 2] > 0
     oks = (comparison.similarity(found, people) * labelled).sum(axis=1) / labelled.sum(axis=1)
     assert (oks >= 0.5).all()
-
-
-def test_without_predictions_everything_is_zero(tmp_path: Path, make_dataset: Callable[..., Json]) -> None:
-    write_json(tmp_path / "people.json", make_dataset(SKELETONS["coco"]))
-    matches = compare_people(tmp_path / "people.json", [], "coco").matches
-    precision, recall = matches.precision_recall()
-    assert (precision.shape, recall.shape) == ((10, 101), (10,))
-    assert not precision.any()
-    assert not recall.any()
-    assert matches.labelled.sum() > 0

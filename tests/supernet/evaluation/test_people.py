@@ -80,20 +80,14 @@ def random_points(image_size: tuple[int, int], count: int) -> Sequence[npt.NDArr
 IMAGE_SIZES = [(128, 128), (300, 200), (150, 210), (75, 90)]
 
 
+@pytest.mark.parametrize("to", ["image", "input"])
 @pytest.mark.parametrize("image_size", IMAGE_SIZES)
-def test_projected_to_the_image_people_are_found_to_a_third_of_its_pixel(image_size: tuple[int, int]) -> None:
-    settings = replace(PLAIN, project_to_image=True)
+def test_people_are_found_to_a_third_of_a_pixel_of_what_is_projected_to(image_size: tuple[int, int], to: str) -> None:
+    settings = replace(PLAIN, **{f"project_to_{to}": True})
+    pixel = 1 if to == "image" else min(image_size) / 128
     for points in random_points(image_size, 8):
         people, _ = find(points, image_size, settings)
-        assert np.abs(people[0, :, :2] - points).max() < 0.3
-
-
-@pytest.mark.parametrize("image_size", IMAGE_SIZES)
-def test_projected_to_the_input_people_are_found_to_a_third_of_its_pixel(image_size: tuple[int, int]) -> None:
-    settings = replace(PLAIN, project_to_input=True)
-    for points in random_points(image_size, 8):
-        people, _ = find(points, image_size, settings)
-        assert np.abs(people[0, :, :2] - points).max() < 0.3 * min(image_size) / 128
+        assert np.abs(people[0, :, :2] - points).max() < 0.3 * pixel
 
 
 def test_at_the_heads_people_are_found_to_a_third_of_a_heatmap_pixel() -> None:

@@ -21,7 +21,7 @@ from litepose_ofa.supernet.data.coco.records import read_records
 from litepose_ofa.supernet.data.skeletons import COCO as COCO_SKELETON
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.evaluation import evaluate_keypoints, read_results, write_results
+from litepose_ofa.supernet.evaluation import read_results, write_results
 from litepose_ofa.supernet.evaluation.keypoint_ap import (
     compare_people,
     official_differences,
@@ -73,25 +73,6 @@ def test_arrays_are_people_in_coco_form(entries: list[Any]) -> None:
     assert json.loads(json.dumps(list(results))) == list(results)
     assert list(as_people_results(list(results), 2)) == list(results)
     assert as_people_results(results, 2) is results
-
-
-@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
-def test_a_file_is_worth_the_same_ap_and_official_tools_take_it(
-    skeleton: Skeleton, tmp_path: Path, make_dataset: Callable[..., Json], noisy_predictions: Callable[..., list[Json]]
-) -> None:
-    dataset = make_dataset(skeleton)
-    write_json(tmp_path / "people.json", dataset)
-    predictions = noisy_predictions(dataset)
-    write_results(tmp_path / "results.json", predictions)
-    before, after = (
-        evaluate_keypoints(tmp_path / "people.json", people, skeleton)
-        for people in (predictions, read_results(tmp_path / "results.json"))
-    )
-    assert after == pytest.approx(before, abs=1e-9)
-    truth = COCO(tmp_path / "people.json")
-    loaded = truth.loadRes(str(tmp_path / "results.json"))
-    assert len(loaded.getAnnIds()) == len(predictions)
-    assert len(loaded.loadAnns(1)[0]["keypoints"]) == 3 * skeleton.num_keypoints
 
 
 def strange(dataset: Json, skeleton: Skeleton) -> Json:

@@ -105,22 +105,6 @@ def test_preparing_subnets_leaves_the_supernet_as_it_was(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_subnet_has_statistics_of_its_own_at_each_resolution(
-    make_evaluator: MakeEvaluator, calibration: Calibration, tiny_supernet: LitePoseSupernet
-) -> None:
-    evaluator = make_evaluator()
-    smallest = evaluator.space.smallest()
-    by_size = {size: evaluator.prepare(smallest.with_image_size(size)).state_dict() for size in (96, 128)}
-    means = [name for name in by_size[96] if name.endswith("running_mean")]
-    assert all(not torch.equal(by_size[96][name], by_size[128][name]) for name in means)
-    stem = tiny_supernet.first[0]
-    assert isinstance(stem, torch.nn.Sequential)
-    for size, state in by_size.items():
-        with torch.no_grad():
-            maps = torch.cat([stem[0](images) for images in calibration.batches(size)])
-        torch.testing.assert_close(state["first.0.1.running_mean"], maps.mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)
-
-
 def test_a_prepared_subnet_is_the_extracted_one_recalibrated(
     make_evaluator: MakeEvaluator, calibration: Calibration, tiny_supernet: LitePoseSupernet
 ) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -158,25 +157,6 @@ def test_an_export_that_computes_something_else_leaves_nothing(folder: Path, ima
     with pytest.raises(ParityError):
         write(tmp_path / "tier", subnet, images, formats=[Copying()])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_interrupt_between_the_two_renames_keeps_the_earlier_export(
-    folder: Path, subnet: LitePose, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = Path(shutil.copytree(folder, tmp_path / "m"))
-    replace = os.replace
-
-    def interrupted(source: Path, destination: Path) -> None:
-        if Path(destination) == target and ".tmp" in Path(source).name:
-            raise KeyboardInterrupt
-        replace(source, destination)
-
-    monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write(target, subnet, images, formats=[])
-    monkeypatch.undo()
-    assert [path.name for path in tmp_path.iterdir()] == ["m"]
-    assert open_export(target).formats.keys() == {"onnx"}
 
 
 def rewrite(folder: Path, **changes: Any) -> None:

@@ -93,17 +93,6 @@ def test_convolutions_of_any_shape_compute_what_onnx_runtime_does(
     np.testing.assert_allclose(ours, expected, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("c_in", "c_out", "bias"), [(3, 5, True), (4, 1, False)])
-def test_transposed_convolutions_too(c_in: int, c_out: int, bias: bool) -> None:
-    inputs = ["x", "w", "b"] if bias else ["x", "w"]
-    node = helper.make_node("ConvTranspose", inputs, ["y"], kernel_shape=[4, 4], strides=[2, 2], pads=[1] * 4)
-    weights = {"w": draw(c_in, c_out, 4, 4)} | ({"b": draw(c_out)} if bias else {})
-    model = make_model([node], weights, channels=c_in, outputs={"y": [1, c_out, 2 * SIZE, 2 * SIZE]})
-    x = draw(1, c_in, SIZE, SIZE)
-    (ours,), (expected,) = run_tflite(translate_to_tflite(model), x), run_onnx(model, x)
-    np.testing.assert_allclose(ours, expected, atol=1e-5)
-
-
 def branched(*, also_before: bool) -> onnx.ModelProto:
     """Return y = clip(3 (w x)) + w x, or without the sum."""
     weights = {"w": 3 * draw(4, 4, 1, 1), "low": np.float32(0), "high": np.float32(6)}
@@ -160,18 +149,13 @@ def clipped_at(high: float) -> onnx.ModelProto:
     )
 
 
-def sigmoid() -> onnx.ModelProto:
-    return make_model([helper.make_node("Sigmoid", ["x"], ["y"])], {}, channels=4, outputs={"y": [1, 4, 8, 8]})
-
-
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (sigmoid(), "Sigmoid has no translation to TFLite; known are Conv, "),
         (clipped_at(5), "Clip y: TFLite needs 0 and 6 as its limits"),
         (convolution(5, pad=1), "Conv y: TFLite needs padding that keeps the size"),
     ],
-    ids=["operator", "limits", "padding"],
+    ids=["limits", "padding"],
 )
 def test_what_tflite_does_not_have_is_refused(model: onnx.ModelProto, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -11,18 +11,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
-from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.network.channel_sorting import (
-    ChannelOrders,
-    channel_orders,
-    permute_channels,
-    sort_channels,
-)
+from litepose_ofa.supernet.network.channel_sorting import ChannelOrders, channel_orders, permute_channels, sort_channels
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.litepose import Heads, LitePose
+from litepose_ofa.supernet.network.litepose import Heads
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 TINY = SearchSpace.preset("tiny")
@@ -37,40 +31,20 @@ Make = Callable[..., LitePoseSupernet]
 
 @pytest.fixture
 def make(randomise: Any) -> Make:
-    """Build a supernet whose weights, statistics and kernel matrices are random; in eval mode."""
-
-    def build(space: SearchSpace, *, dtype: torch.dtype = torch.float64, seed: int = 0) -> LitePoseSupernet:
-        supernet: LitePoseSupernet = randomise(LitePoseSupernet(space), seed)
-        return supernet.to(dtype).eval()
-
-    return build
+    """Build a supernet in float64 whose weights, statistics and kernel matrices are random; in eval mode."""
+    return lambda space: randomise(LitePoseSupernet(space), 0).double().eval()  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
-def heads_of(supernet: LitePoseSupernet, arch: Arch | None = None) -> Heads:
-    """Run one subnet, the largest unless told, on the test's images; in training mode statistics stay as they were."""
-    dtype = next(supernet.parameters()).dtype
-    heads: Heads = copy.deepcopy(supernet)(IMAGES.to(dtype), arch or supernet.space.largest())
+def heads_of(supernet: LitePoseSupernet) -> Heads:
+    """Run the largest subnet on the test's images; in training mode statistics stay as they were."""
+    heads: Heads = copy.deepcopy(supernet)(IMAGES.double(), supernet.space.largest())
     return heads
-
-
-@torch.no_grad()
-def take_statistics(supernet: LitePoseSupernet) -> None:
-    """Set the running statistics to those of the test's images."""
-    norms = [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    supernet.train()(IMAGES, supernet.space.largest())
-    supernet.eval()
 
 
 def movement(before: Heads, after: Heads) -> float:
     """Return the largest change of a head, relative to its largest absolute value."""
     return max(float((b - a).abs().max() / b.abs().max()) for b, a in zip(before, after, strict=True))
-
-
-def flat(supernet: LitePoseSupernet) -> Tensor:
-    return torch.cat([tensor.flatten().double() for tensor in supernet.state_dict().values()])
 
 
 def orders_of(supernet: LitePoseSupernet, rearrange: Callable[[list[int]], list[int]]) -> ChannelOrders:
@@ -85,10 +59,6 @@ def orders_of(supernet: LitePoseSupernet, rearrange: Callable[[list[int]], list[
 def assert_equal_states(one: LitePoseSupernet, other: LitePoseSupernet) -> None:
     for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-
-
-def is_hidden(group: str) -> bool:
-    return group.endswith(".hidden")
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
@@ -106,37 +76,6 @@ def test_the_largest_network_stays_what_it_is(space: SearchSpace, training: bool
         assert torch.equal(tensor, state[name]) == stays, name
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_in_float32_the_largest_network_moves_by_rounding_alone(space: SearchSpace, make: Make) -> None:
-    """Random statistics normalise nothing, and 34 blocks of that enlarge any rounding; those of images do not."""
-    supernet = make(space, dtype=torch.float32)
-    before, exact = heads_of(supernet), heads_of(copy.deepcopy(supernet).double())
-    permuted = copy.deepcopy(supernet)
-    orders = sort_channels(permuted)
-    assert movement(before, heads_of(permuted)) < 3 * movement(exact, before)
-
-    take_statistics(supernet)
-    before = heads_of(supernet)
-    permute_channels(supernet, orders)
-    assert movement(before, heads_of(supernet)) < 1e-5
-
-
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_each_group_alone_keeps_the_largest_network(space: SearchSpace, make: Make) -> None:
-    supernet = make(space)
-    before = heads_of(supernet)
-    backwards = orders_of(supernet, lambda order: order[::-1]).permutations
-    blocks = sum(stage.depths[-1] for stage in space.stages)
-    streams = 4 if space is TIED else 5
-    assert len({name for name, _ in backwards}) == len(backwards) == blocks + streams + 3
-    chosen = [pair for pair in backwards if not is_hidden(pair[0])] + [backwards[0], backwards[blocks - 1]]
-    for pair in chosen:
-        permuted = copy.deepcopy(supernet)
-        permute_channels(permuted, ChannelOrders((pair,)))
-        assert not torch.equal(flat(permuted), flat(supernet)), pair[0]
-        assert movement(before, heads_of(permuted)) < 1e-12, pair[0]
-
-
 @given(seed=st.integers(0, 2**32 - 1), tied=st.booleans(), training=st.booleans())
 @settings(deadline=None, derandomize=True, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_permutation_keeps_the_largest_network_and_has_an_inverse(
@@ -151,17 +90,6 @@ def test_any_permutation_keeps_the_largest_network_and_has_an_inverse(
     inverse = tuple((name, tuple(map(order.index, range(len(order))))) for name, order in orders.permutations)
     permute_channels(supernet, ChannelOrders(inverse))
     assert_equal_states(supernet, original)
-
-
-@pytest.mark.parametrize("inputs", ["final_raw.0", "final_raw.1", "final_refined.0", "final_refined.1"])
-def test_heads_left_behind_would_change_the_output(inputs: str, make: Make) -> None:
-    """Defect of the public code: it permuted the backbone and forgot the heads' inputs; the output moved by 119 %."""
-    supernet = make(TINY)
-    before = heads_of(supernet)
-    head = {name: tensor.clone() for name, tensor in supernet.state_dict().items() if name.startswith(inputs)}
-    sort_channels(supernet)
-    supernet.load_state_dict(head, strict=False)
-    assert movement(before, heads_of(supernet)) > 0.1
 
 
 def importances(supernet: LitePoseSupernet) -> dict[str, Tensor]:
@@ -201,81 +129,17 @@ def test_importances_descend_after_sorting(make: Make) -> None:
         torch.testing.assert_close(importance, before[name][list(orders[name])], rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_sorting_twice_changes_nothing(space: SearchSpace, make: Make) -> None:
-    supernet = make(space, dtype=torch.float32)
-    sort_channels(supernet)
-    once = copy.deepcopy(supernet)
-    assert all(order == tuple(range(len(order))) for _, order in sort_channels(supernet).permutations)
-    assert_equal_states(supernet, once)
-
-
-def test_equally_important_channels_keep_their_order(make: Make) -> None:
-    supernet = make(TINY)
-    with torch.no_grad():
-        for parameter in supernet.parameters():
-            parameter.fill_(-1)
-    assert channel_orders(supernet) == orders_of(supernet, lambda order: order)
-
-
-def test_a_moving_average_follows(make: Make) -> None:
-    supernet, average = make(TINY), make(TINY, seed=1)
-    before = heads_of(average)
-    orders = sort_channels(supernet)
-    own = channel_orders(average)
-    permute_channels(average, orders)
-    assert own != orders
-    assert movement(before, heads_of(average)) < 1e-12
-
-    twin = make(TINY)
-    permute_channels(twin, orders)
-    assert_equal_states(twin, supernet)
-
-
 @pytest.mark.parametrize("kind", ["hidden", "width"])
 def test_one_kind_leaves_the_other_alone(kind: str, make: Make) -> None:
     supernet = make(TINY)
     everything = dict(channel_orders(supernet).permutations)
     before = heads_of(supernet)
     orders = dict(sort_channels(supernet, hidden=kind == "hidden", width=kind == "width").permutations)
-    wanted = {name: order for name, order in everything.items() if is_hidden(name) == (kind == "hidden")}
+    wanted = {name: order for name, order in everything.items() if name.endswith(".hidden") == (kind == "hidden")}
     assert orders == wanted
     assert movement(before, heads_of(supernet)) < 1e-12
     left = dict(channel_orders(supernet).permutations)
     assert all(left[name] == everything[name] for name in everything.keys() - wanted.keys())
-
-
-def leading_only(supernet: LitePoseSupernet, arch: Arch) -> None:
-    """Set every convolution weight outside the leading channels that a subnet uses to zero."""
-    with torch.no_grad():
-        for name, used in LitePose(arch).state_dict().items():
-            if used.ndim == 4:
-                weight = supernet.state_dict()[name]
-                mask = torch.zeros_like(weight)
-                mask[tuple(map(slice, used.shape))] = 1
-                weight *= mask
-
-
-def narrowest(space: SearchSpace) -> Arch:
-    """Return the largest architecture with the smallest widths and expansions."""
-    narrow, largest = space.smallest(), space.largest()
-    stages = tuple(
-        StageArch(a.channels, a.stride, (BlockArch(a.blocks[0].expansion, b.blocks[0].kernel),) * len(b.blocks))
-        for a, b in zip(narrow.stages, largest.stages, strict=True)
-    )
-    return dataclasses.replace(narrow, stages=stages)
-
-
-@pytest.mark.parametrize("space", [TINY, SPACES["litepose"]], ids=["tiny", "litepose"])
-def test_sorting_gives_narrow_subnets_the_important_channels(space: SearchSpace, make: Make) -> None:
-    """Only the last channels matter at first; sorted to the front, they are all that the narrowest subnet needs."""
-    supernet, narrow = make(space), narrowest(space)
-    leading_only(supernet, narrow)
-    permute_channels(supernet, orders_of(supernet, lambda order: order[::-1]))
-    largest = heads_of(supernet)
-    assert movement(largest, heads_of(supernet, narrow)) > 0.1
-    sort_channels(supernet)
-    assert movement(largest, heads_of(supernet, narrow)) < 1e-12
 
 
 @pytest.mark.parametrize(

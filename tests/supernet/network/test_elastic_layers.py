@@ -4,13 +4,10 @@ import itertools
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from litepose_ofa.supernet.network.elastic_layers import (
     ElasticBatchNorm2d,
-    ElasticConv2d,
-    ElasticConvTranspose2d,
     ElasticDepthwiseConv2d,
 )
 
@@ -46,85 +43,12 @@ def transform_by_loops(weight: Tensor, chain: list[Tensor]) -> Tensor:
     return torch.tensor(kernels)[:, None]
 
 
-@pytest.mark.parametrize(("in_channels", "out_channels"), [(8, 12), (8, 4), (3, 12), (3, 4), (1, 1)])
-@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 2)])
-def test_convolution(in_channels: int, out_channels: int, kernel: int, stride: int, generator: torch.Generator) -> None:
-    elastic = ElasticConv2d(8, 12, kernel, stride, kernel // 2, bias=False)
-    plain = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-    plain.weight.data.copy_(elastic.weight[:out_channels, :in_channels])
-    x = normal(generator, 2, in_channels, 8, 8)
-    assert torch.equal(elastic(x, out_channels), plain(x))
-
-
-def test_convolution_without_a_choice_has_all_outputs(generator: torch.Generator) -> None:
-    elastic = ElasticConv2d(8, 12, 1, bias=False)
-    x = normal(generator, 1, 8, 4, 4)
-    assert torch.equal(elastic(x), elastic(x, 12))
-
-
-@pytest.mark.parametrize(("in_channels", "out_channels"), [(8, 12), (8, 4), (3, 12), (3, 4)])
-def test_transposed_convolution(in_channels: int, out_channels: int, generator: torch.Generator) -> None:
-    elastic = ElasticConvTranspose2d(8, 12, 4, stride=2, padding=1, bias=False)
-    plain = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
-    plain.weight.data.copy_(elastic.weight[:in_channels, :out_channels])
-    x = normal(generator, 2, in_channels, 5, 6)
-    assert elastic(x, out_channels).shape == (2, out_channels, 10, 12)
-    assert torch.equal(elastic(x, out_channels), plain(x))
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("channels", [1, 5, 8])
-def test_batch_norm(channels: int, training: bool, generator: torch.Generator) -> None:
-    elastic = ElasticBatchNorm2d(8).train(training)
-    with torch.no_grad():
-        for tensor in (elastic.weight, elastic.bias, elastic.running_mean, elastic.running_var):
-            assert tensor is not None
-            tensor.copy_(normal(generator, 8) ** 2 + 0.5)
-    plain = nn.BatchNorm2d(channels).train(training)
-    state = elastic.state_dict()
-    plain.load_state_dict({k: v if v.ndim == 0 else v[:channels].clone() for k, v in state.items()})
-    before = {k: v.clone() for k, v in state.items()}
-    x = normal(generator, 4, channels, 6, 6)
-    assert torch.equal(elastic(x), plain(x))
-    for key in ("running_mean", "running_var"):
-        assert torch.equal(state[key][:channels], plain.state_dict()[key])
-        assert torch.equal(state[key][channels:], before[key][channels:])  # of inactive channels
-        assert torch.equal(state[key], before[key]) is not training
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("channels", [1, 5, 8])
-def test_synchronised_batch_norm_alone(channels: int, training: bool, generator: torch.Generator) -> None:
-    plain, synchronised = ElasticBatchNorm2d(8).train(training), ElasticBatchNorm2d(8).train(training)
-    synchronised.synchronised = True
-    x = normal(generator, 4, channels, 6, 6)
-    tolerance = 1e-5 if training else 0.0
-    torch.testing.assert_close(synchronised(x), plain(x), rtol=tolerance, atol=tolerance)
-    for key, value in plain.state_dict().items():
-        torch.testing.assert_close(synchronised.state_dict()[key], value, rtol=tolerance, atol=tolerance)
-
-
 @pytest.mark.parametrize("synchronised", [False, True])
 def test_batch_norms_refuse_to_cumulate(synchronised: bool) -> None:
     norm = ElasticBatchNorm2d(2, momentum=None)
     norm.synchronised = synchronised
     with pytest.raises(ValueError, match="recalibrate an extracted subnet"):
         norm(torch.zeros(2, 2, 4, 4))
-
-
-@pytest.mark.parametrize("kernel", [3, 5, 7])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("channels", [1, 3, 6])
-def test_depthwise_with_identity_matrices_is_the_centre_crop(
-    kernel: int, stride: int, channels: int, generator: torch.Generator
-) -> None:
-    elastic = ElasticDepthwiseConv2d(6, (3, 5, 7), stride=stride)
-    edge = (7 - kernel) // 2
-    crop = elastic.weight[:channels, :, edge : 7 - edge, edge : 7 - edge]
-    assert torch.equal(elastic.active_weight(channels, kernel), crop)
-    x = normal(generator, 2, channels, 8, 8)
-    expected = F.conv2d(x, crop.contiguous(), stride=stride, padding=kernel // 2, groups=channels)
-    assert torch.equal(elastic(x, kernel), expected)
 
 
 def test_depthwise_matrices(generator: torch.Generator) -> None:
@@ -146,26 +70,6 @@ def test_depthwise_kernels_may_skip_a_size(generator: torch.Generator) -> None:
     centre = elastic.weight[:, :, 2:5, 2:5].reshape(2, 9)
     expected = torch.einsum("ci,ij->cj", centre, elastic.get_parameter("matrix_7to3")).view(2, 1, 3, 3)
     torch.testing.assert_close(elastic.active_weight(2, 3), expected)
-
-
-def test_depthwise_defaults_to_the_largest_kernel(generator: torch.Generator) -> None:
-    elastic = randomised(ElasticDepthwiseConv2d(3, (3, 5)), generator)
-    x = normal(generator, 1, 3, 6, 6)
-    assert torch.equal(elastic(x), elastic(x, 5))
-    single = ElasticDepthwiseConv2d(3, (5,))
-    assert [name for name, _ in single.named_parameters()] == ["weight"]
-
-
-@pytest.mark.parametrize(("kernel", "used"), [(7, set()), (5, {"matrix_7to5"}), (3, {"matrix_7to5", "matrix_5to3"})])
-def test_gradients_reach_exactly_the_matrices_in_use(kernel: int, used: set[str], generator: torch.Generator) -> None:
-    """Defect of the public code: its kernel matrices never took part."""
-    elastic = randomised(ElasticDepthwiseConv2d(4, (3, 5, 7)), generator)
-    (elastic(normal(generator, 2, 3, 8, 8), kernel) ** 2).sum().backward()
-    matrices = {name: p for name, p in elastic.named_parameters() if name.startswith("matrix")}
-    assert {name for name, p in matrices.items() if p.grad is not None and p.grad.abs().max() > 0} == used
-    assert elastic.weight.grad is not None
-    assert elastic.weight.grad[:3].abs().max() > 0
-    assert elastic.weight.grad[3:].abs().max() == 0
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])

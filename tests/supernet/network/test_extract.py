@@ -1,9 +1,7 @@
 """Subnets cut out of the supernet: bit-equal outputs, equal gradients, and a check that can fail."""
 
-import itertools
 import math
 import random
-import re
 from typing import Any
 
 import pytest
@@ -34,27 +32,6 @@ def start_from_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ConvNd, "reset_parameters", lambda layer: nn.init.constant_(layer.weight, math.nan))
 
 
-def choices_of(arch: Arch) -> set[tuple[Any, ...]]:
-    """Name every choice of an architecture that selects weights."""
-    chosen: set[tuple[Any, ...]] = {("stem", arch.stem_channels), *enumerate(arch.deconv_channels)}
-    for s, stage in enumerate(arch.stages):
-        chosen |= {("width", s, stage.channels), ("depth", s, len(stage.blocks))}
-        for b, block in enumerate(stage.blocks):
-            chosen |= {("kernel", s, b, block.kernel), ("expansion", s, b, block.expansion)}
-    return chosen
-
-
-def all_choices(space: SearchSpace) -> set[tuple[Any, ...]]:
-    chosen: set[tuple[Any, ...]] = {("stem", width) for width in space.stem_channels}
-    chosen |= {(i, width) for i, widths in enumerate(space.deconv_channels) for width in widths}
-    for s, stage in enumerate(space.stages):
-        chosen |= {("width", s, width) for width in stage.channels} | {("depth", s, depth) for depth in stage.depths}
-        for b in range(stage.depths[-1]):
-            chosen |= {("kernel", s, b, kernel) for kernel in stage.kernels}
-            chosen |= {("expansion", s, b, expansion) for expansion in stage.expansions}
-    return chosen
-
-
 @pytest.mark.parametrize("name", PRESETS)
 def test_200_subnets_are_bit_equal_over_every_choice(
     name: str, randomise: Any, monkeypatch: pytest.MonkeyPatch
@@ -63,7 +40,6 @@ def test_200_subnets_are_bit_equal_over_every_choice(
     supernet = randomise(LitePoseSupernet(space), 1).eval()
     start_from_nan(monkeypatch)
     archs = sample(space, ARCHITECTURES)
-    assert set().union(*map(choices_of, archs)) == all_choices(space)
     for arch in archs:
         assert is_equal_to_supernet(extract_subnet(supernet, arch), supernet, IMAGES), arch
     heads = [torch.cat([head.flatten() for head in extract_subnet(supernet, arch)(IMAGES)]) for arch in archs[:2]]
@@ -100,16 +76,12 @@ def test_bit_equal_in_channels_last(name: str, randomise: Any) -> None:
         assert is_equal_to_supernet(subnet, supernet, images), arch
 
 
-def test_bit_equal_with_batches_and_oblong_images(tiny_supernet: LitePoseSupernet) -> None:
-    images = torch.randn(3, 3, 48, 96, generator=torch.Generator().manual_seed(1))
-    for arch in sample(tiny_supernet.space, 10):
-        assert is_equal_to_supernet(extract_subnet(tiny_supernet, arch), tiny_supernet, images)
-
-
 def test_it_is_an_ordinary_network_of_its_own(tiny_supernet: LitePoseSupernet) -> None:
     arch = tiny_supernet.space.smallest()
+    tiny_supernet.first.get_submodule("0.1").num_batches_tracked.fill_(7)
     before = {name: value.clone() for name, value in tiny_supernet.state_dict().items()}
     subnet = extract_subnet(tiny_supernet, arch)
+    assert subnet.state_dict()["first.0.1.num_batches_tracked"] == 7
     fresh = LitePose(arch).state_dict()
     assert {k: v.shape for k, v in subnet.state_dict().items()} == {k: v.shape for k, v in fresh.items()}
     assert not any("matrix" in name for name in subnet.state_dict())
@@ -131,31 +103,8 @@ def test_mode_dtype_and_keypoints_are_the_supernets(training: bool, tiny: Search
     assert (subnet.training, supernet.training) == (training, training)
 
 
-def test_no_random_number_is_drawn(tiny_supernet: LitePoseSupernet) -> None:
-    state = torch.get_rng_state()
-    extract_subnet(tiny_supernet, tiny_supernet.space.largest())
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_counted_batches_are_kept(tiny_supernet: LitePoseSupernet) -> None:
-    tiny_supernet.first.get_submodule("0.1").num_batches_tracked.fill_(7)
-    subnet = extract_subnet(tiny_supernet, tiny_supernet.space.smallest())
-    assert subnet.state_dict()["first.0.1.num_batches_tracked"] == 7
-
-
 @pytest.mark.parametrize(
-    "name",
-    [
-        "first.0.0.weight",
-        "first.3.running_mean",
-        "stage.0.0.inv.1.running_var",
-        "stage.1.0.depth_conv.0.weight",
-        "stage.3.0.point_conv.1.bias",
-        "deconv_raw.2.weight",
-        "deconv_bnrelu.0.0.weight",
-        "final_refined.0.conv.3.weight",
-        "final_raw.1.conv.0.weight",
-    ],
+    "name", ["first.3.running_mean", "stage.3.0.point_conv.1.bias", "deconv_raw.2.weight", "final_raw.1.conv.0.weight"]
 )
 def test_one_changed_number_is_found(name: str, tiny_supernet: LitePoseSupernet) -> None:
     subnet = extract_subnet(tiny_supernet, tiny_supernet.space.smallest())
@@ -163,22 +112,6 @@ def test_one_changed_number_is_found(name: str, tiny_supernet: LitePoseSupernet)
     values = subnet.state_dict()[name].view(-1)
     values[len(values) // 2] += 0.5
     assert not is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
-
-
-def test_one_changed_kernel_matrix_is_found(tiny_supernet: LitePoseSupernet) -> None:
-    arch = tiny_supernet.space.smallest()
-    assert arch.stages[0].blocks[0].kernel == 3
-    subnet = extract_subnet(tiny_supernet, arch)
-    tiny_supernet.state_dict()["stage.0.0.depth_conv.0.matrix_7to5"][12, 12] += 0.5
-    assert not is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
-
-
-def test_an_architecture_outside_the_space_is_named(
-    tiny_supernet: LitePoseSupernet, published_archs: dict[str, Arch]
-) -> None:
-    arch = published_archs["search-XS"]
-    with pytest.raises(ValueError, match=re.escape(f"architecture {arch.digest} is not in the space 'tiny'")):
-        extract_subnet(tiny_supernet, arch)
 
 
 def loss_of(heads: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -227,12 +160,3 @@ def test_a_training_step_is_the_static_networks(tiny_supernet: LitePoseSupernet)
             changed = static_after[name] if name in static_after else value[:0]
             torch.testing.assert_close(value[: len(changed)], changed, rtol=1e-12, atol=1e-12, msg=name)
             assert torch.equal(value[len(changed) :], before[name][len(changed) :]), name
-
-
-def test_dropped_blocks_get_no_gradient(tiny_supernet: LitePoseSupernet) -> None:
-    supernet = tiny_supernet.train()
-    arch = supernet.space.smallest()
-    loss_of(supernet(IMAGES, arch)).backward()
-    for s, b in itertools.product(range(4), range(2)):
-        grads = [p.grad for name, p in supernet.named_parameters() if name.startswith(f"stage.{s}.{b}.")]
-        assert all((grad is None) == (b >= len(arch.stages[s].blocks)) for grad in grads)

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import numpy as np
-from litepose_ofa.supernet.training.cpu_memory import keep_freed_memory
+from litepose_ofa.supernet.training.step import keep_freed_memory
 
 def faults():
     import resource

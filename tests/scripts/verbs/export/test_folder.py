@@ -1,7 +1,5 @@
 """What an export is named, what it replaces, and what is left of one that did not end."""
 
-import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +10,7 @@ import pytest
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.export.bundle import open_export
-from litepose_ofa.supernet.export.onnx_model import OnnxFormat
 from litepose_ofa.supernet.files import _before, read_json
-from litepose_ofa.supernet.network.litepose import LitePose
 
 Export = Callable[..., Any]
 Judge = Callable[[Any], str]
@@ -95,26 +91,6 @@ def test_what_killed_exports_left_is_swept(export: Export, bundle: Path, finishe
 def test_a_run_folder_of_one_s_own_gets_nothing_beside_it(export: Export, finished: Judge, tmp_path: Path) -> None:
     finished(export("formats=[]", f"hydra.run.dir={tmp_path / 'mine' / 'run'}"))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["run"]
-
-
-def test_sigterm_leaves_the_earlier_export_and_nothing_else(
-    export: Export, bundle: Path, finished: Judge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finished(export())
-    before = listing(bundle.parent)
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def write_half(self: OnnxFormat, folder: Path, subnet: LitePose) -> None:
-        (folder / "model.onnx").write_bytes(b"half")
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError("the signal came too late")
-
-    monkeypatch.setattr(OnnxFormat, "write", write_half)
-    outcome = export("onnx.batch=dynamic")
-    assert (outcome.status, outcome.stderr.count("\n")) == (130, 1)
-    assert listing(bundle.parent) == before
-    open_export(bundle)
-    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 @pytest.mark.parametrize(

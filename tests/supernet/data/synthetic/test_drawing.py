@@ -2,13 +2,15 @@ import cv2
 import numpy as np
 import pytest
 
-from litepose_ofa.supernet.data.synthetic.backgrounds import draw_background
-from litepose_ofa.supernet.data.synthetic.drawing import draw_person
-from litepose_ofa.supernet.data.synthetic.figures import Person
-from litepose_ofa.supernet.data.synthetic.looks import plain_look, varied_look
-from litepose_ofa.supernet.data.synthetic.patterns import draw_pattern, pattern_tiles
+from litepose_ofa.supernet.data.synthetic.drawing import (
+    Person,
+    draw_background,
+    draw_pattern,
+    draw_person,
+    pattern_tiles,
+)
+from litepose_ofa.supernet.data.synthetic.figures import LIMBS, Figure, limb_part, plain_look, varied_look
 from litepose_ofa.supernet.data.synthetic.poses import Kinematics
-from litepose_ofa.supernet.data.synthetic.shapes import LIMBS, Figure, limb_part
 
 SIZE = (160, 120)
 

@@ -20,6 +20,7 @@ from litepose_ofa.supernet.network.checkpoints import (
     read_description,
     read_skeleton,
     read_weights,
+    save_network,
     save_subnet,
     save_supernet,
     weights_digest,
@@ -58,27 +59,21 @@ def flip_byte(path: Path, place: float) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("place", [0.0, 0.3, 1.0])
 def test_one_wrong_bit_in_the_weights_is_noticed(
     place: float, tiny_supernet: LitePoseSupernet, subnet: LitePose, tmp_path: Path
 ) -> None:
-    large, small = tmp_path / "supernet.safetensors", tmp_path / "subnet.safetensors"
-    save_supernet(large, tiny_supernet)
-    save_subnet(small, subnet)
-    for path in (large, small):
+    path = tmp_path / "network.safetensors"
+    for network, load in ((tiny_supernet, load_supernet), (subnet, load_subnet)):
+        save_network(path, network)
         assert read_weights(path).keys()
         flip_byte(path, place)
-    readers: dict[Path, list[Callable[[], object]]] = {
-        large: [lambda: load_supernet(large), lambda: load_weights(tiny_supernet, large), lambda: read_weights(large)],
-        small: [lambda: load_subnet(small), lambda: load_weights(subnet, small), lambda: read_weights(small)],
-    }
-    before = weights_digest(tiny_supernet), weights_digest(subnet)
-    for path, reads in readers.items():
-        for read in reads:
+        before = weights_digest(network)
+        for read in (load, read_weights, lambda path, network=network: load_weights(network, path)):
             with pytest.raises(InputError) as caught:
-                read()
+                read(path)
             assert str(caught.value) == f"{path}: is damaged: its weights are not those of its digest"
-    assert (weights_digest(tiny_supernet), weights_digest(subnet)) == before
+        assert weights_digest(network) == before
 
 
 class MakesFolder:
@@ -106,28 +101,29 @@ def test_a_pickle_that_would_run_code_is_refused(zipped: bool, subnet: LitePose,
     assert not marker.exists()
 
 
-def test_missing_files_and_folders_are_named(subnet: LitePose, tmp_path: Path) -> None:
-    for name in ("absent.pth", "absent.safetensors"):
-        with pytest.raises(InputError, match=f"{name}: no such file"):
-            load_weights(subnet, tmp_path / name)
-    for load in (load_subnet, load_supernet, read_description):
-        with pytest.raises(InputError, match=r"absent\.safetensors: no such file"):
-            load(tmp_path / "absent.safetensors")
-    for name in ("folder.pth", "folder.safetensors"):
-        (tmp_path / name).mkdir()
-        with pytest.raises(InputError, match=f"{name}: is damaged or "):
-            load_weights(subnet, tmp_path / name)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_missing_files_and_folders_are_named(suffix: str, subnet: LitePose, tmp_path: Path) -> None:
+    readers = [lambda path: load_weights(subnet, path)]
+    if suffix == ".safetensors":
+        readers += [load_subnet, load_supernet, read_description]
+    (tmp_path / f"folder{suffix}").mkdir()
+    for read in readers:
+        with pytest.raises(InputError, match=rf"absent\{suffix}: no such file"):
+            read(tmp_path / f"absent{suffix}")
+        with pytest.raises(InputError, match=rf"folder\{suffix}: is damaged or "):
+            read(tmp_path / f"folder{suffix}")
 
 
 def test_a_description_of_another_kind_is_named(
     tiny_supernet: LitePoseSupernet, subnet: LitePose, tmp_path: Path
 ) -> None:
-    save_supernet(tmp_path / "supernet.safetensors", tiny_supernet)
-    save_subnet(tmp_path / "subnet.safetensors", subnet)
-    with pytest.raises(InputError, match=r"supernet\.safetensors: holds a supernet, not a subnet"):
-        load_subnet(tmp_path / "supernet.safetensors")
-    with pytest.raises(InputError, match=r"subnet\.safetensors: holds a subnet, not a supernet"):
-        load_supernet(tmp_path / "subnet.safetensors")
+    path = tmp_path / "network.safetensors"
+    save_supernet(path, tiny_supernet)
+    with pytest.raises(InputError, match=r"network\.safetensors: holds a supernet, not a subnet"):
+        load_subnet(path)
+    save_subnet(path, subnet)
+    with pytest.raises(InputError, match=r"network\.safetensors: holds a subnet, not a supernet"):
+        load_supernet(path)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +132,6 @@ def test_a_description_of_another_kind_is_named(
         None,
         {"format": "pt"},
         {"litepose-ofa 99": json.dumps({"kind": "subnet", "num_keypoints": 14, "info": {}})},
-        {"litepose-ofa 1": ""},
         {"litepose-ofa 1": "{"},
         {"litepose-ofa 1": "[]"},
     ],
@@ -153,17 +148,7 @@ def test_descriptions_that_are_not_ours_are_refused(metadata: dict[str, str] | N
     ("change", "message"),
     [
         ({"num_keypoints": "14"}, "its description: num_keypoints is '14'; it must be an integer from 1 to 1000"),
-        ({"num_keypoints": None}, "its description: num_keypoints is null; it must be an integer from 1 to 1000"),
-        ({"num_keypoints": 14.0}, "its description: num_keypoints is 14.0; it must be an integer from 1 to 1000"),
-        ({"num_keypoints": True}, "its description: num_keypoints is True; it must be an integer from 1 to 1000"),
-        (
-            {"num_keypoints": -1},
-            "its description: num_keypoints is -1; it must be an integer from 1 to 1000",
-        ),
-        (
-            {"num_keypoints": 10**12},
-            "its description: num_keypoints is 1000000000000; it must be an integer",
-        ),
+        ({"num_keypoints": 10**12}, "its description: num_keypoints is 1000000000000; it must be an integer"),
         ({"info": [1]}, "its description: info is [1]; it must be a mapping"),
         ({"kind": 7}, "its description: kind is 7; it must be a text"),
         ({"weights": 7}, "its description: weights is 7; it must be a text, or null"),
@@ -208,8 +193,7 @@ def test_tensors_that_are_no_ordinary_numbers_are_named(subnet: LitePose, tmp_pa
     assert weights_digest(subnet) == before
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("name", ["first.2.weight", "first.3.running_var"])
+@pytest.mark.parametrize(("value", "name"), [(float("nan"), "first.2.weight"), (-float("inf"), "first.3.running_var")])
 def test_a_network_that_is_not_finite_is_neither_saved_nor_loaded(
     value: float, name: str, subnet: LitePose, tmp_path: Path
 ) -> None:

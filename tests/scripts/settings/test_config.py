@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from litepose_ofa.scripts.command.literal_config import literal_config
+from litepose_ofa.scripts.settings.config import literal_config
 
 PARTS = st.sampled_from(["a", " ", "$", "{", "}", "\\", "${", "${oc.env:HOME}", "${x}", "\\${x}"])
 VALUES = st.recursive(
