@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+from regression import Sample, fit_relative
 from scipy.optimize import nnls
-
-from litepose_ofa.latency_tables.estimation.regression import Sample, fit_relative
 
 TRUE = {"overhead": 0.5, "work": 2.0, "bytes": 0.25}
 

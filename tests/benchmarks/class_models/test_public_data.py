@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+import public_data
 import pytest
+from public_data import TimedBlock, TimedConvolution
 
-from litepose_ofa.latency_tables.estimation import public_data
-from litepose_ofa.latency_tables.estimation.public_data import TimedBlock, TimedConvolution
 from litepose_ofa.supernet.archs.operators import Convolution
 from litepose_ofa.supernet.errors import InputError
 
@@ -97,7 +97,7 @@ def test_what_is_no_number_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nano_tvm.*\.csv: no such file; data must be the folder"):
+    with pytest.raises(InputError, match=r"nano_tvm.*\.csv: no such file; give the folder"):
         public_data.jetson_nano(tmp_path)
     write(tmp_path, public_data.NANO_CSV, header=HEADER.replace(",kernel", ""))
     with pytest.raises(InputError, match=r"nano_tvm.*\.csv: the column 'kernel' is missing"):

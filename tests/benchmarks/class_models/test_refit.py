@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import public_data
 import pytest
-
-from litepose_ofa.latency_tables.estimation import public_data
-from litepose_ofa.latency_tables.estimation.block_ratios import depthwise_ratio, expansion_ratio
-from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, shipped_class_models
-from litepose_ofa.latency_tables.estimation.public_data import TimedBlock
-from litepose_ofa.latency_tables.estimation.refit import (
+from block_ratios import block_sample, depthwise_ratio, expansion_ratio, format_block_checks
+from public_data import TimedBlock
+from refit import (
     NANO_MAP_TILE,
-    block_sample,
     fit_class,
+    format_class_models,
     refit_class_models,
     save_class_models,
 )
-from litepose_ofa.latency_tables.estimation.regression import fit_relative
+from regression import fit_relative
+
+from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, shipped_class_models
 from litepose_ofa.supernet.archs.operators import Convolution
 from litepose_ofa.supernet.files import read_yaml
 
@@ -148,3 +148,14 @@ def test_kernels_and_expansions_of_measured_blocks(refitted: dict[str, Any], dat
     for larger in (4, 6):
         check = expansion_ratio(plain, a76, larger=larger, smaller=3)
         assert check.measured == pytest.approx(check.estimated, rel=0.03)
+
+
+def test_report_of_the_class_models_has_a_line_a_model() -> None:
+    models = shipped_class_models()
+    lines = format_class_models(models).splitlines()
+    assert len(lines) == 1 + sum(len(fitted["models"]) for fitted in models.values())
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_report_of_measured_blocks(data: Path) -> None:
+    assert len(format_block_checks(data, shipped_class_models()).splitlines()) == 6
