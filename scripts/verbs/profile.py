@@ -6,7 +6,8 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.latency_tables.profiling.kit import find_exporter, write_kit
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
+from litepose_ofa.latency_tables.profiling.kit import write_kit
 from litepose_ofa.latency_tables.profiling.plan import make_plan
 from litepose_ofa.scripts.build.builders import build_space
 from litepose_ofa.scripts.command.app import run_folder, script

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from litepose_ofa.latency_tables.profiling.kit import find_exporter, write_kit
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
+from litepose_ofa.latency_tables.profiling.kit import write_kit
 from litepose_ofa.latency_tables.profiling.measurements import read_measurements
 from litepose_ofa.latency_tables.profiling.plan import make_plan
 from litepose_ofa.supernet.archs.space import SearchSpace

@@ -7,12 +7,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
-from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, find_exporter
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR
 from litepose_ofa.latency_tables.profiling.measurements import Measurements
-from litepose_ofa.latency_tables.profiling.modules import build_module
 from litepose_ofa.latency_tables.profiling.subjects import (
     NullModel,
     OperatorChain,
@@ -38,12 +37,6 @@ SUBJECTS = [
 Arrays = list[NDArray[np.float32]]
 
 
-@torch.inference_mode()
-def run_module(subject: Subject, inputs: Arrays) -> Arrays:
-    outputs = build_module(subject)(*map(torch.from_numpy, inputs))
-    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
-
-
 def run_files(paths: list[Path], inputs: Arrays) -> Arrays:
     """Run a float32 net."""
     net = ncnn.Net()
@@ -66,11 +59,11 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.id)
-def test_the_files_compute_what_torch_does(subject: Subject, tmp_path: Path) -> None:
+def test_the_files_compute_what_torch_does(subject: Subject, tmp_path: Path, run_torch: Callable[..., Arrays]) -> None:
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal(shape, np.float32) for shape in subject.input_shapes]
     files = find_exporter("ncnn").export(subject, tmp_path / subject.id)
-    for ours, expected in zip(run_files(files, inputs), run_module(subject, inputs), strict=True):
+    for ours, expected in zip(run_files(files, inputs), run_torch(subject, inputs), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
     assert sorted(tmp_path.iterdir()) == sorted(files)
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from litepose_ofa.latency_tables.profiling.kit import find_exporter
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
 from litepose_ofa.latency_tables.profiling.measurements import Measurements
-from litepose_ofa.latency_tables.profiling.modules import build_module
 from litepose_ofa.latency_tables.profiling.plan import chains_of
 from litepose_ofa.latency_tables.profiling.subjects import (
     NullModel,
@@ -44,12 +43,6 @@ Arrays = list[NDArray[np.float32]]
 def draw_inputs(subject: Subject) -> Arrays:
     rng = np.random.default_rng(0)
     return [rng.standard_normal(shape, np.float32) for shape in subject.input_shapes]
-
-
-@torch.inference_mode()
-def run_module(subject: Subject, inputs: Arrays) -> Arrays:
-    outputs = build_module(subject)(*map(torch.from_numpy, inputs))
-    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
 def run_file(path: Path, inputs: Arrays) -> Arrays:
@@ -86,10 +79,12 @@ def export(tmp_path: Path) -> Callable[[Subject], Path]:
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: OperatorChain(operator).id)
-def test_an_operator_computes_what_the_torch_block_does(operator: Operator, export: Callable[[Subject], Path]) -> None:
+def test_an_operator_computes_what_the_torch_block_does(
+    operator: Operator, export: Callable[[Subject], Path], run_torch: Callable[..., Arrays]
+) -> None:
     for subject in chains_of(operator):
         inputs = draw_inputs(subject)
-        (ours,), (expected,) = run_file(export(subject), inputs), run_module(subject, inputs)
+        (ours,), (expected,) = run_file(export(subject), inputs), run_torch(subject, inputs)
         np.testing.assert_allclose(ours, expected, atol=1e-5 * subject.copies, rtol=1e-5)
 
 
@@ -99,10 +94,12 @@ def test_an_operator_is_what_the_converter_makes_of_it(operator: Operator, expor
 
 
 @pytest.mark.parametrize("arch", [SPACE.smallest(), SPACE.largest()], ids=["smallest", "largest"])
-def test_a_network_computes_what_torch_does(arch: Arch, export: Callable[[Subject], Path]) -> None:
+def test_a_network_computes_what_torch_does(
+    arch: Arch, export: Callable[[Subject], Path], run_torch: Callable[..., Arrays]
+) -> None:
     subject = WholeNetwork(arch, num_keypoints=14)
     inputs = draw_inputs(subject)
-    for ours, expected in zip(run_file(export(subject), inputs), run_module(subject, inputs), strict=True):
+    for ours, expected in zip(run_file(export(subject), inputs), run_torch(subject, inputs), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
         assert expected.std() > 0.05
 
@@ -114,11 +111,12 @@ def test_the_null_model_runs(export: Callable[[Subject], Path]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_network_is_what_the_converter_makes_of_it(export: Callable[[Subject], Path], tmp_path: Path) -> None:
+def test_a_network_is_what_the_converter_makes_of_it(
+    export: Callable[[Subject], Path], tmp_path: Path, pose_network: Callable[[WholeNetwork], LitePose]
+) -> None:
     litert_torch = pytest.importorskip("litert_torch", reason="litert-torch is not installed")
     subject = WholeNetwork(SPACE.largest(), num_keypoints=14)
-    network = build_module(subject)
-    assert isinstance(network, LitePose)
+    network = pose_network(subject)
     module = litert_torch.to_channel_last_io(fold_batch_norms(network), args=[0], outputs=[0, 1]).eval()
     size = subject.arch.image_size
     litert_torch.convert(module, (torch.zeros(1, size, size, 3),)).export(str(tmp_path / "converted.tflite"))

@@ -10,12 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from litepose_ofa.latency_tables.profiling.kit import (
-    BOARD_DIR,
-    MEASUREMENTS_FILE,
-    find_exporter,
-    write_kit,
-)
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, MEASUREMENTS_FILE, write_kit
 from litepose_ofa.latency_tables.profiling.measurements import Measurements, read_measurements
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
 from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
