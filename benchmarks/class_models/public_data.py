@@ -172,7 +172,7 @@ def _rows(path: Path) -> list[Row]:
             rows: list[Row] = list(reader)
             columns = reader.fieldnames or ()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give the folder of the public measurements") from None
+        raise InputError(f"{path}: no such file; data must be the folder of the public measurements") from None
     for column in _COLUMNS:
         if column not in columns:
             raise InputError(f"{path}: the column {column!r} is missing; it must have {', '.join(_COLUMNS)}")

@@ -2,6 +2,8 @@
 
     python benchmarks/class_models/refit.py DATA latency_tables/estimation/class_models.yaml
 
+``DATA`` holds the CSVs that ``public_data`` reads.
+
 A model of ``class_models.yaml`` holds for one kind of convolution and some kernels and strides; its costs are those of
 ``ConvolutionModel``, and an absent one is 0. ``mape`` is its mean absolute relative error on the groups held out in
 turn, ``fit_mape`` on its own samples. ``fitted_out`` are costs of parts that no LitePose has: hard swish (per 10^6
@@ -16,12 +18,12 @@ from typing import Any
 
 import public_data
 import yaml
-from block_ratios import block_sample, format_block_checks, outputs
+from block_ratios import block_sample, depthwise_ratio, expansion_ratio, outputs
 from public_data import TimedBlock, TimedConvolution
 from regression import Regression, Sample, fit_relative
 
 from litepose_ofa.latency_tables.estimation.convolution_models import amounts_of, significant, tiled
-from litepose_ofa.latency_tables.estimation.estimates import ClassModels
+from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate
 from litepose_ofa.supernet.archs.operators import Convolution
 from litepose_ofa.supernet.files import write_text
 
@@ -50,15 +52,6 @@ def refit_class_models(folder: Path) -> dict[str, Any]:
         "cortex_a76": _cortex_a76(public_data.cortex_a76_blocks(folder), public_data.cortex_a76_stems(folder)),
         "jetson_nano": _jetson_nano(public_data.jetson_nano(folder)),
     }
-
-
-def save_class_models(path: Path, class_models: Mapping[str, Any]) -> None:
-    """Write ``class_models.yaml``."""
-    text = yaml.safe_dump(class_models, sort_keys=False, width=120)
-    write_text(
-        path,
-        f"# Written by benchmarks/class_models/refit.py, which says what the fields mean.\n{text}",
-    )
 
 
 def _adreno_640(timed: Sequence[TimedConvolution]) -> dict[str, Any]:
@@ -170,7 +163,7 @@ def _entry(
     }
 
 
-def format_class_models(class_models: ClassModels) -> str:
+def format_class_models(class_models: Mapping[str, Any]) -> str:
     """Lay out, as text, what each class model was fitted to and its error on what was held out."""
     lines = [f"{'fitted on':12} {'convolutions':43} {'measurements':>12} {'groups':>6} {'fit':>7} {'held out':>8}"]
     for name, fitted in class_models.items():
@@ -181,14 +174,47 @@ def format_class_models(class_models: ClassModels) -> str:
     return "\n".join(lines)
 
 
+def format_block_checks(folder: Path, class_models: Mapping[str, Any]) -> str:
+    """Lay out, as text, what kernels and expansions cost in measured blocks and in the models.
+
+    Args:
+        folder: Holds the CSVs that ``public_data`` reads.
+        class_models: The models to check.
+    """
+    pi = DeviceEstimate.of("raspberry_pi_4b", class_models).model
+    a76 = DeviceEstimate.of("snapdragon_855_cpu", class_models).model
+    on_pi, on_a76 = (
+        public_data.pi_blocks(folder),
+        [block for block in public_data.cortex_a76_blocks(folder) if block.is_plain],
+    )
+    measured, ours = depthwise_ratio(on_pi, larger=5, smaller=3), pi.depthwise_ratios[1][5]
+    checks = [
+        ("Raspberry Pi 4", expansion_ratio(on_pi, pi, larger=larger, smaller=smaller), larger, smaller)
+        for larger, smaller in ((3, 1), (6, 3))
+    ] + [("Cortex-A76", expansion_ratio(on_a76, a76, larger=larger, smaller=3), larger, 3) for larger in (4, 6)]
+    return "\n".join(
+        [
+            "costs of measured blocks against those of the models:",
+            f"Raspberry Pi 4: depthwise kernel 5 over 3 {measured:.2f}, here {ours:.2f}",
+            *(
+                f"{where}: expansion {larger} over {smaller} {check.measured:.2f}, here {check.estimated:.2f} "
+                f"(median of {check.pairs} pairs)"
+                for where, check, larger, smaller in checks
+            ),
+        ]
+    )
+
+
 def main() -> None:
-    """Fit, write the file, and print errors and checks."""
+    """Refit, write, and print the errors and how measured blocks compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of the public measurements")
-    parser.add_argument("output", type=Path, help="file to write; litepose estimate-tables class_models=... reads it")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     class_models = refit_class_models(arguments.data)
-    save_class_models(arguments.output, class_models)
+    text = yaml.safe_dump(class_models, sort_keys=False, width=120)
+    header = "# Written by benchmarks/class_models/refit.py, where the fields are explained.\n"
+    write_text(arguments.output, header + text)
     print(format_class_models(class_models))
     print(format_block_checks(arguments.data, class_models))
 

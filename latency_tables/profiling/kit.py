@@ -28,7 +28,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from litepose_ofa.latency_tables.profiling.exporters import Exporter
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
 from litepose_ofa.latency_tables.profiling.subjects import Subject, subject_from_dict
 from litepose_ofa.supernet.errors import InputError, shown
@@ -135,25 +135,20 @@ class Manifest:
 
 
 def write_kit(
-    folder: Path,
-    plan: ProfilingPlan,
-    exporter: Exporter,
-    *,
-    runtime: str,
-    on_progress: Callable[[], object] = lambda: None,
+    folder: Path, plan: ProfilingPlan, runtime: str, *, on_progress: Callable[[], object] = lambda: None
 ) -> Manifest:
     """Write a kit, whole or not at all.
 
     Args:
         folder: Where to; must not exist, or be empty, for measurements may lie in an old kit.
         plan: What to time.
-        exporter: Writes the models.
-        runtime: Its name, for the manifest.
+        runtime: Name of an exporter.
         on_progress: Called after every model.
 
     Raises:
-        InputError: If the folder holds something.
+        InputError: If the folder holds something, or the runtime is unknown or not installed.
     """
+    exporter = find_exporter(runtime)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; a kit is written into a new folder")
     with replacing_folder(folder) as temporary:

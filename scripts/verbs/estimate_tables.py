@@ -6,10 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.estimation.estimates import (
-    DeviceEstimate,
-    estimated_devices,
-)
+from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, estimated_devices, shipped_class_models
 from litepose_ofa.latency_tables.estimation.report import format_report
 from litepose_ofa.latency_tables.rows import read_rows
 from litepose_ofa.scripts.build.builders import build_space
@@ -25,7 +22,7 @@ logger = logging.getLogger(__name__)
 @script("estimate_tables", EstimateTablesVerb)
 def main(cfg: DictConfig) -> None:
     """Write ``<output>/<device>.csv`` and ``.yaml`` for each device."""
-    class_models = None if cfg.class_models is None else read_yaml(Path(cfg.class_models))
+    class_models = shipped_class_models() if cfg.class_models is None else read_yaml(Path(cfg.class_models))
     operators = _operators(cfg)
     with locked_folder(Path(cfg.output)):
         for device in estimated_devices() if cfg.get("device") is None else [cfg.device.name]:

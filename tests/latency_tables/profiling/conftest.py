@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.profiling.exporters import find_exporter
 from litepose_ofa.latency_tables.profiling.fitting import boundary_elements
 from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, MANIFEST_FILE, Manifest, ModelFiles, write_kit
 from litepose_ofa.latency_tables.profiling.measurements import ChainTiming, Measurements, Timing
@@ -146,7 +145,7 @@ def plan() -> ProfilingPlan:
 def kit(plan: ProfilingPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their kit for ONNX Runtime, to be read only."""
     folder = tmp_path_factory.mktemp("kits") / "kit"
-    write_kit(folder, plan, find_exporter("onnxruntime"), runtime="onnxruntime")
+    write_kit(folder, plan, "onnxruntime")
     return folder
 
 

@@ -37,7 +37,7 @@ def test_the_manifest_says_what_every_model_is(kit: Path, plan: ProfilingPlan) -
 
 
 def test_equal_plans_are_equal_kits(kit: Path, plan: ProfilingPlan, tmp_path: Path) -> None:
-    write_kit(tmp_path / "kit", plan, find_exporter("onnxruntime"), runtime="onnxruntime")
+    write_kit(tmp_path / "kit", plan, "onnxruntime")
     for path in kit.rglob("*.*"):
         assert (tmp_path / "kit" / path.relative_to(kit)).read_bytes() == path.read_bytes()
 
@@ -45,19 +45,22 @@ def test_equal_plans_are_equal_kits(kit: Path, plan: ProfilingPlan, tmp_path: Pa
 def test_a_folder_with_something_in_it_is_not_written_over(plan: ProfilingPlan, tmp_path: Path) -> None:
     (tmp_path / "measurements.csv").write_text("precious")
     with pytest.raises(InputError, match="is there already; a kit is written into a new folder"):
-        write_kit(tmp_path, plan, find_exporter("onnxruntime"), runtime="onnxruntime")
+        write_kit(tmp_path, plan, "onnxruntime")
     assert [path.name for path in tmp_path.iterdir()] == ["measurements.csv"]
 
 
-def test_a_kit_that_fails_half_way_leaves_nothing(plan: ProfilingPlan, tmp_path: Path) -> None:
+def test_a_kit_that_fails_half_way_leaves_nothing(
+    plan: ProfilingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def export(subject: object, stem: Path) -> list[Path]:
         stem.write_text("half")
         if isinstance(subject, OperatorChain):
             raise OSError("disk full")
         return [stem]
 
+    monkeypatch.setitem(EXPORTERS, "onnxruntime", Exporter("backend_onnxruntime.py", export))
     with pytest.raises(OSError, match="disk full"):
-        write_kit(tmp_path / "kit", plan, Exporter("backend_onnxruntime.py", export), runtime="onnxruntime")
+        write_kit(tmp_path / "kit", plan, "onnxruntime")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -44,7 +44,6 @@ def test_one_device_keeps_the_operators_that_its_table_has(estimate: Any, tmp_pa
         ("device=toaster", "device is 'toaster'; it must be one of "),
         ("+device.name=toaster", "unknown device 'toaster'; known: snapdragon_855, raspberry_pi_4b, jetson_nano"),
         ("num_keypoints=[0]", "num_keypoints is [0]; it must be a list of at least 1 integers from 1 to 1000"),
-        ("class_models=nowhere.yaml", "nowhere.yaml: no such file"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(estimate: Any, tmp_path: Path, override: str, message: str) -> None:
