@@ -16,7 +16,8 @@ import numpy as np
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_EVALUATION, require_meaningful
 from litepose_ofa.supernet.data.coco.findings import Kind
-from litepose_ofa.supernet.data.coco.records import AnnotatedImages, read_annotations
+from litepose_ofa.supernet.data.coco.reader import load_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.skeletons import COCO, Skeleton, get_skeleton
 from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.evaluation.matching import (
@@ -88,7 +89,7 @@ def compare_people(
     """
     skeleton = get_skeleton(dataset) if isinstance(dataset, str) else dataset
     path = Path(annotations_path)
-    truth = read_annotations(path, skeleton)
+    truth = load_annotations(path, skeleton)
     results = as_people_results(predictions, skeleton.num_keypoints)
     known = np.isin(results.image_ids, truth.image_ids)
     if not known.all():

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from litepose_ofa.supernet.data.coco.arrays import Annotations
 from pycocotools.cocoeval import COCOeval
 
+from litepose_ofa.supernet.data.coco.records import Annotations
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.results import PeopleResults
 

@@ -1,5 +1,6 @@
 """The kit's TFLite files: against torch, against what litert-torch makes of the same networks, and on the board."""
 
+import runpy
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,12 @@ from litepose_ofa.latency_tables.profiling.subjects import (
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.folding import fold_batch_norms
 from litepose_ofa.supernet.network.litepose import LitePose
 
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
+
+BENCHMARK = Path(__file__).parents[4] / "benchmarks" / "folded_network.py"
+fold_batch_norms = runpy.run_path(str(BENCHMARK))["fold_batch_norms"]
 
 SPACE = SearchSpace.preset("tiny")
 OPERATORS = {
