@@ -12,7 +12,6 @@ from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.data.appearance import ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.augmentation import Augmentation
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.splits import DatasetSplits, Holdout, SplitFiles
@@ -181,13 +180,7 @@ def _build_phase(cfg: DictConfig, name: str, given: dict[str, Any], num_images: 
 
 def build_augmentation(cfg: DictConfig) -> Augmentation:
     """Return the augmentation of the ``training`` group."""
-    values, where = plain(cfg.training.augmentation), "training.augmentation"
-    parts: dict[str, type[ColourJitter | RandomErasing]] = {"colour": ColourJitter, "erasing": RandomErasing}
-    for name, part in parts.items():
-        settings = values.get(name, {})
-        require(isinstance(settings, dict), f"{where}.{name}", settings, "a mapping")
-        values[name] = construct(part, settings, f"{where}.{name}")
-    return construct(Augmentation, values, where)
+    return construct(Augmentation, plain(cfg.training.augmentation), "training.augmentation")
 
 
 def build_training_images(cfg: DictConfig) -> TrainingImages:
