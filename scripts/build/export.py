@@ -1,4 +1,4 @@
-"""What an export writes: the formats that the config names, and what manifest and ``subnet.yaml`` say beside them."""
+"""The content of an export: the formats that the config names, and facts for manifest and ``subnet.yaml``."""
 
 import shlex
 from collections.abc import Callable, Mapping
@@ -112,7 +112,7 @@ def accuracy_facts(cfg: DictConfig, result: EvaluationResult) -> dict[str, Any]:
         "skipped_images": len(result.predictions.skipped),
         "metrics": result.metrics,
         "interval": interval,
-        "crowding": keypoint_breakdown(result.comparison).to_dict()["crowding"],
+        "crowding": keypoint_breakdown(result.comparison)["crowding"],
     }
 
 
