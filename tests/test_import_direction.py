@@ -20,7 +20,7 @@ OURS = {*LAYERS, "conf"}
 NOT_INSTALLED = {"tests", "benchmarks", "docs"}
 PACKAGE = "litepose_ofa"
 MODEL_FREE = ("supernet.data", "supernet.codec")
-MODEL_FREE_MAY_IMPORT = (*MODEL_FREE, "supernet.errors", "supernet.files")
+MODEL_FREE_MAY_IMPORT = (*MODEL_FREE, "supernet.errors", "supernet.files", "supernet.validation")
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.profiling.building import build_table
 from litepose_ofa.latency_tables.profiling.measurements import Timing
 from litepose_ofa.latency_tables.profiling.validation import (
-    draw_validation,
     format_fit,
     format_validation,
     validate,
@@ -73,14 +71,10 @@ def test_networks_of_the_fit_do_not_count(
         validate(table, fitted, num_keypoints=14)
 
 
-def test_reports_are_shown_and_drawn(
-    table: LatencyTable, timed: Callable[[list[float]], dict[Arch, Timing]], tmp_path: Path
-) -> None:
+def test_reports_are_shown(table: LatencyTable, timed: Callable[[list[float]], dict[Arch, Timing]]) -> None:
     reports = [validate(table, timed([1.0, 1.1, 0.9, 1.05]), num_keypoints=14, name=name) for name in ("one", "two")]
     text = format_validation(reports)
     assert [line.split()[0] for line in text.splitlines()[1:3]] == ["one", "two"]
     assert "worst of two:" in text
     assert reports[0].to_dict()["checks"][1]["error"] == pytest.approx(1 / 1.1 - 1)
     assert "left out networks: 20, MAPE" in format_fit(table)
-    draw_validation(reports, "board", tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -45,30 +45,6 @@ def assert_dot_lands(
     np.testing.assert_allclose(found, expected, atol=0.5)
 
 
-@given(
-    width=sides,
-    height=sides,
-    size=st.sampled_from([96, 128]),
-    rotation=st.floats(-30, 30),
-    scale=st.floats(0.75, 1.5),
-    shift=st.tuples(st.floats(-0.08, 0.08), st.floats(-0.08, 0.08)),
-    flip=st.booleans(),
-    fraction=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
-)
-def test_a_dot_is_found_at_its_keypoint_in_training(
-    width: int,
-    height: int,
-    size: int,
-    rotation: float,
-    scale: float,
-    shift: tuple[float, float],
-    flip: bool,
-    fraction: tuple[float, float],
-) -> None:
-    matrix = training_affine(width, height, size, rotation_degrees=rotation, scale=scale, translation=shift, flip=flip)
-    assert_dot_lands(width, height, fraction, matrix, (size, size))
-
-
 @given(width=sides, height=sides, size=st.sampled_from([64, 96, 128]), fraction=st.tuples(*[st.floats(0.2, 0.8)] * 2))
 def test_a_dot_is_found_at_its_keypoint_in_inference(
     width: int, height: int, size: int, fraction: tuple[float, float]
