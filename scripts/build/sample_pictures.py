@@ -7,14 +7,8 @@ import numpy as np
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from litepose_ofa.scripts.build.builders import (
-    build_device,
-    build_inference,
-    build_skeleton,
-    load_split,
-    plain,
-)
-from litepose_ofa.scripts.build.networks import find_weights, load_network
+from litepose_ofa.scripts.build.data import build_skeleton, load_split, plain
+from litepose_ofa.scripts.build.networks import build_device, build_inference, find_weights, load_network
 from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.search.reporting.page.section import Picture
 from litepose_ofa.search.reporting.searches import SearchedCell

@@ -9,7 +9,7 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.builders import build_splits
+from litepose_ofa.scripts.build.data import build_splits
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.people import CheckDatasetVerb
 from litepose_ofa.supernet.data.coco.checking import (

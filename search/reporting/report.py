@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 
 from litepose_ofa.search.reporting.findings import Findings
-from litepose_ofa.search.reporting.front_plot import plot_fronts
 from litepose_ofa.search.reporting.importance import importance_table
+from litepose_ofa.search.reporting.page.course_section import course_section, importance_section
 from litepose_ofa.search.reporting.page.document import PAGE_FILE, render
+from litepose_ofa.search.reporting.page.drawing import save_png
+from litepose_ofa.search.reporting.page.fronts_section import fronts_section
 from litepose_ofa.search.reporting.page.report_page import index_page, report_page
 from litepose_ofa.search.reporting.page.section import Section
-from litepose_ofa.search.reporting.plots import plot_hypervolume, plot_importance
-from litepose_ofa.search.reporting.summary import SURROGATE_WARNING, format_gaps, format_summary
+from litepose_ofa.search.reporting.summary import AP_BY, SURROGATE_WARNING, format_gaps, format_summary
 from litepose_ofa.supernet.files import replacing, temporary_folder, write_text
 
 SUMMARY_TEXT = "summary.txt"
@@ -77,11 +78,18 @@ def _write_tables(folder: Path, findings: Findings) -> None:
 
 
 def _write_plots(folder: Path, findings: Findings) -> None:
-    plot_fronts(folder / "front.png", findings.panels, source=findings.source, dataset=findings.dataset)
-    if len(findings.progress):
-        plot_hypervolume(folder / "hypervolume.png", findings.progress)
-    if findings.importances:
-        plot_importance(folder / "importance.png", findings.importances, findings.source)
+    sections = {
+        "front": fronts_section(
+            findings.panels, space=findings.cells[0].space, source=findings.source, dataset=findings.dataset
+        ),
+        "hypervolume": course_section(findings.progress),
+        "importance": importance_section(findings.importances, findings.source),
+    }
+    warning = SURROGATE_WARNING if findings.is_surrogate else ""
+    for name, section in sections.items():
+        if section is not None:
+            title = f"{section.title}, AP by the {AP_BY[findings.source]}"
+            save_png(folder / f"{name}.png", section.blocks, title, warning=warning)
 
 
 def _text(findings: Findings) -> str:

@@ -7,13 +7,11 @@ import altair as alt
 import pandas as pd
 
 from litepose_ofa.search.reporting.importance import METHOD, ChoiceImportance, quantity_title
-from litepose_ofa.search.reporting.page.charts import (
+from litepose_ofa.search.reporting.page.section import (
     BLUE,
     INK,
     LOW_HEIGHT,
     ORANGE,
-)
-from litepose_ofa.search.reporting.page.section import (
     Chart,
     Grid,
     Prose,

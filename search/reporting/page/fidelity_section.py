@@ -7,15 +7,18 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from litepose_ofa.search.reporting.page.charts import GREY, HEIGHT, percent_axis
-from litepose_ofa.search.reporting.page.recorded import interval, recorded_blocks, span
 from litepose_ofa.search.reporting.page.section import (
+    GREY,
+    HEIGHT,
     Block,
     Chart,
     Grid,
     Prose,
     Section,
     Table,
+    interval,
+    percent_axis,
+    recorded_blocks,
 )
 from litepose_ofa.search.trust.rank_fidelity import GROUP_LABELS
 
@@ -31,10 +34,11 @@ def fidelity_section(workspace: Path) -> Section:
     """
     path = workspace / "rank_fidelity" / FIDELITY_FILE
     what = "Whether the supernet ranks subnets as training each alone would"
-    return Section("rank-fidelity", "Rank fidelity", recorded_blocks(path, _blocks, what=what, command=COMMAND))
+    return Section("rank-fidelity", "Rank fidelity", recorded_blocks(path, fidelity_blocks, what=what, command=COMMAND))
 
 
-def _blocks(record: Mapping[str, Any]) -> list[Block]:
+def fidelity_blocks(record: Mapping[str, Any]) -> list[Block]:
+    """Return the blocks of the record of ``litepose rank-fidelity``."""
     report = record["report"]
     groups = report["groups"]
     frame = _points(record["records"])
@@ -49,7 +53,8 @@ def _blocks(record: Mapping[str, Any]) -> list[Block]:
             f"weights. Kendall tau: {found}. In brackets: {level} bootstrap intervals over the subnets."
         )
     ]
-    blocks.append(Grid([_scatter(frame[frame["group"] == name], name, span(frame, "mmacs")) for name in groups]))
+    mmacs = [float(frame["mmacs"].min()), float(frame["mmacs"].max())]
+    blocks.append(Grid([_scatter(frame[frame["group"] == name], name, mmacs) for name in groups]))
     caption = (
         "Among subnets of equal MACs their size cannot rank them: what is left is what the supernet knows beyond size. "
         f"Regret: AP points lost by taking the best of the {report['top_k']} ranked highest."

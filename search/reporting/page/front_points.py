@@ -9,7 +9,7 @@ import pandas as pd
 
 from litepose_ofa.search.genome import GenomeCodec
 from litepose_ofa.search.reporting.front_view import CHOSEN_BY, LatencyWindow, staircase
-from litepose_ofa.search.reporting.page.charts import (
+from litepose_ofa.search.reporting.page.section import (
     BLUE,
     GREY,
     ORANGE,

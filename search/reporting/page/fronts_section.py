@@ -17,12 +17,6 @@ from litepose_ofa.search.reporting.front_view import (
     outside_note,
     staircase,
 )
-from litepose_ofa.search.reporting.page.charts import (
-    BLUE,
-    HEIGHT,
-    INK,
-    NARROW,
-)
 from litepose_ofa.search.reporting.page.front_points import (
     TOOLTIP,
     Kind,
@@ -32,7 +26,15 @@ from litepose_ofa.search.reporting.page.front_points import (
     published_kinds,
     verified_kinds,
 )
-from litepose_ofa.search.reporting.page.section import Chart, Prose, Section
+from litepose_ofa.search.reporting.page.section import (
+    BLUE,
+    HEIGHT,
+    INK,
+    NARROW,
+    Chart,
+    Prose,
+    Section,
+)
 from litepose_ofa.search.reporting.panels import DevicePanel
 from litepose_ofa.search.reporting.summary import AP_BY
 from litepose_ofa.supernet.archs.space import SearchSpace
@@ -58,7 +60,7 @@ class Scales:
             type="log" if window.is_logarithmic else "linear", domain=[window.low_ms, window.high_ms], nice=False
         )
         return cls(
-            alt.X("latency_ms:Q", title=latency_title(panel), scale=x_scale, axis=alt.Axis(format="~g")),
+            alt.X("latency_ms:Q", title=latency_title(panel), scale=x_scale, axis=alt.Axis(format=".4~g")),
             alt.Y("ap:Q", title=ap_title(dataset), scale=alt.Scale(domain=list(aps), nice=False)),
             alt.Color("kind:N", title=None, scale=alt.Scale(domain=labels, range=[kind.colour for kind in kinds])),
             alt.Shape("kind:N", title=None, scale=alt.Scale(domain=labels, range=[kind.shape for kind in kinds])),

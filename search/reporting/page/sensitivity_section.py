@@ -7,22 +7,20 @@ import altair as alt
 import pandas as pd
 from altair.typing import ChartType
 
-from litepose_ofa.search.reporting.page.charts import (
+from litepose_ofa.search.reporting.page.section import (
     BLUE,
     GREY,
-    INK,
     VERMILION,
-)
-from litepose_ofa.search.reporting.page.recorded import recorded_blocks
-from litepose_ofa.search.reporting.page.section import (
     Block,
     Chart,
     Grid,
     Prose,
     Section,
+    recorded_blocks,
+    zero_line,
 )
 from litepose_ofa.search.reporting.searches import read_table
-from litepose_ofa.search.trust.sensitivity import sensitivity_devices
+from litepose_ofa.search.trust.sensitivity import published_kernel_changes, sensitivity_devices
 
 SENSITIVITY_FILE = "sensitivity.csv"
 COMMAND = "litepose sensitivity"
@@ -40,7 +38,7 @@ def sensitivity_section(workspace: Path) -> Section:
     """
     blocks = recorded_blocks(
         workspace / "sensitivity" / SENSITIVITY_FILE,
-        _blocks,
+        sensitivity_blocks,
         what="What each dimension is worth",
         command=COMMAND,
         read=lambda path: read_table(path, COLUMNS),
@@ -48,17 +46,20 @@ def sensitivity_section(workspace: Path) -> Section:
     return Section("sensitivity", "Sensitivity", blocks)
 
 
-def _blocks(frame: pd.DataFrame) -> list[Block]:
+def sensitivity_blocks(frame: pd.DataFrame) -> list[Block]:
+    """Return the blocks of the frame of ``measure_sensitivity``."""
     base = frame[frame["is_base"]].iloc[0]
     devices = sensitivity_devices(frame)
+    published = _published(frame)
     blocks: list[Block] = [
         Prose(
             f"One dimension changed at a time, all others as in the base subnet of {100 * base['ap']:.1f} % AP and "
             f"{base['macs'] / 1e6:,.1f} MMACs; one supernet, its weights shared, batch norm recalibrated for each."
         ),
         Chart(
-            dimension_chart(changes(frame, "ap", relative=False), "change of AP, points", BLUE),
-            "Change of AP as one dimension varies; the number beside a point is the dimension's value, 0 is the base.",
+            dimension_chart(changes(frame, "ap", relative=False), "change of AP, points", BLUE, published),
+            "Change of AP as one dimension varies; the number beside a point is the dimension's value, 0 is the base."
+            + (" Squares: the published change by kernels, CrowdPose, trained separately." if len(published) else ""),
         ),
     ]
     costs = []
@@ -88,22 +89,34 @@ def changes(frame: pd.DataFrame, column: str, *, relative: bool) -> pd.DataFrame
     return pd.DataFrame({"dimension": frame["dimension"], "value": frame["value"].astype(str), "change": change})
 
 
-def dimension_chart(frame: pd.DataFrame, title: str, colour: str) -> ChartType:
+def _published(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the published changes of AP from the base's kernel, as ``changes`` does; nothing if it has none."""
+    kernels = frame.loc[frame["is_base"] & (frame["dimension"] == "kernel"), "value"].astype(str)
+    found = [published_kernel_changes(int(kernel)) for kernel in kernels if kernel.isdigit()]
+    rows = [("kernel", str(kernel), 100 * change) for each in found for kernel, change in each.items()]
+    return pd.DataFrame(rows, columns=["dimension", "value", "change"])
+
+
+def dimension_chart(frame: pd.DataFrame, title: str, colour: str, published: pd.DataFrame | None = None) -> ChartType:
     """Draw a line a dimension from its least to its greatest change, with a point a value.
 
     Args:
         frame: From ``changes``.
         title: Of the axis of changes.
         colour: Of the points.
+        published: To show beside them, from elsewhere.
     """
     order: Sequence[str] = list(dict.fromkeys(frame["dimension"]))
     row = alt.Y("dimension:N", sort=order, title=None)
     along = alt.X("change:Q", title=title, scale=alt.Scale(nice=True))
     spans = frame.groupby("dimension", sort=False)["change"].agg(low="min", high="max").reset_index()
-    zero = alt.Chart(pd.DataFrame({"change": [0.0]})).mark_rule(color=INK, opacity=0.4, strokeDash=[3, 3])
     lines = alt.Chart(spans).mark_rule(color=GREY, strokeWidth=3).encode(alt.X("low:Q"), row, x2="high:Q")
     tooltip = ["dimension:N", "value:N", alt.Tooltip("change:Q", title=title, format="+.2f")]
     points = alt.Chart(frame).mark_circle(size=70, color=colour, opacity=1).encode(along, row, tooltip=tooltip)
     labels = alt.Chart(frame).mark_text(dy=-10, fontSize=10).encode(along, row, text="value:N")
-    layers = alt.layer(zero.encode(along), lines, points, labels)
+    layers = alt.layer(zero_line("change").encode(along), lines, points, labels)
+    if published is not None and len(published):
+        squares = alt.Chart(published).mark_point(shape="square", size=70, color=VERMILION)
+        values = alt.Chart(published).mark_text(dy=13, fontSize=10, color=VERMILION)
+        layers += squares.encode(along, row, tooltip=tooltip) + values.encode(along, row, text="value:N")
     return layers.properties(width="container", height=ROW * len(order))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from litepose_ofa.search.reporting.page.charts import (
+from litepose_ofa.search.reporting.page.section import (
     BLUE,
     GREEN,
     GREY,

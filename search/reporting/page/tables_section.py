@@ -10,22 +10,21 @@ import pandas as pd
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.search.reporting.device_latency import DeviceLatency
-from litepose_ofa.search.reporting.page.charts import (
+from litepose_ofa.search.reporting.page.section import (
     BLUE,
     GREY,
     HEIGHT,
-    INK,
     PALETTE,
     VERMILION,
-)
-from litepose_ofa.search.reporting.page.recorded import recorded_blocks, span
-from litepose_ofa.search.reporting.page.section import (
     Block,
     Chart,
     Listing,
     Prose,
     Section,
     Table,
+    equality_line,
+    recorded_blocks,
+    zero_line,
 )
 from litepose_ofa.search.reporting.searches import SearchedCell
 from litepose_ofa.supernet.errors import InputError
@@ -59,7 +58,7 @@ def tables_section(workspace: Path, cells: Sequence[SearchedCell]) -> Section:
     records = sorted((workspace / "latency_tables").glob("*.json"))
     for path in records:
         what = f"The validation of {path.stem}"
-        blocks += recorded_blocks(path, lambda value: _validation_blocks(value, tables), what=what, command=COMMAND)
+        blocks += recorded_blocks(path, lambda value: validation_blocks(value, tables), what=what, command=COMMAND)
     missing = [device for device in tables if device not in {path.stem for path in records}]
     if missing:
         blocks.append(
@@ -147,7 +146,6 @@ def network_errors(tables: Mapping[str, LatencyTable]) -> pd.DataFrame:
 
 def _error_chart(errors: pd.DataFrame) -> Chart:
     along = alt.X("error:Q", title="error of the table, %")
-    zero = alt.Chart(pd.DataFrame({"error": [0.0]})).mark_rule(color=INK, opacity=0.4, strokeDash=[3, 3])
     points = (
         alt.Chart(errors)
         .mark_point(filled=True, size=70, opacity=0.85)
@@ -160,13 +158,14 @@ def _error_chart(errors: pd.DataFrame) -> Chart:
         )
     )
     height = ROW * errors["table"].nunique()
-    chart = alt.layer(zero.encode(along), points).properties(width="container", height=height)
+    chart = alt.layer(zero_line("error").encode(along), points).properties(width="container", height=height)
     return Chart(
         chart, "Relative error of each table for whole networks whose latency is known, as its files record it."
     )
 
 
-def _validation_blocks(record: Mapping[str, Any], tables: Mapping[str, LatencyTable]) -> list[Block]:
+def validation_blocks(record: Mapping[str, Any], tables: Mapping[str, LatencyTable]) -> list[Block]:
+    """Return the blocks of a table's validation, as ``litepose validate-table`` records it."""
     name = str(record["table"])
     frame = validation_points(record["runs"])
     runs = "; ".join(
@@ -204,8 +203,6 @@ def validation_points(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def _validation_chart(frame: pd.DataFrame, name: str) -> Chart:
     scale = alt.Scale(type="log", nice=False, padding=12)
     x = alt.X("measured:Q", title="measured, ms", scale=scale)
-    ends = span(frame, "measured", "ms")
-    equal = alt.Chart(pd.DataFrame({"measured": ends, "ms": ends})).mark_line(color=GREY, strokeDash=[4, 4])
     colour = alt.Color("run:N", sort=None, scale=alt.Scale(range=[BLUE, VERMILION, *PALETTE[2:]]))
     whiskers = alt.Chart(frame).mark_rule(opacity=0.6).encode(x, alt.Y("low:Q"), y2="high:Q", color=colour)
     points = (
@@ -225,7 +222,7 @@ def _validation_chart(frame: pd.DataFrame, name: str) -> Chart:
             ],
         )
     )
-    layers = alt.layer(equal.encode(x, alt.Y("ms:Q")), whiskers, points)
+    layers = alt.layer(equality_line(frame, "measured", "ms").encode(x, alt.Y("ms:Q")), whiskers, points)
     caption = (
         f"{name}: latency by the table, with 80 % intervals, against latency measured; the dashed line is equality."
     )

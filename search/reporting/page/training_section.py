@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from litepose_ofa.search.reporting.page.charts import HEIGHT, LOW_HEIGHT, percent_axis
-from litepose_ofa.search.reporting.page.recorded import recorded_blocks
 from litepose_ofa.search.reporting.page.section import (
+    HEIGHT,
+    LOW_HEIGHT,
     Block,
     Chart,
     Grid,
     Prose,
     Section,
+    percent_axis,
+    recorded_blocks,
 )
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import require_regular

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from litepose_ofa.search.reporting.page.charts import spec_of
+from litepose_ofa.search.reporting.page.drawing import spec_of
 from litepose_ofa.search.reporting.page.fidelity_section import fidelity_section, fidelity_table
 from litepose_ofa.search.reporting.page.predictor_section import predictor_section, regressor_table
-from litepose_ofa.search.reporting.page.recorded import interval
 from litepose_ofa.search.reporting.page.samples_section import samples_section
 from litepose_ofa.search.reporting.page.section import (
     Chart,
@@ -23,6 +22,7 @@ from litepose_ofa.search.reporting.page.section import (
     Prose,
     Section,
     Table,
+    interval,
 )
 from litepose_ofa.search.reporting.page.sensitivity_section import changes, sensitivity_section
 from litepose_ofa.search.reporting.page.training_section import (
@@ -55,7 +55,7 @@ def prose(section: Section) -> str:
 
 def points_of(chart: Chart) -> list[list[dict[str, Any]]]:
     """The data of a chart, one list a table in it."""
-    spec = spec_of(chart.chart, chart.caption)
+    spec = spec_of(chart)
     assert spec["width"] == "container"
     return list(spec["datasets"].values())
 

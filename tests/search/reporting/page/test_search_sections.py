@@ -12,7 +12,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.profiling.validation import NetworkCheck, ValidationReport
-from litepose_ofa.search.reporting.page.charts import spec_of
+from litepose_ofa.search.reporting.page.drawing import spec_of
 from litepose_ofa.search.reporting.page.section import (
     Chart,
     Drawing,
@@ -97,7 +97,7 @@ def test_a_table_tells_its_errors_and_what_would_validate_it(
     assert row["inside"] == "75 %"
     assert row["operators"].endswith(" measured")
     (chart,) = [block for block in section.blocks if isinstance(block, Chart)]
-    points = [point for data in spec_of(chart.chart, "")["datasets"].values() for point in data if "network" in point]
+    points = [point for data in spec_of(chart)["datasets"].values() for point in data if "network" in point]
     assert sorted((p["network"], p["part"], round(p["error"])) for p in points) == [
         ("a", "in the fit", 10), ("b", "in the fit", -10), ("c", "left out of the fit", 30),
     ]  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_validation_is_drawn_with_its_intervals(board: tuple[LatencyTable, Sea
     assert (points["measured"] / points["ms"]).tolist() == pytest.approx([1.1] * 4)
     assert (points["low"] < points["ms"]).all()
     assert (points["ms"] < points["high"]).all()
-    assert any(len(data) == 4 for data in spec_of(chart.chart, "")["datasets"].values())
+    assert any(len(data) == 4 for data in spec_of(chart)["datasets"].values())
 
 
 def test_a_validation_of_another_version_says_so(board: tuple[LatencyTable, SearchedCell], tmp_path: Path) -> None:
