@@ -222,10 +222,6 @@ def read_searches(
 
     A search that was refused, and so never began, is not missing.
 
-    Args:
-        workspace: The workspace.
-        planned: Searches that there should be, if that is known.
-
     Raises:
         InputError: If no search is finished.
     """
@@ -262,11 +258,6 @@ def group_name(cells: Sequence[FinishedSearch]) -> str:
 
 def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
     """Read a CSV file.
-
-    Args:
-        path: The file.
-        columns: Columns that there must be.
-        numbers: Columns that must have a number in every line.
 
     Raises:
         InputError: If it is missing, empty, no CSV, or lacks a column or a number.
