@@ -21,7 +21,8 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.scripts.build.builders import build_space, build_subnet_evaluator
+from litepose_ofa.scripts.build.data import build_space
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.scripts.build.search import WorkspacePool, open_accuracy_cache
 from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator

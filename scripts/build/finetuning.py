@@ -8,21 +8,15 @@ import torch
 from omegaconf import DictConfig
 from pydantic import Field
 
-from litepose_ofa.scripts.build.builders import (
+from litepose_ofa.scripts.build.data import build_space, build_training_images, find_arch, load_split, plain
+from litepose_ofa.scripts.build.networks import (
     build_device,
-    build_learning_rate,
-    build_space,
     build_teacher,
-    build_training_images,
-    build_training_settings,
     build_validator,
-    find_arch,
-    load_split,
+    find_weights,
     load_trained_supernet,
-    plain,
-    steps_of,
 )
-from litepose_ofa.scripts.build.networks import find_weights
+from litepose_ofa.scripts.build.training import build_learning_rate, build_training_settings, steps_of
 from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.tuning.trials import FinetuningTrial
@@ -40,7 +34,7 @@ from litepose_ofa.supernet.network.checkpoints import (
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import Process
-from litepose_ofa.supernet.training.recipe import LearningRate, Phase, SubnetPlan
+from litepose_ofa.supernet.training.recipe import Phase, SubnetPlan
 from litepose_ofa.supernet.training.teacher import Teacher
 from litepose_ofa.supernet.training.trainer import Trainer
 from litepose_ofa.supernet.training.validation import Validator, copy_of
@@ -89,11 +83,8 @@ class Finetuning:
     """
 
     def __init__(self, cfg: DictConfig, process: Process) -> None:
-        for name in ("share", "rate"):
-            number = isinstance(cfg[name], int | float) and not isinstance(cfg[name], bool) and cfg[name] > 0
-            require(number, name, cfg[name], "a number above 0")
         starts = f"{SUPERNET}, {SCRATCH}, a file of weights or an export folder"
-        trainable = isinstance(cfg.start, str) and not is_runtime_file(Path(cfg.start))
+        trainable = not is_runtime_file(Path(cfg.start))
         require(trainable, "start", cfg.start, f"{starts}; a runtime's file cannot be trained")
         self.cfg = cfg
         self.process = process
@@ -150,10 +141,6 @@ class Finetuning:
             load_weights(network, self._weights)
         return network.to(self.process.device)
 
-    def learning_rate(self, rate: float) -> LearningRate:
-        """Return the schedule, its peak times a factor."""
-        return build_learning_rate(self.cfg, rate)
-
     def trainer(self, arch: Arch, rate: float, folder: Path, *, validate: bool) -> Trainer:
         """Return what trains an architecture in a folder, from the start.
 
@@ -166,7 +153,7 @@ class Finetuning:
         phase = Phase(
             name="finetune",
             steps=self.steps,
-            learning_rate=self.learning_rate(rate),
+            learning_rate=build_learning_rate(self.cfg, rate),
             rule="largest",
             num_random=0,
             teacher="none" if self.teacher is None else "external",

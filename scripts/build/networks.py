@@ -1,19 +1,140 @@
-"""From a path to a static network and its keypoints: export folders, subnets' files, weights with their ``arch``."""
+"""From the composed config, or a path, to networks and what measures them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+from omegaconf import DictConfig
+
+from litepose_ofa.scripts.build.data import build_space, build_splits, load_split, plain
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.skeletons import Skeleton
-from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.subnets import Calibration, SubnetEvaluator
 from litepose_ofa.supernet.export.bundle import CONFIG_FILE, WEIGHTS_FILE, open_export
 from litepose_ofa.supernet.export.runtime import ExportedUsage
 from litepose_ofa.supernet.network.checkpoints import (
     load_subnet,
+    load_supernet,
     load_weights,
     read_description,
     read_skeleton,
 )
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.training.distributed import Process
+from litepose_ofa.supernet.training.step import keep_freed_memory
+from litepose_ofa.supernet.training.teacher import Teacher
+from litepose_ofa.supernet.training.validation import Validator
+from litepose_ofa.supernet.validation import validate
+
+
+def build_device(cfg: DictConfig) -> torch.device:
+    """Return the device to compute on; set torch's CPU threads, and keep freed memory where it computes on a CPU."""
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    if cfg.accelerator == "cuda" and not torch.cuda.is_available():
+        raise InputError("accelerator is 'cuda', but torch finds no CUDA device; use cpu or auto")
+    use_cuda = cfg.accelerator != "cpu" and torch.cuda.is_available()
+    if not use_cuda:
+        keep_freed_memory()
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+def build_inference(cfg: DictConfig) -> tuple[InferenceSettings, int]:
+    """Return how people are predicted, and the images of a forward pass, of the ``evaluation`` group."""
+    values = {name: value for name, value in plain(cfg.evaluation).items() if not name.startswith("bn_")}
+    batch_size = values.pop("batch_size")
+    return validate(InferenceSettings, values, key="evaluation"), batch_size
+
+
+def _build_measuring(cfg: DictConfig) -> tuple[Calibration, InferenceSettings, int]:
+    """Return where batch-norm statistics come from, how people are predicted, and the batch size of that."""
+    values = cfg.evaluation
+    calibration = Calibration(load_split(cfg, "train"), num_images=values.bn_images, batch_size=values.bn_batch_size)
+    return calibration, *build_inference(cfg)
+
+
+def build_validator(
+    cfg: DictConfig, archs: Mapping[str, Arch], process: Process, *, split: str = "search", images: int | None = None
+) -> Validator:
+    """Return what measures networks during a training or after it.
+
+    Args:
+        cfg: The composed config.
+        archs: The subnets by name.
+        process: This rank.
+        split: The images to measure on: those that architectures may be chosen on, unless nothing is chosen.
+        images: Only the first so many.
+    """
+    calibration, settings, batch_size = _build_measuring(cfg)
+    dataset = load_split(cfg, split)
+    return Validator(
+        archs,
+        calibration,
+        dataset if images is None else dataset.first(images),
+        settings=settings,
+        batch_size=batch_size,
+        process=process,
+    )
+
+
+def supernet_path(cfg: DictConfig) -> Path:
+    """Return where the supernet is: the config's ``supernet``, where it has one, or the workspace's trained one."""
+    if cfg.get("supernet") is not None:
+        return Path(cfg.supernet)
+    return Workspace(Path(cfg.workspace)).supernet
+
+
+def load_trained_supernet(cfg: DictConfig, device: torch.device) -> LitePoseSupernet:
+    """Load the workspace's supernet.
+
+    Raises:
+        InputError: If there is none, or it is of another space or number of keypoints than the config's.
+    """
+    path = supernet_path(cfg)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; train first (litepose train) or set workspace")
+    supernet = load_supernet(path)
+    if supernet.space != build_space(cfg):
+        raise InputError(f"{path}: is a supernet of the space {supernet.space.name!r}, not {cfg.space.name!r}")
+    splits = build_splits(cfg)
+    _require_skeleton(path, supernet.num_keypoints, splits.skeleton)
+    info = read_description(path)["info"]
+    if "held_out" in info and info.get("dataset") == cfg.dataset.name:
+        splits.require_unseen(info["held_out"], str(path))
+    return supernet.to(device=device, memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+
+
+def build_subnet_evaluator(cfg: DictConfig, split: str) -> SubnetEvaluator:
+    """Return what measures subnets of the workspace's supernet on a split."""
+    device = build_device(cfg)
+    supernet = load_trained_supernet(cfg, device)
+    calibration, settings, batch_size = _build_measuring(cfg)
+    return SubnetEvaluator(supernet, calibration, load_split(cfg, split), batch_size=batch_size, settings=settings)
+
+
+def build_teacher(cfg: DictConfig, num_keypoints: int, device: torch.device) -> Teacher | None:
+    """Return the network of ``teacher.weights`` and ``teacher.arch``, at its own resolution, or None.
+
+    Raises:
+        InputError: If the files do not fit, or it knows other keypoints.
+    """
+    weights, arch = cfg.teacher.weights, cfg.teacher.arch
+    if weights is None:
+        require(arch is None, "teacher.arch", arch, "null without teacher.weights")
+        return None
+    if arch is None:
+        network = load_subnet(weights)
+    else:
+        network = LitePose(Arch.load(arch), num_keypoints)
+        load_weights(network, weights)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = Teacher(network, image_size=network.arch.image_size)
+    teacher.require_keypoints(num_keypoints)
+    return teacher
 
 
 def find_weights(path: Path) -> Path:
@@ -95,3 +216,14 @@ def _skeleton_of(path: Path, network: LitePose, of_dataset: Skeleton) -> Skeleto
         has = f"{network.num_keypoints} keypoints; {where} {skeleton.name} has {skeleton.num_keypoints}"
         raise InputError(f"{path}: is a network of {has}")
     return skeleton
+
+
+def _require_skeleton(path: Path, num_keypoints: int, skeleton: Skeleton) -> None:
+    """Refuse a supernet of other keypoints than the dataset's."""
+    if num_keypoints != skeleton.num_keypoints:
+        found = f"{num_keypoints} keypoints; dataset.skeleton {skeleton.name} has {skeleton.num_keypoints}"
+        raise InputError(f"{path}: is a supernet of {found}")
+    known = read_skeleton(path)
+    difference = None if known is None else skeleton.difference(known)
+    if known is not None and difference is not None:
+        raise InputError(f"{path}: is a supernet of the skeleton {known.name}, which has {difference}")

@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.builders import (
+from litepose_ofa.scripts.build.data import build_skeleton, find_arch
+from litepose_ofa.scripts.build.networks import (
     build_device,
-    build_skeleton,
     build_subnet_evaluator,
-    find_arch,
+    find_weights,
+    kind_of,
+    load_network,
 )
-from litepose_ofa.scripts.build.networks import find_weights, kind_of, load_network
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError, require

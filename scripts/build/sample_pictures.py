@@ -7,8 +7,8 @@ import numpy as np
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from litepose_ofa.scripts.build.builders import build_device, build_inference, build_skeleton, load_split, plain
-from litepose_ofa.scripts.build.networks import find_weights, load_network
+from litepose_ofa.scripts.build.data import build_skeleton, load_split, plain
+from litepose_ofa.scripts.build.networks import build_device, build_inference, find_weights, load_network
 from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.search.reporting.page.section import Picture
 from litepose_ofa.search.reporting.searches import FinishedSearch
@@ -22,7 +22,6 @@ from litepose_ofa.supernet.pictures.drawing import FloatArray, Image, draw_peopl
 MOST_BYTES = 60_000
 """Of a JPEG: some of them have to fit into one page."""
 
-QUALITIES = (88, 80, 70, 60, 50, 40, 30, 20, 10)
 TILE_SIDE = 300
 TILE_COLUMNS = 3
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.55
@@ -141,12 +140,9 @@ def _tile(image: Image, people: FloatArray, skeleton: Skeleton, title: str) -> I
 
 
 def encode_jpeg(image: Image, most_bytes: int = MOST_BYTES) -> bytes:
-    """Return a JPEG of an RGB picture, shape (H, W, 3), of the best quality that fits into so many bytes.
-
-    A picture that fits at no quality is halved.
-    """
+    """Return a JPEG of an RGB picture, shape (H, W, 3), of the best quality that fits; halved if it fits at none."""
     swapped = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    for quality in QUALITIES:
+    for quality in range(90, 0, -10):
         encoded = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         if len(encoded) <= most_bytes or max(image.shape[:2]) < 2:
             return encoded.tobytes()

@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.builders import build_space, build_subnet_evaluator, plain
-from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.data import build_space, plain
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.scripts.build.workers import open_subnet_pool
 from litepose_ofa.search.accuracy.evaluators import (
     AccuracyCache,
@@ -40,6 +40,7 @@ from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
+from litepose_ofa.supernet.validation import validate
 
 STRATEGIES = ("surrogate", "evolution", "random", "optuna_nsga2", "optuna_tpe")
 STOP_KEYS = ("generations", "evaluations", "plateau_gain", "plateau_generations", "seconds")
@@ -133,8 +134,8 @@ def build_strategy(cfg: DictConfig, problem: SearchProblem, surrogate: Surrogate
         InputError: If it is unknown, or a setting is impossible.
     """
     name = cfg.search.strategy
-    evolution = construct(EvolutionSettings, plain(cfg.search.evolution), "search.evolution")
-    batches = construct(BatchSettings, plain(cfg.search.batches), "search.batches")
+    evolution = validate(EvolutionSettings, plain(cfg.search.evolution), key="search.evolution")
+    batches = validate(BatchSettings, plain(cfg.search.batches), key="search.batches")
     if name == "surrogate":
         return SurrogateEvolution(problem, surrogate, evolution, batches)
     if name == "evolution":
@@ -150,8 +151,8 @@ def build_course(cfg: DictConfig) -> dict[str, Any]:
     """Return a study's seed, sizes, end and warm start, as keyword arguments."""
     return {
         "seed": cfg.seed,
-        "settings": construct(StudySettings, {name: cfg.search[name] for name in ("first", "batch")}, "search"),
-        "stop": construct(StopRule, {name: cfg.search[name] for name in STOP_KEYS}, "search"),
+        "settings": validate(StudySettings, {name: cfg.search[name] for name in ("first", "batch")}, key="search"),
+        "stop": validate(StopRule, {name: cfg.search[name] for name in STOP_KEYS}, key="search"),
         "warm": _warm_start(cfg),
     }
 

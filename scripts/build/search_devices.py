@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
-from litepose_ofa.scripts.build.builders import build_space, plain
+from litepose_ofa.scripts.build.data import build_space, plain
 from litepose_ofa.scripts.settings.base import DeviceSettings
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem

@@ -12,8 +12,7 @@ import torch
 from omegaconf import DictConfig
 from pydantic import Field
 
-from litepose_ofa.scripts.build.builders import plain
-from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache
 from litepose_ofa.search.workers.pool import (
     EvaluationPool,
@@ -25,7 +24,7 @@ from litepose_ofa.search.workers.pool import (
 from litepose_ofa.search.workers.session import ray_session
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
-from litepose_ofa.supernet.validation import NonNegative, Positive, settings
+from litepose_ofa.supernet.validation import NonNegative, Positive, settings, validate
 
 if TYPE_CHECKING:
     from litepose_ofa.search.study.generations import Generations
@@ -66,7 +65,7 @@ def open_subnet_pool(cfg: DictConfig, subnets: SubnetEvaluator) -> Iterator[tupl
     Raises:
         InputError: If a setting is impossible, ``accelerator`` contradicts it, or the cluster has no room.
     """
-    backend = construct(BackendSettings, plain(cfg.backend), "backend")
+    backend = validate(BackendSettings, plain(cfg.backend), key="backend")
     if backend.name == "serial":
         yield SerialPool(subnets.measure), subnets.identity
         return
@@ -90,7 +89,7 @@ def search_in_tune(
     """Search to the end as an experiment of Ray Tune in a folder; the ``backend``'s pool must be open, and idle."""
     from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune  # Tune takes two seconds
 
-    backend = construct(BackendSettings, plain(cfg.backend), "backend")
+    backend = validate(BackendSettings, plain(cfg.backend), key="backend")
     return run_in_tune(
         _make_measure(cfg, subnets, backend.device),
         generations,

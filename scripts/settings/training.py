@@ -16,7 +16,7 @@ from litepose_ofa.scripts.settings.kinds import (
 )
 from litepose_ofa.search.tuning.trials import HalvingSettings, SamplingSettings
 from litepose_ofa.supernet.data.augmentation import Augmentation
-from litepose_ofa.supernet.training.recipe import Phase
+from litepose_ofa.supernet.training.recipe import Phase, WarmupCosine, WarmupSteps
 from litepose_ofa.supernet.training.recipe import TrainingSettings as NetworkTraining
 from litepose_ofa.supernet.validation import (
     Allowed,
@@ -27,17 +27,13 @@ from litepose_ofa.supernet.validation import (
     Positive,
 )
 
-
-class LearningRateSettings(Checked):
-    """``training.learning_rate``: ``milestones`` and ``factor`` are of ``schedule: steps``."""
-
-    schedule: Literal["cosine", "steps"]
-    peak: NonNegative
-    warmup: Fraction | None = None
-    milestones: list[Fraction] | None = None
-    factor: Positive | None = None
-
-
+LearningRateSettings: Any = fields_of(
+    WarmupCosine,
+    WarmupSteps,
+    schedule=Literal["cosine", "steps"],
+    milestones=list[Fraction] | None,
+    factor=Positive | None,
+)
 TrainingSettings: Any = fields_of(
     NetworkTraining,
     without=("seed",),
@@ -51,12 +47,7 @@ TrainingSettings: Any = fields_of(
     validation_images=Count,
 )
 
-PhaseSettings: Any = fields_of(
-    Phase,
-    without=("name", "steps", "learning_rate"),
-)
-
-
+PhaseSettings: Any = fields_of(Phase, without=("name", "steps", "learning_rate"))
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -113,7 +104,7 @@ class FinetuneVerb(MeasuringSettings):
     arch: Text | None
     start: Start
     share: Share
-    rate: NonNegative
+    rate: Positive
     teacher: TeacherSettings
 
 

@@ -9,7 +9,7 @@ from litepose_ofa.latency_tables.coverage import space_operators
 from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, estimated_devices, shipped_class_models
 from litepose_ofa.latency_tables.estimation.report import format_report
 from litepose_ofa.latency_tables.rows import read_rows
-from litepose_ofa.scripts.build.builders import build_space
+from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.command.app import script
 from litepose_ofa.scripts.settings.tables import EstimateTablesVerb
 from litepose_ofa.supernet.archs.operators import Operator

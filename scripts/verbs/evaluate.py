@@ -11,12 +11,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.builders import (
-    build_inference,
-    build_subnet_evaluator,
-    find_arch,
-    load_split,
-)
+from litepose_ofa.scripts.build.data import find_arch, load_split
+from litepose_ofa.scripts.build.networks import build_inference, build_subnet_evaluator
 from litepose_ofa.scripts.build.pose_models import open_pose_network
 from litepose_ofa.scripts.command.app import run_record, script, start_run
 from litepose_ofa.scripts.settings.searching import EvaluateVerb

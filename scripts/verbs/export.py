@@ -17,9 +17,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.scripts.build.builders import build_subnet_evaluator, find_arch, supernet_path
+from litepose_ofa.scripts.build.data import find_arch
 from litepose_ofa.scripts.build.export import SPLIT, accuracy_facts, build_formats, latency_facts, usage_config
 from litepose_ofa.scripts.build.finetuning import read_facts
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator, supernet_path
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.exporting import ExportVerb
 from litepose_ofa.search.reporting.card import write_card

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, open_dict
 
-from litepose_ofa.scripts.build.builders import build_device, plain
-from litepose_ofa.scripts.build.construct import construct
+from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.build.finetuning import (
     Finetuning,
     MakeTrialTraining,
     read_facts,
 )
+from litepose_ofa.scripts.build.networks import build_device
 from litepose_ofa.scripts.build.training import finished_file, hold_folder, train_to_the_end
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.training import FinetuneVerb
@@ -38,6 +38,7 @@ from litepose_ofa.supernet.training.distributed import (
     run_on_main,
 )
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER
+from litepose_ofa.supernet.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def _tune(cfg: DictConfig, device: torch.device) -> None:
             return
         make = MakeTrialTraining(plain(cfg), halving.cpus)
         outcomes = run_asha(make, trials, halving, steps=finetuning.steps, folder=folder)
-        write_trials(folder / TRIALS_FILE, outcomes, finetuning.learning_rate(1.0).peak)
+        write_trials(folder / TRIALS_FILE, outcomes, cfg.training.learning_rate.peak)
         best = best_outcome(outcomes)
         network = load_subnet(folder / TRIALS_FOLDER / best.trial.name / SUBNET_FILE).to(device)
         before, after = finetuning.measure(finetuning.network(best.trial.arch)), finetuning.measure(network)
@@ -112,11 +113,14 @@ def _tune(cfg: DictConfig, device: torch.device) -> None:
 
 
 def _tune_settings(cfg: DictConfig, device: torch.device) -> tuple[SamplingSettings, HalvingSettings]:
-    values = {name: value for name, value in plain(cfg.tune).items() if name != "name"}
-    sampling = {field.name: values.pop(field.name) for field in fields(SamplingSettings) if field.name in values}
+    values = plain(cfg.tune)
     if values.get("gpus") is None:
         values["gpus"] = int(device.type == "cuda")
-    return construct(SamplingSettings, sampling, "tune"), construct(HalvingSettings, values, "tune")
+    sampling, halving = (
+        {field.name: values[field.name] for field in fields(settings) if field.name in values}
+        for settings in (SamplingSettings, HalvingSettings)
+    )
+    return validate(SamplingSettings, sampling, key="tune"), validate(HalvingSettings, halving, key="tune")
 
 
 def _record_source(cfg: DictConfig, finetuning: Finetuning, archs: list[Arch]) -> None:

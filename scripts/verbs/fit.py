@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.builders import build_space
+from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.build.search import predictor_path, samples_path
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.searching import FitVerb

@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.builders import plain
+from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.build.pose_models import open_model
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.config import literal_config

@@ -9,7 +9,7 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.profiling.exporters import find_exporter
 from litepose_ofa.latency_tables.profiling.kit import write_kit
 from litepose_ofa.latency_tables.profiling.plan import make_plan
-from litepose_ofa.scripts.build.builders import build_space
+from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.command.app import run_folder, script
 from litepose_ofa.scripts.settings.tables import ProfileVerb
 from litepose_ofa.supernet.archs.space import SearchSpace

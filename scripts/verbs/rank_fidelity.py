@@ -11,16 +11,9 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.builders import (
-    build_device,
-    build_learning_rate,
-    build_subnet_evaluator,
-    build_training_images,
-    build_training_settings,
-    build_validator,
-    plain,
-    steps_of,
-)
+from litepose_ofa.scripts.build.data import build_training_images, plain
+from litepose_ofa.scripts.build.networks import build_device, build_subnet_evaluator, build_validator
+from litepose_ofa.scripts.build.training import build_learning_rate, build_training_settings, steps_of
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.scripts.settings.training import RankFidelityVerb

@@ -6,7 +6,8 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.scripts.build.builders import build_subnet_evaluator, find_arch
+from litepose_ofa.scripts.build.data import find_arch
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.scripts.build.search import open_accuracy_cache
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.searching import SensitivityVerb

@@ -6,17 +6,11 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.builders import (
-    build_device,
-    build_phases,
-    build_space,
-    build_splits,
-    build_teacher,
-    build_training_images,
-    build_training_settings,
-    build_validator,
-)
+from litepose_ofa.scripts.build.data import build_space, build_splits, build_training_images
+from litepose_ofa.scripts.build.networks import build_device, build_teacher, build_validator
 from litepose_ofa.scripts.build.training import (
+    build_phases,
+    build_training_settings,
     check_teachers,
     finished_file,
     hold_folder,

@@ -39,7 +39,7 @@ def blocks_of_page(all_blocks: list[Any]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def written_space(blocks_of_page: list[Any]) -> str:
-    (text,) = (block.text for block in blocks_of_page if block.language == "yaml")
+    text = next(block.text for block in blocks_of_page if block.language == "yaml")
     return str(text)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.builders import plain
+from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.build.sample_pictures import (
     MOST_BYTES,
     draw_sample_pictures,

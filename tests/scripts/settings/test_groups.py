@@ -7,10 +7,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from litepose_ofa.scripts.build.builders import load_split
+from litepose_ofa.scripts.build.data import load_split
 from litepose_ofa.search.workspace import Workspace
 
-SPACE = "name: mine\nchoices: {image_sizes: [96], stem_channels: [8]}\n"
+SPACE = "defaults: [tiny]\nname: mine\nimage_sizes: [96]\n"
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from litepose_ofa.scripts.build.builders import build_subnet_evaluator, load_split
+from litepose_ofa.scripts.build.data import load_split
 from litepose_ofa.scripts.build.finetuning import Finetuning
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.search.study.results import Candidate
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.checkpoints import load_supernet, save_subnet, weights_digest

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from litepose_ofa.scripts.build.builders import build_validator
+from litepose_ofa.scripts.build.networks import build_validator
 from litepose_ofa.supernet.network.checkpoints import load_supernet, read_weights
 from litepose_ofa.supernet.training.distributed import SINGLE
 from litepose_ofa.supernet.training.validation import validated_archs

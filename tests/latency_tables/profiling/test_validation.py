@@ -23,18 +23,18 @@ TINY = SearchSpace.preset("tiny")
 
 
 @pytest.fixture
-def table(board: Any) -> LatencyTable:
-    measured = board.measure(TINY, board.sample_archs(TINY, 20, 0), noise=0.01, network_noise=0.02)
+def table(simulated: Any) -> LatencyTable:
+    measured = simulated.measure(TINY, simulated.sample_archs(TINY, 20, 0), noise=0.01, network_noise=0.02)
     return build_table(measured, device="board", rng=np.random.default_rng(0))
 
 
 @pytest.fixture
-def timed(board: Any, table: LatencyTable) -> Callable[[list[float]], dict[Arch, Timing]]:
+def timed(simulated: Any, table: LatencyTable) -> Callable[[list[float]], dict[Arch, Timing]]:
     """Networks that took so many times what the table says."""
 
     def make(factors: list[float]) -> dict[Arch, Timing]:
-        archs = [arch for arch in board.sample_archs(TINY, 60, 5) if arch.digest not in table.metadata.fit_errors]
-        template = next(iter(board.measure(TINY).singles.values()))
+        archs = [arch for arch in simulated.sample_archs(TINY, 60, 5) if arch.digest not in table.metadata.fit_errors]
+        template = next(iter(simulated.measure(TINY).singles.values()))
         return {
             arch: replace(template, ms=factor * table.estimate(arch).ms)
             for arch, factor in zip(archs, factors, strict=False)
@@ -62,9 +62,9 @@ def test_ranking_is_perfect_where_only_the_scale_is_wrong(
 
 
 def test_networks_of_the_fit_do_not_count(
-    board: Any, table: LatencyTable, timed: Callable[[list[float]], dict[Arch, Timing]]
+    simulated: Any, table: LatencyTable, timed: Callable[[list[float]], dict[Arch, Timing]]
 ) -> None:
-    fitted = board.measure(TINY, board.sample_archs(TINY, 20, 0)).networks
+    fitted = simulated.measure(TINY, simulated.sample_archs(TINY, 20, 0)).networks
     report = validate(table, {**fitted, **timed([1.0] * 4)}, num_keypoints=14)
     assert (len(report.checks), report.fitted) == (4, len(fitted))
     with pytest.raises(InputError, match="has 0 networks that the table of board was not fitted on"):
