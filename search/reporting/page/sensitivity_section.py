@@ -27,8 +27,8 @@ from litepose_ofa.search.reporting.page.section import (
 from litepose_ofa.search.reporting.searches import read_table
 from litepose_ofa.search.trust.rank_fidelity import GROUP_LABELS
 from litepose_ofa.search.trust.sensitivity import published_kernel_changes, sensitivity_devices
+from litepose_ofa.search.workspace import Workspace
 
-SENSITIVITY_FILE = "sensitivity.csv"
 COLUMNS = ("dimension", "value", "is_base", "ap", "macs", "params")
 
 ROW = 26
@@ -38,7 +38,7 @@ ROW = 26
 def sensitivity_section(workspace: Path) -> Section:
     """Return what ``litepose sensitivity`` measured."""
     blocks = recorded_blocks(
-        workspace / "sensitivity" / SENSITIVITY_FILE,
+        Workspace(workspace).sensitivity,
         sensitivity_blocks,
         what="What each dimension is worth",
         command="litepose sensitivity",
@@ -110,12 +110,9 @@ def dimension_chart(frame: pd.DataFrame, title: str, colour: str, published: pd.
     return layers.properties(width="container", height=ROW * len(order))
 
 
-FIDELITY_FILE = "rank_fidelity.json"
-
-
 def fidelity_section(workspace: Path) -> Section:
     """Return what ``litepose rank-fidelity`` recorded."""
-    path = workspace / "rank_fidelity" / FIDELITY_FILE
+    path = Workspace(workspace).rank_fidelity
     what = "Whether the supernet ranks subnets as training each alone would"
     return Section(
         "rank-fidelity",
@@ -141,7 +138,8 @@ def fidelity_blocks(record: Mapping[str, Any]) -> list[Block]:
         )
     ]
     mmacs = [float(frame["mmacs"].min()), float(frame["mmacs"].max())]
-    blocks.append(Grid([_scatter(frame[frame["group"] == name], name, mmacs) for name in groups]))
+    taus = {name: interval(group["inherited"]["kendall_tau"]) for name, group in groups.items()}
+    blocks.append(Grid([_scatter(frame[frame["group"] == name], name, mmacs, tau) for name, tau in taus.items()]))
     caption = (
         "Among subnets of equal MACs their size cannot rank them: what is left is what the supernet knows beyond size. "
         f"Regret: AP points lost by taking the best of the {report['top_k']} ranked highest."
@@ -185,7 +183,7 @@ def _points(records: list[Mapping[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _scatter(frame: pd.DataFrame, group: str, mmacs: list[float]) -> Chart:
+def _scatter(frame: pd.DataFrame, group: str, mmacs: list[float], tau: str) -> Chart:
     x = alt.X("inherited:Q", **percent_axis("inherited AP, %"))
     y = percent_axis("AP trained alone, %")
     scale = alt.Scale(scheme="viridis", type="log", domain=mmacs)
@@ -207,5 +205,7 @@ def _scatter(frame: pd.DataFrame, group: str, mmacs: list[float]) -> Chart:
         )
     )
     several = "; a line spans the training seeds" if (frame["high"] > frame["low"]).any() else ""
-    caption = f"Subnets, {GROUP_LABELS.get(group, group)}: AP trained alone against inherited AP{several}."
+    caption = (
+        f"Subnets, {GROUP_LABELS.get(group, group)}: AP trained alone against inherited AP{several}; Kendall tau {tau}."
+    )
     return Chart(alt.layer(seeds, points).properties(width="container", height=HEIGHT), caption)
