@@ -4,6 +4,7 @@ A model says in its annotations what is allowed; the line is made of them, not o
 """
 
 import functools
+import operator
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
@@ -36,10 +37,24 @@ class Checked(BaseModel):
 def settings(cls: type[T]) -> type[T]:
     """Make a frozen dataclass of settings whose annotations say what is allowed.
 
-    Built with anything else it raises pydantic's ``ValidationError``, a ``ValueError``. Lists serve for tuples.
+    Built with anything else it raises pydantic's ``ValidationError``, a ``ValueError``. Nothing is converted, but lists
+    serve for tuples and mappings for settings within.
     """
+    cls.__annotations__ = {name: _strict(hint) for name, hint in cls.__annotations__.items()}
     checked: Any = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
     return cast(type[T], checked(cls))
+
+
+def _strict(hint: Any) -> Any:
+    """Return an annotation under which no scalar is converted."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return functools.reduce(operator.or_, map(_strict, get_args(hint)))
+    if get_origin(hint) is Annotated:
+        inner, *metadata = get_args(hint)
+        return Annotated[(_strict(inner), *metadata)]
+    if get_origin(hint) is tuple:
+        return tuple[tuple(part if part is Ellipsis else _strict(part) for part in get_args(hint))]  # type: ignore[misc]
+    return Annotated[hint, Strict()] if hint in (bool, int, float, str) else hint
 
 
 @dataclass(frozen=True, slots=True)

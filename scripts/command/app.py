@@ -27,6 +27,7 @@ from litepose_ofa.scripts.command.refused_folders import no_folder_of_a_refusal,
 from litepose_ofa.scripts.settings.config import checked_config, plain_words
 from litepose_ofa.scripts.settings.overrides import Keys, prepare
 from litepose_ofa.search.workspace import RUN_RECORD
+from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError, shown
 from litepose_ofa.supernet.files import read_json, write_json
 from litepose_ofa.supernet.validation import Checked
@@ -180,6 +181,10 @@ def _recorded_config(record: Path) -> Mapping[str, Any]:
             f"{record}: is no record of a run; remove it to go on with the settings of this start, "
             "or the folder to start again"
         )
+    space = config.get("space")
+    if isinstance(space, Mapping) and "choices" in space:  # as 0.1 wrote it before a space was data
+        space = {"name": space["name"], **(space["choices"] or SearchSpace.preset(space["name"]).to_dict())}
+        return {**config, "space": space}
     return config
 
 
