@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from litepose_ofa.supernet.data.coco.records import read_records
+from litepose_ofa.supernet.data.coco.reader import read_records
 from litepose_ofa.supernet.data.skeletons import COCO
 
 PEOPLE_AN_IMAGE = 5

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 import yaml
 
-from litepose_ofa.supernet.data.appearance import ColourJitter, RandomErasing
-from litepose_ofa.supernet.data.augmentation import Augmentation
+from litepose_ofa.supernet.data.augmentation import Augmentation, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading import (
     Sample,

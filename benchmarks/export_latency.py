@@ -23,12 +23,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from folded_network import fold_batch_norms
 from torch import nn
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.folding import fold_batch_norms
 from litepose_ofa.supernet.export.formats import FloatArray
 from litepose_ofa.supernet.export.onnx_model import (
     INPUT_NAME,

@@ -155,7 +155,7 @@ def open_bench(cfg: DictConfig) -> Iterator[Bench]:
         truth = SupernetEvaluator(pool, identity=identity, cache=open_accuracy_cache(cfg))
         held_out = build_subnet_evaluator(cfg, "val")
         cache = AccuracyCache(Path(cfg.workspace) / "accuracies" / "held_out.jsonl")
-        yield Bench(build_space(cfg), pool.num_keypoints, truth, held_out, cache)
+        yield Bench(build_space(cfg), pool.subnets.num_keypoints, truth, held_out, cache)
 
 
 def main() -> None:

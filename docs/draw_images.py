@@ -9,8 +9,7 @@ import numpy as np
 import yaml
 from PIL.Image import fromarray
 
-from litepose_ofa.supernet.data.appearance import ColourJitter, RandomErasing
-from litepose_ofa.supernet.data.augmentation import Augmentation
+from litepose_ofa.supernet.data.augmentation import Augmentation, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.reader import read_annotations
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages

@@ -1,4 +1,4 @@
-"""What a latency table must hold for a search space, and how much of it a table has."""
+"""The rows that a search space needs of a latency table, and how many of them a table has."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a table knows of a space's operators.
+    """How much a table knows of a space's operators.
 
     Attributes:
         counts: Number of operators by kind and standing: ``measured`` rows, rows ``fitted`` or estimated (0 samples),
@@ -51,11 +51,6 @@ def coverage(table: LatencyTable, space: SearchSpace, num_keypoints: int = 14) -
     """Find out how a table stands to every operator of a space.
 
     An operator without a row that lies between others costs about 3 ms.
-
-    Args:
-        table: The table.
-        space: The search space.
-        num_keypoints: K, 14 for CrowdPose and 17 for COCO.
     """
     operators = sorted(space_operators(space, num_keypoints), key=operator_order)
     standings = {operator: _standing(table, operator) for operator in operators}
@@ -65,12 +60,7 @@ def coverage(table: LatencyTable, space: SearchSpace, num_keypoints: int = 14) -
 
 
 def space_operators(space: SearchSpace, num_keypoints: int = 14) -> set[Operator]:
-    """Enumerate the distinct operators of a space without enumerating its architectures.
-
-    Args:
-        space: The search space.
-        num_keypoints: K, 14 for CrowdPose and 17 for COCO.
-    """
+    """Enumerate the distinct operators of a space without enumerating its architectures."""
     blocks = [min(stage.depths[-1], 2) for stage in space.stages]  # those after a stage's second are like it
     return {
         place.operator(dict(zip(place.choices, values, strict=True)), num_keypoints)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +133,10 @@ class LatencyTable:
         os.replace(waiting, csv_path)
         for left in csv_path.parent.glob(_waiting(csv_path, "*").name):
             left.unlink(missing_ok=True)
+
+    def with_metadata(self, **changes: Any) -> Self:
+        """Return the table with other values of some fields of its metadata."""
+        return type(self)(self.metadata.model_copy(update=changes), self._rows)
 
     @property
     def rows(self) -> Mapping[Operator, OperatorLatency]:

@@ -16,8 +16,6 @@ RESAMPLES = 2000
 CONFIDENCE = 0.9
 
 Floats = NDArray[np.float64]
-Weights = NDArray[np.float64]
-"""How often each resample holds each subnet, shape (B, n)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +48,14 @@ class RankAgreement:
 
 
 def rank_agreement(
-    scores: ArrayLike,
-    truth: ArrayLike,
-    *,
-    top_k: int,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
+    scores: ArrayLike, truth: ArrayLike, *, top_k: int, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> RankAgreement:
     """Compare the order of scores with that of the truth.
 
-    Intervals are percentile bootstrap over subnets, drawn with replacement; a subnet drawn twice is tied with itself,
-    and tau-b leaves tied pairs out. A correlation with values that are all equal counts as 0: they rank nothing. Of
-    equal scores the one with the lower truth is taken first, so that ties never flatter the regret. A perfect agreement
-    has an interval without width however few the subnets are.
+    Intervals are percentile bootstrap over subnets, all resamples at once: ``scipy.stats.bootstrap`` would call a
+    correlation for each. A subnet drawn twice is tied with itself, and tau-b leaves tied pairs out. A correlation with
+    values that are all equal counts as 0: they rank nothing. Of equal scores the one with the lower truth is taken
+    first, so that ties never flatter the regret.
 
     Args:
         scores: Higher is predicted better, shape (n,).
@@ -71,11 +63,10 @@ def rank_agreement(
         top_k: How many of the best-scored subnets the regret looks at, 1 to n.
         rng: Draws the resamples.
         resamples: B.
-        confidence: Coverage of the intervals, between 0 and 1.
 
     Raises:
-        InputError: If there are too few subnets, a value is not finite, the lengths differ, or ``top_k``,
-            ``resamples`` or ``confidence`` is out of its range.
+        InputError: If there are too few subnets, a value is not finite, the lengths differ, or ``top_k`` is out of its
+            range.
 
     Example:
         >>> agreement = rank_agreement([1, 2, 3, 4], [1, 2, 4, 3], top_k=1, rng=np.random.default_rng(0))
@@ -84,67 +75,37 @@ def rank_agreement(
     """
     x, y = _columns(scores, truth)
     require(1 <= top_k <= len(x), "top_k", top_k, f"from 1 to {len(x)}, the number of subnets")
-    weights = _resample(len(x), rng, resamples, confidence)
+    weights = _resample(len(x), rng, resamples)
     return RankAgreement(
         num_subnets=len(x),
         top_k=top_k,
-        kendall_tau=_estimate(_kendall_tau(x, y, weights), confidence),
-        spearman=_estimate(_spearman(x, y, weights), confidence),
-        regret=_estimate(_regret(x, y, weights, top_k), confidence),
+        kendall_tau=_estimate(_kendall_tau(x, y, weights)),
+        spearman=_estimate(_spearman(x, y, weights)),
+        regret=_estimate(_regret(x, y, weights, top_k)),
     )
 
 
-def tau_difference(
-    scores_a: ArrayLike,
-    scores_b: ArrayLike,
-    truth: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
+def combined_tau(
+    terms: Sequence[tuple[float, ArrayLike, ArrayLike]], *, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Return Kendall's tau of ``scores_a`` minus that of ``scores_b``, both against the same truth.
+    """Return a weighted sum of Kendall's taus, such as a difference or a mean.
 
-    The bootstrap is paired: both taus are of the same resample, so what the subnets have in common cancels.
+    The bootstrap is paired: all taus are of the same resample, so what the subnets have in common cancels.
 
     Args:
-        scores_a: Higher is predicted better, shape (n,).
-        scores_b: Other scores of the same subnets, shape (n,).
-        truth: Higher is better, shape (n,).
+        terms: A factor and two rankings each, all of the same subnets, shape (n,).
         rng: Draws the resamples.
         resamples: B.
-        confidence: Coverage of the interval, between 0 and 1.
 
     Raises:
         InputError: As ``rank_agreement``.
     """
-    a, b, y = _columns(scores_a, scores_b, truth)
-    weights = _resample(len(y), rng, resamples, confidence)
-    return _estimate(_kendall_tau(a, y, weights) - _kendall_tau(b, y, weights), confidence)
-
-
-def mean_tau(
-    pairs: Sequence[tuple[ArrayLike, ArrayLike]],
-    *,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-) -> Estimate:
-    """Return the mean over pairs of Kendall's tau of the two, the bootstrap paired as in ``tau_difference``.
-
-    Args:
-        pairs: Two rankings each, all of the same subnets, shape (n,).
-        rng: Draws the resamples.
-        resamples: B.
-        confidence: Coverage of the interval, between 0 and 1.
-
-    Raises:
-        InputError: As ``rank_agreement``.
-    """
-    columns = _columns(*(values for pair in pairs for values in pair))
-    weights = _resample(len(columns[0]), rng, resamples, confidence)
-    taus = [_kendall_tau(x, y, weights) for x, y in zip(columns[::2], columns[1::2], strict=True)]
-    return _estimate(np.mean(taus, axis=0), confidence)
+    columns = _columns(*(values for _, *pair in terms for values in pair))
+    weights = _resample(len(columns[0]), rng, resamples)
+    total = np.zeros(len(weights))
+    for (factor, _, _), x, y in zip(terms, columns[::2], columns[1::2], strict=True):
+        total += factor * _kendall_tau(x, y, weights)
+    return _estimate(total)
 
 
 def _columns(*arrays: ArrayLike) -> list[Floats]:
@@ -157,47 +118,38 @@ def _columns(*arrays: ArrayLike) -> list[Floats]:
     return columns
 
 
-def _resample(n: int, rng: np.random.Generator, resamples: int, confidence: float) -> Weights:
-    """Return weights of shape (1 + B, n): first the subnets themselves, each once, then the resamples."""
-    require(resamples >= 1, "resamples", resamples, "1 or more")
-    require(0 < confidence < 1, "confidence", confidence, "between 0 and 1")
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
-    return np.concatenate([np.ones((1, n)), drawn])
+def _resample(n: int, rng: np.random.Generator, resamples: int) -> Floats:
+    """Return how often each resample holds each subnet, shape (1 + B, n); in the first each is there once."""
+    return np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=resamples)])
 
 
-def _estimate(statistic: Floats, confidence: float) -> Estimate:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(statistic[1:], [tail, 1 - tail])
+def _estimate(statistic: Floats) -> Estimate:
+    low, high = np.quantile(statistic[1:], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(float(statistic[0]), float(low), float(high))
 
 
-def _kendall_tau(x: Floats, y: Floats, weights: Weights) -> Floats:
+def _kendall_tau(x: Floats, y: Floats, weights: Floats) -> Floats:
     """Return tau-b of weighted subnets, shape (B,).
 
     Source: Daniels, The relation between measures of correlation (1944): Kendall's and Spearman's coefficients are both
     cosines of sign matrices, of the matrices themselves and of their row sums.
     """
-    sx, sy = _signs(x), _signs(y)
 
     def product(signs: Floats) -> Floats:
         total: Floats = (weights @ signs * weights).sum(axis=1)
         return total
 
+    sx, sy = _signs(x), _signs(y)
     return _cosine(product(sx * sy), product(sx * sx), product(sy * sy))
 
 
-def _spearman(x: Floats, y: Floats, weights: Weights) -> Floats:
+def _spearman(x: Floats, y: Floats, weights: Floats) -> Floats:
     """Return the correlation of the mean ranks of weighted subnets, shape (B,); see ``_kendall_tau``."""
     rx, ry = weights @ _signs(x), weights @ _signs(y)
-
-    def product(a: Floats, b: Floats) -> Floats:
-        total: Floats = (weights * a * b).sum(axis=1)
-        return total
-
-    return _cosine(product(rx, ry), product(rx, rx), product(ry, ry))
+    return _cosine(*((weights * a * b).sum(axis=1) for a, b in ((rx, ry), (rx, rx), (ry, ry))))
 
 
-def _regret(scores: Floats, truth: Floats, weights: Weights, top_k: int) -> Floats:
+def _regret(scores: Floats, truth: Floats, weights: Floats, top_k: int) -> Floats:
     order = np.lexsort((truth, -scores))
     values, counts = truth[order], weights[:, order]
     before = np.cumsum(counts, axis=1) - counts

@@ -75,7 +75,7 @@ def require_keys(
     """Return a mapping that has all of these keys, perhaps optional ones, and no others.
 
     Raises:
-        InputError: If it is no mapping, or names the first key that is unknown or missing.
+        InputError: If it is not a mapping, or names the first key that is unknown or missing.
     """
     known = ", ".join((*names, *optional))
     if not isinstance(value, Mapping):

@@ -50,12 +50,13 @@ class Allowed:
 
 
 Integer = Annotated[int, Field(ge=-LARGEST_INTEGER - 1, le=LARGEST_INTEGER)]
-"""What 64 bits hold."""
+"""An integer of 64 bits."""
 Whole = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(pattern=r"\S"), Allowed("a text")]
 Pair = Annotated[tuple[float, float], Strict(False)]
 
 
@@ -119,7 +120,7 @@ def fields_by_name(model: type[Any]) -> dict[str, Any]:
 
 
 def leaf_keys(model: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the annotation of every field that is no model itself; any key is ``*``."""
+    """Yield the dotted key and the annotation of every field that is not itself a model; any key is ``*``."""
     for name, field in fields_by_name(model).items():
         yield from _leaves(f"{prefix}{name}", _annotation(field))
 
@@ -179,7 +180,7 @@ class _Place:
 
     @classmethod
     def find(cls, model: type[Any], value: Any, loc: tuple[int | str, ...]) -> "_Place":
-        """Follow the location of an error; its parts that name a branch of a union are no keys of the value."""
+        """Follow the location of an error; its parts that name a branch of a union are not keys of the value."""
         path: tuple[int | str, ...] = ()
         annotation: Any = model
         for part in loc:

@@ -5,20 +5,20 @@ Legend: R side of the network's square input in pixels.
 
 import bisect
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
+from pydantic import Field, Strict, model_validator
 
 from litepose_ofa.latency_tables.metadata import is_finite
-from litepose_ofa.supernet.errors import InputError, require, require_keys
+from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import read_yaml, write_text
+from litepose_ofa.supernet.validation import Allowed, Checked, Count, NonNegative, Positive, Text, Whole, validate
 
 SHIPPED_DIR = Path(__file__).parents[1] / "decoding_costs"
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 PEOPLE_EXPONENT = 0.75
 """Of the number of people in the cost: a crowd's joints overlap, and of each joint only so many candidates are kept.
@@ -27,8 +27,7 @@ On the shipped measurement the mean error is 3.5 %; a straight line's is 6.4 % a
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeCost:
+class SizeCost(Checked):
     """The cost at one input size: ``base_ms + person_ms x people ** PEOPLE_EXPONENT``.
 
     Attributes:
@@ -39,20 +38,13 @@ class SizeCost:
         measured_ms: Median over the scenes by number of people.
     """
 
-    image_size: int
-    base_ms: float
-    person_ms: float
-    spread: float
-    measured_ms: Mapping[int, float]
-
-    def __post_init__(self) -> None:
-        require(_is_count(self.image_size), "image_size", self.image_size, "a positive integer")
-        for name in ("base_ms", "person_ms", "spread"):
-            require(_is_cost(getattr(self, name)), name, getattr(self, name), "a number of at least 0")
-        measured = self.measured_ms
-        valid = isinstance(measured, Mapping) and len(measured) > 0
-        valid = valid and all(type(n) is int and n >= 0 and is_finite(ms) and ms > 0 for n, ms in measured.items())
-        require(valid, "measured_ms", measured, "a mapping of numbers of people to milliseconds")
+    image_size: Count
+    base_ms: NonNegative
+    person_ms: NonNegative
+    spread: NonNegative
+    measured_ms: Annotated[
+        dict[Whole, Positive], Field(min_length=1), Allowed("a mapping of numbers of people to milliseconds")
+    ]
 
     def ms(self, people: float) -> float:
         """Return the milliseconds of a frame with so many people."""
@@ -64,8 +56,7 @@ class SizeCost:
         return sum(abs(self.ms(n) - ms) / ms for n, ms in self.measured_ms.items()) / len(self.measured_ms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodingCost:
+class DecodingCost(Checked):
     """Milliseconds that one machine needs for a frame beyond the network, by input size and number of people.
 
     On disk it is one YAML file. Between two measured sizes the cost is linear in the number of pixels, R squared;
@@ -92,31 +83,27 @@ class DecodingCost:
         True
     """
 
-    name: str
-    processor: str
-    software: str
-    threads: int
-    clock: str
-    num_keypoints: int
-    frame: tuple[int, int]
-    date: str
-    made_by: str
-    notes: str
-    sizes: tuple[SizeCost, ...]
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: Text
+    processor: Text
+    software: Text
+    threads: Count
+    clock: Text
+    num_keypoints: Count
+    frame: Annotated[tuple[Count, Count], Strict(False), Allowed("a width and a height in pixels")]
+    date: Text
+    made_by: Text
+    notes: Text
+    sizes: Annotated[tuple[SizeCost, ...], Strict(False)]
 
-    def __post_init__(self) -> None:
-        for name in ("name", "processor", "software", "clock", "date", "made_by", "notes"):
-            value = getattr(self, name)
-            require(isinstance(value, str) and bool(value.strip()), name, value, "a text")
-        for name in ("threads", "num_keypoints"):
-            require(_is_count(getattr(self, name)), name, getattr(self, name), "a positive integer")
-        valid_frame = isinstance(self.frame, tuple) and len(self.frame) == 2 and all(map(_is_count, self.frame))
-        require(valid_frame, "frame", self.frame, "a width and a height in pixels")
+    @model_validator(mode="after")
+    def _sizes_fit_together(self) -> Self:
         measured = [size.image_size for size in self.sizes]
         ascending = bool(measured) and measured == sorted(set(measured))
         require(ascending, "the image sizes", measured, "ascending, at least one")
         counts = {tuple(size.measured_ms) for size in self.sizes}
         require(len(counts) == 1, "the numbers of people", sorted(counts), "the same at every image size")
+        return self
 
     @classmethod
     def load(cls, name_or_path: Path | str) -> Self:
@@ -126,34 +113,11 @@ class DecodingCost:
             InputError: If the name is unknown (the shipped ones are listed) or the file is malformed.
         """
         path = _locate(name_or_path)
-        value = read_yaml(path)
-        try:
-            return cls.from_dict(value)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-
-    @classmethod
-    def from_dict(cls, value: object) -> Self:
-        """Build a cost from what ``to_dict`` returns (strict: unknown and missing keys are errors)."""
-        names = [field.name for field in fields(cls)]
-        top = dict(require_keys("the decoding cost", value, ["schema_version", *names]))
-        version = top.pop("schema_version")
-        require(type(version) is int and version == SCHEMA_VERSION, "schema_version", version, str(SCHEMA_VERSION))
-        require(isinstance(top["sizes"], list), "sizes", top["sizes"], "a list")
-        require(isinstance(top["frame"], list), "frame", top["frame"], "a width and a height in pixels")
-        sizes = []
-        for i, size in enumerate(top["sizes"]):
-            entry = require_keys(f"sizes[{i}]", size, [field.name for field in fields(SizeCost)])
-            try:
-                sizes.append(SizeCost(**entry))
-            except InputError as error:
-                raise InputError(f"sizes[{i}]: {error}") from None
-        return cls(**{**top, "frame": tuple(top["frame"]), "sizes": tuple(sizes)})
+        return validate(cls, read_yaml(path), str(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the cost as plain values, in the order of the fields."""
-        sizes = [{**asdict(size), "measured_ms": dict(size.measured_ms)} for size in self.sizes]
-        return {"schema_version": SCHEMA_VERSION, **asdict(self), "frame": list(self.frame), "sizes": sizes}
+        return {**self.model_dump(), "frame": list(self.frame), "sizes": [size.model_dump() for size in self.sizes]}
 
     def save(self, path: Path | str) -> None:
         """Write the YAML file."""
@@ -217,7 +181,7 @@ def require_people(people: float) -> None:
     Raises:
         InputError: If it is not a finite number of at least 0.
     """
-    require(_is_cost(people), "people", people, "a number of at least 0")
+    require(is_finite(people) and people >= 0, "people", people, "a number of at least 0")
 
 
 def shipped_decoding_costs() -> list[str]:
@@ -239,11 +203,3 @@ def _locate(name_or_path: Path | str) -> Path:
 
 def _how_to_measure(setting: str) -> str:
     return f"measure there: litepose measure-decoding name=... {setting}"
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _is_cost(value: Any) -> bool:
-    return is_finite(value) and value >= 0

@@ -103,11 +103,11 @@ def extend_table(
     timed = {operator: row for operator, row in table.rows.items() if row.samples > 0} | measured_rows(measurements)
     fitted = fit_rows(timed, {*wanted, *table.rows}, rng)
     source = f"profiling kit {measurements.manifest.kit}, {len(measurements.singles)} operators timed"
-    metadata = replace(
-        table.metadata,
-        sources=(*table.metadata.sources, source),
-        fitted_rows_error=round(fitted.error, 4) if fitted.rows else None,
-    )
+    changes = {
+        "sources": (*table.metadata.sources, source),
+        "fitted_rows_error": round(fitted.error, 4) if fitted.rows else None,
+    }
+    metadata = table.metadata.model_copy(update=changes)
     extended = LatencyTable(metadata, {**timed, **fitted.rows})
     factor = _shared_error(extended, measurements)
     wider = {o: replace(row, spread_ms=float(f"{factor * row.spread_ms:.4g}")) for o, row in fitted.rows.items()}

@@ -21,13 +21,11 @@ A backend is a module with these functions; those in brackets may lack::
 
 import shutil
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol
 
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
 from litepose_ofa.latency_tables.profiling.manifest import MANIFEST_FILE, Manifest, ModelFiles
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
-from litepose_ofa.latency_tables.profiling.subjects import Subject
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import replacing_folder, write_json
 
@@ -37,67 +35,21 @@ MODELS_DIR = "models"
 MEASUREMENTS_FILE = "measurements.csv"
 
 
-class Exporter(Protocol):
-    """Writes models as one runtime reads them. Each module ``runtime_<name>`` makes one by ``build_exporter()``.
-
-    Attributes:
-        backend: File name of the runtime's backend in the ``board`` folder.
-    """
-
-    backend: str
-
-    def export(self, subject: Subject, stem: Path) -> list[Path]:
-        """Write one model.
-
-        Args:
-            subject: The model; ``litepose_ofa.latency_tables.profiling.modules.build_module`` makes it a torch module,
-                ``litepose_ofa.latency_tables.profiling.graphs.build_graph`` an ONNX one, with equal weights.
-            stem: Path of its files without the suffix; the folder exists.
-
-        Returns:
-            The files, in the order in which the backend's ``load`` takes them.
-        """
-
-
-def runtimes() -> list[str]:
-    """Return the runtimes that a kit can be written for."""
-    return sorted(path.stem.removeprefix("runtime_") for path in Path(__file__).parent.glob("runtime_*.py"))
-
-
-def find_exporter(runtime: str) -> Exporter:
-    """Return the exporter of a runtime.
-
-    Raises:
-        InputError: If the runtime is unknown, or a package that its exporter needs is not installed.
-    """
-    if runtime not in runtimes():
-        raise InputError(f"unknown runtime {runtime!r}; known: {', '.join(runtimes())}")
-    build: Callable[[], Exporter] = import_module(
-        f"litepose_ofa.latency_tables.profiling.runtime_{runtime}"
-    ).build_exporter
-    return build()
-
-
 def write_kit(
-    folder: Path,
-    plan: ProfilingPlan,
-    exporter: Exporter,
-    *,
-    runtime: str,
-    on_progress: Callable[[], object] = lambda: None,
+    folder: Path, plan: ProfilingPlan, runtime: str, *, on_progress: Callable[[], object] = lambda: None
 ) -> Manifest:
     """Write a kit, whole or not at all.
 
     Args:
         folder: Where to; must not exist, or be empty, for measurements may lie in an old kit.
         plan: What to time.
-        exporter: Writes the models.
-        runtime: Its name, for the manifest.
+        runtime: Name of an exporter.
         on_progress: Called after every model.
 
     Raises:
-        InputError: If the folder holds something.
+        InputError: If the folder holds something, or the runtime is unknown or not installed.
     """
+    exporter = find_exporter(runtime)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; a kit is written into a new folder")
     with replacing_folder(folder) as temporary:

@@ -112,7 +112,7 @@ def accuracy_facts(cfg: DictConfig, result: EvaluationResult) -> dict[str, Any]:
         "skipped_images": len(result.predictions.skipped),
         "metrics": result.metrics,
         "interval": interval,
-        "crowding": keypoint_breakdown(result.comparison).to_dict()["crowding"],
+        "crowding": keypoint_breakdown(result.comparison)["crowding"],
     }
 
 

@@ -210,7 +210,7 @@ class TrialTraining:
         self._path = folder / SUBNET_FILE
         self._trainer.resume()
 
-    def train_to(self, step: int) -> float:
+    def __call__(self, step: int) -> float:
         """Train to a step, and return AP on the first images of the search split; save the network at the end."""
         trainer = self._trainer
         if trainer.step < step:

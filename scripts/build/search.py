@@ -4,14 +4,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.scripts.build.data import build_space, plain
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator
-from litepose_ofa.scripts.build.workers import TunePool, open_subnet_pool
+from litepose_ofa.scripts.build.workers import open_subnet_pool
 from litepose_ofa.search.accuracy.evaluators import (
     AccuracyCache,
     Evaluator,
@@ -32,14 +33,15 @@ from litepose_ofa.search.strategies.surrogates import (
     RefittedSurrogate,
     Surrogate,
 )
-from litepose_ofa.search.study.generations import Generations, SearchRun, StopRule, StudySettings
+from litepose_ofa.search.study.generations import StopRule, StudySettings
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.workers.pool import EvaluationPool
 from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
+from litepose_ofa.supernet.validation import validate
 
-EVALUATORS = ("predictor", "supernet", "published")
 STRATEGIES = ("surrogate", "evolution", "random", "optuna_nsga2", "optuna_tpe")
 STOP_KEYS = ("generations", "evaluations", "plateau_gain", "plateau_generations", "seconds")
 
@@ -57,17 +59,6 @@ def samples_path(cfg: DictConfig) -> Path:
 def predictor_path(cfg: DictConfig) -> Path:
     """Return where the workspace's accuracy predictor is."""
     return Workspace(Path(cfg.workspace)).predictor
-
-
-def load_predictor(cfg: DictConfig) -> AccuracyPredictor:
-    """Load the workspace's accuracy predictor.
-
-    Raises:
-        InputError: If there is none, or it is of another space than the config's.
-    """
-    predictor = AccuracyPredictor.load(predictor_path(cfg))
-    predictor.require(space=build_space(cfg))
-    return predictor
 
 
 def load_samples(cfg: DictConfig, predictor: AccuracyPredictor) -> AccuracySamples:
@@ -106,35 +97,34 @@ def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
     """Return where accuracies come from by ``evaluator``.
 
     A search with ``evaluator=supernet`` starts from the workspace's predictor if there is one, else its inner loop
-    learns from its own evaluations alone.
-
-    Args:
-        cfg: The composed config.
-        stack: Closes what is opened to measure subnets.
+    learns from its own evaluations alone. The stack closes what is opened to measure subnets.
 
     Raises:
-        InputError: If the evaluator is unknown, or what it needs is missing or of another space.
+        InputError: If what the evaluator needs is missing or of another space.
     """
     space = build_space(cfg)
     if cfg.evaluator == "published":
         model = PublishedSurrogate(space, dataset=cfg.published)
         return SearchAccuracy(PredictorEvaluator(model), FixedSurrogate(model), model.num_keypoints)
-    if cfg.evaluator not in EVALUATORS:
-        raise InputError(f"evaluator is {cfg.evaluator!r}; known: {', '.join(EVALUATORS)}")
-    is_fitted = cfg.evaluator == "predictor" or predictor_path(cfg).exists()
-    predictor = load_predictor(cfg) if is_fitted else None
+    if cfg.evaluator == "supernet" and not predictor_path(cfg).exists():
+        pool = WorkspacePool(cfg, None, stack)
+        truth = SupernetEvaluator(pool, identity=pool.load(), cache=pool.cache)
+        num_keypoints = pool.subnets.num_keypoints
+        surrogate = LearnedSurrogate(space, num_keypoints=num_keypoints)
+        return SearchAccuracy(truth, surrogate, num_keypoints, truth, pool=pool)
+    predictor = AccuracyPredictor.load(predictor_path(cfg))
+    predictor.require(space=space)
     pool = WorkspacePool(cfg, predictor, stack)
-    identity = predictor.identity if predictor is not None else pool.load()
-    num_keypoints = predictor.num_keypoints if predictor is not None else pool.num_keypoints
-    truth = SupernetEvaluator(pool, identity=identity, cache=pool.cache)
-    if predictor is None:
-        return SearchAccuracy(
-            truth, LearnedSurrogate(space, num_keypoints=num_keypoints), num_keypoints, truth, pool=pool
-        )
+    truth = SupernetEvaluator(pool, identity=predictor.identity, cache=pool.cache)
+    shared: dict[str, Any] = {
+        "num_keypoints": predictor.num_keypoints,
+        "truth": truth,
+        "predictor": predictor,
+        "pool": pool,
+    }
     if cfg.evaluator == "supernet":
-        return SearchAccuracy(truth, RefittedSurrogate(predictor), num_keypoints, truth, predictor, pool)
-    evaluator, surrogate = PredictorEvaluator(predictor), FixedSurrogate(predictor)
-    return SearchAccuracy(evaluator, surrogate, num_keypoints, truth, predictor, pool)
+        return SearchAccuracy(truth, RefittedSurrogate(predictor), **shared)
+    return SearchAccuracy(PredictorEvaluator(predictor), FixedSurrogate(predictor), **shared)
 
 
 def build_strategy(cfg: DictConfig, problem: SearchProblem, surrogate: Surrogate) -> Strategy:
@@ -144,8 +134,8 @@ def build_strategy(cfg: DictConfig, problem: SearchProblem, surrogate: Surrogate
         InputError: If it is unknown, or a setting is impossible.
     """
     name = cfg.search.strategy
-    evolution = construct(EvolutionSettings, plain(cfg.search.evolution), "search.evolution")
-    batches = construct(BatchSettings, plain(cfg.search.batches), "search.batches")
+    evolution = validate(EvolutionSettings, plain(cfg.search.evolution), key="search.evolution")
+    batches = validate(BatchSettings, plain(cfg.search.batches), key="search.batches")
     if name == "surrogate":
         return SurrogateEvolution(problem, surrogate, evolution, batches)
     if name == "evolution":
@@ -157,22 +147,18 @@ def build_strategy(cfg: DictConfig, problem: SearchProblem, surrogate: Surrogate
     raise InputError(f"search.strategy is {name!r}; known: {', '.join(STRATEGIES)}")
 
 
-def build_study_settings(cfg: DictConfig) -> StudySettings:
-    """Return the sizes of the outer loop."""
-    return construct(StudySettings, {name: cfg.search[name] for name in ("first", "batch")}, "search")
+def build_course(cfg: DictConfig) -> dict[str, Any]:
+    """Return a study's seed, sizes, end and warm start, as keyword arguments."""
+    return {
+        "seed": cfg.seed,
+        "settings": validate(StudySettings, {name: cfg.search[name] for name in ("first", "batch")}, key="search"),
+        "stop": validate(StopRule, {name: cfg.search[name] for name in STOP_KEYS}, key="search"),
+        "warm": _warm_start(cfg),
+    }
 
 
-def build_stop_rule(cfg: DictConfig) -> StopRule:
-    """Return when the outer loop ends."""
-    return construct(StopRule, {name: cfg.search[name] for name in STOP_KEYS}, "search")
-
-
-def find_warm_start(cfg: DictConfig) -> list[Arch]:
-    """Return the front of the earlier search that ``warm_start`` names the folder of, or nothing.
-
-    Raises:
-        InputError: If nothing was searched there.
-    """
+def _warm_start(cfg: DictConfig) -> list[Arch]:
+    """Return the front of the earlier search that ``warm_start`` names the folder of, or nothing."""
     if cfg.warm_start is None:
         return []
     outcome = SearchOutcome.load(Path(cfg.warm_start))
@@ -193,8 +179,15 @@ class WorkspacePool:
         self._predictor = predictor
         self._stack = stack
         self._opened: tuple[EvaluationPool, Identity] | None = None
-        self.num_keypoints = 0
         self.cache = open_accuracy_cache(cfg)
+
+    @cached_property
+    def subnets(self) -> SubnetEvaluator:
+        """The workspace's supernet, on the search split."""
+        subnets = build_subnet_evaluator(self._cfg, "search")
+        if self._predictor is None and subnets.space != build_space(self._cfg):
+            raise InputError(f"the supernet is of space {subnets.space.name!r}, not of {self._cfg.space.name!r}")
+        return subnets
 
     def load(self) -> Identity:
         """Load the supernet and start the workers, once; return what they measure on.
@@ -203,13 +196,10 @@ class WorkspacePool:
             InputError: If there is no supernet, or the predictor was fitted on another one.
         """
         if self._opened is None:
-            subnets = build_subnet_evaluator(self._cfg, "search")
-            opened = self._stack.enter_context(open_subnet_pool(self._cfg, subnets))
+            opened = self._stack.enter_context(open_subnet_pool(self._cfg, self.subnets))
             if self._predictor is not None:
-                self._predictor.require(space=subnets.space, identity=opened[1])
-            elif subnets.space != build_space(self._cfg):
-                raise InputError(f"the supernet is of space {subnets.space.name!r}, not of {self._cfg.space.name!r}")
-            self._opened, self.num_keypoints = opened, subnets.num_keypoints
+                self._predictor.require(space=self.subnets.space, identity=opened[1])
+            self._opened = opened
         return self._opened[1]
 
     def map(self, archs: Sequence[Arch]) -> Iterator[float]:
@@ -218,14 +208,3 @@ class WorkspacePool:
             self.load()
             assert self._opened is not None
             yield from self._opened[0].map(archs)
-
-    def search_in_tune(self, generations: Generations, folder: Path) -> SearchRun:
-        """Search as an experiment of Ray Tune in a folder; the ``backend`` must be ``ray_tune``."""
-        measured_on = self.load()
-        assert self._opened is not None
-        pool = self._opened[0]
-        assert isinstance(pool, TunePool)
-        return pool.search(generations, cache=self.cache, measured_on=measured_on, folder=folder)
-
-    def close(self) -> None:
-        """Nothing: the stack closes the workers."""

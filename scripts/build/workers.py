@@ -12,7 +12,6 @@ import torch
 from omegaconf import DictConfig
 from pydantic import Field
 
-from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache
 from litepose_ofa.search.workers.pool import (
@@ -25,10 +24,10 @@ from litepose_ofa.search.workers.pool import (
 from litepose_ofa.search.workers.session import ray_session
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
-from litepose_ofa.supernet.validation import NonNegative, Positive, settings
+from litepose_ofa.supernet.validation import NonNegative, Positive, settings, validate
 
 if TYPE_CHECKING:
-    from litepose_ofa.search.study.generations import Generations, SearchRun
+    from litepose_ofa.search.study.generations import Generations
 
 BACKEND_KEYS = tuple(
     f"backend.{key}" for key in ("name", "address", "num_workers", "cpus_per_worker", "gpus_per_worker")
@@ -46,66 +45,63 @@ class BackendSettings:
     cpus_per_worker: Positive = 1
     gpus_per_worker: NonNegative = 0
 
+    @property
+    def device(self) -> str:
+        """Where workers measure."""
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+    @property
+    def workers(self) -> dict[str, Any]:
+        """How many workers there are, and what each reserves."""
+        return {key: value for key, value in asdict(self).items() if key not in ("name", "address")}
+
 
 @contextmanager
 def open_subnet_pool(cfg: DictConfig, subnets: SubnetEvaluator) -> Iterator[tuple[EvaluationPool, Mapping[str, Any]]]:
     """Yield what measures subnets by the ``backend`` group, and the identity of what they are measured on.
 
-    Args:
-        cfg: The composed config.
-        subnets: What measures in this process; Ray's workers get a copy of it, supernet and all.
+    Ray's workers get a copy of what measures in this process, supernet and all.
 
     Raises:
         InputError: If a setting is impossible, ``accelerator`` contradicts it, or the cluster has no room.
     """
-    backend = construct(BackendSettings, plain(cfg.backend), "backend")
+    backend = validate(BackendSettings, plain(cfg.backend), key="backend")
     if backend.name == "serial":
         yield SerialPool(subnets.measure), subnets.identity
         return
-    device = "cuda" if backend.gpus_per_worker else "cpu"
+    device = backend.device
     if cfg.accelerator not in ("auto", device):
         raise InputError(
             f"accelerator is {cfg.accelerator!r}, but workers with gpus_per_worker "
             f"{backend.gpus_per_worker:g} measure on {device!r}"
         )
-    make_measure = functools.partial(_build_measure, _on_cpu(subnets), device, cfg.threads)
-    workers = {key: value for key, value in asdict(backend).items() if key.endswith(("workers", "per_worker"))}
     with ray_session(backend.address):
-        pool = TunePool(make_measure, workers) if backend.name == "ray_tune" else RayPool(make_measure, **workers)
+        pool = RayPool(_make_measure(cfg, subnets, device), **backend.workers)
         try:
             yield pool, {**subnets.identity, "device": device}
         finally:
             pool.close()
 
 
-class TunePool(RayPool):
-    """A Ray pool whose workers also serve Ray Tune: as long as nothing is mapped, the cluster is free for trials.
+def search_in_tune(
+    cfg: DictConfig, subnets: SubnetEvaluator, generations: "Generations", cache: AccuracyCache, folder: Path
+) -> "Generations":
+    """Search to the end as an experiment of Ray Tune in a folder; the ``backend``'s pool must be open, and idle."""
+    from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune  # Tune takes two seconds
 
-    Args:
-        make_measure: Builds what measures.
-        workers: How many there are, and what each reserves.
-    """
+    backend = validate(BackendSettings, plain(cfg.backend), key="backend")
+    return run_in_tune(
+        _make_measure(cfg, subnets, backend.device),
+        generations,
+        cache=cache,
+        measured_on={**subnets.identity, "device": backend.device},
+        workers=TuneSettings(**backend.workers),
+        folder=folder,
+    )
 
-    def __init__(self, make_measure: MakeMeasure, workers: Mapping[str, Any]) -> None:
-        super().__init__(make_measure, **workers)
-        self._tuned = make_measure, workers
 
-    def search(
-        self, generations: "Generations", *, cache: AccuracyCache, measured_on: Mapping[str, Any], folder: Path
-    ) -> "SearchRun":
-        """Search to the end as an experiment of Ray Tune; see ``run_in_tune``."""
-        from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune  # Tune takes two seconds
-
-        self.close()
-        make_measure, workers = self._tuned
-        return run_in_tune(
-            make_measure,
-            generations,
-            cache=cache,
-            measured_on=measured_on,
-            workers=TuneSettings(**workers),
-            folder=folder,
-        )
+def _make_measure(cfg: DictConfig, subnets: SubnetEvaluator, device: str) -> MakeMeasure:
+    return functools.partial(_build_measure, _on_cpu(subnets), device, cfg.threads)
 
 
 def _on_cpu(subnets: SubnetEvaluator) -> SubnetEvaluator:

@@ -64,7 +64,6 @@ class EstimateTablesVerb(RunSettings):
     """``litepose estimate-tables``."""
 
     device: EstimatedDevice | None = None
-    data: PathText | None
     class_models: PathText | None
     spaces: Spaces
     num_keypoints: KeypointNumbers

@@ -6,21 +6,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.estimation.estimates import (
-    ClassModels,
-    DeviceEstimate,
-    estimated_devices,
-    shipped_class_models,
-)
-from litepose_ofa.latency_tables.estimation.refit import refit_class_models, save_class_models
-from litepose_ofa.latency_tables.estimation.report import format_block_checks, format_class_models, format_report
+from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, estimated_devices, shipped_class_models
+from litepose_ofa.latency_tables.estimation.report import format_report
 from litepose_ofa.latency_tables.rows import read_rows
-from litepose_ofa.scripts.build.data import build_space
+from litepose_ofa.scripts.build.data import build_space, build_spaces
 from litepose_ofa.scripts.command.app import script
 from litepose_ofa.scripts.settings.tables import EstimateTablesVerb
 from litepose_ofa.supernet.archs.operators import Operator
-from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import locked_folder, read_yaml
 
 logger = logging.getLogger(__name__)
@@ -28,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 @script("estimate_tables", EstimateTablesVerb)
 def main(cfg: DictConfig) -> None:
-    """Write ``<output>/<device>.csv`` and ``.yaml`` for each device; refit the class models if there is data."""
-    class_models = _class_models(cfg)
+    """Write ``<output>/<device>.csv`` and ``.yaml`` for each device."""
+    class_models = shipped_class_models() if cfg.class_models is None else read_yaml(Path(cfg.class_models))
     operators = _operators(cfg)
     with locked_folder(Path(cfg.output)):
         for device in estimated_devices() if cfg.get("device") is None else [cfg.device.name]:
@@ -42,19 +34,6 @@ def main(cfg: DictConfig) -> None:
             logger.info("%s", format_report(estimate))
 
 
-def _class_models(cfg: DictConfig) -> ClassModels:
-    if cfg.data is None:
-        known: ClassModels = shipped_class_models() if cfg.class_models is None else read_yaml(Path(cfg.class_models))
-        return known
-    if cfg.class_models is None:
-        raise InputError("class_models is None; with data it must be the file to write the class models to")
-    class_models = refit_class_models(Path(cfg.data))
-    save_class_models(Path(cfg.class_models), class_models)
-    logger.info("%s", format_class_models(class_models))
-    logger.info("%s", format_block_checks(Path(cfg.data), class_models))
-    return class_models
-
-
 def _operators(cfg: DictConfig) -> set[Operator]:
-    spaces = [*map(SearchSpace.preset, cfg.spaces), build_space(cfg)]
+    spaces = [*build_spaces(cfg.spaces), build_space(cfg)]
     return set[Operator]().union(*(space_operators(s, k) for s in spaces for k in cfg.num_keypoints))

@@ -22,6 +22,7 @@ from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import (
     ap_interval,
+    breakdown_table,
     evaluate_model,
     keypoint_breakdown,
     write_results,
@@ -53,9 +54,8 @@ def main(cfg: DictConfig) -> None:
     interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
     record = _record(measured, interval)
     if cfg.breakdown:
-        breakdown = keypoint_breakdown(result.comparison)
-        record["breakdown"] = breakdown.to_dict()
-        logger.info("%s\n", breakdown.table())
+        record["breakdown"] = keypoint_breakdown(result.comparison)
+        logger.info("%s\n", breakdown_table(record["breakdown"]))
     if cfg.save_results:
         record["coco_eval"] = official_parameters(result.comparison)
     folder = start_run(cfg)

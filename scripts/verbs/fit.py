@@ -57,7 +57,7 @@ def _fit(cfg: DictConfig) -> None:
         repeats=cfg.repeats,
         rng=rng,
     )
-    predictor = AccuracyPredictor.fit(
+    predictor = AccuracyPredictor(
         samples.space,
         samples.genomes,
         samples.ap,

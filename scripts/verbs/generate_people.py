@@ -6,7 +6,6 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.people import GeneratePeopleVerb
@@ -14,13 +13,14 @@ from litepose_ofa.supernet.data.skeletons import get_skeleton
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import locked_folder
+from litepose_ofa.supernet.validation import validate
 
 
 @script("generate_people", GeneratePeopleVerb)
 def main(cfg: DictConfig) -> None:
     """Write every split that is not there yet."""
     started = time.perf_counter()
-    settings = construct(PeopleSettings, plain(cfg.people), "people")
+    settings = validate(PeopleSettings, plain(cfg.people), key="people")
     skeleton = get_skeleton(cfg.dataset.skeleton)
     root = Path(cfg.dataset.root)
     for split in cfg.images:

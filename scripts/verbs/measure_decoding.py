@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
 from litepose_ofa.latency_tables.decoding.measurement import DecodingSettings, measure_decoding
-from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.command.app import script
 from litepose_ofa.scripts.settings.tables import MeasureDecodingVerb
+from litepose_ofa.supernet.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Write ``<output>/<name>.yaml``; show the fitted cost of each size."""
     names = ("image_sizes", "people_counts", "scenes", "rounds", "frame")
-    settings = construct(DecodingSettings, {name: plain(cfg)[name] for name in names}, "measure_decoding")
+    settings = validate(DecodingSettings, {name: plain(cfg)[name] for name in names}, key="measure_decoding")
     with tqdm(total=settings.rounds + 1, desc="decoding", unit="round", disable=None) as bar:
         cost = measure_decoding(cfg.name, settings, np.random.default_rng(cfg.seed), on_round=bar.update)
     path = Path(cfg.output) / f"{cfg.name}.yaml"

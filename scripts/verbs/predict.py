@@ -12,7 +12,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.build.pose_models import open_model
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
@@ -24,6 +23,7 @@ from litepose_ofa.supernet.files import locked_folder
 from litepose_ofa.supernet.pictures.files import PICTURE_SUFFIXES, find_pictures
 from litepose_ofa.supernet.pictures.prediction import PICTURES_FOLDER, Prediction, PredictionOptions
 from litepose_ofa.supernet.pictures.videos import VideoReader, is_video
+from litepose_ofa.supernet.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     """Predict, draw and report."""
     source, folder = Path(cfg.input), run_folder()
     options = PredictionOptions(**{name: cfg[name] for name in PredictionOptions.__dataclass_fields__})
-    settings = construct(InferenceSettings, plain(cfg.inference), "inference")
+    settings = validate(InferenceSettings, plain(cfg.inference), key="inference")
     video, left_out = is_video(source), Counter[str]()
     unit = "frame" if video else "picture"
     total = _count_frames(source, folder) if video else _count_pictures(source, folder, left_out)

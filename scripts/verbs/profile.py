@@ -6,12 +6,12 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.latency_tables.profiling.kit import find_exporter, write_kit
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
+from litepose_ofa.latency_tables.profiling.kit import write_kit
 from litepose_ofa.latency_tables.profiling.plan import make_plan
-from litepose_ofa.scripts.build.data import build_space
+from litepose_ofa.scripts.build.data import build_space, build_spaces
 from litepose_ofa.scripts.command.app import run_folder, script
 from litepose_ofa.scripts.settings.tables import ProfileVerb
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.files import locked_folder
 
 
@@ -19,8 +19,8 @@ from litepose_ofa.supernet.files import locked_folder
 def main(cfg: DictConfig) -> None:
     """Write the kit to ``output`` and say how to run it."""
     folder = Path(cfg.output)
-    exporter = find_exporter(cfg.runtime)
-    spaces = {space.name: space for space in (build_space(cfg), *map(SearchSpace.preset, cfg.spaces))}
+    find_exporter(cfg.runtime)  # before the plan, which may take a while
+    spaces = {space.name: space for space in (build_space(cfg), *build_spaces(cfg.spaces))}
     plan = make_plan(
         list(spaces.values()),
         num_keypoints=list(cfg.num_keypoints),
@@ -33,6 +33,6 @@ def main(cfg: DictConfig) -> None:
         locked_folder(run_folder()),
         tqdm(total=len(plan.subjects), desc=cfg.runtime, unit="model", disable=None) as bar,
     ):
-        manifest = write_kit(folder, plan, exporter, runtime=cfg.runtime, on_progress=bar.update)
+        manifest = write_kit(folder, plan, cfg.runtime, on_progress=bar.update)
     print(f"{folder}: kit {manifest.kit}, {len(plan.timed)} of {plan.operators} operators, {len(plan.subjects)} models")
     print("copy the folder to the board and run there: python profile_board.py --threads 1")

@@ -127,25 +127,15 @@ def _one_by_one(config: Mapping[str, Any], jobs: list[Job], folder: Path) -> Ite
 def _with_ray(config: Mapping[str, Any], jobs: list[Job], folder: Path) -> Iterator[tuple[Job, float]]:
     import ray  # takes a second
 
-    parallel = config["parallel"]
-    with ray_session(num_cpus=None if config["gpus"] else parallel):
+    with ray_session(num_cpus=config["parallel"]):
         train = ray.remote(num_cpus=1, num_gpus=config["gpus"])(train_alone)
-        running = {}
-        waiting = iter(jobs)
-        for job in waiting:
-            running[train.remote(config, job, folder.resolve())] = job
-            if len(running) == parallel:
-                break
+        running = {train.remote(config, job, folder.resolve()): job for job in jobs}
         while running:
             (finished,), _ = ray.wait(list(running))
             try:
-                ap = ray.get(finished)
-            except Exception as error:
+                yield running.pop(finished), ray.get(finished)
+            except ray.exceptions.RayError as error:
                 raise worker_error(error) from None
-            yield running.pop(finished), ap
-            for job in waiting:
-                running[train.remote(config, job, folder.resolve())] = job
-                break
 
 
 def train_alone(config: Mapping[str, Any], job: Job, folder: Path) -> float:

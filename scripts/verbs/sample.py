@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.scripts.build.construct import construct
 from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.scripts.build.search import open_accuracy_cache, samples_path
@@ -23,6 +22,7 @@ from litepose_ofa.search.genome import Genomes
 from litepose_ofa.search.rank_agreement import Estimate
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 from litepose_ofa.supernet.files import locked_folder
+from litepose_ofa.supernet.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _sample(cfg: DictConfig) -> None:
-    refinement = construct(RefinementSettings, plain(cfg.refine), "refine")
+    refinement = validate(RefinementSettings, plain(cfg.refine), key="refine")
     subnets = build_subnet_evaluator(cfg, "search")
     cost, spread_over = _build_cost(cfg, subnets)
     start_run(cfg, artefacts=(samples_path(cfg).name,), ignore=("num_subnets", "threads", *REFINE_KEYS, *BACKEND_KEYS))

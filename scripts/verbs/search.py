@@ -13,14 +13,12 @@ from tqdm import tqdm
 from litepose_ofa.scripts.build.search import (
     SearchAccuracy,
     build_accuracy,
-    build_stop_rule,
+    build_course,
     build_strategy,
-    build_study_settings,
-    find_warm_start,
     load_samples,
 )
 from litepose_ofa.scripts.build.search_devices import SearchedDevice, build_problem, find_devices
-from litepose_ofa.scripts.build.workers import BACKEND_KEYS
+from litepose_ofa.scripts.build.workers import BACKEND_KEYS, search_in_tune
 from litepose_ofa.scripts.command.app import (
     run_folder,
     script,
@@ -30,7 +28,7 @@ from litepose_ofa.scripts.settings.searching import SearchVerb
 from litepose_ofa.search.accuracy.evaluators import identity_digest
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.problem.shared_goal import regrets, shared_front
-from litepose_ofa.search.study.generations import Generations, SearchRun
+from litepose_ofa.search.study.generations import Generations
 from litepose_ofa.search.study.results import (
     CHOSEN_FILE,
     FRONT_FILE,
@@ -72,12 +70,7 @@ def _search(cfg: DictConfig) -> None:
         accuracy = build_accuracy(cfg, stack)
         problem = build_problem(cfg, devices, accuracy.num_keypoints)
         strategy = build_strategy(cfg, problem, accuracy.surrogate)
-        course: dict[str, Any] = {
-            "seed": cfg.seed,
-            "settings": build_study_settings(cfg),
-            "stop": build_stop_rule(cfg),
-            "warm": find_warm_start(cfg),
-        }
+        course = build_course(cfg)
         study = SearchStudy(
             problem,
             accuracy.evaluator,
@@ -98,7 +91,9 @@ def _search(cfg: DictConfig) -> None:
             return
         searched = None
         if pool is not None and is_measuring and cfg.backend.name == "ray_tune":
-            searched = pool.search_in_tune(Generations(problem, strategy, **course), run_folder())
+            generations = Generations(problem, strategy, **course)
+            pool.load()
+            searched = search_in_tune(cfg, pool.subnets, generations, pool.cache, run_folder())
         run = study.run(searched=searched)
         write_progress(run_folder() / PROGRESS_FILE, run.progress, accuracy.evaluator.source)
         for output, front in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
@@ -113,7 +108,7 @@ def _study_name(cfg: DictConfig, problem: SearchProblem, accuracy: SearchAccurac
 
 
 def _fronts(
-    cfg: DictConfig, problem: SearchProblem, run: SearchRun, accuracy: SearchAccuracy
+    cfg: DictConfig, problem: SearchProblem, run: Generations, accuracy: SearchAccuracy
 ) -> Iterator[tuple[list[Candidate], Candidate]]:
     """Yield each device's front, the best of it verified, and what is chosen from it or from the measured samples."""
     shared: Candidate | None = None
@@ -141,7 +136,7 @@ def _fronts(
 
 
 class _Output:
-    """What a search leaves for one of its devices: beside the other devices' searches of the workspace."""
+    """The files of a search for one of its devices: beside the other devices' searches of the workspace."""
 
     def __init__(self, cfg: DictConfig, device: SearchedDevice, study: SearchStudy) -> None:
         self._cfg = cfg
@@ -163,7 +158,7 @@ class _Output:
         is_same = outcome.record.get("search") == self._search and outcome.record.get("stopped_by") != "seconds"
         return is_same and outcome.is_complete(run_folder())
 
-    def write(self, result: tuple[list[Candidate], Candidate], run: SearchRun) -> None:
+    def write(self, result: tuple[list[Candidate], Candidate], run: Generations) -> None:
         front, chosen = result
         on_front = any(candidate.arch == chosen.arch for candidate in front)
         front = front if on_front else [chosen, *front]

@@ -1,7 +1,6 @@
 """Compare a latency table with whole networks that a profiling kit measured, and say what it covers of a space."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -54,4 +53,4 @@ def main(cfg: DictConfig) -> None:
     logger.info("%s", folder / f"{name}.png")
     if cfg.record:
         inside = sum(report.inside * len(report.checks) for report in reports) / sum(len(r.checks) for r in reports)
-        LatencyTable(replace(table.metadata, interval_coverage=round(inside, 3)), table.rows).save(Path(cfg.table))
+        table.with_metadata(interval_coverage=round(inside, 3)).save(Path(cfg.table))

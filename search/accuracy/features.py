@@ -1,4 +1,4 @@
-"""What the accuracy predictor sees of a network: numbers that say how large it is, and where.
+"""Features of a network for the accuracy predictor: numbers that say how large it is, and where.
 
 Legend: n genomes, G genes, P features.
 """

@@ -25,7 +25,7 @@ from litepose_ofa.supernet.files import replacing, require_regular
 from litepose_ofa.supernet.validation import Checked, validate
 
 Identity = Mapping[str, Any]
-"""What accuracies were measured on, such as the weights' hash, the split and the BN recipe; plain JSON values."""
+"""The weights' hash, the split, the BN recipe and what else accuracies depend on; plain JSON values."""
 
 
 class _Header(Checked, extra="ignore"):
@@ -39,49 +39,28 @@ class _Header(Checked, extra="ignore"):
 
 
 class AccuracyPredictor:
-    """Predict AP from genomes, with the standard deviation of the prediction.
+    """Predict AP from genomes, with the standard deviation of the prediction; fitting is deterministic.
 
     Args:
         space: The search space.
-        kind: The kind of regressor.
-        regressor: The fitted regression.
-        genomes: The measured subnets, shape (m, G).
-        ap: Their measured AP, shape (m,).
-        identity: What the accuracies were measured on.
+        genomes: The measured subnets: distinct canonical genomes, shape (m, G).
+        ap: Their measured AP in [0, 1], shape (m,).
+        identity: What they were measured on.
+        kind: The kind of regressor; ``predictor_quality.compare_regressors`` chooses among them.
         num_keypoints: K of the networks.
-        header: Header of the file that it was read from, if it was.
+        like: A regressor whose settings to keep as far as they take long to choose.
+        header: Header of the file that the samples were read from, if they were.
+
+    Raises:
+        InputError: If there are too few samples or an AP is not finite.
 
     Example:
-        >>> predictor = AccuracyPredictor.fit(space, genomes, ap, identity=identity)  # doctest: +SKIP
+        >>> predictor = AccuracyPredictor(space, genomes, ap, identity=identity)  # doctest: +SKIP
         >>> mean, std = predictor.predict(GenomeCodec(space).sample(1000, rng))  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        space: SearchSpace,
-        kind: Kind,
-        regressor: Regressor,
-        genomes: Genomes,
-        ap: NDArray[np.float64],
-        *,
-        identity: Identity,
-        num_keypoints: int = 14,
-        header: str | None = None,
-    ) -> None:
-        self.source: Source = "predictor"
-        self.space = space
-        self.kind = kind
-        self.genomes = genomes
-        self.ap = ap
-        self.identity = _plain(identity)
-        self.num_keypoints = num_keypoints
-        self._regressor = regressor
-        self._features = GenomeFeatures(space, num_keypoints=num_keypoints)
-        self._recorded = header
-
-    @classmethod
-    def fit(
-        cls,
         space: SearchSpace,
         genomes: Genomes,
         ap: NDArray[np.float64],
@@ -89,25 +68,21 @@ class AccuracyPredictor:
         identity: Identity,
         kind: Kind = "gaussian_process",
         num_keypoints: int = 14,
+        like: Regressor | None = None,
         header: str | None = None,
-    ) -> Self:
-        """Fit to measured subnets; deterministic.
-
-        Args:
-            space: The search space.
-            genomes: Distinct canonical genomes, shape (m, G).
-            ap: Their measured AP in [0, 1], shape (m,).
-            identity: What they were measured on.
-            kind: The kind of regressor; ``predictor_quality.compare_regressors`` chooses among them.
-            num_keypoints: K of the networks.
-            header: As for the class.
-
-        Raises:
-            InputError: If there are too few samples or an AP is not finite.
-        """
+    ) -> None:
         require_samples(ap)
-        regressor = REGRESSORS[kind](training_set(space, genomes, ap, num_keypoints=num_keypoints))
-        return cls(space, kind, regressor, genomes, ap, identity=identity, num_keypoints=num_keypoints, header=header)
+        self.source: Source = "predictor"
+        self.space = space
+        self.kind: Kind = kind
+        self.genomes = genomes
+        self.ap = ap
+        self.identity = _plain(identity)
+        self.num_keypoints = num_keypoints
+        self._features = GenomeFeatures(space, num_keypoints=num_keypoints)
+        self._recorded = header
+        samples = training_set(space, genomes, ap, num_keypoints=num_keypoints)
+        self._regressor = REGRESSORS[kind](samples) if like is None else like.refitted(samples)
 
     def refitted(self, genomes: Genomes, ap: NDArray[np.float64]) -> Self:
         """Return a predictor fitted to the samples and to further measured subnets, the kind of regressor kept.
@@ -122,19 +97,9 @@ class AccuracyPredictor:
             InputError: If an AP is not finite.
         """
         genomes, ap = np.concatenate([genomes, self.genomes]), np.concatenate([ap, self.ap])
-        require_samples(ap)
         rows = np.sort(np.unique(genome_keys(genomes), return_index=True)[1])
-        genomes, ap = genomes[rows], ap[rows]
-        samples = training_set(self.space, genomes, ap, num_keypoints=self.num_keypoints)
-        return type(self)(
-            self.space,
-            self.kind,
-            self._regressor.refitted(samples),
-            genomes,
-            ap,
-            identity=self.identity,
-            num_keypoints=self.num_keypoints,
-        )
+        described: dict[str, Any] = {"identity": self.identity, "num_keypoints": self.num_keypoints}
+        return type(self)(self.space, genomes[rows], ap[rows], kind=self.kind, like=self._regressor, **described)
 
     def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return predicted AP in [0, 1] of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
@@ -190,7 +155,7 @@ class AccuracyPredictor:
         try:
             with safe_open(path, "numpy") as file:
                 text = (file.metadata() or {})["predictor"]
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a mapping
             header = validate(_Header, json.loads(text), "its header")
             if _arrays_digest(arrays) != header.arrays:
                 raise ValueError("its arrays were changed")
@@ -200,7 +165,7 @@ class AccuracyPredictor:
             if ap.shape != genomes.shape[:1]:
                 raise ValueError("it has not one AP for each genome")
             described: dict[str, Any] = {"identity": header.identity, "num_keypoints": header.num_keypoints}
-            return cls.fit(space, genomes, ap, kind=header.kind, header=text, **described)
+            return cls(space, genomes, ap, kind=header.kind, header=text, **described)
         except (SafetensorError, OSError, IndexError, KeyError, TypeError, ValueError) as error:
             why = " ".join(str(error).split())
             raise InputError(

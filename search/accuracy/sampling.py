@@ -24,7 +24,7 @@ from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.files import read_json, write_json
-from litepose_ofa.supernet.validation import Checked, Whole, validate
+from litepose_ofa.supernet.validation import Checked, Fraction, Whole, validate
 
 POOL_BITS = 13
 UNIFORM_SHARES = (0.0, 1.0, 0.5, 0.25, 0.75)
@@ -104,12 +104,10 @@ def _spread_rows(costs: NDArray[np.float64], n: int) -> list[int]:
 
 class _Sample(Checked):
     genome: list[Annotated[int, Field(ge=0, le=MOST_CHOICES)]]
-    ap: Annotated[float, Field(allow_inf_nan=True)]
+    ap: Fraction
 
 
 class _Samples(Checked):
-    """What a file of samples holds."""
-
     space: dict[str, Any]
     num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
     identity: dict[str, Any]
@@ -167,7 +165,5 @@ class AccuracySamples:
         genomes = genomes.reshape(-1, codec.length)
         if not (whole and codec.is_valid(genomes).all()):
             raise InputError(f"{path}: a genome is not of the space {space.name!r}")
-        if not (np.isfinite(ap) & (ap >= 0) & (ap <= 1)).all():
-            raise InputError(f"{path}: an AP is not a number from 0 to 1")
         require(read.num_proposed <= len(ap), f"{path}: num_proposed", read.num_proposed, f"at most {len(ap)}")
         return cls(space, read.num_keypoints, read.identity, genomes, ap, read.num_proposed)

@@ -23,12 +23,7 @@ Elements = NDArray[np.float64]
 
 
 class PeakMemory:
-    """Peak activation memory of the networks of a space.
-
-    Args:
-        codec: The codec of the space.
-        slots: The slots of the space.
-    """
+    """Peak activation memory of the networks of a space."""
 
     def __init__(self, codec: GenomeCodec, slots: NetworkSlots) -> None:
         self._codec = codec

@@ -84,12 +84,7 @@ class NetworkSlots:
 
 @lru_cache(maxsize=8)
 def network_slots(space: SearchSpace, num_keypoints: int) -> NetworkSlots:
-    """Find the slots of a space.
-
-    Args:
-        space: The search space.
-        num_keypoints: K of the heads.
-    """
+    """Find the slots of a space."""
     codec = GenomeCodec(space)
     depths = tuple(min(stage.depths[-1], DISTINCT_BLOCKS) for stage in space.stages)
     return NetworkSlots(tuple(_slot(codec, place, num_keypoints) for place in places_of(depths)))

@@ -77,7 +77,7 @@ def accuracy_model(
         if not evaluated:
             raise InputError("no study can be read")
         measured = EvaluatedSubnets.merged(evaluated)
-        return AccuracyPredictor.fit(
+        return AccuracyPredictor(
             cell.space,
             measured.genomes[:MOST_SAMPLES],
             measured.ap[:MOST_SAMPLES],

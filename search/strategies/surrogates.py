@@ -1,4 +1,4 @@
-"""What the inner loop of a search predicts accuracies with, and how that follows what the outer loop measures.
+"""Models that the inner loop of a search predicts accuracies with, as they follow what the outer loop measures.
 
 Legend: n genomes, G genes, m evaluations.
 """
@@ -10,31 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from litepose_ofa.search.accuracy.evaluators import AccuracyModel
+from litepose_ofa.search.accuracy.evaluators import AccuracyModel, ApModel
 from litepose_ofa.search.accuracy.features import GenomeFeatures
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
-from litepose_ofa.search.accuracy.regressors import (
-    REGRESSORS,
-    Kind,
-    Regressor,
-    TrainingSet,
-)
+from litepose_ofa.search.accuracy.regressors import GaussianProcess, Regressor, TrainingSet
 from litepose_ofa.search.genome import Genomes
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.errors import require
-
-Floats = NDArray[np.float64]
-
-
-class ApModel(Protocol):
-    """Predicts AP at a moment of a search."""
-
-    def predict(self, genomes: Genomes) -> tuple[Floats, Floats]:
-        """Return AP of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
-
-    def predict_ap(self, genomes: Genomes) -> Floats:
-        """Return only the AP, shape (n,)."""
 
 
 class Surrogate(Protocol):
@@ -86,42 +68,31 @@ class RefittedSurrogate:
 
 
 class LearnedSurrogate:
-    """A regression of the search's own evaluations, for a search that starts without a predictor.
+    """A Gaussian process of the search's own evaluations, for a search that starts without a predictor.
 
-    The regressor's settings are chosen anew each time the evaluations have doubled, and kept in between.
+    Its kernel is chosen anew each time the evaluations have doubled, and kept in between.
 
     Args:
         space: The search space.
         num_keypoints: K of the networks.
-        kind: The kind of regressor.
         most_samples: Evaluations that it is fitted to at most: the best ones, and others evenly in time.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        num_keypoints: int = 14,
-        kind: Kind = "gaussian_process",
-        most_samples: int = 800,
-    ) -> None:
-        require(kind in REGRESSORS, "the kind of regressor", kind, f"one of {', '.join(REGRESSORS)}")
-        require(most_samples >= 2, "most_samples", most_samples, "at least 2")
+    def __init__(self, space: SearchSpace, *, num_keypoints: int = 14, most_samples: int = 800) -> None:
         self._features = GenomeFeatures(space, num_keypoints=num_keypoints)
-        self._kind = kind
         self._most_samples = most_samples
 
     def after(self, history: History) -> ApModel:
         """Return the regression of the history."""
         chosen_at = 1 << (len(history).bit_length() - 1)
-        regressor = REGRESSORS[self._kind](self._samples(history.rows(np.arange(chosen_at))))
+        regressor: Regressor = GaussianProcess(self._samples(history.rows(np.arange(chosen_at))))
         if chosen_at < len(history):
             regressor = regressor.refitted(self._samples(history))
         return _RegressedAp(self._features, regressor)
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the kind of regressor."""
-        return {"learned": self._kind, "most_samples": self._most_samples}
+        """Return the kind of regressor, and how many samples it sees."""
+        return {"learned": "gaussian_process", "most_samples": self._most_samples}
 
     def _samples(self, history: History) -> TrainingSet:
         rows = np.arange(len(history))
@@ -138,9 +109,9 @@ class _RegressedAp:
     features: GenomeFeatures
     regressor: Regressor
 
-    def predict(self, genomes: Genomes) -> tuple[Floats, Floats]:
+    def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         features = self.features(genomes)
         return np.clip(self.regressor.predict_mean(features), 0, 1), self.regressor.predict_std(features)
 
-    def predict_ap(self, genomes: Genomes) -> Floats:
+    def predict_ap(self, genomes: Genomes) -> NDArray[np.float64]:
         return np.clip(self.regressor.predict_mean(self.features(genomes)), 0, 1)

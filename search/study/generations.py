@@ -107,23 +107,8 @@ class Progress:
     hypervolume: float
 
 
-@dataclass(frozen=True)
-class SearchRun:
-    """What a search came to.
-
-    Attributes:
-        history: All evaluations, in the order of the trials.
-        progress: One entry a generation.
-        stopped_by: Why it ended.
-    """
-
-    history: History
-    progress: tuple[Progress, ...]
-    stopped_by: Reason
-
-
 class Generations:
-    """The course of a search: asked for a generation, it proposes; it goes on from the AP that it is told.
+    """The course of a search: asked for a generation, it proposes; it goes on from the AP that it is given.
 
     A generation's randomness derives from the seed and the generation's number, and its proposal from the generations
     before it.
@@ -134,12 +119,12 @@ class Generations:
         seed: Seed of all randomness.
         settings: Sizes of the generations.
         stop: When it ends.
-        warm: Architectures that the first generation has beside the usual.
+        warm: Architectures that the first generation has beside the usual, such as the front of an earlier search.
         clock: Gives seconds; the rule's time is measured by it, from now on.
 
     Attributes:
         problem: What is searched.
-        history: The generations that were evaluated.
+        history: All evaluations so far, in the order of the trials.
         progress: One entry for each of them.
         stopped_by: Why the search ended, or None while it goes on.
 
@@ -208,9 +193,3 @@ class Generations:
             evaluated=len(self.history),
             seconds=self._clock() - self._started,
         )
-
-    @property
-    def outcome(self) -> SearchRun:
-        """What an ended search came to."""
-        assert self.stopped_by is not None
-        return SearchRun(self.history, self.progress, self.stopped_by)

@@ -110,7 +110,7 @@ class StageAwareSampler(BaseGASampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return a random value for a parameter that is no part of an architecture."""
+        """Return a random value for a parameter that is not part of an architecture."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _genomes(self, trials: Sequence[FrozenTrial]) -> Genomes:

@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache
 from litepose_ofa.search.genome import GenomeCodec, Genomes
-from litepose_ofa.search.study.generations import Generations, SearchRun
+from litepose_ofa.search.study.generations import Generations
 from litepose_ofa.search.study.trials import read_genome, trial_params, write_genome
 from litepose_ofa.search.workers.pool import MakeMeasure, require_workers
 from litepose_ofa.search.workers.session import worker_error
@@ -34,7 +34,7 @@ EXPERIMENT = "ray_tune"
 
 @settings
 class TuneSettings:
-    """What Ray Tune evaluates with.
+    """Workers of Ray Tune.
 
     Attributes:
         num_workers: Trials at a time.
@@ -56,8 +56,7 @@ class GenerationSearcher(Searcher):
 
     Args:
         generations: The search, from its beginning.
-        cache: Measured accuracies, the search's only record; what it knows is no trial, and what trials measure is
-            added.
+        cache: Measured accuracies, the search's only record: what it has is not tried again, and trials add to it.
         measured_on: Identity of what they are measured on.
 
     Attributes:
@@ -150,7 +149,7 @@ class SubnetTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Measure the config's architecture; bad input is a result, since to try it again is no use."""
+        """Measure the config's architecture; bad input is a result, as trying again would not help."""
         arch = self._codec.decode(read_genome(self.config["genome"]))
         try:
             return {"ap": float(self._measure(arch)), "refused": None, "done": True}
@@ -166,7 +165,7 @@ def run_in_tune(
     measured_on: Mapping[str, Any],
     workers: TuneSettings,
     folder: Path,
-) -> SearchRun:
+) -> Generations:
     """Search to the end, from what is measured already; Ray must run (``ray_session``).
 
     Args:
@@ -193,7 +192,7 @@ def run_in_tune(
         raise InputError(searcher.refused)
     if generations.stopped_by is None:
         raise KeyboardInterrupt
-    return generations.outcome
+    return generations
 
 
 def _tuner(make_measure: MakeMeasure, searcher: GenerationSearcher, workers: TuneSettings, folder: Path) -> tune.Tuner:

@@ -118,14 +118,7 @@ def front_candidates(
 def sampled_candidates(
     problem: SearchProblem, samples: AccuracySamples, evaluator: Evaluator, *, device: str | None = None
 ) -> list[Candidate]:
-    """Return the measured samples that a device (with ``goal="shared"`` every device) allows, as verified.
-
-    Args:
-        problem: What was searched.
-        samples: Measured subnets.
-        evaluator: What the search used.
-        device: The device; None for the only one.
-    """
+    """Return the measured samples that a device (with ``goal="shared"`` every device) allows, as verified."""
     device = device or problem.device
     excess = problem.limits.excess(samples.genomes)
     column = problem.devices.index(device)

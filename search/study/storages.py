@@ -31,12 +31,12 @@ BULKY = frozenset({"params", "distributions", "user_attrs"})
 
 @contextmanager
 def open_storage(location: Path | str, study_name: str) -> Iterator[BaseStorage]:
-    """Hold a study's storage for the block, for this process alone.
+    """Hold the storage of the study that is to be written for the block, for this process alone.
 
     Args:
         location: ``memory``; a URL such as ``sqlite:///studies.db`` or ``postgresql+psycopg://user@host/database``; or
             the path of a journal file. Files are created, or continued.
-        study_name: The study that is to be written.
+        study_name: The study.
 
     Raises:
         InputError: If the storage cannot be reached, is damaged, or another process writes the study.

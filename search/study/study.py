@@ -22,7 +22,6 @@ from litepose_ofa.search.strategies.strategies import Strategy
 from litepose_ofa.search.study.generations import (
     Generations,
     Progress,
-    SearchRun,
     StopRule,
     StudySettings,
 )
@@ -45,16 +44,10 @@ class SearchStudy:
     """A search that can be killed and started again: it ends exactly as if it had not been killed.
 
     Args:
-        problem: What is searched.
         evaluator: Gives the accuracies of the trials.
-        strategy: Proposes trials after the first generation.
         storage: Where the study is kept, see ``open_storage``.
         name: Name of the study in its storage, where there is none of this search yet.
-        seed: Seed of all randomness.
-        settings: Sizes of the outer loop.
-        stop: When it ends.
-        warm: Architectures that the first generation has beside the usual, such as the front of an earlier search.
-        clock: Gives seconds; the rule's time is measured by it.
+        problem, strategy, seed, settings, stop, warm, clock: As for ``Generations``.
 
     Example:
         >>> study = SearchStudy(problem, evaluator, strategy, storage="study.log")  # doctest: +SKIP
@@ -88,7 +81,7 @@ class SearchStudy:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the outcome depends on, as plain JSON values; a study in a storage belongs to one identity."""
+        """All that the outcome depends on, as plain JSON values; a study in a storage belongs to one identity."""
         identity = {
             **self.problem.identity,
             "evaluator": dict(self._evaluator.describe()),
@@ -104,8 +97,8 @@ class SearchStudy:
         self,
         on_generation: Callable[[Progress, History], None] | None = None,
         *,
-        searched: SearchRun | None = None,
-    ) -> SearchRun:
+        searched: Generations | None = None,
+    ) -> Generations:
         """Search to the end, from wherever the storage is.
 
         Args:
@@ -135,7 +128,7 @@ class SearchStudy:
                     on_generation(course.progress[-1], course.history)
                 if searched is not None and course.number >= len(searched.progress) and not recorded:
                     course.stopped_by = course.stopped_by or searched.stopped_by
-        return course.outcome
+        return course
 
     def _complete(self, study: optuna.Study, course: Generations, recorded: list[FrozenTrial]) -> History:
         """Return the evaluations of one generation; propose it, evaluate it and record the trials that are missing.

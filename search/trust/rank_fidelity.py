@@ -10,9 +10,8 @@ import numpy as np
 from litepose_ofa.search.rank_agreement import (
     CONFIDENCE,
     RESAMPLES,
-    mean_tau,
+    combined_tau,
     rank_agreement,
-    tau_difference,
 )
 from litepose_ofa.supernet.errors import InputError, require
 
@@ -34,7 +33,7 @@ class FidelityRecord:
         trained_aps: AP in [0, 1] after training it alone, one a training seed.
 
     Raises:
-        InputError: If the group is unknown, nothing was trained, or an AP is not from 0 to 1.
+        InputError: If nothing was trained, or an AP is not from 0 to 1.
     """
 
     group: Group
@@ -44,7 +43,6 @@ class FidelityRecord:
     trained_aps: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        require(self.group in get_args(Group), "group", self.group, f"one of {', '.join(get_args(Group))}")
         require(len(self.trained_aps) > 0, f"trained_aps of {self.arch_digest}", self.trained_aps, "one AP or more")
         for ap in (self.inherited_ap, *self.trained_aps):
             require(0 <= ap <= 1, f"an AP of {self.arch_digest}", ap, "from 0 to 1")
@@ -56,12 +54,7 @@ class FidelityRecord:
 
 
 def fidelity_report(
-    records: Sequence[FidelityRecord],
-    *,
-    top_k: int = 3,
-    rng: np.random.Generator | None = None,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
+    records: Sequence[FidelityRecord], *, top_k: int = 3, rng: np.random.Generator | None = None
 ) -> dict[str, Any]:
     """Summarise a study, one entry a group: agreement of inherited AP and of MACs with training alone.
 
@@ -69,8 +62,6 @@ def fidelity_report(
         records: The subnets; a group that has none is left out.
         top_k: How many of the best-ranked subnets the regret looks at.
         rng: Draws the resamples; seeded with 0 if absent.
-        resamples: B.
-        confidence: Coverage of the intervals.
 
     Returns:
         Plain values for JSON. ``groups`` maps a group to ``num_subnets``, ``num_seeds`` (the training seeds that all
@@ -80,7 +71,7 @@ def fidelity_report(
         noise lowers these two alike.
 
     Raises:
-        InputError: If there are no records, a group has too few or one twice, or a setting is out of its range.
+        InputError: If there are no records, or a group has too few or one twice.
     """
     require(len(records) > 0, "records", [], "one or more")
     rng = rng or np.random.default_rng(0)
@@ -89,15 +80,13 @@ def fidelity_report(
         group = [record for record in records if record.group == name]
         if group:
             try:
-                groups[name] = _summarise_group(group, top_k, rng, resamples, confidence)
+                groups[name] = _summarise_group(group, top_k, rng)
             except InputError as error:
                 raise InputError(f"group {name}: {error}") from None
-    return {"confidence": confidence, "resamples": resamples, "top_k": top_k, "groups": groups}
+    return {"confidence": CONFIDENCE, "resamples": RESAMPLES, "top_k": top_k, "groups": groups}
 
 
-def _summarise_group(
-    group: Sequence[FidelityRecord], top_k: int, rng: np.random.Generator, resamples: int, confidence: float
-) -> dict[str, Any]:
+def _summarise_group(group: Sequence[FidelityRecord], top_k: int, rng: np.random.Generator) -> dict[str, Any]:
     digests = [record.arch_digest for record in group]
     repeated = [digest for digest in digests if digests.count(digest) > 1]
     require(not repeated, "a subnet that occurs twice", repeated[:1], "there once")
@@ -106,19 +95,19 @@ def _summarise_group(
     truth = np.array([record.truth for record in group])
     num_seeds = min(len(record.trained_aps) for record in group)
     seeds = np.array([record.trained_aps[:num_seeds] for record in group]).T
-    options: dict[str, Any] = {"rng": rng, "resamples": resamples, "confidence": confidence}
     summary = {
         "num_subnets": len(group),
         "num_seeds": num_seeds,
         "macs_range": [int(macs.min()), int(macs.max())],
-        "inherited": asdict(rank_agreement(inherited, truth, top_k=top_k, **options)),
-        "macs": asdict(rank_agreement(macs, truth, top_k=top_k, **options)),
-        "tau_gain": asdict(tau_difference(inherited, macs, truth, **options)),
+        "inherited": asdict(rank_agreement(inherited, truth, top_k=top_k, rng=rng)),
+        "macs": asdict(rank_agreement(macs, truth, top_k=top_k, rng=rng)),
+        "tau_gain": asdict(combined_tau([(1, inherited, truth), (-1, macs, truth)], rng=rng)),
     }
     if num_seeds > 1:
-        ceiling, one_seed = list(combinations(seeds, 2)), [(inherited, seed) for seed in seeds]
-        summary["noise_ceiling"] = asdict(mean_tau(ceiling, **options))
-        summary["inherited_one_seed"] = asdict(mean_tau(one_seed, **options))
+        pairs = list(combinations(seeds, 2))
+        summary["noise_ceiling"] = asdict(combined_tau([(1 / len(pairs), *pair) for pair in pairs], rng=rng))
+        one_seed = [(1 / num_seeds, inherited, seed) for seed in seeds]
+        summary["inherited_one_seed"] = asdict(combined_tau(one_seed, rng=rng))
     return summary
 
 

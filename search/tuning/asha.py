@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray import tune
@@ -22,6 +22,7 @@ from ray.tune.schedulers import ASHAScheduler
 from litepose_ofa.search.tuning.trials import (
     FinetuningTrial,
     HalvingSettings,
+    Rung,
     RungRecord,
     TrialOutcome,
     read_outcome,
@@ -37,19 +38,12 @@ OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing but settings goes through the object store."""
 
 
-class Training(Protocol):
-    """A training that goes on from wherever its folder is."""
+TrainTo = Callable[[int], float]
+"""Trains to a step, which may be reached already, and returns AP in [0, 1] there; raises ``NotFiniteError`` if it
+cannot."""
 
-    def train_to(self, step: int) -> float:
-        """Train to a step, which may be reached already, and return AP in [0, 1] there.
-
-        Raises:
-            NotFiniteError: If it cannot.
-        """
-
-
-MakeTraining = Callable[[FinetuningTrial, Path], Training]
-"""Builds the training of a trial in a folder, in another process."""
+MakeTraining = Callable[[FinetuningTrial, Path], TrainTo]
+"""Builds the training of a trial, which goes on from wherever its folder is, in another process."""
 
 
 def run_asha(
@@ -120,7 +114,7 @@ def _trainable(
             self.tried = trials[config["trial"]]
             self.folder = folder / self.tried.name
             self.record = RungRecord(self.folder)
-            self.training: Training | None = None
+            self.train_to: TrainTo | None = None
             self.reached: list[tuple[int, float]] = []
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -129,24 +123,23 @@ def _trainable(
 
         def step(self) -> dict[str, Any]:
             step = rungs[len(self.reached)]
-            rung = self.record.get(step)
-            if rung is None:
+            if step not in self.record.rungs:
                 self._train_to(step)
-                rung = self.record.rungs[step]
-            self.reached.append((step, rung["ap"]))
-            done = step == rungs[-1] or rung["diverged"] is not None
-            return {"name": self.tried.name, "step": step, "ap": rung["ap"], "rungs": self.reached, "done": done}
+            rung = self.record.rungs[step]
+            self.reached.append((step, rung.ap))
+            done = step == rungs[-1] or rung.diverged is not None
+            return {"name": self.tried.name, "step": step, "ap": rung.ap, "rungs": self.reached, "done": done}
 
         def _train_to(self, step: int) -> None:
             began = time.perf_counter()
             ap, diverged = 0.0, None
             try:
-                if self.training is None:
-                    self.training = make_training(self.tried, self.folder)
-                ap = self.training.train_to(step)
+                if self.train_to is None:
+                    self.train_to = make_training(self.tried, self.folder)
+                ap = self.train_to(step)
             except NotFiniteError as error:
                 diverged = str(error)
-            self.record.add(step, ap, time.perf_counter() - began, diverged=diverged)
+            self.record.add(Rung(step=step, ap=ap, seconds=time.perf_counter() - began, diverged=diverged))
 
     return RungTrainable
 

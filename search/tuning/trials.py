@@ -1,16 +1,16 @@
 """Which finetunings to try, and what became of each: successive halving over architectures and learning rates.
 
 A trial's folder holds ``rungs.jsonl``: the AP and the seconds of every rung it has reached, on the disk before anyone
-is told. It is the record that a resumed run replays, and that the table of all trials is made from.
+is informed. It is the record that a resumed run replays, and that the table of all trials is made from.
 """
 
 import csv
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import replacing
 from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
-from litepose_ofa.supernet.validation import Count, NonNegative, Positive, settings
+from litepose_ofa.supernet.validation import Checked, Count, Fraction, NonNegative, Positive, settings, validate
 
 RUNGS_FILE = "rungs.jsonl"
 TRIAL_COLUMNS = ("trial", "arch_digest", "image_size", "rate", "learning_rate", "steps", "ap", "seconds", "state")
@@ -56,7 +56,7 @@ class HalvingSettings:
 
     @property
     def resource(self) -> tuple[str, float]:
-        """What a trial's time is counted in, and how much of it a trial holds: GPU if it has any, else CPU."""
+        """The resource that a trial's time is counted in, and how much of it a trial holds: GPU if any, else CPU."""
         return ("GPU", self.gpus) if self.gpus else ("CPU", float(self.cpus))
 
 
@@ -95,7 +95,7 @@ class FinetuningTrial:
 
 @dataclass(frozen=True, slots=True)
 class TrialOutcome:
-    """What became of a trial.
+    """The end of a trial.
 
     Attributes:
         trial: The trial.
@@ -112,20 +112,29 @@ class TrialOutcome:
     state: State
 
 
-def sample_trials(archs: Sequence[Arch], settings: SamplingSettings, *, seed: int) -> list[FinetuningTrial]:
+def sample_trials(archs: Sequence[Arch], sampling: SamplingSettings, *, seed: int) -> list[FinetuningTrial]:
     """Cross architectures with sampled learning rates, rounded to four digits.
 
     Args:
         archs: The architectures.
-        settings: The number and the range of the rates.
+        sampling: The number and the range of the rates.
         seed: Seed of the draw.
     """
-    low, high = np.log(settings.rates)
-    drawn = np.exp(np.random.default_rng(seed).uniform(float(low), float(high), settings.num_samples))
+    low, high = np.log(sampling.rates)
+    drawn = np.exp(np.random.default_rng(seed).uniform(float(low), float(high), sampling.num_samples))
     pairs = itertools.product((float(f"{rate:.4g}") for rate in drawn), archs)
     return [
         FinetuningTrial(f"{index:03d}_{arch.digest}_{rate:g}", arch, rate) for index, (rate, arch) in enumerate(pairs)
     ]
+
+
+class Rung(Checked):
+    """A rung that a trial has reached; ``diverged`` says why it ended there, or is None."""
+
+    step: Count
+    ap: Fraction
+    seconds: NonNegative
+    diverged: str | None
 
 
 class RungRecord:
@@ -137,47 +146,25 @@ class RungRecord:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RUNGS_FILE
-        self.rungs = dict[int, dict[str, Any]]()
-        for rung in read_json_lines(self.path):
-            if not _is_rung(rung):
-                raise InputError(f"{self.path}: has a line that is no rung; remove the file to try the trial again")
-            self.rungs[rung["step"]] = rung
+        where = f"{self.path}: has a line that is not a rung; remove the file to try the trial again"
+        rungs = [validate(Rung, line, where) for line in read_json_lines(self.path)]
+        self.rungs = {rung.step: rung for rung in rungs}
 
-    def add(self, step: int, ap: float, seconds: float, *, diverged: str | None = None) -> None:
+    def add(self, rung: Rung) -> None:
         """Record a rung; it is on the disk when this returns."""
-        rung = {"step": step, "ap": ap, "seconds": seconds, "diverged": diverged}
-        append_json_line(self.path, rung)
-        self.rungs[step] = rung
-
-    def get(self, step: int) -> Mapping[str, Any] | None:
-        """Return what is recorded of a rung, or None."""
-        return self.rungs.get(step)
-
-
-def _is_rung(line: Mapping[str, Any]) -> bool:
-    numbers = all(type(line.get(name)) in (int, float) for name in ("ap", "seconds"))
-    return numbers and type(line.get("step")) is int and "diverged" in line
+        append_json_line(self.path, rung.model_dump())
+        self.rungs[rung.step] = rung
 
 
 def read_outcome(trial: FinetuningTrial, folder: Path, steps: int) -> TrialOutcome:
-    """Return what became of a trial that has ended.
-
-    Args:
-        trial: The trial.
-        folder: Its folder.
-        steps: Steps of a whole trial.
-
-    Raises:
-        InputError: If it has reached no rung.
-    """
+    """Return what became of a trial of so many steps that has ended in a folder."""
     record = RungRecord(folder)
     if not record.rungs:
         raise InputError(f"{record.path}: the trial has reached no rung; remove the run folder to start again")
-    last = max(record.rungs)
-    diverged = record.rungs[last]["diverged"] is not None
-    state: State = "diverged" if diverged else "finished" if last == steps else "stopped"
-    seconds = sum(rung["seconds"] for rung in record.rungs.values())
-    return TrialOutcome(trial, last, record.rungs[last]["ap"], seconds, state)
+    last = record.rungs[max(record.rungs)]
+    state: State = "stopped" if last.step < steps else "finished"
+    seconds = sum(rung.seconds for rung in record.rungs.values())
+    return TrialOutcome(trial, last.step, last.ap, seconds, state if last.diverged is None else "diverged")
 
 
 def best_outcome(outcomes: Sequence[TrialOutcome]) -> TrialOutcome:
@@ -193,13 +180,7 @@ def best_outcome(outcomes: Sequence[TrialOutcome]) -> TrialOutcome:
 
 
 def write_trials(path: Path, outcomes: Sequence[TrialOutcome], learning_rate: float) -> None:
-    """Write a line a trial as CSV.
-
-    Args:
-        path: The file.
-        outcomes: The trials.
-        learning_rate: Peak of the training's schedule, which a trial's rate multiplies.
-    """
+    """Write a line a trial as CSV; a trial's rate multiplies the learning rate, the peak of the schedule."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(TRIAL_COLUMNS)

@@ -35,9 +35,6 @@ class EvaluationPool(Protocol):
             InputError: What a measurement raised, or if an architecture's workers die again and again.
         """
 
-    def close(self) -> None:
-        """Let go of the workers."""
-
 
 class SerialPool:
     """Measures in this process.
@@ -52,9 +49,6 @@ class SerialPool:
     def map(self, archs: Sequence[Arch]) -> Iterator[float]:
         """Yield the AP of each architecture, in order."""
         return map(self._measure, archs)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
 
 class RayPool:

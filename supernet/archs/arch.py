@@ -12,18 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from litepose_ofa.supernet.errors import (
-    InputError,
-    located,
-    require_keys,
-    shown,
-)
-from litepose_ofa.supernet.files import (
-    read_json,
-    read_yaml,
-    write_json,
-    write_text,
-)
+from litepose_ofa.supernet.errors import InputError, located, require_keys, shown
+from litepose_ofa.supernet.files import read_json, read_yaml, write_json, write_text
 
 STAGE_STRIDES = (2, 2, 2, 1)
 """Strides of the four stages. The fusion deconvs add feature maps of these sizes, so no others fit together."""

@@ -36,10 +36,6 @@ class Complexity:
 def measure_complexity(arch: Arch, num_keypoints: int = 14) -> Complexity:
     """Compute the costs of an architecture.
 
-    Args:
-        arch: The architecture.
-        num_keypoints: K, 14 for CrowdPose and 17 for COCO.
-
     Example:
         >>> from litepose_ofa.supernet.archs.space import SearchSpace
         >>> measure_complexity(SearchSpace.preset("tiny").smallest()).macs
@@ -82,10 +78,6 @@ def peak_elements(operator: Operator, kept: Sequence[bool]) -> int:
     """Return the greatest number of elements of an operator's maps that live at once: its inputs' and its own.
 
     A map lives from the convolution that writes it to the last that reads it.
-
-    Args:
-        operator: The operator.
-        kept: Whether each of its inputs is read again when it has run.
     """
     sides = (operator.in_channels, operator.mid_channels)[: len(kept)]
     sizes = [width * operator.resolution**2 for width in sides]

@@ -80,7 +80,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Operator:
-    """What one latency-table row measures; hashable, so that it is the key of the row.
+    """The work that one latency-table row measures; hashable, so that it is the key of the row.
 
     A bottleneck adds its input to its output if its stride is 1 and the widths agree (``residual``).
     """
@@ -211,12 +211,7 @@ class Place:
         return self.reduction // self.stride if self.kind == "fusion_deconv" else self.reduction * self.stride
 
     def operator(self, chosen: Mapping[str, int], num_keypoints: int) -> Operator:
-        """Return the operator that runs here.
-
-        Args:
-            chosen: The value of every choice that it depends on.
-            num_keypoints: K; head 0 makes 2K maps, head 1 makes K.
-        """
+        """Return the operator that runs here."""
         size, widths = chosen["image_size"] // self.reduction, [chosen[name] for name in self.widths]
         if self.kind == "stem":
             return Operator("stem", size, 3, STEM_HIDDEN, widths[0], kernel=3, stride=self.stride)
@@ -235,9 +230,6 @@ def places_of(depths: tuple[int, ...]) -> tuple[Place, ...]:
 
     Every stage reads the one before. A fusion deconv reads the last deconv, or the last stage, and the output of an
     earlier stage, the raw one, which has its size; the heads read the second and third deconv, and a raw output too.
-
-    Args:
-        depths: Number of blocks of every stage.
     """
     places: list[Place] = []
 
@@ -304,11 +296,6 @@ def _with_lifetimes(places: list[Place]) -> tuple[Place, ...]:
 
 
 def operators_of(arch: Arch, num_keypoints: int = 14) -> list[Operator]:
-    """List the operators of a network in the order they run; equal operators appear as often as they run.
-
-    Args:
-        arch: The architecture; its input is square, ``arch.image_size`` pixels a side.
-        num_keypoints: K; head 0 makes 2K maps, head 1 makes K.
-    """
+    """List the operators of a network in the order they run; equal operators appear as often as they run."""
     chosen = arch.chosen
     return [place.operator(chosen, num_keypoints) for place in places_of(arch.depths)]

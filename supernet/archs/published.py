@@ -1,4 +1,4 @@
-"""What the LitePose authors published: seven architectures, and the accuracies to compare with.
+"""The architectures that the LitePose authors published, and the accuracies to compare with.
 
 Source: Wang et al., Lite Pose (arXiv:2205.01271); the architectures are the files of mit-han-lab/litepose.
 """

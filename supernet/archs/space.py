@@ -1,8 +1,10 @@
 """The search space: every choice an architecture may make, in one value."""
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, replace
 from functools import cached_property
 from importlib import resources
 from typing import Annotated, Any, Literal, Protocol, Self, get_args
@@ -16,7 +18,7 @@ from litepose_ofa.supernet.validation import Allowed, settings, validate
 
 Dimension = Literal["resolution", "kernel", "depth", "expansion", "width"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
-"""What a supernet can be elastic in; width is that of the stem, the stages and the fusion deconvs."""
+"""Dimensions that a supernet can be elastic in; width is that of the stem, the stages and the fusion deconvs."""
 
 
 class RandomSource(Protocol):
@@ -57,12 +59,16 @@ class StageSpace:
 
 
 Stages = Annotated[
-    tuple[StageSpace, StageSpace, StageSpace, StageSpace],
+    tuple[StageSpace, ...],
     Strict(False),
-    Allowed("a list of 4 mappings with the keys channels, depths, kernels, expansions"),
+    Field(min_length=len(STAGE_STRIDES), max_length=len(STAGE_STRIDES)),
+    Allowed(f"a list of {len(STAGE_STRIDES)} mappings with the keys channels, depths, kernels, expansions"),
 ]
 Deconvs = Annotated[
-    tuple[Choices, Choices, Choices], Strict(False), Allowed("a list of 3 lists of integers that ascend")
+    tuple[Choices, ...],
+    Strict(False),
+    Field(min_length=3, max_length=3),
+    Allowed("a list of 3 lists of integers that ascend"),
 ]
 
 
@@ -112,13 +118,11 @@ class SearchSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as plain lists and dicts."""
-        return self._to_dict(DIMENSIONS)
+        value: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return value
 
     def restricted(self, elastic: Collection[Dimension]) -> Self:
         """Return the part of this space that is elastic in some dimensions only, at the largest choice in the others.
-
-        Args:
-            elastic: Dimensions that keep all their choices.
 
         Raises:
             InputError: If a dimension is unknown; the message lists the known ones.
@@ -130,11 +134,29 @@ class SearchSpace:
         for dimension in elastic:
             if dimension not in DIMENSIONS:
                 raise InputError(f"unknown dimension {dimension!r}; known: {', '.join(DIMENSIONS)}")
-        return self.from_dict(self._to_dict(elastic))
+
+        def kept(dimension: Dimension, choices: tuple[int, ...]) -> tuple[int, ...]:
+            return choices if dimension in elastic else choices[-1:]
+
+        return replace(
+            self,
+            image_sizes=kept("resolution", self.image_sizes),
+            stem_channels=kept("width", self.stem_channels),
+            stages=tuple(
+                StageSpace(
+                    channels=kept("width", stage.channels),
+                    depths=kept("depth", stage.depths),
+                    kernels=kept("kernel", stage.kernels),
+                    expansions=kept("expansion", stage.expansions),
+                )
+                for stage in self.stages
+            ),
+            deconv_channels=tuple(kept("width", choices) for choices in self.deconv_channels),
+        )
 
     @cached_property
     def choices(self) -> Mapping[str, tuple[int, ...]]:
-        """What every choice offers, by its name: those of ``Arch.chosen`` at the greatest depths, in its order."""
+        """The values on offer by choice: the names of ``Arch.chosen`` at the greatest depths, in its order."""
         offered = {}
 
         def pick(name: str, values: tuple[int, ...]) -> int:
@@ -193,28 +215,6 @@ class SearchSpace:
     def _arch_at(self, index: int) -> Arch:
         """Return the architecture with this index in every list of choices, the last where a list is shorter."""
         return self.assemble(lambda _, values: values[min(index, len(values) - 1)])
-
-    def _to_dict(self, elastic: Collection[Dimension]) -> dict[str, Any]:
-        """Return the space as plain lists and dicts, with the largest choice alone in the other dimensions."""
-
-        def kept(dimension: Dimension, choices: tuple[int, ...]) -> list[int]:
-            return list(choices if dimension in elastic else choices[-1:])
-
-        return {
-            "name": self.name,
-            "image_sizes": kept("resolution", self.image_sizes),
-            "stem_channels": kept("width", self.stem_channels),
-            "stages": [
-                {
-                    "channels": kept("width", stage.channels),
-                    "depths": kept("depth", stage.depths),
-                    "kernels": kept("kernel", stage.kernels),
-                    "expansions": kept("expansion", stage.expansions),
-                }
-                for stage in self.stages
-            ],
-            "deconv_channels": [kept("width", choices) for choices in self.deconv_channels],
-        }
 
 
 def _load_presets() -> dict[str, SearchSpace]:

@@ -5,9 +5,7 @@ image frame, in pixels.
 """
 
 import contextlib
-import copy
 import io
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools.cocoeval import COCOeval
 
-from litepose_ofa.supernet.data.coco.arrays import Annotations
+from litepose_ofa.supernet.data.coco.records import Annotations
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.results import PeopleResults
 
@@ -25,9 +23,6 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.integer[Any]]
-
-Cells = tuple[FloatArray, FloatArray]
-"""Precision, shape (T, R, A), and recall, shape (T, A), of A sizes."""
 
 PERSON = 1
 """The one class that is evaluated."""
@@ -228,7 +223,7 @@ class _ByImage:
 
 
 class OksMatching(COCOeval):  # type: ignore[misc]
-    """pycocotools' matching and averaging, without its printing, for any skeleton.
+    """pycocotools' matching, without its printing, for any skeleton.
 
     Args:
         comparison: The people.
@@ -250,17 +245,6 @@ class OksMatching(COCOeval):  # type: ignore[misc]
         """Return the OKS of an image's predictions (N) with its annotations (G), shape (N, G)."""
         oks = self.comparison.oks(image)
         return oks if oks.size else []
-
-    def cells(self, images: BoolArray | None = None) -> Cells:
-        """Return precision by (threshold, recall level, size), recall by (threshold, size); -1 where nobody counts.
-
-        Args:
-            images: Whether an image counts, shape (I,); all if None.
-        """
-        part = self if images is None else self._part(images)
-        with silenced():
-            part.accumulate()
-        return part.eval["precision"][:, :, 0, :, 0], part.eval["recall"][:, 0, :, 0]
 
     def matches(self, size: int = 0) -> Matches:
         """Return who was matched with whom among people of any size, or of the one at a position from 1."""
@@ -284,14 +268,6 @@ class OksMatching(COCOeval):  # type: ignore[misc]
             pairs=np.stack([rows[correct[0]], matched[0, correct[0]]]).astype(np.int64) - 1,
             recall_levels=self.params.recThrs,
         )
-
-    def _part(self, images: BoolArray) -> "OksMatching":
-        """Return the evaluation of some images (``accumulate`` of fewer images reads the wrong ones)."""
-        part = copy.copy(self)
-        part.params = part._paramsEval = copy.copy(self.params)
-        part.params.imgIds = np.flatnonzero(images).tolist()
-        part.evalImgs = [found for found, counts in zip(self.evalImgs, itertools.cycle(images), strict=False) if counts]
-        return part
 
 
 def set_parameters(parameters: Any, comparison: PeopleComparison, sizes: Sequence[str]) -> None:

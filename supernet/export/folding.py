@@ -1,11 +1,10 @@
-"""Batch norms folded into the convolutions before them: of a network in torch, and as weights for other formats.
+"""Batch norms folded into the convolutions before them, as weights for other formats.
 
 In eval mode a batch norm is a scale and a shift a channel. The scale goes into the kernel before it, the shift becomes
 its bias. A fusion deconv's norm follows the sum of two transposed convolutions: the scale goes into both kernels, the
 shift into the first one's bias. The arithmetic is float64, whatever the network's.
 """
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,42 +42,14 @@ def fold_weights(subnet: LitePose) -> list[list[FoldedConvolution]]:
         [
             FoldedConvolution(names.convolution, _to_numpy(kernel), None if bias is None else _to_numpy(bias))
             for names, convolution in zip(place.layers, operator.convolutions, strict=True)
-            for kernel, bias in [_fold(subnet, names, convolution)]
+            for kernel, bias in [fold_layer(subnet, names, convolution)]
         ]
         for place, operator in zip(places_of(subnet.arch.depths), operators, strict=True)
     ]
 
 
-def fold_batch_norms(subnet: LitePose) -> LitePose:
-    """Return a network without batch norms that computes what this one does in eval mode, with the same call.
-
-    Convolutions keep their names and gain a bias; an identity stands in every norm's place.
-
-    Args:
-        subnet: The network; it stays as it is.
-
-    Example:
-        >>> from litepose_ofa.supernet.archs.space import SearchSpace
-        >>> folded = fold_batch_norms(LitePose(SearchSpace.preset("tiny").smallest()))
-        >>> any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-        False
-    """
-    folded = copy.deepcopy(subnet).eval()
-    operators = operators_of(subnet.arch, subnet.num_keypoints)
-    for place, operator in zip(places_of(subnet.arch.depths), operators, strict=True):
-        for names, convolution in zip(place.layers, operator.convolutions, strict=True):
-            kernel, bias = _fold(subnet, names, convolution)
-            before = subnet.get_parameter(f"{names.convolution}.weight")
-            layer = _make_layer(convolution, bias is not None).to(before)
-            layer.load_state_dict({"weight": kernel} | ({} if bias is None else {"bias": bias}))
-            folded.set_submodule(names.convolution, layer)
-            if names.norm is not None:
-                folded.set_submodule(names.norm, nn.Identity())
-    return folded.eval().requires_grad_(False)
-
-
-def _fold(subnet: LitePose, names: LayerNames, convolution: Convolution) -> tuple[Tensor, Tensor | None]:
-    """Return a convolution's kernel and bias in float64."""
+def fold_layer(subnet: LitePose, names: LayerNames, convolution: Convolution) -> tuple[Tensor, Tensor | None]:
+    """Return the kernel and the bias, in float64, of a convolution whose batch norm is folded into it."""
     kernel = subnet.get_parameter(f"{names.convolution}.weight").detach().double()
     if names.norm is None:
         return kernel, None
@@ -90,13 +61,6 @@ def _fold(subnet: LitePose, names: LayerNames, convolution: Convolution) -> tupl
     shift = norm.bias.detach().double() - norm.running_mean.double() * scale
     shape = (1, -1, 1, 1) if convolution.kind == "transposed" else (-1, 1, 1, 1)
     return kernel * scale.reshape(shape), shift if convolution.norm else None
-
-
-def _make_layer(convolution: Convolution, bias: bool) -> nn.Module:
-    c = convolution
-    made = nn.ConvTranspose2d if c.kind == "transposed" else nn.Conv2d
-    groups = c.in_channels if c.kind == "depthwise" else 1
-    return made(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, groups=groups, bias=bias)
 
 
 def _to_numpy(weights: Tensor) -> NDArray[np.float32]:

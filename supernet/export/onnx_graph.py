@@ -44,11 +44,7 @@ class Output(NamedTuple):
 
 
 class OnnxGraph:
-    """Nodes and weights in the making; a value is known by its name, and a node by that of its first output.
-
-    Args:
-        deconvs: How fusion deconvs run.
-    """
+    """Nodes and weights in the making; a value is known by its name, and a node by that of its first output."""
 
     def __init__(self, deconvs: Deconvs = "separate") -> None:
         self.deconvs = deconvs
@@ -114,13 +110,7 @@ class OnnxGraph:
         return name
 
     def to_model(self, name: str, outputs: Sequence[Output], *, opset: int = OPSET) -> onnx.ModelProto:
-        """Return the graph as a model of the oldest file format that has the opset.
-
-        Args:
-            name: Of the graph.
-            outputs: What it gives back.
-            opset: One of ``OPSETS``.
-        """
+        """Return the graph as a model of the oldest file format that has the opset."""
         infos = [helper.make_tensor_value_info(output.name, TensorProto.FLOAT, output.shape) for output in outputs]
         graph = helper.make_graph(self._nodes, name, self._inputs, infos, list(self._weights.values()))
         imports = [helper.make_opsetid("", opset)]
@@ -131,14 +121,7 @@ class OnnxGraph:
 def add_operator(
     graph: OnnxGraph, operator: Operator, inputs: Sequence[str], weights: Sequence[FoldedConvolution]
 ) -> str:
-    """Add an operator; a fusion deconv and a head take two inputs, refined then raw.
-
-    Args:
-        graph: Where to.
-        operator: What to add.
-        inputs: Its inputs.
-        weights: Of its convolutions, in their order.
-    """
+    """Add an operator; a fusion deconv and a head take two inputs, refined then raw."""
     convolutions = operator.convolutions
     if operator.kind == "fusion_deconv":
         return graph.relu(_add_deconvs(graph, convolutions, inputs, weights))
@@ -172,15 +155,7 @@ def _add_deconvs(
 def add_network(
     graph: OnnxGraph, arch: Arch, num_keypoints: int, images: str, weights: Sequence[Sequence[FoldedConvolution]]
 ) -> tuple[str, str]:
-    """Add a network's operators, wired up, and return its heads.
-
-    Args:
-        graph: Where to.
-        arch: The architecture.
-        num_keypoints: K.
-        images: Input of the network.
-        weights: One list an operator of ``operators_of``, in the order of its convolutions.
-    """
+    """Add a network's operators, wired up, and return its heads."""
     places, maps = places_of(arch.depths), list[str]()
     for place, operator, w in zip(places, operators_of(arch, num_keypoints), weights, strict=True):
         maps.append(add_operator(graph, operator, [maps[i] for i in place.inputs] or [images], w))

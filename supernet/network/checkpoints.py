@@ -7,10 +7,10 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 from pydantic import Field
@@ -28,6 +28,8 @@ from litepose_ofa.supernet.network.litepose import LitePose, PoseNetwork
 from litepose_ofa.supernet.torch_files import plain_names, read_state_dict
 from litepose_ofa.supernet.validation import Checked, validate
 
+Network = TypeVar("Network", bound=PoseNetwork)
+
 logger = logging.getLogger(__name__)
 
 FORMAT = "litepose-ofa 1"
@@ -38,7 +40,7 @@ KERNEL_MATRIX = re.compile(r"\.matrix_\d+to\d+$")
 
 
 class _Description(Checked, extra="ignore"):
-    """What every description holds, beside ``space`` or ``arch``."""
+    """The keys that every description holds, beside ``space`` or ``arch``."""
 
     kind: str
     num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
@@ -84,11 +86,7 @@ def load_supernet(path: Path | str) -> LitePoseSupernet:
     Raises:
         InputError: If the file is missing, damaged, or holds something else.
     """
-    description = _described(path, "supernet")
-    with located(path):
-        supernet = LitePoseSupernet(SearchSpace.from_dict(description.get("space", {})), description["num_keypoints"])
-    _load(supernet, read_weights(path), path)
-    return supernet.eval()
+    return _built(path, "supernet", lambda d: LitePoseSupernet(SearchSpace.from_dict(d["space"]), d["num_keypoints"]))
 
 
 def load_subnet(path: Path | str) -> LitePose:
@@ -97,18 +95,17 @@ def load_subnet(path: Path | str) -> LitePose:
     Raises:
         InputError: If the file is missing, damaged, or holds something else.
     """
-    description = _described(path, "subnet")
-    with located(path):
-        subnet = LitePose(Arch.from_dict(description.get("arch", {})), description["num_keypoints"])
-    _load(subnet, read_weights(path), path)
-    return subnet.eval()
+    return _built(path, "subnet", lambda d: LitePose(Arch.from_dict(d["arch"]), d["num_keypoints"]))
 
 
-def _described(path: Path | str, kind: str) -> dict[str, Any]:
+def _built(path: Path | str, kind: str, build: Callable[[dict[str, Any]], Network]) -> Network:
     description = read_description(path)
     if description["kind"] != kind:
         raise InputError(f"{path}: holds a {description['kind']}, not a {kind}")
-    return description
+    with located(path):
+        network = build({"space": None, "arch": None, **description})
+    _load(network, read_weights(path), path)
+    return network.eval()
 
 
 def read_description(path: Path | str) -> dict[str, Any]:
@@ -149,10 +146,6 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
     or ``1.``. The published supernets' ``Linear5x5`` and ``Linear3x3`` were never used by their authors and are left
     out; a supernet's kernel matrices that a file lacks stay as they are.
 
-    Args:
-        model: A ``LitePose`` or a ``LitePoseSupernet``.
-        path: The file.
-
     Raises:
         InputError: If the file is missing, damaged or not plain tensors, or if its names or shapes are not the model's.
         NotFiniteError: If a weight is not finite.
@@ -178,11 +171,13 @@ def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path | str) -> Non
             weights[name] = tensor
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     if missing or unknown:
-        parts = [f"{what} {names[0]!r} and {len(names) - 1} more" for what, names in _named(missing, unknown)]
+        found = (("lacks", missing), ("has the unknown", unknown))
+        parts = [f"{what} {names[0]!r} and {len(names) - 1} more" for what, names in found if names]
         raise InputError(f"{path}: does not fit the model: it {'; it '.join(parts)}")
     for name, tensor in own.items():
         given = weights[name]
-        if not _is_plain(given) or given.is_floating_point() != tensor.is_floating_point() or given.is_complex():
+        plain = given.layout is torch.strided and given.device.type == "cpu" and not given.is_nested
+        if not plain or given.is_floating_point() != tensor.is_floating_point() or given.is_complex():
             what = f"{given.layout} of {given.dtype} on {given.device}"
             raise InputError(f"{path}: does not fit the model: {name} is {what}; it must be an ordinary tensor")
         if given.shape != tensor.shape:
@@ -192,16 +187,8 @@ def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path | str) -> Non
     require_finite(model, f"{path}: holds a ruined network")
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
-
-
 def require_finite(model: nn.Module, problem: str) -> None:
     """Check that all weights and statistics are finite.
-
-    Args:
-        model: The network.
-        problem: What is wrong if they are not, for the message.
 
     Raises:
         NotFiniteError: If not; the message names the first that is not.
@@ -259,9 +246,5 @@ def _is_ours(path: Path) -> bool:
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         with _opened(path) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     return read_state_dict(path)
-
-
-def _named(missing: list[str], unknown: list[str]) -> list[tuple[str, list[str]]]:
-    return [(what, names) for what, names in (("lacks", missing), ("has the unknown", unknown)) if names]

@@ -20,12 +20,7 @@ from litepose_ofa.supernet.network.litepose import Heads, InvertedBottleneck, La
 
 
 class ElasticLayers(Layers):
-    """Layers of the largest sizes of a space.
-
-    Args:
-        space: The space.
-        kernels: Sizes of the depthwise kernels, where they are a choice.
-    """
+    """Layers of the largest sizes of a space."""
 
     def __init__(self, space: SearchSpace, kernels: tuple[int, ...] = ()) -> None:
         self.space = space
@@ -64,10 +59,6 @@ class ElasticInvertedBottleneck(InvertedBottleneck):
 
 class LitePoseSupernet(PoseNetwork):
     """All subnets of a search space over shared weights.
-
-    Args:
-        space: The search space.
-        num_keypoints: K.
 
     Raises:
         InputError: If its largest subnet would be beyond all measure.

@@ -16,10 +16,6 @@ def extract_subnet(supernet: LitePoseSupernet, arch: Arch) -> LitePose:
     In eval mode on a CPU its outputs are bit-equal to ``supernet(images, arch)``. It takes over the supernet's shared
     BN statistics, training mode, device and dtype; recalibrate it before it is used.
 
-    Args:
-        supernet: The supernet.
-        arch: An architecture of its space.
-
     Raises:
         ValueError: If the architecture is outside the space.
 

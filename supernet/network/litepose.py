@@ -77,11 +77,6 @@ class FinalBranch(nn.Module):
 class PoseNetwork(nn.Module):
     """The modules of a network under their published names, and the order they run in.
 
-    Args:
-        arch: The architecture, of a supernet its largest.
-        num_keypoints: K.
-        layers: Makes its layers.
-
     Raises:
         InputError: If it would be beyond all measure.
     """

@@ -21,11 +21,7 @@ KEPT = 2
 
 
 class CheckpointStore:
-    """Checkpoints in a folder, named ``step_<step>_<first 16 digits of the SHA-256 of the content>.pt``.
-
-    Args:
-        folder: The folder; it need not exist.
-    """
+    """Checkpoints in a folder, named ``step_<step>_<first 16 digits of the SHA-256 of the content>.pt``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

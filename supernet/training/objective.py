@@ -1,4 +1,4 @@
-"""What training minimises: targets made once a batch, and the loss of one subnet against them.
+"""The objective of training: targets made once a batch, and the loss of one subnet against them.
 
 Legend: B batch, P people, K keypoints, H/W map.
 """

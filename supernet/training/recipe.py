@@ -1,4 +1,4 @@
-"""What a training consists of: phases, each with its elastic dimensions, subnets, teacher and learning rate.
+"""The recipe of a training: phases, each with its elastic dimensions, subnets, teacher and learning rate.
 
 Everything follows from (seed, step), so a resumed run sees exactly what an uninterrupted one would, and so does every
 rank.
@@ -77,12 +77,7 @@ class TrainingSettings:
 
 @settings
 class WarmupCosine:
-    """Learning rate: linear warm-up, then half a cosine down to zero.
-
-    Attributes:
-        peak: Highest rate.
-        warmup: Fraction of the steps that warm up.
-    """
+    """Learning rate: linear warm-up, then half a cosine down to zero."""
 
     peak: NonNegative
     warmup: Fraction = 0.05
@@ -160,7 +155,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What one step does.
+    """The plan of one step.
 
     Attributes:
         phase: The phase it belongs to.
@@ -182,11 +177,6 @@ class StepPlan:
 @dataclass(frozen=True)
 class SupernetPlan:
     """Subnets of a supernet: every phase's rule over its restriction of the space.
-
-    Args:
-        space: The supernet's space.
-        phases: The phases, at least one.
-        seed: Seed of resolutions and architectures.
 
     Raises:
         InputError: If there is no phase.
@@ -240,12 +230,7 @@ class SupernetPlan:
 
 @dataclass(frozen=True)
 class SubnetPlan:
-    """One network alone, at its own resolution: its phase's rule and elastic dimensions say nothing.
-
-    Args:
-        arch: The network.
-        phase: The only phase; its teacher is ``none`` or ``external``.
-    """
+    """One network alone, at its own resolution: its phase's rule and elastic dimensions say nothing."""
 
     arch: Arch
     phase: Phase

@@ -26,16 +26,14 @@ SGD_MOMENTUM = 0.9
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_BLOCK = 32 * 2**20
-"""What glibc allows: blocks up to this come from memory that is kept."""
+"""The most that glibc allows: blocks up to this come from memory that is kept."""
 
 
 def keep_freed_memory() -> bool:
     """Make glibc keep what is freed, so that a step does not fault in again the pages of the one before.
 
-    ``benchmarks/training_step.py`` shows what that gives. The process holds on to its peak memory from then on.
-
-    Returns:
-        Whether it was done: only with glibc.
+    ``benchmarks/training_step.py`` shows what that gives. The process holds on to its peak memory from then on. Returns
+    whether it was done: only with glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -79,7 +77,7 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did, as one rank saw it.
+    """The outcome of a step, as one rank saw it.
 
     Attributes:
         losses: Total loss of each subnet that was run, by name.
@@ -101,31 +99,15 @@ def share_result(result: StepResult, stop: bool, process: Process) -> tuple[Step
     return StepResult(losses, parts, result.skipped), stopping > 0
 
 
+@dataclass(frozen=True)
 class WeightUpdate:
-    """One optimiser step from the gradients that backward passes have left: averaged over ranks, clipped, checked.
+    """One optimiser step from the gradients that backward passes have left: averaged over ranks, clipped, checked."""
 
-    Args:
-        model: The network.
-        optimizer: Over its parameters.
-        clip_norm: Largest gradient norm.
-        scaler: Loss scaling; needed in float16, disabled otherwise.
-        process: This rank.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        *,
-        clip_norm: float,
-        scaler: torch.amp.GradScaler,
-        process: Process,
-    ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.clip_norm = clip_norm
-        self.scaler = scaler
-        self.process = process
+    model: nn.Module
+    optimizer: Optimizer
+    clip_norm: float
+    scaler: torch.amp.GradScaler
+    process: Process
 
     def __call__(self) -> bool:
         """Step and drop the gradients; return False, on every rank, if they were not finite and nothing was changed."""
@@ -173,14 +155,6 @@ def train_on_batch(
     (in-place distillation); with ``frozen`` and ``external`` all of them learn from ``teacher``.
 
     Source: Yu and Huang, Universally Slimmable Networks (arXiv:1903.05134); Yu et al., BigNAS (arXiv:2003.11142).
-
-    Args:
-        model: In training mode.
-        batch: Images and keypoints at the step's resolution, on the model's device.
-        plan: The subnets, and the step's place in the training.
-        update: Steps the optimiser.
-        settings: Loss weights, accumulation, precision, and when to update.
-        teacher: Whose heatmaps are learned from, with ``frozen`` and ``external``.
 
     Returns:
         The losses. If a gradient is not finite the rest of the step is left out, and batch-norm statistics go back to

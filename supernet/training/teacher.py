@@ -38,11 +38,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Heads:
-        """Return both heads at the size that the batch's own images would give.
-
-        Args:
-            batch: With ``teacher_images``, if the teacher has a resolution of its own.
-        """
+        """Return both heads at the size that the batch's own images would give."""
         size = batch.images.shape[-1]
         images = batch.images if self.image_size is None else batch.teacher_images
         assert images is not None
@@ -51,11 +47,7 @@ class Teacher:
 
 
 class Teachers:
-    """The teachers of a training: one that is given, and the largest subnet as it was when a phase asked for it.
-
-    Args:
-        external: The network of phases with the teacher ``external``.
-    """
+    """The teachers of a training: one that is given, and the largest subnet as it was when a phase asked for it."""
 
     def __init__(self, external: Teacher | None) -> None:
         self.external = external
@@ -75,7 +67,7 @@ class Teachers:
         """Keep the largest subnet as it is now, unless one is kept already; batch-norm statistics are rank 0's.
 
         Raises:
-            InputError: If the model is no supernet.
+            InputError: If the model is not a supernet.
         """
         if self.frozen is None:
             self.frozen = _largest(model)

@@ -106,7 +106,7 @@ def test_equal_tables_are_equal_bytes_whatever_the_order(tmp_path: Path) -> None
 def test_digest_follows_the_content() -> None:
     digests = {
         LatencyTable(METADATA, ROWS).digest,
-        LatencyTable(replace(METADATA, network_scale=1.4), ROWS).digest,
+        LatencyTable(METADATA.model_copy(update={"network_scale": 1.4}), ROWS).digest,
         LatencyTable(METADATA, {**ROWS, BLOCK: OperatorLatency(4.0, 0.31, 50)}).digest,
         LatencyTable(METADATA, {**ROWS, BLOCK: OperatorLatency(4.0, 0.3, 50, energy_mj=1.0)}).digest,
     }
@@ -160,7 +160,7 @@ pickle.loads(bytes.fromhex(sys.argv[1])).save(sys.argv[2])
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_kill_before_any_rename_leaves_the_old_table_or_the_new_one(tmp_path: Path, number: int) -> None:
     old = LatencyTable(METADATA, ROWS)
-    new = LatencyTable(replace(METADATA, network_scale=1.25), {**ROWS, STEM: OperatorLatency(9.0, 0.1, 5)})
+    new = LatencyTable(METADATA, {**ROWS, STEM: OperatorLatency(9.0, 0.1, 5)}).with_metadata(network_scale=1.25)
     old.save(tmp_path / "t")
     command = [sys.executable, "-c", KILLED, pickle.dumps(new).hex(), str(tmp_path / "t"), str(number)]
     assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
@@ -220,7 +220,7 @@ def test_missing_row_names_the_operator_and_the_remedy() -> None:
     )
     with pytest.raises(InputError, match=message):
         table.lookup(absent)
-    estimated = LatencyTable(replace(METADATA, provenance="calibrated-estimate"), ROWS)
+    estimated = LatencyTable(METADATA.model_copy(update={"provenance": "calibrated-estimate"}), ROWS)
     with pytest.raises(InputError, match=r"estimate-tables device=bench_board .* adds it$"):
         estimated.lookup(absent)
     assert table.missing([STEM, absent, absent]) == [absent]
@@ -296,7 +296,7 @@ def test_probabilities_as_arrays_equal_probabilities_one_by_one() -> None:
 
 
 def test_without_any_spread_a_network_keeps_its_budget_or_not() -> None:
-    exact = LatencyTable(replace(METADATA, network_constant_spread_ms=0.0, network_residual=0.0), ROWS)
+    exact = LatencyTable(METADATA.model_copy(update={"network_constant_spread_ms": 0.0, "network_residual": 0.0}), ROWS)
     assert exact.network_probability_within(5.0, 0.0, 5.1) == 1.0
     assert exact.network_probability_within(5.0, 0.0, 4.9) == 0.0
     assert exact.network_probability_within(5.0, 0.0, 1e6) == 1.0

@@ -105,7 +105,7 @@ def identity() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def predictor(tiny_cost: CostModel, tiny_ap: Accuracies, identity: dict[str, Any]) -> AccuracyPredictor:
     genomes = tiny_cost.codec.sample(60, np.random.default_rng(7))
-    return AccuracyPredictor.fit(tiny_cost.space, genomes, tiny_ap(genomes), identity=identity)
+    return AccuracyPredictor(tiny_cost.space, genomes, tiny_ap(genomes), identity=identity)
 
 
 @pytest.fixture(scope="session")

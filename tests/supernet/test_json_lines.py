@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.json_lines import (
-    append_json_line,
-    read_json_lines,
-    remove_torn_line,
-    sole_user,
-)
+from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines, remove_torn_line, sole_user
 
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.coco.arrays import Annotations, BoolArray
 from litepose_ofa.supernet.data.coco.doubts import find_doubts
 from litepose_ofa.supernet.data.coco.findings import (
     Finding,
@@ -19,7 +18,7 @@ from litepose_ofa.supernet.data.coco.findings import (
     Report,
 )
 from litepose_ofa.supernet.data.coco.reader import read_annotations
-from litepose_ofa.supernet.data.coco.records import AnnotatedImages, ImageRecord
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages, Annotations, BoolArray, ImageRecord
 from litepose_ofa.supernet.data.coco.splits import SplitFiles, shared_images
 from litepose_ofa.supernet.data.image_files import BadImageError, decode_image, read_bytes
 from litepose_ofa.supernet.data.image_headers import ImageHeader, read_header

@@ -9,12 +9,9 @@ from typing import Literal, Self
 import numpy as np
 
 from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_TRAINING, require_meaningful
-from litepose_ofa.supernet.data.coco.records import (
-    AnnotatedImages,
-    ByteArray,
-    ImageRecord,
-    read_records,
-)
+from litepose_ofa.supernet.data.coco.ignore_regions import ByteArray
+from litepose_ofa.supernet.data.coco.reader import read_records
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages, ImageRecord
 from litepose_ofa.supernet.data.image_files import BadImageError, read_image_file
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError

@@ -1,37 +1,69 @@
-"""Annotation files of any size, read entry by entry into arrays; whatever cannot be used is reported."""
+"""Annotation files, read entry by entry into arrays; whatever cannot be used is reported."""
 
-from array import array
+import codecs
+import functools
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 
-from litepose_ofa.supernet.data.coco.arrays import (
-    Annotations,
-    BoolArray,
-    LongArray,
-    Ragged,
-)
-from litepose_ofa.supernet.data.coco.categories import Categories
 from litepose_ofa.supernet.data.coco.entries import (
-    Person,
-    Picture,
+    NO_CATEGORY,
+    Categories,
+    ImageColumns,
+    PersonColumns,
     UnusableEntryError,
-    read_person,
-    read_picture,
 )
-from litepose_ofa.supernet.data.coco.findings import (
-    Finding,
-    Kind,
-    Report,
-    raise_if_stopping,
-)
+from litepose_ofa.supernet.data.coco.findings import Finding, Kind, Report, raise_if_stopping
 from litepose_ofa.supernet.data.coco.ignore_regions import IntArray
-from litepose_ofa.supernet.data.coco.json_stream import UnreadableJsonError, stream_json
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages, Annotations, BoolArray, LongArray, Ragged
 from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import require_regular
 
-_LISTS = ("images", "annotations", "categories")
-_NO_CATEGORY = -(1 << 63)
+
+class _Key:
+    """A key of the file's object: another one for every time it is there."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+_FILE = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=lambda _, name: _Key(name))
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_ENTRY = msgspec.json.Decoder()
+
+
+def read_records(annotations: Path, images: Path, skeleton: Skeleton) -> AnnotatedImages:
+    """Read a COCO keypoints JSON in the order of its images, without a look at the image files.
+
+    Raises:
+        InputError: If the file is missing or is not COCO keypoints of this skeleton; the message names file and entry.
+    """
+    return AnnotatedImages(load_annotations(annotations, skeleton), images)
+
+
+def load_annotations(path: Path, skeleton: Skeleton) -> Annotations:
+    """Read a COCO keypoints JSON into arrays; the last few files are kept until they change.
+
+    Raises:
+        InputError: If the file is missing or is not COCO keypoints of this skeleton; the message names file and entry.
+    """
+    try:
+        state = path.stat()
+    except OSError:
+        return read_annotations(path, skeleton)  # it says what is wrong
+    return _loaded(path, path.absolute(), state.st_mtime_ns, state.st_size, skeleton)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(path: Path, _absolute: Path, _mtime_ns: int, _size: int, skeleton: Skeleton) -> Annotations:
+    """Read a file; where it is, its time and its size are there for the cache to see a change."""
+    return read_annotations(path, skeleton)
 
 
 def read_annotations(path: Path, skeleton: Skeleton, report: Report = raise_if_stopping) -> Annotations:
@@ -52,13 +84,62 @@ def read_annotations(path: Path, skeleton: Skeleton, report: Report = raise_if_s
 
     reader = _Reader(skeleton, report_with_path)
     try:
-        for key, position, value in stream_json(path):
-            if key in _LISTS:
-                reader.take(key, position, value)
-    except UnreadableJsonError as error:
-        report(Finding(Kind.UNREADABLE_FILE, path.name, str(error)))
+        reader.take_all(_content(path))
+    except _UnreadableError as error:
+        report_with_path(Finding(Kind.UNREADABLE_FILE, path.name, str(error)))
         return reader.finish(complete=False)
     return reader.finish(complete=True)
+
+
+class _UnreadableError(InputError):
+    """A file that is missing or is not a JSON object."""
+
+
+def _content(path: Path) -> memoryview:
+    try:
+        require_regular(path)
+        content = path.read_bytes()
+    except InputError as error:
+        raise _UnreadableError(str(error).removeprefix(f"{path}: ")) from None
+    except FileNotFoundError:
+        raise _UnreadableError("no such file") from None
+    except OSError as error:
+        raise _UnreadableError(f"cannot be read ({error.strerror})") from None
+    return memoryview(content)[len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0 :]
+
+
+def _members(content: memoryview) -> Iterator[tuple[str, Any]]:
+    """Yield the members of an object; what is a list comes as an iterator over its entries."""
+    members = _decoded(content, _FILE)
+    if not isinstance(members, dict):
+        raise _UnreadableError("the file is not an object")
+    seen = set()
+    for key, value in members.items():
+        name = key.name if isinstance(key, _Key) else key
+        if name in seen:
+            raise _UnreadableError(f"has the key {name!r} twice")
+        seen.add(name)
+        if isinstance(value, msgspec.Raw):
+            value = _decoded(value, _LIST if bytes(memoryview(value)[:1]) == b"[" else _ENTRY)
+        yield name, map(_decoded, value) if isinstance(value, list) else value
+
+
+def _decoded(value: Any, decoder: "msgspec.json.Decoder[Any]" = _ENTRY) -> Any:
+    """Return what JSON says; what is no JSON, yet Python's (NaN, Infinity, half a surrogate) is read by Python."""
+    if not isinstance(value, memoryview | msgspec.Raw):
+        return value
+    try:
+        try:
+            return decoder.decode(value)
+        except msgspec.DecodeError:
+            return json.loads(str(value, "utf-8"))
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.object[error.start]:#04x} is not UTF-8"
+        raise _UnreadableError(f"is not JSON ({byte}); save it as UTF-8") from None
+    except RecursionError:
+        raise _UnreadableError("is not JSON that can be read (it is nested too deeply)") from None
+    except ValueError as error:  # also an integer of thousands of digits
+        raise _UnreadableError(f"is not JSON ({error})") from None
 
 
 class _Reader:
@@ -68,31 +149,38 @@ class _Reader:
         self.skeleton = skeleton
         self.report = report
         self.found: set[str] = set()
-        self.pictures = _Pictures()
-        self.people = _People()
+        self.pictures = ImageColumns()
+        self.people = PersonColumns(skeleton)
         self.categories = Categories(skeleton)
         self.unusable: list[tuple[int, Finding]] = []
 
-    def take(self, key: str, position: int | None, value: object) -> None:
-        """Add an entry of a list, or note that the list begins."""
-        if position is None:
-            self.found.add(key)
-            if value != []:
-                self.report(Finding(Kind.UNREADABLE_FILE, key, f"{key!r} is not a list"))
+    def take_all(self, content: memoryview) -> None:
+        """Add what a file holds."""
+        for key, value in _members(content):
+            self._take(key, value)
+
+    def _take(self, key: str, value: Any) -> None:
+        lists: dict[str, ImageColumns | PersonColumns | Categories] = {
+            "images": self.pictures,
+            "annotations": self.people,
+            "categories": self.categories,
+        }
+        columns = lists.get(key)
+        if columns is None:
             return
-        try:
-            if key == "images":
-                self.pictures.add(read_picture(position, value))
-            elif key == "annotations":
-                self.people.add(read_person(position, value, self.skeleton))
-            else:
-                self.categories.add(position, value)
-        except UnusableEntryError as error:
-            category = value.get("category_id") if isinstance(value, dict) else None
-            if key == "annotations" and type(category) is int:
-                self.unusable.append((category, error.finding))  # the categories may follow, and it be no person's
-            else:
-                self.report(error.finding)
+        self.found.add(key)
+        if not isinstance(value, Iterator):
+            self.report(Finding(Kind.UNREADABLE_FILE, key, f"{key!r} is not a list"))
+            return
+        for position, entry in enumerate(value):
+            try:
+                columns.add(position, entry)
+            except UnusableEntryError as error:
+                category = entry.get("category_id") if isinstance(entry, dict) else None
+                if columns is self.people and type(category) is int:
+                    self.unusable.append((category, error.finding))  # the categories may follow, and it be no person's
+                else:
+                    self.report(error.finding)
 
     def finish(self, *, complete: bool) -> Annotations:
         """Compare the parts of the file with one another, and return what can be used.
@@ -114,7 +202,7 @@ class _Reader:
         return content if usable.all() else content.only(usable)
 
     def _require_lists(self) -> None:
-        for key in _LISTS[:2]:
+        for key in ("images", "annotations"):
             if key not in self.found:
                 self.report(Finding(Kind.UNREADABLE_FILE, key, f"the file lacks the key {key!r}"))
         if "images" in self.found and not self.pictures.ids:
@@ -164,7 +252,10 @@ class _Reader:
 
     def _usable(self, content: Annotations, people: set[int] | None) -> BoolArray:
         """Report annotations of other categories, of unknown images, with taken ids and with masks of other images."""
-        other = self._other_categories(people)
+        categories = np.asarray(self.people.categories)
+        other = np.zeros(len(categories), bool)
+        if people is not None:
+            other = ~np.isin(categories, [*people, NO_CATEGORY])
         unknown = content.images < 0
         misfits = np.zeros(len(content.ids), bool)
         misfits[_misfits(content)] = True
@@ -175,87 +266,27 @@ class _Reader:
             entry = int(content.ids[row])
             if other[row]:
                 self._report_category(entry, self.people.categories[row])
-            elif unknown[row]:
+                continue
+            if unknown[row]:
+                kind = Kind.UNKNOWN_IMAGE
                 message = f"annotation {entry} is of the unknown image {self.people.image_ids[row]}"
-                self.report(Finding(Kind.UNKNOWN_IMAGE, entry, message))
             elif misfits[row]:
+                kind = Kind.BAD_ANNOTATION
                 message = f"annotation {entry}: 'segmentation' has run lengths of another image"
-                self.report(Finding(Kind.BAD_ANNOTATION, entry, message))
             else:
-                self.report(Finding(Kind.DUPLICATE_ANNOTATION_ID, entry, f"two annotations have the id {entry}"))
+                kind, message = Kind.DUPLICATE_ANNOTATION_ID, f"two annotations have the id {entry}"
+            self.report(Finding(kind, entry, message))
         return ~unusable
 
     def _used_categories(self, usable: BoolArray, people: set[int] | None) -> tuple[int, ...]:
         """Return the categories that people have, or could have; report them if they are several."""
         categories = np.asarray(self.people.categories)[usable]
-        used, counts = np.unique(categories[categories != _NO_CATEGORY], return_counts=True)
+        used, counts = np.unique(categories[categories != NO_CATEGORY], return_counts=True)
         for category, count in zip(used.tolist(), counts.tolist(), strict=True):
             if len(used) > 1 and people is not None:
                 message = f"category {category} is one of {len(used)} that count as person, with {count} annotations"
                 self.report(Finding(Kind.SEVERAL_CATEGORIES, category, message))
         return tuple(used.tolist()) or (min(people or {1}),)
-
-    def _other_categories(self, people: set[int] | None) -> BoolArray:
-        categories = np.asarray(self.people.categories)
-        if people is None:
-            return np.zeros(len(categories), bool)
-        return ~np.isin(categories, [*people, _NO_CATEGORY])
-
-
-class _Pictures:
-    """Columns of ``images``."""
-
-    def __init__(self) -> None:
-        self.ids = array("q")
-        self.names: list[str] = []
-        self.sizes = array("i")
-        self.crowd_index = array("d")
-        self._ids: set[int] = set()
-        self._names: set[str] = set()
-
-    def add(self, picture: Picture) -> None:
-        if picture.id in self._ids:
-            message = f"two images have the id {picture.id}"
-            raise UnusableEntryError(Kind.DUPLICATE_IMAGE_ID, picture.id, message)
-        if picture.file_name in self._names:
-            message = f"image {picture.id} has the file of another, {picture.file_name}"
-            raise UnusableEntryError(Kind.DUPLICATE_FILE, picture.id, message)
-        self._ids.add(picture.id)
-        self._names.add(picture.file_name)
-        self.ids.append(picture.id)
-        self.names.append(picture.file_name)
-        self.sizes.extend((picture.width, picture.height))
-        self.crowd_index.append(picture.crowd_index)
-
-
-class _People:
-    """Columns of ``annotations``."""
-
-    def __init__(self) -> None:
-        self.ids, self.image_ids, self.categories = array("q"), array("q"), array("q")
-        self.keypoints, self.boxes, self.areas = array("f"), array("d"), array("d")
-        self.crowds, self.num_keypoints = array("b"), array("i")
-        self.points, self.point_ends, self.outline_owners = array("f"), array("q"), array("i")
-        self.runs, self.run_ends, self.run_owners = array("i"), array("q"), array("i")
-
-    def add(self, person: Person) -> None:
-        row = len(self.ids)
-        self.ids.append(person.id)
-        self.image_ids.append(person.image_id)
-        self.categories.append(_NO_CATEGORY if person.category is None else person.category)
-        self.keypoints.extend(person.keypoints)
-        self.boxes.extend(person.box)
-        self.areas.append(person.area)
-        self.crowds.append(person.is_crowd)
-        self.num_keypoints.append(person.num_keypoints)
-        for outline in person.outlines:
-            self.points.extend(outline)
-            self.point_ends.append(len(self.points))
-            self.outline_owners.append(row)
-        if person.runs is not None:
-            self.runs.extend(person.runs)
-            self.run_ends.append(len(self.runs))
-            self.run_owners.append(row)
 
 
 def _places(ids: LongArray, known: LongArray) -> IntArray:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.coco.records import read_records
+from litepose_ofa.supernet.data.coco.reader import read_records
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError
 

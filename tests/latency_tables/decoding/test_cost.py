@@ -92,54 +92,34 @@ def test_files_round_trip(tmp_path: Path) -> None:
     COST.save(path)
     assert DecodingCost.load(path) == COST
     assert DecodingCost.load(path).digest == COST.digest
-    assert dataclasses.replace(COST, threads=2).digest != COST.digest
+    assert COST.model_copy(update={"threads": 2}).digest != COST.digest
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "schema_version is 2; it must be 1"),
-        ({"threads": 0}, "threads is 0; it must be a positive integer"),
+        ({"schema_version": 2}, "schema_version is 2; it must be one of 1"),
+        ({"threads": 0}, "threads is 0; it must be an integer of at least 1"),
         ({"processor": " "}, "processor is ' '; it must be a text"),
-        ({"frame": [640]}, "frame is"),
-        ({"frame": 640}, "frame is 640"),
-        ({"sizes": []}, "the image sizes is"),
-        ({"sizes": {}}, "sizes is"),
-        ({"sizes": [3]}, r"sizes\[0\] is 3; it must be an object"),
-        ({"colour": "red"}, "unknown key 'colour'"),
+        ({"frame": [640]}, "frame is "),
+        ({"sizes": []}, "the image sizes is "),
+        ({"sizes": [3]}, r"sizes\[0\] is 3; it must be a mapping"),
+        ({"colour": "red"}, "unknown key colour"),
+        ({"base_ms": -1.0}, r"sizes\[1\].base_ms is -1.0"),
+        ({"measured_ms": {0: 0.0}}, r"sizes\[1\].measured_ms\[0\] is 0.0"),
+        ({"image_size": 96}, "the image sizes is"),
+        ({"measured_ms": {0: 1.0}}, "the numbers of people is"),
     ],
 )
 def test_a_malformed_file_is_refused_and_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    path = tmp_path / "board.yaml"
-    path.write_text(yaml.safe_dump({**COST.to_dict(), **change}))
+    value, path = COST.to_dict(), tmp_path / "board.yaml"
+    (value["sizes"][1] if change.keys() <= value["sizes"][1].keys() else value).update(change)
+    path.write_text(yaml.safe_dump(value))
     with pytest.raises(InputError, match=f"board.yaml: .*{message}"):
         DecodingCost.load(path)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"base_ms": -1.0}, r"sizes\[1\]: base_ms is -1.0"),
-        ({"person_ms": float("nan")}, r"sizes\[1\]: person_ms is nan"),
-        ({"spread": True}, r"sizes\[1\]: spread is True"),
-        ({"image_size": 96}, "the image sizes is"),
-        ({"measured_ms": {}}, r"sizes\[1\]: measured_ms is"),
-        ({"measured_ms": {0: 0.0}}, r"sizes\[1\]: measured_ms is"),
-        ({"measured_ms": {0: 1.0}}, "the numbers of people is"),
-    ],
-)
-def test_a_malformed_size_is_refused_and_named(change: dict[str, object], message: str) -> None:
-    value = COST.to_dict()
-    value["sizes"][1] |= change
-    with pytest.raises(InputError, match=message):
-        DecodingCost.from_dict(value)
-
-
-def test_missing_keys_and_unknown_names_are_refused() -> None:
-    value = COST.to_dict()
-    del value["clock"]
-    with pytest.raises(InputError, match="lacks the key 'clock'"):
-        DecodingCost.from_dict(value)
+def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(InputError, match="unknown decoding cost 'toaster'; shipped: host_cpu"):
         DecodingCost.load("toaster")
 
@@ -193,7 +173,7 @@ def test_a_measurement_reads_its_clock_around_every_frame() -> None:
     # Readings 2j and 2j + 1 of frame j are 2j + 1 seconds apart; the median of the two rounds' is that of their middle.
     frame_ms = {cell: 1000 * (2 * (8 + cell) + 1 + 2 * (16 + cell) + 1) / 2 for cell in range(8)}
     assert cost.sizes[0].measured_ms == {0: (frame_ms[0] + frame_ms[1]) / 2, 1: (frame_ms[2] + frame_ms[3]) / 2}
-    assert DecodingCost.from_dict(cost.to_dict()) == cost
+    assert DecodingCost(**cost.to_dict()) == cost
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,9 @@ from litepose_ofa.latency_tables.estimation.estimates import (
     DeviceEstimate,
     estimated_devices,
     published_networks,
-    shipped_class_models,
 )
 from litepose_ofa.latency_tables.estimation.report import (
     calibration_checks,
-    format_block_checks,
-    format_class_models,
     format_report,
 )
 from litepose_ofa.latency_tables.table import shipped_tables
@@ -166,15 +163,3 @@ def test_report_says_of_which_networks_its_error_is() -> None:
     of_others = sum(error**2 for error in (-0.110, -0.312, -0.379, 0.361, 0.133)) / 5  # the lines above it
     assert told[0].endswith(f"other families, above: {of_others**0.5:.1%})")
     assert told[1] == "relative error to expect of a network not seen: 20.5%"
-
-
-def test_report_of_the_class_models_has_a_line_a_model() -> None:
-    models = shipped_class_models()
-    lines = format_class_models(models).splitlines()
-    assert len(lines) == 1 + sum(len(fitted["models"]) for fitted in models.values())
-    assert len({len(line) for line in lines}) == 1
-
-
-def test_report_of_measured_blocks(reference_path: ReferencePath) -> None:
-    folder = reference_path("data/latency/README.md").parent
-    assert len(format_block_checks(folder, shipped_class_models()).splitlines()) == 6

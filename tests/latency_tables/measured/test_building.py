@@ -115,6 +115,6 @@ def test_runs_of_other_settings_do_not_mix(board: Any) -> None:
     other = replace(measured, facts={**board.facts, "threads": 4})
     with pytest.raises(InputError, match="measured with threads 1, this run with 4"):
         extend_table(table, other, rng=RNG(0))
-    estimate = LatencyTable(replace(table.metadata, provenance="calibrated-estimate"), table.rows)
+    estimate = table.with_metadata(provenance="calibrated-estimate")
     with pytest.raises(InputError, match="is an estimate; measured rows do not belong into it"):
         extend_table(estimate, measured, rng=RNG(0))

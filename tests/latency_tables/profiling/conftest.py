@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import runpy
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, find_exporter, write_kit
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, write_kit
 from litepose_ofa.latency_tables.profiling.manifest import MANIFEST_FILE
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan, make_plan
+from litepose_ofa.latency_tables.profiling.subjects import Subject
 from litepose_ofa.supernet.archs.space import SearchSpace
 
 FACTS = {
@@ -84,7 +87,7 @@ def plan() -> ProfilingPlan:
 def kit(plan: ProfilingPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their kit for ONNX Runtime, to be read only."""
     folder = tmp_path_factory.mktemp("kits") / "kit"
-    write_kit(folder, plan, find_exporter("onnxruntime"), runtime="onnxruntime")
+    write_kit(folder, plan, "onnxruntime")
     return folder
 
 
@@ -136,3 +139,24 @@ def facts() -> dict[str, Any]:
 def new_machine() -> type[Machine]:
     """The machine whose time is invented."""
     return Machine
+
+
+BUILD_MODULE = runpy.run_path(str(Path(__file__).with_name("torch_models.py")))["build_module"]
+
+
+@pytest.fixture(scope="session")
+def build_module() -> Callable[[Subject], torch.nn.Module]:
+    """Make a subject a torch module."""
+    return BUILD_MODULE  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def run_module() -> Callable[..., list[Any]]:
+    """Run a subject's torch module on arrays."""
+
+    @torch.inference_mode()
+    def run(subject: Subject, inputs: list[Any]) -> list[Any]:
+        outputs = BUILD_MODULE(subject)(*map(torch.from_numpy, inputs))
+        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+    return run

@@ -3,17 +3,15 @@
 import random
 from collections import Counter
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.profiling.graphs import build_graph
-from litepose_ofa.latency_tables.profiling.modules import build_module
 from litepose_ofa.latency_tables.profiling.plan import chains_of
 from litepose_ofa.latency_tables.profiling.subjects import (
     NullModel,
@@ -54,14 +52,8 @@ def run_graph(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
     return outputs
 
 
-@torch.inference_mode()
-def run_module(subject: Subject, inputs: Arrays) -> Arrays:
-    outputs = build_module(subject)(*map(torch.from_numpy, inputs))
-    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
-
-
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: OperatorChain(operator).id)
-def test_an_operator_computes_what_the_torch_block_does(operator: Operator) -> None:
+def test_an_operator_computes_what_the_torch_block_does(run_module: Any, operator: Operator) -> None:
     for subject in chains_of(operator):
         inputs = draw_inputs(subject)
         (expected,) = run_module(subject, inputs)
@@ -88,7 +80,7 @@ def optimised_nodes(path: Path, folder: Path) -> Counter[str]:
 
 
 @pytest.mark.parametrize("arch", [SPACE.largest(), SPACE.sample(random.Random(5))], ids=["largest", "random"])
-def test_a_network_is_the_one_that_is_exported(arch: Arch, tmp_path: Path) -> None:
+def test_a_network_is_the_one_that_is_exported(build_module: Any, arch: Arch, tmp_path: Path) -> None:
     subject = WholeNetwork(arch, num_keypoints=14)
     network = build_module(subject)
     assert isinstance(network, LitePose)
@@ -103,7 +95,7 @@ def test_a_network_is_the_one_that_is_exported(arch: Arch, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("space", ["tiny", "litepose_released"])
-def test_networks_of_several_spaces_compute_what_torch_does(space: str) -> None:
+def test_networks_of_several_spaces_compute_what_torch_does(run_module: Any, space: str) -> None:
     arch = SearchSpace.preset(space).smallest().with_image_size(64)
     subject = WholeNetwork(arch, num_keypoints=17)
     inputs = draw_inputs(subject)

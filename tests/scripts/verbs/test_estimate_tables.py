@@ -1,6 +1,5 @@
 """The script that estimates tables."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,8 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.estimation.estimates import estimated_devices, shipped_class_models
+from litepose_ofa.latency_tables.estimation.estimates import estimated_devices
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.files import read_yaml
 
 
 @pytest.fixture
@@ -40,22 +38,12 @@ def test_one_device_keeps_the_operators_that_its_table_has(estimate: Any, tmp_pa
     assert set(LatencyTable.load(tmp_path / "jetson_nano.csv").rows) == expected
 
 
-def test_refits_before_it_estimates(estimate: Any, tmp_path: Path, reference_path: Callable[[str], Path]) -> None:
-    data, models = reference_path("data/latency/README.md").parent, tmp_path / "models.yaml"
-    outcome = estimate("device=jetson_nano", f"data={data}", f"class_models={models}")
-    assert outcome.status == 0, outcome.stderr
-    assert "depthwise kernel 5 over 3" in outcome.stdout
-    assert list(read_yaml(models)) == list(shipped_class_models())
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("device=toaster", "device is 'toaster'; it must be one of "),
         ("+device.name=toaster", "unknown device 'toaster'; known: snapdragon_855, raspberry_pi_4b, jetson_nano"),
         ("num_keypoints=[0]", "num_keypoints is [0]; it must be a list of at least 1 integers from 1 to 1000"),
-        ("data=nowhere", "class_models is None; with data it must be the file to write"),
-        ("data=nowhere class_models=models.yaml", "sd855_pixel4_tflite_gpu_ops.csv: no such file; data must be"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(estimate: Any, tmp_path: Path, override: str, message: str) -> None:

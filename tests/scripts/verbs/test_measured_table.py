@@ -9,7 +9,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.profiling.kit import find_exporter, write_kit
+from litepose_ofa.latency_tables.profiling.kit import write_kit
 from litepose_ofa.latency_tables.profiling.manifest import Manifest
 from litepose_ofa.latency_tables.profiling.measurements import COLUMNS
 from litepose_ofa.latency_tables.profiling.plan import make_plan
@@ -59,7 +59,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kit(workspace: Path) -> Path:
     """A measured kit of a sample of `tiny`."""
     plan = make_plan([SearchSpace.preset("tiny")], sample=0.1, networks=6)
-    write_kit(workspace / "kit", plan, find_exporter("onnxruntime"), runtime="onnxruntime")
+    write_kit(workspace / "kit", plan, "onnxruntime")
     measure(workspace / "kit")
     return workspace / "kit"
 

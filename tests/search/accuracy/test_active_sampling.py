@@ -72,6 +72,6 @@ def test_proposals_are_uncertain_and_spread(samples: AccuracySamples, tiny_cost:
     assert len(distinct(proposed, seen=samples.genomes)) == 8
     macs = tiny_cost.evaluate(proposed)["macs"]
     assert (np.diff(macs) > 0).all()
-    predictor = AccuracyPredictor.fit(few.space, few.genomes, few.ap, identity={})
+    predictor = AccuracyPredictor(few.space, few.genomes, few.ap, identity={})
     ordinary = tiny_cost.codec.sample(200, np.random.default_rng(1))
     assert predictor.predict(proposed)[1].mean() > predictor.predict(ordinary)[1].mean()

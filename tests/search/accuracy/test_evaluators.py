@@ -92,7 +92,7 @@ def test_records_can_be_read_by_others(tmp_path: Path, identity: dict[str, Any])
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"step": 1}\n')
-    with pytest.raises(InputError, match="line 1: lacks the key 'arch_digest'"):
+    with pytest.raises(InputError, match="line 1: arch_digest is missing"):
         AccuracyCache(path)
 
 

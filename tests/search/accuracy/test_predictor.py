@@ -62,7 +62,7 @@ def test_file_round_trip(
 ) -> None:
     rng = np.random.default_rng(3)
     genomes, unseen = tiny_cost.codec.sample(20, rng), tiny_cost.codec.sample(50, rng)
-    predictor = AccuracyPredictor.fit(tiny_cost.space, genomes, tiny_ap(genomes), identity=identity, kind=kind)
+    predictor = AccuracyPredictor(tiny_cost.space, genomes, tiny_ap(genomes), identity=identity, kind=kind)
     path = tmp_path / "p.safetensors"
     predictor.save(path)
     loaded = AccuracyPredictor.load(path)
@@ -152,13 +152,3 @@ def test_another_space_or_supernet_is_refused(
         predictor.require(space=small_space)
     with pytest.raises(InputError, match="weights was 'abc', is 'def'"):
         predictor.require(space=predictor.space, identity=identity | {"weights": "def"})
-
-
-def test_bad_samples_are_refused(tiny_cost: CostModel, identity: dict[str, Any]) -> None:
-    genomes = tiny_cost.codec.sample(12, np.random.default_rng(0))
-    with pytest.raises(InputError, match="at least 10"):
-        AccuracyPredictor.fit(tiny_cost.space, genomes[:9], np.ones(9), identity=identity)
-    ap = np.full(12, 0.5)
-    ap[3] = np.nan
-    with pytest.raises(InputError, match="sample 3 has no finite AP"):
-        AccuracyPredictor.fit(tiny_cost.space, genomes, ap, identity=identity)

@@ -97,7 +97,6 @@ def test_held_out_samples_are_among_the_eligible() -> None:
     ("eligible", "share", "message"),
     [
         (np.ones(30, np.bool_), 1.5, "held_out is 1.5; it must be a number between 0 and 1"),
-        (np.ones(30, np.bool_), True, "held_out is True"),
         (np.ones(10, np.bool_), 0.6, "held_out is 0.6; of 10 measured subnets that leaves 4"),
         (np.arange(30) < 5, 0.3, "held_out asks for 9 subnets, but only 5 were drawn without a model"),
     ],

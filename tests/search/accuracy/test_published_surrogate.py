@@ -105,10 +105,5 @@ def test_what_it_stands_for_is_in_its_digest() -> None:
         surrogate.digest == PublishedSurrogate(LITEPOSE).digest != PublishedSurrogate(LITEPOSE, dataset="coco").digest
     )
     assert (surrogate.num_keypoints, PublishedSurrogate(LITEPOSE, dataset="coco").num_keypoints) == (14, 17)
-    surrogate.require(space=LITEPOSE)
-    with pytest.raises(InputError, match="of space 'litepose', not of this 'tiny'"):
-        surrogate.require(space=SearchSpace.preset("tiny"))
-    with pytest.raises(InputError, match="not for measured accuracies"):
-        surrogate.require(space=LITEPOSE, identity={"weights": "abc"})
     with pytest.raises(InputError, match=r"dataset is 'people'; it must be one of crowdpose, coco"):
         PublishedSurrogate(LITEPOSE, dataset="people")

@@ -1,7 +1,6 @@
 """Which subnets are measured: distinct, spread over MACs, a longer list begins like a shorter one."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def test_accuracies_that_are_none_are_refused(tiny_cost: CostModel, tmp_path: Pa
     for ap in (np.nan, 54.0):
         genomes = tiny_cost.codec.sample(1, np.random.default_rng(0))
         AccuracySamples(tiny_cost.space, 14, {}, genomes, np.array([ap])).save(path)
-        with pytest.raises(InputError, match=r"samples\.json: an AP is not a number from 0 to 1"):
+        with pytest.raises(InputError, match=r"samples\[0\]\.ap is .*; it must be a number from 0 to 1"):
             AccuracySamples.load(path)
 
 
@@ -106,15 +105,11 @@ def test_accuracies_that_are_none_are_refused(tiny_cost: CostModel, tmp_path: Pa
     ("change", "message"),
     [
         ({"num_keypoints": -3}, "num_keypoints is -3; it must be an integer from 1 to 1000"),
-        ({"num_keypoints": "14"}, "num_keypoints is '14'; it must be an integer from 1 to 1000"),
-        ({"num_proposed": math.inf}, "num_proposed is inf; it must be an integer of at least 0"),
-        ({"num_proposed": -1}, "num_proposed is -1; it must be an integer of at least 0"),
-        ({"identity": []}, "identity is []; it must be a mapping"),
         (
             {"samples": [{"genome": ["0"], "ap": 0.5}]},
             "samples[0].genome is ['0']; it must be a list of integers",
         ),
-        ({"samples": [{"genome": [0], "ap": "0.5"}]}, "samples[0].ap is '0.5'; it must be a number"),
+        ({"samples": [{"genome": [0], "ap": "0.5"}]}, "samples[0].ap is '0.5'; it must be a number from 0 to 1"),
         ({"samples": [{"genome": [0]}]}, "samples[0].ap is missing"),
     ],
 )

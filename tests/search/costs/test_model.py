@@ -1,7 +1,6 @@
 """The cost model against the sum over operators, and its exact extremes against enumeration."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -173,9 +172,7 @@ def test_shipped_tables_serve_the_spaces(device: str, name: str) -> None:
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_several_tables_are_told_apart(count: int, tiny_cost: CostModel) -> None:
     table = tiny_cost.tables["board"]
-    tables = {
-        f"board{i}": LatencyTable(replace(table.metadata, network_scale=1.0 + i), table.rows) for i in range(count)
-    }
+    tables = {f"board{i}": table.with_metadata(network_scale=1.0 + i) for i in range(count)}
     several = CostModel(tiny_cost.space, tables=tables)
     genomes = several.codec.sample(50, np.random.default_rng(0))
     costs, constant = several.evaluate(genomes), table.metadata.network_constant_ms

@@ -139,6 +139,6 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AccuracyP
     cost = CostModel(SPACE, tables={"jetson_nano": LatencyTable.load("jetson_nano")})
     genomes = cost.codec.sample(60, np.random.default_rng(3))
     ap = PublishedSurrogate(SPACE).predict_ap(genomes)
-    predictor = AccuracyPredictor.fit(SPACE, genomes, ap, identity={"weights": "w", "split": "search"}, kind="ridge")
+    predictor = AccuracyPredictor(SPACE, genomes, ap, identity={"weights": "w", "split": "search"}, kind="ridge")
     _search(workspace, "jetson_nano", model=predictor, cost=cost, verified=3)
     return workspace, predictor

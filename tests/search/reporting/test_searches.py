@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +186,7 @@ def test_searches_with_another_table_or_with_decoding_have_a_panel_of_their_own(
     workspace: Path, leave_search: Callable[..., None]
 ) -> None:
     table = LatencyTable.load("jetson_nano")
-    slower = LatencyTable(replace(table.metadata, network_scale=1.5 * table.metadata.network_scale), table.rows)
+    slower = table.with_metadata(network_scale=1.5 * table.metadata.network_scale)
     leave_search(workspace, "jetson_nano", tier="slow", cost=CostModel(SPACE, tables={"jetson_nano": slower}))
     decoding = {"jetson_nano": DecodingCost.load("host_cpu")}
     leave_search(

@@ -24,12 +24,6 @@ def test_selection_prefers_feasible_then_fronts_then_room_then_small_excess() ->
     assert order.tolist() == [1, 0, 3, 2, 5, 4]
 
 
-def test_selection_of_infeasible_genomes_alone() -> None:
-    latency_ms = np.array([13.0, 11.0, 12.0])
-    points = np.stack([-np.ones(3), latency_ms], axis=1)
-    assert selection_order(points, excess_over(latency_ms, 10.0)).tolist() == [1, 2, 0]
-
-
 def test_selection_in_more_objectives_puts_the_whole_front_first() -> None:
     points = np.array([[1, 9, 9], [9, 1, 9], [9, 9, 1], [9, 9, 9], [2, 9, 9]], float)
     assert set(selection_order(points, np.zeros(5))[:3].tolist()) == {0, 1, 2}
@@ -47,20 +41,6 @@ def test_fronts_of_several_devices_choose_in_turn(tiny_cost: CostModel) -> None:
     assert 5 < fast.sum() < 20
 
 
-def test_proposals_are_new_feasible_children_and_repeatable(problem: SearchProblem) -> None:
-    codec = problem.cost.codec
-    genomes = first_genomes(codec, 30, np.random.default_rng(0))
-    history = problem.evaluated(genomes, problem.cost.evaluate(genomes)["macs"] / 1e9)
-    strategy = EvolutionStrategy(problem, EvolutionSettings(population=10))
-    proposed = strategy.propose(history, 25, np.random.default_rng(1))
-    np.testing.assert_array_equal(proposed, strategy.propose(history, 25, np.random.default_rng(1)))
-    keys = {genome.tobytes() for genome in proposed}
-    assert len(keys) == 25
-    assert not keys & {genome.tobytes() for genome in genomes}
-    assert codec.is_valid(proposed).all()
-    assert (problem.violation(proposed) == 0).all()
-
-
 def test_it_climbs(problem: SearchProblem) -> None:
     def ap(genomes: np.ndarray) -> np.ndarray:
         return problem.cost.evaluate(genomes)["params"] / 3e5
@@ -69,8 +49,8 @@ def test_it_climbs(problem: SearchProblem) -> None:
     history = problem.evaluated(genomes, ap(genomes))
     strategy, volumes = EvolutionStrategy(problem, EvolutionSettings(population=20)), [problem.hypervolume(history)]
     for generation in range(8):
-        children = strategy.propose(history, 20, np.random.default_rng(generation))
-        history = history.extended(problem.evaluated(children, ap(children)))
+        offspring = strategy.propose(history, 20, np.random.default_rng(generation))
+        history = history.extended(problem.evaluated(offspring, ap(offspring)))
         volumes.append(problem.hypervolume(history))
     assert volumes == sorted(volumes)
     assert volumes[-1] > 1.1 * volumes[0]

@@ -17,7 +17,6 @@ from litepose_ofa.search.strategies.optuna_strategies import OptunaStrategy
 from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import FixedSurrogate, LearnedSurrogate
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.errors import InputError
 
 QUICK = EvolutionSettings(population=60, generations=8)
 
@@ -91,11 +90,6 @@ def test_an_exhausted_space_gives_nothing(make: Make, small_space: SearchSpace, 
     assert len(strategy.propose(all_but_one, 4, np.random.default_rng(0))) <= 1
 
 
-def test_descriptions_are_plain_and_tell_strategies_apart(problem: SearchProblem) -> None:
-    described = [dict(make(problem).describe()) for make in STRATEGIES.values()]
-    assert len({each["strategy"] for each in described}) == len(STRATEGIES)
-
-
 def test_the_inner_evolution_finds_the_front_that_enumeration_finds(small_cost: CostModel) -> None:
     codec, problem = small_cost.codec, middle(small_cost)
     grid = np.stack(np.meshgrid(*map(np.arange, codec.cardinalities), indexing="ij"), axis=-1)
@@ -130,9 +124,3 @@ def test_two_loops_need_fewer_evaluations_than_random_search(small_cost: CostMod
 
     learned = SurrogateEvolution(problem, LearnedSurrogate(problem.cost.space), QUICK)
     assert volume_after(learned, 64) > volume_after(RandomStrategy(problem), 320)
-
-
-def test_an_unknown_sampler_is_named(problem: SearchProblem) -> None:
-    sampler: Any = "annealing"
-    with pytest.raises(InputError, match="sampler is 'annealing'; it must be one of nsga2, tpe"):
-        OptunaStrategy(problem, sampler)

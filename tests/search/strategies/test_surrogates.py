@@ -8,7 +8,6 @@ import pytest
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.surrogates import FixedSurrogate, LearnedSurrogate, RefittedSurrogate
-from litepose_ofa.supernet.errors import InputError
 
 
 def test_a_fixed_one_learns_nothing(problem: SearchProblem, predictor: AccuracyPredictor) -> None:
@@ -46,11 +45,3 @@ def test_of_many_evaluations_the_best_and_a_spread_are_learned_from(problem: Sea
     model = LearnedSurrogate(problem.cost.space, most_samples=60).after(history)
     best = np.argsort(-history.ap)[:30]
     assert np.abs(model.predict_ap(genomes[best]) - history.ap[best]).max() < 0.02
-
-
-def test_impossible_settings_are_named(problem: SearchProblem) -> None:
-    kind: Any = "oracle"
-    with pytest.raises(InputError, match="the kind of regressor is 'oracle'; it must be one of ridge"):
-        LearnedSurrogate(problem.cost.space, kind=kind)
-    with pytest.raises(InputError, match="most_samples is 1"):
-        LearnedSurrogate(problem.cost.space, most_samples=1)

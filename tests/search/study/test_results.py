@@ -64,6 +64,7 @@ def test_the_best_verified_is_chosen(candidates: list[Candidate], tmp_path: Path
     def measure(arch: Arch) -> float:
         return truth[arch]
 
+    assert choose(candidates) is candidates[0], "the best prediction, while none is verified"
     evaluator = SupernetEvaluator(measure, identity={}, cache=AccuracyCache(tmp_path / "a.jsonl"))
     candidates[:3] = verify(candidates[:3], evaluator)
     assert choose(candidates) is candidates[1]
@@ -95,10 +96,6 @@ def test_a_search_that_measures_does_not_measure_the_samples_again(problem: Sear
     samples = AccuracySamples(problem.cost.space, 14, {}, genomes, np.linspace(0.1, 0.5, 40))
     found = sampled_candidates(problem, samples, SimpleNamespace(source="supernet"))
     assert all(c.accuracy == c.verified == Accuracy(c.accuracy.ap, "supernet") for c in found)
-
-
-def test_without_verification_the_best_prediction_is_chosen(candidates: list[Candidate]) -> None:
-    assert choose(candidates) is candidates[0]
 
 
 def test_of_equal_accuracy_the_faster_then_the_smaller_wins(candidates: list[Candidate]) -> None:

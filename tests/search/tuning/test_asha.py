@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from litepose_ofa.search.tuning.asha import TRIALS_FOLDER, ResumableASHA, run_asha
+from litepose_ofa.search.tuning.asha import TRIALS_FOLDER, ResumableASHA, TrainTo, run_asha
 from litepose_ofa.search.tuning.trials import (
     FinetuningTrial,
     HalvingSettings,
@@ -48,18 +48,18 @@ def calls(folder: Path) -> list[list[int]]:
 
 
 @pytest.fixture
-def make_training() -> Callable[[FinetuningTrial, Path], SimpleNamespace]:
+def make_training() -> Callable[[FinetuningTrial, Path], TrainTo]:
     """Trainings whose AP is their quality times the part of the steps that is done; pickled by value."""
     qualities, steps = QUALITIES, STEPS
 
-    def make(trial: FinetuningTrial, folder: Path) -> SimpleNamespace:
+    def make(trial: FinetuningTrial, folder: Path) -> TrainTo:
         def train_to(step: int) -> float:
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / "calls").open("a") as file:
                 file.write(f"{step}\n")
             return qualities[int(trial.name[:3])] * step / steps
 
-        return SimpleNamespace(train_to=train_to)
+        return train_to
 
     return make
 
@@ -79,7 +79,7 @@ def test_restored_rungs_are_compared_with() -> None:
 
 
 def test_the_worse_trials_are_stopped_early(
-    make_training: Callable[[FinetuningTrial, Path], SimpleNamespace], tmp_path: Path
+    make_training: Callable[[FinetuningTrial, Path], TrainTo], tmp_path: Path
 ) -> None:
     outcomes = run_asha(make_training, make_trials(), SETTINGS, steps=STEPS, folder=tmp_path)
     assert summary(outcomes) == EXPECTED
@@ -89,7 +89,7 @@ def test_the_worse_trials_are_stopped_early(
 
 @pytest.mark.slow
 def test_bad_input_divergence_and_missing_hardware(tmp_path: Path) -> None:
-    def make(trial: FinetuningTrial, folder: Path) -> SimpleNamespace:
+    def make(trial: FinetuningTrial, folder: Path) -> TrainTo:
         def train_to(step: int) -> float:
             if trial.name.startswith("001") and step > 2:
                 raise TrainingDivergedError("loss was not finite")
@@ -97,7 +97,7 @@ def test_bad_input_divergence_and_missing_hardware(tmp_path: Path) -> None:
                 raise InputError("image.png: is damaged")
             return step / 8
 
-        return SimpleNamespace(train_to=train_to)
+        return train_to
 
     trials = make_trials()
     diverging = run_asha(make, trials[:2], SETTINGS, steps=STEPS, folder=tmp_path / "diverging")
@@ -114,7 +114,6 @@ def test_bad_input_divergence_and_missing_hardware(tmp_path: Path) -> None:
 PROGRAM = f"""
     import sys, time
     from pathlib import Path
-    from types import SimpleNamespace
     from litepose_ofa.search.tuning.asha import run_asha
     from litepose_ofa.search.tuning.trials import HalvingSettings, SamplingSettings, sample_trials
     from litepose_ofa.supernet.archs.space import SearchSpace
@@ -128,7 +127,7 @@ PROGRAM = f"""
                 file.write(f"{{step}}\\n")
             time.sleep(pause)
             return {QUALITIES}[int(trial.name[:3])] * step / {STEPS}
-        return SimpleNamespace(train_to=train_to)
+        return train_to
 
     space = SearchSpace.preset("tiny")
     trials = sample_trials([space.smallest(), space.largest()], SamplingSettings(2, 3, (0.01, 1.0)), seed=0)
@@ -139,7 +138,7 @@ PROGRAM = f"""
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "damage"), [("kill", False), ("kill", True), ("terminate", False)])
 def test_stopped_it_goes_on_without_repeating_what_is_done(
-    make_training: Callable[[FinetuningTrial, Path], SimpleNamespace], tmp_path: Path, kind: str, damage: bool
+    make_training: Callable[[FinetuningTrial, Path], TrainTo], tmp_path: Path, kind: str, damage: bool
 ) -> None:
     command = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(tmp_path), "0.5"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -13,7 +13,7 @@ from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvalu
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
-from litepose_ofa.search.study.generations import Generations, SearchRun, StopRule, StudySettings
+from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
 from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.search.workers.pool import (
@@ -48,9 +48,6 @@ class LosingPool:
             if self._measured == LOST_AFTER:
                 self._lose()
             yield ap
-
-    def close(self) -> None:
-        self._pool.close()
 
 
 class LosingCache(AccuracyCache):
@@ -166,12 +163,12 @@ def strategy(problem: SearchProblem) -> EvolutionStrategy:
     return EvolutionStrategy(problem, EvolutionSettings(population=8))
 
 
-def search(problem: SearchProblem, pool: EvaluationPool, path: Path) -> SearchRun:
+def search(problem: SearchProblem, pool: EvaluationPool, path: Path) -> Generations:
     evaluator = SupernetEvaluator(pool, identity={}, cache=AccuracyCache(path))
     return SearchStudy(problem, evaluator, strategy(problem), storage="memory", **SIZES).run()
 
 
-def assert_same(run: SearchRun, serial: SearchRun, problem: SearchProblem) -> None:
+def assert_same(run: Generations, serial: Generations, problem: SearchProblem) -> None:
     for name in ("genomes", "ap", "latency_ms"):
         np.testing.assert_array_equal(getattr(run.history, name), getattr(serial.history, name))
     np.testing.assert_array_equal(problem.front(run.history), problem.front(serial.history))
@@ -188,8 +185,8 @@ def test_a_node_lost_in_the_middle_of_a_search(
     problem: SearchProblem, make_measure: Callable[[], Measure], lose_node: Callable[[], None], tmp_path: Path
 ) -> None:
     serial = search(problem, SerialPool(formula), tmp_path / "serial.jsonl")
-    pool = LosingPool(RayPool(make_measure, num_workers=WORKERS), lose_node)
-    run = search(problem, pool, tmp_path / "ray.jsonl")
+    pool = RayPool(make_measure, num_workers=WORKERS)
+    run = search(problem, LosingPool(pool, lose_node), tmp_path / "ray.jsonl")
     pool.close()
     assert_same(run, serial, problem)
     assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "serial.jsonl").read_bytes()

@@ -12,12 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litepose_ofa.supernet.archs.arch import (
-    STAGE_STRIDES,
-    Arch,
-    BlockArch,
-    StageArch,
-)
+from litepose_ofa.supernet.archs.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
 from litepose_ofa.supernet.errors import InputError
 
 NAMES = ("search-XS", "search-S", "search-M", "search-L", "prune-S", "prune-M", "prune-L")
@@ -87,36 +82,12 @@ def test_round_trips(arch: Arch, tmp_path_factory: pytest.TempPathFactory) -> No
     assert again.digest == arch.digest
 
 
-@given(one=archs, other=archs)
-@settings(deadline=None, derandomize=True, max_examples=60)
-def test_equal_exactly_if_the_published_forms_are_equal(one: Arch, other: Arch) -> None:
-    assert (one == other) == (one.to_dict() == other.to_dict()) == (one.digest == other.digest)
-
-
-def test_a_seen_digest_does_not_change_the_value(published: dict[str, Any]) -> None:
-    seen, fresh = Arch.from_dict(published), Arch.from_dict(published)
-    assert seen.digest
-    assert seen == fresh
-    assert {seen, fresh} == {pickle.loads(pickle.dumps(seen))}
-
-
 def test_the_digest_is_a_name_that_lasts(published: dict[str, Any]) -> None:
     canonical = json.dumps(published, sort_keys=True, separators=(",", ":")).encode()
     arch = Arch.from_dict(published)
     assert arch.digest == hashlib.sha256(canonical).hexdigest()[:12] == "31312a0e44e1"
     shuffled = {key: published[key] for key in reversed(published)}
     assert Arch.from_dict(shuffled).digest == arch.digest
-
-
-def test_it_cannot_be_changed(published: dict[str, Any]) -> None:
-    arch = Arch.from_dict(published)
-    with pytest.raises(AttributeError):
-        arch.image_size = 512  # type: ignore[misc]
-    other = arch.with_image_size(512)
-    assert (arch.image_size, other.image_size) == (256, 512)
-    assert other.with_image_size(256) == arch
-    with pytest.raises(InputError, match="img_size is 250"):
-        arch.with_image_size(250)
 
 
 STAGE = ("backbone_setting", 2)
@@ -143,31 +114,6 @@ def test_a_field_that_is_no_positive_integer_is_named(path: Path_, value: object
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        (("img_size",), 250, "img_size is 250; it must be a multiple of 16"),
-        (("deconv_setting",), [16, 24], "deconv_setting is [16, 24]; it must be three widths"),
-        (("backbone_setting",), [], "backbone_setting is '0 stages'; it must be 4 stages"),
-        ((*STAGE, "stride"), 1, "backbone_setting[2].stride is 1; it must be 2"),
-        ((*STAGE, "num_blocks"), 9, "backbone_setting[2].num_blocks is 9; it must be 10"),
-        ((*STAGE, "block_setting", 0), [6], "backbone_setting[2].block_setting[0] is [6]; it must be a list of 2"),
-        ((*STAGE, "block_setting", 0), [6, 7, 1], "backbone_setting[2].block_setting[0] is [6, 7, 1]"),
-        ((*STAGE, "block_setting", 0, 1), 4, "backbone_setting[2].block_setting[0] kernel is 4; it must be an odd"),
-    ],
-)
-def test_impossible_values_are_named(path: Path_, value: object, message: str, published: dict[str, Any]) -> None:
-    with pytest.raises(InputError) as caught:
-        Arch.from_dict(replaced(published, path, value))
-    assert str(caught.value).startswith(message)
-
-
-def test_a_stage_without_blocks_is_refused(published: dict[str, Any]) -> None:
-    empty = {"num_blocks": 0, "stride": 2, "channel": 48, "block_setting": []}
-    with pytest.raises(InputError, match=r"backbone_setting\[2\]\.num_blocks is 0; it must be from 1 to 64 blocks"):
-        Arch.from_dict(replaced(published, STAGE, empty))
-
-
-@pytest.mark.parametrize(
     ("path", "value", "most"),
     [
         (("img_size",), 16 * 10**8, 4096),
@@ -181,14 +127,6 @@ def test_a_stage_without_blocks_is_refused(published: dict[str, Any]) -> None:
 def test_no_size_is_without_a_bound(path: Path_, value: int, most: int, published: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"is {value}; it must be a positive integer of at most {most}$"):
         Arch.from_dict(replaced(published, path, value))
-
-
-def test_a_stage_of_very_many_blocks_is_refused(published: dict[str, Any]) -> None:
-    deep = {"num_blocks": 10**5, "stride": 2, "channel": 48, "block_setting": [[2, 3]] * 10**5}
-    with pytest.raises(
-        InputError, match=r"backbone_setting\[2\]\.num_blocks is 100000; it must be from 1 to 64 blocks"
-    ):
-        Arch.from_dict(replaced(published, STAGE, deep))
 
 
 @pytest.mark.parametrize(
@@ -255,9 +193,3 @@ def test_files_that_hold_no_architecture_are_named(tmp_path: Path, published: di
         with pytest.raises(InputError, match=message) as caught:
             Arch.load(path)
         assert "\n" not in str(caught.value)
-
-
-def test_an_unknown_suffix_is_not_written(tmp_path: Path, published: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"arch\.toml: an architecture file ends in"):
-        Arch.from_dict(published).save(tmp_path / "arch.toml")
-    assert not list(tmp_path.iterdir())

@@ -50,6 +50,6 @@ def test_a_damaged_skeleton_is_named(tmp_path: Path) -> None:
     description["skeleton"]["sigmas"] = [1]
     save_file(load_file(path), path, metadata={FORMAT: json.dumps(description)})
     with pytest.raises(
-        InputError, match=r"a\.safetensors: its skeleton is damaged: sigmas is \[1\]; it must be 3 numbers"
+        InputError, match=r"a\.safetensors: its skeleton is damaged: sigmas is \[1.0\]; it must be 3 numbers"
     ):
         read_skeleton(path)

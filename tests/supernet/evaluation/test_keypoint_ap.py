@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.coco.records import read_records
+from litepose_ofa.supernet.data.coco.reader import read_records
 from litepose_ofa.supernet.data.skeletons import COCO as COCO_SKELETON
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError

@@ -2,6 +2,8 @@
 
 import copy
 import random
+import runpy
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -12,11 +14,11 @@ from torch import Tensor, nn
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import LayerNames, operators_of, places_of
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.folding import (
-    fold_batch_norms,
-    fold_weights,
-)
+from litepose_ofa.supernet.export.folding import fold_weights
 from litepose_ofa.supernet.network.litepose import LitePose
+
+BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "folded_network.py"
+fold_batch_norms = runpy.run_path(str(BENCHMARK))["fold_batch_norms"]
 
 
 @st.composite

@@ -6,10 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from litepose_ofa.supernet.network.elastic_layers import (
-    ElasticBatchNorm2d,
-    ElasticDepthwiseConv2d,
-)
+from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d, ElasticDepthwiseConv2d
 
 
 @pytest.fixture

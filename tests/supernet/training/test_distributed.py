@@ -150,8 +150,6 @@ def test_without_torchruns_variables_there_is_one_process(
     ("changes", "accelerator", "message"),
     [
         ({"LOCAL_RANK": "1"}, "cuda", "LOCAL_RANK is 1; torch finds 1 CUDA devices, so it must be below 1"),
-        ({"RANK": "first"}, "cpu", "RANK is 'first'; it must be an integer of at least 0, as torchrun sets it"),
-        ({"WORLD_SIZE": "-2"}, "cpu", "WORLD_SIZE is '-2'; it must be"),
         ({}, "cpu", "cannot join the process group as rank 1 of 2: .*MASTER_ADDR"),
     ],
 )

@@ -8,12 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litepose_ofa.supernet.archs.space import (
-    DIMENSIONS,
-    PRESETS,
-    Dimension,
-    SearchSpace,
-)
+from litepose_ofa.supernet.archs.space import DIMENSIONS, PRESETS, Dimension, SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.training.recipe import (

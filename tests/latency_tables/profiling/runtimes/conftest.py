@@ -10,12 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from litepose_ofa.latency_tables.profiling.kit import (
-    BOARD_DIR,
-    MEASUREMENTS_FILE,
-    find_exporter,
-    write_kit,
-)
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, MEASUREMENTS_FILE, write_kit
 from litepose_ofa.latency_tables.profiling.measurements import Measurements, read_measurements
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
 from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
@@ -40,7 +35,7 @@ def run_kit(small_plan: ProfilingPlan, tmp_path: Path) -> Callable[..., Measurem
 
     def run(runtime: str, *options: str, rounds: int = 2) -> Measurements:
         folder = tmp_path / "kit"
-        write_kit(folder, small_plan, find_exporter(runtime), runtime=runtime)
+        write_kit(folder, small_plan, runtime)
         command = [sys.executable, "profile_board.py", f"--rounds={rounds}", "--runs=6", "--seconds=0.01"]
         command += [f"--option={option}" for option in options]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)

@@ -1,17 +1,18 @@
 """The kit's TFLite files: against torch, against what litert-torch makes of the same networks, and on the board."""
 
+import runpy
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from litepose_ofa.latency_tables.profiling.kit import find_exporter
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
 from litepose_ofa.latency_tables.profiling.measurements import Measurements
-from litepose_ofa.latency_tables.profiling.modules import build_module
 from litepose_ofa.latency_tables.profiling.plan import chains_of
 from litepose_ofa.latency_tables.profiling.subjects import (
     NullModel,
@@ -22,8 +23,10 @@ from litepose_ofa.latency_tables.profiling.subjects import (
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.folding import fold_batch_norms
 from litepose_ofa.supernet.network.litepose import LitePose
+
+BENCHMARK = Path(__file__).parents[4] / "benchmarks" / "folded_network.py"
+fold_batch_norms = runpy.run_path(str(BENCHMARK))["fold_batch_norms"]
 
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
 
@@ -38,18 +41,13 @@ OPERATORS = {
 }
 """The TFLite operators that litert-torch 0.10 makes of the torch module, batch norms folded."""
 
+Export = Callable[[Subject], Path]
 Arrays = list[NDArray[np.float32]]
 
 
 def draw_inputs(subject: Subject) -> Arrays:
     rng = np.random.default_rng(0)
     return [rng.standard_normal(shape, np.float32) for shape in subject.input_shapes]
-
-
-@torch.inference_mode()
-def run_module(subject: Subject, inputs: Arrays) -> Arrays:
-    outputs = build_module(subject)(*map(torch.from_numpy, inputs))
-    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
 def run_file(path: Path, inputs: Arrays) -> Arrays:
@@ -86,7 +84,7 @@ def export(tmp_path: Path) -> Callable[[Subject], Path]:
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: OperatorChain(operator).id)
-def test_an_operator_computes_what_the_torch_block_does(operator: Operator, export: Callable[[Subject], Path]) -> None:
+def test_an_operator_computes_what_the_torch_block_does(run_module: Any, operator: Operator, export: Export) -> None:
     for subject in chains_of(operator):
         inputs = draw_inputs(subject)
         (ours,), (expected,) = run_file(export(subject), inputs), run_module(subject, inputs)
@@ -94,12 +92,12 @@ def test_an_operator_computes_what_the_torch_block_does(operator: Operator, expo
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: OperatorChain(operator).id)
-def test_an_operator_is_what_the_converter_makes_of_it(operator: Operator, export: Callable[[Subject], Path]) -> None:
+def test_an_operator_is_what_the_converter_makes_of_it(operator: Operator, export: Export) -> None:
     assert operators_in(export(OperatorChain(operator))) == OPERATORS[operator].split()
 
 
 @pytest.mark.parametrize("arch", [SPACE.smallest(), SPACE.largest()], ids=["smallest", "largest"])
-def test_a_network_computes_what_torch_does(arch: Arch, export: Callable[[Subject], Path]) -> None:
+def test_a_network_computes_what_torch_does(run_module: Any, arch: Arch, export: Export) -> None:
     subject = WholeNetwork(arch, num_keypoints=14)
     inputs = draw_inputs(subject)
     for ours, expected in zip(run_file(export(subject), inputs), run_module(subject, inputs), strict=True):
@@ -107,14 +105,14 @@ def test_a_network_computes_what_torch_does(arch: Arch, export: Callable[[Subjec
         assert expected.std() > 0.05
 
 
-def test_the_null_model_runs(export: Callable[[Subject], Path]) -> None:
+def test_the_null_model_runs(export: Export) -> None:
     (output,) = run_file(export(NullModel()), [np.float32([[[[-1, 2], [3, -4]]]])])
     assert output.tolist() == [[[[0, 2], [3, 0]]]]
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_network_is_what_the_converter_makes_of_it(export: Callable[[Subject], Path], tmp_path: Path) -> None:
+def test_a_network_is_what_the_converter_makes_of_it(build_module: Any, export: Export, tmp_path: Path) -> None:
     litert_torch = pytest.importorskip("litert_torch", reason="litert-torch is not installed")
     subject = WholeNetwork(SPACE.largest(), num_keypoints=14)
     network = build_module(subject)

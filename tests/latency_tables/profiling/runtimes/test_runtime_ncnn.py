@@ -4,15 +4,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
-from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, find_exporter
+from litepose_ofa.latency_tables.profiling.exporters import find_exporter
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR
 from litepose_ofa.latency_tables.profiling.measurements import Measurements
-from litepose_ofa.latency_tables.profiling.modules import build_module
 from litepose_ofa.latency_tables.profiling.subjects import (
     NullModel,
     OperatorChain,
@@ -38,12 +38,6 @@ SUBJECTS = [
 Arrays = list[NDArray[np.float32]]
 
 
-@torch.inference_mode()
-def run_module(subject: Subject, inputs: Arrays) -> Arrays:
-    outputs = build_module(subject)(*map(torch.from_numpy, inputs))
-    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
-
-
 def run_files(paths: list[Path], inputs: Arrays) -> Arrays:
     """Run a float32 net."""
     net = ncnn.Net()
@@ -66,7 +60,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.id)
-def test_the_files_compute_what_torch_does(subject: Subject, tmp_path: Path) -> None:
+def test_the_files_compute_what_torch_does(run_module: Any, subject: Subject, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal(shape, np.float32) for shape in subject.input_shapes]
     files = find_exporter("ncnn").export(subject, tmp_path / subject.id)

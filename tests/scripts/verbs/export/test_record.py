@@ -1,6 +1,5 @@
 """What the manifest says was measured is what was measured."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,9 +71,7 @@ def test_a_table_that_is_not_the_search_s_is_named(
     export: Export, bundle: Path, complaint: Judge, tmp_path: Path
 ) -> None:
     table = LatencyTable.load(DEVICE)
-    slower = LatencyTable(
-        dataclasses.replace(table.metadata, network_scale=2 * table.metadata.network_scale), table.rows
-    )
+    slower = table.with_metadata(network_scale=2 * table.metadata.network_scale)
     slower.save(tmp_path / "slower.csv")
     told = complaint(export(f"device.table={tmp_path / 'slower.csv'}"))
     assert f"was searched with the table {DEVICE} ({table.digest}), not {slower.digest}; search again" in told

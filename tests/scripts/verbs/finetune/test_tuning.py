@@ -17,6 +17,7 @@ from litepose_ofa.search.tuning import asha
 from litepose_ofa.search.tuning.trials import (
     FinetuningTrial,
     HalvingSettings,
+    Rung,
     RungRecord,
     TrialOutcome,
     read_outcome,
@@ -33,7 +34,7 @@ def tuned(folder: Path) -> list[dict[str, str]]:
 
 
 def run_here(
-    make: Callable[[FinetuningTrial, Path], asha.Training],
+    make: Callable[[FinetuningTrial, Path], asha.TrainTo],
     trials: Sequence[FinetuningTrial],
     settings: HalvingSettings,
     *,
@@ -45,8 +46,8 @@ def run_here(
     for trial in trials:
         place = folder / asha.TRIALS_FOLDER / trial.name
         for rung in settings.rungs(steps):
-            ap = make(trial, place).train_to(rung)
-            RungRecord(place).add(rung, ap, 1.5)
+            ap = make(trial, place)(rung)
+            RungRecord(place).add(Rung(step=rung, ap=ap, seconds=1.5, diverged=None))
         outcomes.append(read_outcome(trial, place, steps))
     return outcomes
 

@@ -4,7 +4,6 @@ import dataclasses
 import random
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +78,8 @@ def test_an_export_that_finetuning_preferred_is_drawn(tmp_path: Path) -> None:
 @pytest.fixture
 def board(make_table: MakeTable, tmp_path: Path) -> tuple[LatencyTable, SearchedCell]:
     """A measured table with recorded errors, and a search by it."""
-    made = make_table(SPACE)
-    metadata = replace(
-        made.metadata, fit_errors={"a": 0.1, "b": -0.1}, validation_errors={"c": 0.3}, interval_coverage=0.75
-    )
-    table = LatencyTable(metadata, made.rows)
+    errors = {"fit_errors": {"a": 0.1, "b": -0.1}, "validation_errors": {"c": 0.3}}
+    table = make_table(SPACE).with_metadata(**errors, interval_coverage=0.75)
     table.save(tmp_path / "board")
     return table, cell(tmp_path, "board", "s", SPACE.smallest(), table=str(tmp_path / "board.csv"), digest=table.digest)
 

@@ -14,14 +14,7 @@ from litepose_ofa.supernet.data.loading import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import Heads
-from litepose_ofa.supernet.training.recipe import (
-    Phase,
-    StepPlan,
-    SubnetPlan,
-    TeacherKind,
-    Update,
-    WarmupCosine,
-)
+from litepose_ofa.supernet.training.recipe import Phase, StepPlan, SubnetPlan, TeacherKind, Update, WarmupCosine
 from litepose_ofa.supernet.training.teacher import Teacher
 
 TEACHERS: list[TeacherKind] = ["none", "largest", "external"]

@@ -12,9 +12,7 @@ from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
 from litepose_ofa.supernet.training import trainer as trainer_module
-from litepose_ofa.supernet.training.recipe import (
-    StepPlan,
-)
+from litepose_ofa.supernet.training.recipe import StepPlan
 from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer
 

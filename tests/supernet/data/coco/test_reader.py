@@ -1,5 +1,6 @@
 import itertools
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import pytest
 from pycocotools import mask as rle_codec
 
 from litepose_ofa.supernet.data.coco.findings import FindingLog, Kind
-from litepose_ofa.supernet.data.coco.reader import read_annotations
-from litepose_ofa.supernet.data.coco.records import AnnotatedImages, IgnoreRegions, read_records
+from litepose_ofa.supernet.data.coco.reader import read_annotations, read_records
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages, IgnoreRegions
 from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
 
@@ -293,12 +294,47 @@ def test_everything_that_is_wrong_is_named_in_one_reading(tmp_path: Path, conten
     assert all(message.startswith(str(path)) for message in findings.examples.values())
 
 
-def test_a_missing_file_and_a_file_that_is_no_json(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
-        read_records(tmp_path / "absent.json", tmp_path, COCO)
-    (tmp_path / "bad.json").write_text('{"images": [')
-    with pytest.raises(InputError, match="is not JSON"):
-        read_records(tmp_path / "bad.json", tmp_path, COCO)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not JSON"),
+        (b"[1]", "the file is not an object"),
+        (b'{"images": [], "images": []}', "has the key 'images' twice"),
+        (b'{"info": 1} 2', "is not JSON"),
+        (b'{"images": [', "is not JSON"),
+        (b'{"images": [1 2]}', "is not JSON"),
+        (b'{"images": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"info": ' + b'{"b":' * 100_000, "nested too deeply"),
+        (b'{"info": ' + b"9" * 5000 + b"}", "is not JSON"),
+        (b'{"images": ["\xff"]}', "byte 0xff is not UTF-8"),
+        ('{"images": []}'.encode("utf-16"), r"is not UTF-8.*; save it as UTF-8"),
+        (b"\x1f\x8b\x08\x00", "byte 0x8b is not UTF-8"),
+    ],
+)
+def test_what_is_not_json_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "people.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_records(path, tmp_path, CROWDPOSE)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_cannot_be_opened_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in (("absent", "no such file"), (".", "cannot be read"), ("pipe", "is a pipe")):
+        with pytest.raises(InputError, match=message):
+            read_records(tmp_path / name, tmp_path, COCO)
+
+
+def test_a_byte_order_mark_and_numbers_of_python_are_read(tmp_path: Path, content: dict[str, Any]) -> None:
+    content["images"][0]["file_name"] = "größe.png"
+    content["annotations"][0]["score"] = float("nan")
+    path = tmp_path / "people.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(content, ensure_ascii=False).encode())
+    first, _ = read_records(path, tmp_path, CROWDPOSE)
+    assert first.path.name == "größe.png"
+    assert len(first.keypoints) == 1
 
 
 def test_another_skeleton_is_refused(tmp_path: Path, content: dict[str, Any]) -> None:

@@ -4,10 +4,11 @@ import statistics
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
+from public_data import TimedBlock
+from regression import Sample, fit_relative
+
 from litepose_ofa.latency_tables.estimation.convolution_models import DeviceModel
-from litepose_ofa.latency_tables.estimation.public_data import TimedBlock
-from litepose_ofa.latency_tables.estimation.refit import block_sample
-from litepose_ofa.latency_tables.estimation.regression import fit_relative
+from litepose_ofa.supernet.archs.operators import Convolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +49,22 @@ def _shape(block: TimedBlock) -> Hashable:
 
 def _block_ms(block: TimedBlock, model: DeviceModel) -> float:
     return sum(model.convolution_ms(convolution)[0] for convolution in block.convolutions)
+
+
+def block_sample(block: TimedBlock) -> Sample:
+    """Return what an inverted bottleneck does, in millions: MACs by class, and what LitePose's blocks do not have."""
+    dw = block.depthwise
+    squeezed = max(8, (dw.out_channels // 4 + 4) // 8 * 8)
+    amounts = {
+        "overhead_ms": len(block.convolutions),
+        "conv": sum(c.macs for c in block.convolutions if c.kind == "conv") / 1e6,
+        f"{dw.kernel}/{block.stride}": dw.macs / 1e6,
+        "ms_per_mhswish": block.hard_swish * sum(map(outputs, block.convolutions[:-1])) / 1e6,
+        "ms_per_mrescaled": block.squeeze_excitation * outputs(dw) / 1e6,
+        "ms_per_msqueeze_weight": block.squeeze_excitation * 2 * dw.out_channels * squeezed / 1e6,
+    }
+    return Sample(block.ms, amounts, f"{block.in_channels}-{block.convolutions[-1].out_channels}-{block.stride}")
+
+
+def outputs(convolution: Convolution) -> int:
+    return convolution.out_channels * convolution.out_size**2

@@ -11,12 +11,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.recipe import OptimizerName
-from litepose_ofa.supernet.training.step import (
-    SGD_MOMENTUM,
-    make_average,
-    make_optimizer,
-    parameter_groups,
-)
+from litepose_ofa.supernet.training.step import SGD_MOMENTUM, make_average, make_optimizer, parameter_groups
 
 
 @pytest.fixture

@@ -1,5 +1,9 @@
 """The class models of every device, fitted anew to the public measurements.
 
+    python benchmarks/class_models/refit.py DATA latency_tables/estimation/class_models.yaml
+
+``DATA`` holds the CSVs that ``public_data`` reads.
+
 A model of ``class_models.yaml`` holds for one kind of convolution and some kernels and strides; its costs are those of
 ``ConvolutionModel``, and an absent one is 0. ``mape`` is its mean absolute relative error on the groups held out in
 turn, ``fit_mape`` on its own samples. ``fitted_out`` are costs of parts that no LitePose has: hard swish (per 10^6
@@ -7,16 +11,19 @@ elements) and squeeze-and-excitation (per 10^6 rescaled elements and per 10^6 we
 tiles that maps are rounded up to, 1 if absent.
 """
 
+import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import public_data
 import yaml
+from block_ratios import block_sample, depthwise_ratio, expansion_ratio, outputs
+from public_data import TimedBlock, TimedConvolution
+from regression import Regression, Sample, fit_relative
 
-from litepose_ofa.latency_tables.estimation import public_data
 from litepose_ofa.latency_tables.estimation.convolution_models import amounts_of, significant, tiled
-from litepose_ofa.latency_tables.estimation.public_data import TimedBlock, TimedConvolution
-from litepose_ofa.latency_tables.estimation.regression import Regression, Sample, fit_relative
+from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate
 from litepose_ofa.supernet.archs.operators import Convolution
 from litepose_ofa.supernet.files import write_text
 
@@ -45,15 +52,6 @@ def refit_class_models(folder: Path) -> dict[str, Any]:
         "cortex_a76": _cortex_a76(public_data.cortex_a76_blocks(folder), public_data.cortex_a76_stems(folder)),
         "jetson_nano": _jetson_nano(public_data.jetson_nano(folder)),
     }
-
-
-def save_class_models(path: Path, class_models: Mapping[str, Any]) -> None:
-    """Write ``class_models.yaml``."""
-    text = yaml.safe_dump(class_models, sort_keys=False, width=120)
-    write_text(
-        path,
-        f"# Written by scripts/verbs/estimate_tables.py data=...; what the fields mean stands in refit.py.\n{text}",
-    )
 
 
 def _adreno_640(timed: Sequence[TimedConvolution]) -> dict[str, Any]:
@@ -140,33 +138,14 @@ def _cortex_a76(blocks: Sequence[TimedBlock], stems: Sequence[TimedConvolution])
 _FITTED_OUT = ("ms_per_mhswish", "ms_per_mrescaled", "ms_per_msqueeze_weight")
 
 
-def block_sample(block: TimedBlock) -> Sample:
-    """Return what an inverted bottleneck does, in millions: MACs by class, and what LitePose's blocks do not have."""
-    dw = block.depthwise
-    squeezed = max(8, (dw.out_channels // 4 + 4) // 8 * 8)
-    amounts = {
-        "overhead_ms": len(block.convolutions),
-        "conv": sum(c.macs for c in block.convolutions if c.kind == "conv") / 1e6,
-        f"{dw.kernel}/{block.stride}": dw.macs / 1e6,
-        "ms_per_mhswish": block.hard_swish * sum(map(_outputs, block.convolutions[:-1])) / 1e6,
-        "ms_per_mrescaled": block.squeeze_excitation * _outputs(dw) / 1e6,
-        "ms_per_msqueeze_weight": block.squeeze_excitation * 2 * dw.out_channels * squeezed / 1e6,
-    }
-    return Sample(block.ms, amounts, f"{block.in_channels}-{block.convolutions[-1].out_channels}-{block.stride}")
-
-
 def _stem_sample(timed: TimedConvolution, costs: Mapping[str, float]) -> Sample:
     """Take overhead and hard swish, whose costs the blocks give, off a first convolution."""
-    known = costs["overhead_ms"] + costs["ms_per_mhswish"] * _outputs(timed.convolution) / 1e6
+    known = costs["overhead_ms"] + costs["ms_per_mhswish"] * outputs(timed.convolution) / 1e6
     return Sample(timed.ms - known, {"ms_per_mmac": timed.convolution.macs / 1e6}, str(timed.convolution.in_size))
 
 
 def _channels(convolution: Convolution) -> str:
     return f"{convolution.in_channels}-{convolution.out_channels}"
-
-
-def _outputs(convolution: Convolution) -> int:
-    return convolution.out_channels * convolution.out_size**2
 
 
 def _entry(
@@ -182,3 +161,63 @@ def _entry(
         "samples": fit.samples,
         "groups": fit.groups,
     }
+
+
+def format_class_models(class_models: Mapping[str, Any]) -> str:
+    """Lay out, as text, what each class model was fitted to and its error on what was held out."""
+    lines = [f"{'fitted on':12} {'convolutions':43} {'measurements':>12} {'groups':>6} {'fit':>7} {'held out':>8}"]
+    for name, fitted in class_models.items():
+        for item in fitted["models"]:
+            what = f"{item['kind']}, kernels {item['kernels']}, strides {item['strides']}"
+            counts = f"{item['samples']:12d} {item['groups']:6d}"
+            lines.append(f"{name:12} {what:43} {counts} {item['fit_mape']:7.1%} {item['mape']:8.1%}")
+    return "\n".join(lines)
+
+
+def format_block_checks(folder: Path, class_models: Mapping[str, Any]) -> str:
+    """Lay out, as text, what kernels and expansions cost in measured blocks and in the models.
+
+    Args:
+        folder: Holds the CSVs that ``public_data`` reads.
+        class_models: The models to check.
+    """
+    pi = DeviceEstimate.of("raspberry_pi_4b", class_models).model
+    a76 = DeviceEstimate.of("snapdragon_855_cpu", class_models).model
+    on_pi, on_a76 = (
+        public_data.pi_blocks(folder),
+        [block for block in public_data.cortex_a76_blocks(folder) if block.is_plain],
+    )
+    measured, ours = depthwise_ratio(on_pi, larger=5, smaller=3), pi.depthwise_ratios[1][5]
+    checks = [
+        ("Raspberry Pi 4", expansion_ratio(on_pi, pi, larger=larger, smaller=smaller), larger, smaller)
+        for larger, smaller in ((3, 1), (6, 3))
+    ] + [("Cortex-A76", expansion_ratio(on_a76, a76, larger=larger, smaller=3), larger, 3) for larger in (4, 6)]
+    return "\n".join(
+        [
+            "costs of measured blocks against those of the models:",
+            f"Raspberry Pi 4: depthwise kernel 5 over 3 {measured:.2f}, here {ours:.2f}",
+            *(
+                f"{where}: expansion {larger} over {smaller} {check.measured:.2f}, here {check.estimated:.2f} "
+                f"(median of {check.pairs} pairs)"
+                for where, check, larger, smaller in checks
+            ),
+        ]
+    )
+
+
+def main() -> None:
+    """Refit, write, and print the errors and how measured blocks compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    class_models = refit_class_models(arguments.data)
+    text = yaml.safe_dump(class_models, sort_keys=False, width=120)
+    header = "# Written by benchmarks/class_models/refit.py, where the fields are explained.\n"
+    write_text(arguments.output, header + text)
+    print(format_class_models(class_models))
+    print(format_block_checks(arguments.data, class_models))
+
+
+if __name__ == "__main__":
+    main()
