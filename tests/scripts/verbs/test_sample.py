@@ -32,7 +32,7 @@ def test_samples_grow_and_a_predictor_is_fitted(run_script: RunScript, options: 
     assert len(samples.ap) in (14, 18)  # equal accuracies leave nothing to learn, and an interval without width
     assert (folder / "accuracies.jsonl").read_bytes().startswith(lines)
     assert len(AccuracyCache(folder / "accuracies.jsonl")) == len(samples.ap)
-    outcome = run_script("fit", *options, "predictor=ridge")
+    outcome = run_script("fit", options[0], "predictor=ridge")
     assert outcome.status == 0, outcome.stderr
     assert "held out" in outcome.stdout
     quality = read_json(trained / "predictor" / "quality.json")
@@ -74,7 +74,7 @@ def test_ray_workers_write_the_files_of_serial(run_script: RunScript, options: t
 def test_bad_input_is_one_line_and_status_2(
     run_script: RunScript, options: tuple[str, ...], script: str, overrides: list[str], message: str
 ) -> None:
-    outcome = run_script(script, *options, *overrides)
+    outcome = run_script(script, options[0], *overrides)
     assert outcome.status == 2
     (line,) = outcome.stderr.splitlines()
     assert line.startswith("error: ")
