@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.metadata import TableMetadata
-from litepose_ofa.latency_tables.profiling.fitting import NetworkFit, fit_networks, measured_rows
+from litepose_ofa.latency_tables.profiling.fitting import NetworkFit, fit_networks, fit_rows, measured_rows
 from litepose_ofa.latency_tables.profiling.measurements import Measurements
-from litepose_ofa.latency_tables.profiling.regression import fit_rows
 from litepose_ofa.latency_tables.rows import OperatorLatency
 from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LatencyTable
 from litepose_ofa.supernet.archs.operators import Operator, operators_of

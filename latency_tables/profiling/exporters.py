@@ -4,12 +4,11 @@ The Android and TensorRT backends were written after the sources and recorded re
 (TensorRT 7 to 10); they have not met a phone or a Jetson.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from litepose_ofa.latency_tables.profiling.graphs import build_graph
-from litepose_ofa.latency_tables.profiling.subjects import Subject
+from litepose_ofa.latency_tables.profiling.subjects import Subject, build_graph
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.export.litert import require_litert
 from litepose_ofa.supernet.export.ncnn import convert_to_ncnn, find_pnnx
@@ -62,7 +61,7 @@ def _ncnn(subject: Subject, stem: Path) -> list[Path]:
     return [stem.with_name(name) for name in names]
 
 
-EXPORTERS: Mapping[str, Exporter] = {
+EXPORTERS: dict[str, Exporter] = {
     "android": Exporter("backend_adb.py", _tflite, lambda: require_litert("runtime android")),
     "litert": Exporter("backend_litert.py", _tflite, lambda: require_litert("runtime litert")),
     "ncnn": Exporter("backend_ncnn.py", _ncnn, lambda: find_pnnx("runtime ncnn")),

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from litepose_ofa.latency_tables.profiling.manifest import Manifest
+from litepose_ofa.latency_tables.profiling.kit import Manifest
 from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator

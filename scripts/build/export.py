@@ -1,4 +1,4 @@
-"""What an export writes: the formats that the config names, and what manifest and ``subnet.yaml`` say beside them."""
+"""The content of an export: the formats that the config names, and facts for manifest and ``subnet.yaml``."""
 
 import shlex
 from collections.abc import Callable, Mapping

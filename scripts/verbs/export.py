@@ -54,7 +54,7 @@ class _Finetuned:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is exported, where to, and all that the folder's content follows from."""
+    """An architecture to export, where to, and all that the folder's content follows from."""
 
     folder: Path
     arch: Arch

@@ -11,7 +11,6 @@ from litepose_ofa.scripts.build.search import predictor_path, samples_path
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.searching import FitVerb
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor, training_set
-from litepose_ofa.search.accuracy.predictor_plots import plot_predictor
 from litepose_ofa.search.accuracy.predictor_quality import (
     QUALITY_FILE,
     PredictorComparison,
@@ -22,6 +21,8 @@ from litepose_ofa.search.accuracy.predictor_quality import (
 from litepose_ofa.search.accuracy.regressors import Kind
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
 from litepose_ofa.search.rank_agreement import CONFIDENCE, Estimate
+from litepose_ofa.search.reporting.page.drawing import save_png
+from litepose_ofa.search.reporting.page.predictor_section import predictor_blocks
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import locked_folder, write_json
 
@@ -67,7 +68,7 @@ def _fit(cfg: DictConfig) -> None:
     )
     quality = {**comparison.to_dict(), "predictions": comparison.predictions(samples.ap)}
     write_json(folder / QUALITY_FILE, quality)
-    plot_predictor(folder / PLOT_FILE, comparison, samples.ap)
+    save_png(folder / PLOT_FILE, predictor_blocks(quality), "Accuracy predictor")
     predictor.save(predictor_path(cfg))
     logger.info("%s", _table(comparison))
     logger.info(

@@ -19,14 +19,10 @@ from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.scripts.settings.training import RankFidelityVerb
 from litepose_ofa.search.accuracy.sampling import stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.reporting.page.drawing import save_png
+from litepose_ofa.search.reporting.page.sensitivity_section import fidelity_blocks
 from litepose_ofa.search.trust.equal_macs import equal_macs_genomes
-from litepose_ofa.search.trust.fidelity_plots import plot_fidelity
-from litepose_ofa.search.trust.rank_fidelity import (
-    FidelityRecord,
-    Group,
-    fidelity_report,
-    format_fidelity,
-)
+from litepose_ofa.search.trust.rank_fidelity import FidelityRecord, Group, fidelity_report, format_fidelity
 from litepose_ofa.search.workers.session import ray_session, worker_error
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
@@ -77,17 +73,15 @@ def _measure(cfg: DictConfig) -> None:
     ]
     report = fidelity_report(records, top_k=cfg.top_k)
     described = {record.arch_digest: arch.to_dict() for record, arch in zip(records, archs, strict=True)}
-    write_json(
-        folder / "rank_fidelity.json",
-        {
-            "report": report,
-            "records": [dataclasses.asdict(record) for record in records],
-            "archs": described,
-            "steps": _steps(cfg),
-            "measured_on": subnets.identity,
-        },
-    )
-    plot_fidelity(folder / "rank_fidelity.png", records, report)
+    record = {
+        "report": report,
+        "records": [dataclasses.asdict(record) for record in records],
+        "archs": described,
+        "steps": _steps(cfg),
+        "measured_on": subnets.identity,
+    }
+    write_json(folder / "rank_fidelity.json", record)
+    save_png(folder / "rank_fidelity.png", fidelity_blocks(record), "Rank fidelity")
     logger.info("%s", format_fidelity(report))
     logger.info("%s, rank_fidelity.json", folder / "rank_fidelity.png")
 

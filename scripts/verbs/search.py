@@ -27,7 +27,6 @@ from litepose_ofa.scripts.command.app import (
 from litepose_ofa.scripts.settings.searching import SearchVerb
 from litepose_ofa.search.accuracy.evaluators import identity_digest
 from litepose_ofa.search.problem.problem import SearchProblem
-from litepose_ofa.search.problem.shared_goal import regrets, shared_front
 from litepose_ofa.search.study.generations import Generations
 from litepose_ofa.search.study.results import (
     CHOSEN_FILE,
@@ -113,7 +112,7 @@ def _fronts(
     """Yield each device's front, the best of it verified, and what is chosen from it or from the measured samples."""
     shared: Candidate | None = None
     for device in problem.devices:
-        rows = shared_front(problem, run.history) if problem.goal == "shared" else problem.front(run.history, device)
+        rows = problem.shared_front(run.history) if problem.goal == "shared" else problem.front(run.history, device)
         if not len(rows):
             raise InputError(
                 f"none of the {len(run.history)} subnets evaluated keeps the constraints on {device}; "
@@ -176,7 +175,7 @@ class _Output:
             "search": self._search,
         }
         if problem.goal == "shared":
-            given_up = regrets(problem, run.history, chosen.accuracy.ap)
+            given_up = problem.regrets(run.history, chosen.accuracy.ap)
             record["regrets"] = {device: asdict(regret) for device, regret in given_up.items()}
         write_chosen(self.folder / CHOSEN_FILE, chosen, record)
         logger.info("%s %s: %s", name, self.folder.name, _summary(chosen, problem.budgets_ms[name], len(front)))

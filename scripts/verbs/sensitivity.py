@@ -12,7 +12,8 @@ from litepose_ofa.scripts.build.search import open_accuracy_cache
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.searching import SensitivityVerb
 from litepose_ofa.search.accuracy.evaluators import SupernetEvaluator
-from litepose_ofa.search.trust.fidelity_plots import plot_sensitivity
+from litepose_ofa.search.reporting.page.drawing import save_png
+from litepose_ofa.search.reporting.page.sensitivity_section import sensitivity_blocks
 from litepose_ofa.search.trust.sensitivity import format_sensitivity, measure_sensitivity, sensitivity_archs
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
@@ -46,6 +47,6 @@ def _measure(cfg: DictConfig) -> None:
     with replacing(folder / "sensitivity.csv") as temporary:
         frame.to_csv(temporary, index=False)
     write_json(folder / "measured_on.json", {"base": base.to_dict(), **subnets.identity})
-    plot_sensitivity(folder / "sensitivity.png", frame)
+    save_png(folder / "sensitivity.png", sensitivity_blocks(frame), "Sensitivity")
     logger.info("%s", format_sensitivity(frame))
     logger.info("%s, sensitivity.csv", folder / "sensitivity.png")

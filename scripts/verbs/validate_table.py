@@ -9,17 +9,14 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import coverage
 from litepose_ofa.latency_tables.profiling.kit import MEASUREMENTS_FILE
 from litepose_ofa.latency_tables.profiling.measurements import read_measurements
-from litepose_ofa.latency_tables.profiling.validation import (
-    draw_validation,
-    format_fit,
-    format_validation,
-    validate,
-)
+from litepose_ofa.latency_tables.profiling.validation import format_fit, format_validation, validate
 from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.command.app import run_folder, script
 from litepose_ofa.scripts.settings.tables import ValidateTableVerb
+from litepose_ofa.search.reporting.page.drawing import save_png
+from litepose_ofa.search.reporting.page.tables_section import validation_blocks
 from litepose_ofa.supernet.errors import require
-from litepose_ofa.supernet.files import replacing, write_json
+from litepose_ofa.supernet.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +45,8 @@ def main(cfg: DictConfig) -> None:
     folder = run_folder()
     record = {"table": name, "digest": table.digest, "runs": [report.to_dict() for report in reports]}
     write_json(folder / f"{name}.json", record)
-    with replacing(folder / f"{name}.png") as temporary:
-        draw_validation(reports, f"{name}: {table.metadata.runtime}", temporary)
+    blocks = validation_blocks(record, {name: table})
+    save_png(folder / f"{name}.png", blocks, f"{name}: {table.metadata.runtime}")
     logger.info("%s", folder / f"{name}.png")
     if cfg.record:
         inside = sum(report.inside * len(report.checks) for report in reports) / sum(len(r.checks) for r in reports)

@@ -4,6 +4,7 @@ Legend: n queries, m samples, P features, E members.
 """
 
 import itertools
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ Floats = NDArray[np.float64]
 CHUNK = 4096
 """Queries worked on at a time: arrays stay in the processor's cache, and memory is bounded."""
 
+MEMBERS = 5
 LENGTH_SCALES = (0.7, 1.0, 1.5, 2.5, 4.0)
 DEVIATIONS = (0.1, 0.3, 1.0)
 NOISES = tuple(np.logspace(-4, 1, 16).tolist())
@@ -104,15 +106,17 @@ class Ridge(Regressor):
 class Ensemble(Regressor):
     """Estimators of scikit-learn, each fitted to a bootstrap of the samples; their mean and standard deviation."""
 
-    members: int
-
     def __init__(self, samples: TrainingSet) -> None:
         from sklearn.ensemble import BaggingRegressor
+        from sklearn.exceptions import ConvergenceWarning
 
         super().__init__(samples)
         targets = (samples.targets - self._mean) / self._std
-        bagging = BaggingRegressor(self._estimator(), self.members, random_state=0)
-        self._models: list[Any] = bagging.fit(self._standardised(samples.features), targets).estimators_
+        bagging = BaggingRegressor(self._estimator(), MEMBERS, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the last per mille of a loss is not waited for
+            bagging.fit(self._standardised(samples.features), targets)
+        self._models: list[Any] = bagging.estimators_
 
     @abstractmethod
     def _estimator(self) -> Any: ...
@@ -133,8 +137,6 @@ class Ensemble(Regressor):
 class Boosting(Ensemble):
     """Gradient boosting of regression trees."""
 
-    members = 5
-
     def _estimator(self) -> Any:
         from sklearn.ensemble import GradientBoostingRegressor
 
@@ -143,8 +145,6 @@ class Boosting(Ensemble):
 
 class MlpEnsemble(Ensemble):
     """Perceptrons with one small hidden layer."""
-
-    members = 8
 
     def _estimator(self) -> Any:
         from sklearn.neural_network import MLPRegressor

@@ -7,6 +7,7 @@ Legend: n genomes, G genes.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -15,10 +16,8 @@ from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost, require_people
 from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LEAST_SPREAD_MS, LatencyTable
-from litepose_ofa.search.costs.compiled_costs import CompiledCosts
-from litepose_ofa.search.costs.extremes import least_genome
 from litepose_ofa.search.costs.peak_memory import PeakMemory
-from litepose_ofa.search.costs.slots import NetworkSlots, SlotTables, network_slots
+from litepose_ofa.search.costs.slots import NetworkSlots, OperatorSums, SlotTables, aligned, network_slots
 from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator, operators_of
@@ -76,7 +75,7 @@ class CostModel:
         self._sums = dict(_complexity_sums(self._slots))
         for device, table in self.tables.items():
             self._sums[f"ms/{device}"], self._sums[f"variance/{device}"] = _latency_sums(self._slots, table)
-        self._compiled = CompiledCosts(self.codec, self._slots, self._sums)
+        self._compiled = OperatorSums(self.codec, self._slots, self._sums)
         self._decoding_ms = {
             device: np.array([cost.ms(size, people) for size in space.image_sizes])
             for device, cost in self.decoding.items()
@@ -99,6 +98,17 @@ class CostModel:
             for (device, table), operator_ms in zip(self.tables.items(), sums, strict=True)
         }
         return {"macs": macs.astype(np.int64), "params": params.astype(np.int64), **latencies}
+
+    def amounts(self, genomes: Genomes, quantity: str) -> NDArray[Any]:
+        """Return one of the ``quantities`` of genomes, shape (n, G), of shape (n,)."""
+        if quantity == "peak_memory_bytes":
+            return self.peak_memory_bytes(genomes)
+        device = quantity.removeprefix("latency_ms/")
+        if device != quantity:
+            return self.latency_ms(genomes, device)
+        (counts,) = self._compiled.add_up(genomes, [quantity]).astype(np.int64)
+        amounts: NDArray[np.int64] = counts
+        return amounts
 
     def latency_ms(self, genomes: Genomes, device: str) -> Milliseconds:
         """Return the latency of genomes, shape (n, G), on one device in ms, shape (n,), with its decoding if given."""
@@ -190,11 +200,11 @@ class CostModel:
     def _extreme(self, quantity: str, sign: int) -> tuple[Arch, float]:
         require(quantity in self.quantities, "the quantity", quantity, f"one of {', '.join(self.quantities)}")
         if quantity == "peak_memory_bytes":  # no choice that is larger makes a feature map smaller
-            arch = self.space.smallest() if sign > 0 else self.space.largest()
-            return arch, int(self.peak_memory_bytes(self.codec.encode(arch)[None])[0])
-        shares = self._shares(quantity)
-        genome = least_genome(self.codec, self._slots, {slot: sign * values for slot, values in shares.items()})
-        return self.codec.decode(genome), self.evaluate(genome[None])[quantity][0].item()
+            genome = self.codec.encode(self.space.smallest() if sign > 0 else self.space.largest())
+        else:
+            shares = self._shares(quantity)
+            genome = _least_genome(self.codec, self._slots, {slot: sign * values for slot, values in shares.items()})
+        return self.codec.decode(genome), self.amounts(genome[None], quantity)[0].item()
 
     def _shares(self, quantity: str) -> SlotTables:
         """Return what each operator adds to a quantity; the stem adds the decoding, as its input is the image."""
@@ -253,3 +263,66 @@ def _operators_by_part(arch: Arch, num_keypoints: int) -> Iterator[tuple[str, Op
     operators = operators_of(arch, num_keypoints)
     tail = ("deconvs" if operator.kind == "fusion_deconv" else "heads" for operator in operators[len(stages) + 1 :])
     return zip(("stem", *stages, *tail), operators, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _StageBest:
+    """The best blocks of one stage: their cost and their genes.
+
+    ``cost`` and ``first`` have the axes (image size, width before, width), ``repeat`` and ``depth`` (image size,
+    width); ``first`` and ``repeat`` are flat indices into (kernel, expansion), ``depth`` is the depth's gene.
+    """
+
+    cost: NDArray[np.float64]
+    first: NDArray[np.intp]
+    repeat: NDArray[np.intp]
+    depth: NDArray[np.intp]
+
+
+def _least_genome(codec: GenomeCodec, slots: NetworkSlots, costs: SlotTables) -> Genomes:
+    """Return the canonical genome with the least sum of costs, shape (G,); of equals the first.
+
+    Fusion deconvs and heads read widths of earlier stages, so the widths hang together, and every tuple of them is
+    looked at; given the widths and the image size, kernels, expansions and depths are independent, and the best of
+    each is a minimum over one small array.
+    """
+    stages = [
+        _best_stage(costs[first], None if repeat is None else costs[repeat], np.array(space.depths))
+        for first, repeat, space in zip(slots.first_blocks, slots.repeats, codec.space.stages, strict=True)
+    ]
+    terms = [(slot.genes, costs[slot]) for slot in (slots.stem, *slots.tail)]
+    terms += [(slot.genes[:3], stage.cost) for slot, stage in zip(slots.first_blocks, stages, strict=True)]
+    axes = sorted({gene for genes, _ in terms for gene in genes})
+    shape = tuple(len(codec.choices[column]) for column in axes)
+    total = np.zeros(shape)
+    for genes, cost in terms:
+        total += aligned(cost, [axes.index(gene) for gene in genes], len(axes))
+    widths = np.unravel_index(int(total.argmin()), shape)
+    genome = np.zeros(codec.length, np.int8)
+    genome[axes] = widths
+    for stage, slot, best in zip(codec.stages, slots.first_blocks, stages, strict=True):
+        size, before, width = (int(genome[column]) for column in slot.genes[:3])
+        num_expansions = slot.shape[4]
+        genome[stage.depth] = best.depth[size, width]
+        repeat, first = (
+            divmod(best.repeat[size, width], num_expansions),
+            divmod(best.first[size, before, width], num_expansions),
+        )
+        genome[list(stage.kernels)], genome[list(stage.expansions)] = repeat
+        genome[stage.kernels[0]], genome[stage.expansions[0]] = first
+    canonical: Genomes = codec.canonicalise(genome[None])[0]
+    return canonical
+
+
+def _best_stage(first: NDArray[np.float64], repeat: NDArray[np.float64] | None, depths: NDArray[np.int_]) -> _StageBest:
+    """Choose the blocks of a stage for every image size and pair of widths."""
+    first_flat = first.reshape(*first.shape[:3], -1)
+    repeat_flat = np.zeros((first.shape[0], first.shape[2], 1)) if repeat is None else repeat
+    repeat_flat = repeat_flat.reshape(*repeat_flat.shape[:2], -1)
+    rest = repeat_flat.min(axis=-1)[..., None] * (depths - 1)
+    return _StageBest(
+        cost=first_flat.min(axis=-1) + rest.min(axis=-1)[:, None, :],
+        first=first_flat.argmin(axis=-1),
+        repeat=repeat_flat.argmin(axis=-1),
+        depth=rest.argmin(axis=-1),
+    )

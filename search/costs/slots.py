@@ -2,7 +2,9 @@
 
 Every cost of a network is a sum over its operators, and an operator depends on few choices: a stage's first block on
 the resolution, the widths on either side, its kernel and its expansion; and so on. So a cost compiles into one small
-array a slot, indexed by those genes.
+array a slot, indexed by those genes, and a genome's sum is one lookup a block.
+
+Legend: n genomes, G genes.
 """
 
 import itertools
@@ -14,9 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from litepose_ofa.search.genome import GenomeCodec
+from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.supernet.archs.operators import Operator, Place, places_of
 from litepose_ofa.supernet.archs.space import SearchSpace
+
+CHUNK = 8192
+"""Genomes added up at a time: memory is bounded for any n."""
 
 DISTINCT_BLOCKS = 2
 """Blocks of a stage that differ: the first, and one that stands for all that repeat it."""
@@ -107,3 +112,71 @@ def aligned(table: NDArray[Any], axes: Sequence[int], ndim: int) -> NDArray[Any]
     for axis, length in zip(axes, table.shape, strict=False):
         shape[axis] = length
     return table.transpose(*order, *range(len(axes), table.ndim)).reshape(*shape, *rest)
+
+
+class OperatorSums:
+    """Quantities of networks, each the sum of its operators' values.
+
+    Args:
+        codec: The codec of the space.
+        slots: The slots of the space.
+        quantities: The values of every slot's operators, by name; integers below 2 ** 53 are added exactly.
+    """
+
+    def __init__(self, codec: GenomeCodec, slots: NetworkSlots, quantities: Mapping[str, SlotTables]) -> None:
+        blocks = list(_blocks(codec, slots))
+        self._strides = np.zeros((codec.length, len(blocks)), np.float32)  # exact up to 2 ** 24 entries a table
+        for number, block in enumerate(blocks):
+            shape = codec.cardinalities[list(block.genes)]
+            self._strides[list(block.genes), number] = [shape[axis + 1 :].prod() for axis in range(len(shape))]
+        self._tables = {name: [block.tabulate(tables) for block in blocks] for name, tables in quantities.items()}
+
+    def add_up(self, genomes: Genomes, names: Sequence[str]) -> NDArray[np.float64]:
+        """Return the named quantities of genomes, shape (n, G), as an array of shape (names, n).
+
+        The genes of dropped blocks do not matter. The result does not depend on how many genomes or names there are.
+        """
+        totals = np.zeros((len(names), len(genomes)))
+        for start in range(0, len(genomes), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            entries = np.ascontiguousarray((genomes[chunk].astype(np.float32) @ self._strides).T, np.intp)
+            for total, name in zip(totals[:, chunk], names, strict=True):
+                for table, entry in zip(self._tables[name], entries, strict=True):
+                    total += table[entry]
+        return totals
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """One operator of the networks.
+
+    Attributes:
+        slot: What runs here.
+        genes: The columns of the slot's genes here, after them that of the depth if not all depths run it.
+        runs: Whether each depth runs it; None if all do.
+    """
+
+    slot: Slot
+    genes: tuple[int, ...]
+    runs: NDArray[np.bool_] | None = None
+
+    def tabulate(self, tables: SlotTables) -> NDArray[np.float64]:
+        """Return the value of every combination of the genes, the last gene fastest."""
+        values = tables[self.slot]
+        return (values if self.runs is None else values[..., None] * self.runs).ravel()
+
+
+def _blocks(codec: GenomeCodec, slots: NetworkSlots) -> Iterator[_Block]:
+    """Yield the operators in the order they run."""
+    yield _Block(slots.stem, slots.stem.genes)
+    for genes, first, repeat, space in zip(
+        codec.stages, slots.first_blocks, slots.repeats, codec.space.stages, strict=True
+    ):
+        yield _Block(first, first.genes)
+        for number in range(1, len(genes.kernels)):
+            assert repeat is not None
+            columns = (*repeat.genes[:2], genes.kernels[number], genes.expansions[number])
+            runs = np.array(space.depths) > number
+            yield _Block(repeat, columns) if runs.all() else _Block(repeat, (*columns, genes.depth), runs)
+    for slot in slots.tail:
+        yield _Block(slot, slot.genes)

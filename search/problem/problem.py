@@ -1,9 +1,9 @@
-"""What a search is asked: the best architectures of a space for one device or several, under constraints.
+"""The search's question: the best architectures of a space for one device or several, under constraints.
 
 Legend: n genomes, G genes, D devices, M objectives.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,14 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.genome import Genomes
+from litepose_ofa.search.genome import Genomes, distinct, vary
 from litepose_ofa.search.pareto import Points, hypervolume, non_dominated
-from litepose_ofa.search.problem.feasibility import Limits, require_feasible
 from litepose_ofa.search.problem.history import History
-from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.errors import InfeasibleBudgetError, InputError, require
 
 Goal = Literal["front", "shared"]
 GOALS: tuple[Goal, ...] = ("front", "shared")
+
+BINDING_PARTS = 3
+"""Parts of the fastest subnet that an error names."""
+
+FEASIBLE_POPULATION = 200
+FEASIBLE_GENERATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,19 @@ class View:
     def volume(self) -> float:
         """Share of the area from AP 0 to 1 and cost 0 to the reference that the front dominates."""
         return hypervolume(self.points[self.excess == 0], self.reference) / self.reference[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Regret:
+    """What a device gives up for a shared subnet.
+
+    Attributes:
+        best_ap: Greatest AP within the device's budget that is known, the shared subnet's included.
+        regret: That less the shared subnet's AP.
+    """
+
+    best_ap: float
+    regret: float
 
 
 @dataclass(frozen=True)
@@ -94,17 +113,19 @@ class SearchProblem:
                 device in self.cost.tables, "budgets_ms", device, f"a device with a table: {list(self.cost.tables)}"
             )
         require(self.goal in GOALS, "goal", self.goal, f"one of {', '.join(GOALS)}")
-        require_feasible(self.limits, together=self.goal == "shared")
+        for device, budget_ms in self.budgets_ms.items():
+            require(_is_positive(budget_ms), f"the budget of {device}", budget_ms, "milliseconds above 0")
+        for name, limit in self.maxima.items():
+            require(_is_positive(limit), f"max_{name}", limit, "a number above 0, or null")
+        if self.confidence is not None:
+            require(0 < self.confidence < 1, "confidence", self.confidence, "between 0 and 1, or null")
+        _require_feasible(self)
 
     @property
-    def limits(self) -> Limits:
-        """The constraints."""
-        return Limits(
-            self.cost,
-            self.budgets_ms,
-            {"macs": self.max_macs, "params": self.max_params, "peak_memory_bytes": self.max_peak_memory_bytes},
-            self.confidence,
-        )
+    def maxima(self) -> dict[str, float]:
+        """Greatest amounts allowed, by the cost model's name of the quantity, where there are any."""
+        limits = {"macs": self.max_macs, "params": self.max_params, "peak_memory_bytes": self.max_peak_memory_bytes}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -134,7 +155,31 @@ class SearchProblem:
 
     def objectives(self, genomes: Genomes, ap: NDArray[np.float64]) -> Points:
         """Return 1 - AP and the latencies in ms of genomes (n, G) and their AP (n,), to be minimised, shape (n, M)."""
-        return np.column_stack([1 - ap, self.limits.latencies_ms(genomes)])
+        return np.column_stack([1 - ap, self.latencies_ms(genomes)])
+
+    def latencies_ms(self, genomes: Genomes) -> NDArray[np.float64]:
+        """Return the latencies of genomes, shape (n, G), on each device, shape (n, D)."""
+        return np.stack([self.cost.latency_ms(genomes, device) for device in self.budgets_ms], axis=1)
+
+    def excess(self, genomes: Genomes, latency_ms: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Return by how much genomes exceed what each device allows, 0 where they keep it, shape (n, D).
+
+        The relative excesses of the latency and of all other constraints are added. With a confidence, what the
+        probability lacks is added to the relative excess of the latency.
+
+        Args:
+            genomes: Shape (n, G).
+            latency_ms: Their latencies, shape (n, D), if they are known.
+        """
+        latency_ms = self.latencies_ms(genomes) if latency_ms is None else latency_ms
+        excess: NDArray[np.float64] = np.maximum(latency_ms / np.array(list(self.budgets_ms.values())) - 1, 0)
+        if self.confidence is not None:
+            for column, (device, budget_ms) in enumerate(self.budgets_ms.items()):
+                lacks = self.confidence - self.cost.probability_within(genomes, device, budget_ms)
+                excess[:, column] = np.where(lacks > 0, excess[:, column] + lacks, 0)
+        for name, limit in self.maxima.items():
+            excess += np.maximum(self.cost.amounts(genomes, name) / limit - 1, 0)[:, None]
+        return excess
 
     def violation(self, genomes: Genomes) -> NDArray[np.float64]:
         """Return by how much genomes, shape (n, G), break the constraints, 0 where they keep them, shape (n,).
@@ -142,7 +187,7 @@ class SearchProblem:
         It adds up what each constraint is exceeded by, relative to what is allowed: of the device that the genome suits
         best with ``goal="front"``, and of all devices with ``goal="shared"``.
         """
-        return self.combined(self.limits.excess(genomes))
+        return self.combined(self.excess(genomes))
 
     def combined(self, excess: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the violation (n,) of the devices' excesses (n, D)."""
@@ -157,9 +202,9 @@ class SearchProblem:
         self, genomes: Genomes, ap: NDArray[np.float64], ap_std: NDArray[np.float64] | None = None
     ) -> History:
         """Return genomes, shape (n, G), and their AP, shape (n,), with all that they cost."""
-        latency_ms = self.limits.latencies_ms(genomes)
+        latency_ms = self.latencies_ms(genomes)
         std = np.zeros(len(ap)) if ap_std is None else ap_std
-        return History(genomes, ap, std, latency_ms, self.limits.excess(genomes, latency_ms))
+        return History(genomes, ap, std, latency_ms, self.excess(genomes, latency_ms))
 
     def views(self, history: History) -> list[View]:
         """Return the fronts that the search is after: one a device, and that of all together if the goal is shared.
@@ -175,6 +220,25 @@ class SearchProblem:
             used = (history.latency_ms / budgets).max(axis=1)
             views.append(View(np.column_stack([-history.ap, used]), history.excess.sum(axis=1), (0, 1)))
         return views
+
+    def shared_front(self, history: History) -> NDArray[np.intp]:
+        """Return the indices of the evaluations that keep all budgets and no other such one beats, the best AP first.
+
+        The goal is ``shared``. The first has the least worst-case regret; the others leave more of every budget free.
+        """
+        return self.views(history)[-1].front
+
+    def regrets(self, history: History, ap: float) -> dict[str, Regret]:
+        """Return what each device gives up for a shared subnet.
+
+        Args:
+            history: All evaluations.
+            ap: AP of the shared subnet, by the evaluator of the history.
+        """
+        best = [float(history.ap[excess == 0].max()) for excess in history.excess.T]
+        return {
+            device: Regret(max(most, ap), max(most - ap, 0)) for device, most in zip(self.devices, best, strict=True)
+        }
 
     def front(self, history: History, device: str | None = None) -> NDArray[np.intp]:
         """Return the indices of a device's front (default: the only device's), the greatest AP first."""
@@ -196,7 +260,7 @@ class SearchProblem:
                 for device, budget in self.budgets_ms.items()
             },
             "confidence": self.confidence,
-            "limits": {name: limit for name, limit in self.limits.maxima.items() if limit is not None},
+            "limits": self.maxima,
         }
 
     def latency_sources(self, device: str | None = None) -> dict[str, Any]:
@@ -222,3 +286,63 @@ class SearchProblem:
                 "provenance": "measured" if decoding.name == table.metadata.device else "assumed",
             }
         return sources
+
+
+def _require_feasible(problem: SearchProblem) -> None:
+    """Refuse constraints that no architecture can keep: each by its exact least, and those together by a short search.
+
+    Raises:
+        InfeasibleBudgetError: Naming the least possible, and what takes most of it.
+    """
+    extremes = [_require_latency(problem, device) for device in problem.devices]
+    extremes += [_require_amount(problem, name, limit) for name, limit in problem.maxima.items()]
+    first = problem.cost.codec.encode_many(extremes)
+    together = [problem.devices] if problem.goal == "shared" else [(device,) for device in problem.devices]
+    for devices in together:
+        _require_feasible_point(problem, devices, first)
+
+
+def _require_latency(problem: SearchProblem, device: str) -> Arch:
+    cost, budget_ms = problem.cost, problem.budgets_ms[device]
+    arch, least_ms = cost.fastest(device)
+    if budget_ms >= least_ms:
+        return arch
+    frame = f" for a frame with {cost.people:g} people" if device in cost.decoding else ""
+    parts = ", ".join(f"{part} {ms:.3g} ms" for part, ms in cost.binding_parts(device)[:BINDING_PARTS])
+    raise InfeasibleBudgetError(
+        f"the budget of {budget_ms:g} ms is below the fastest subnet of space {cost.space.name!r} on {device}: "
+        f"the least possible latency{frame} is {least_ms:.4g} ms (subnet {arch.digest}, most of it in {parts})"
+    )
+
+
+def _require_amount(problem: SearchProblem, name: str, limit: float) -> Arch:
+    arch, least = problem.cost.least(name)
+    if limit >= least:
+        return arch
+    raise InfeasibleBudgetError(
+        f"max_{name} of {limit:,.0f} is below what any subnet of space {problem.cost.space.name!r} takes: "
+        f"the least possible is {least:,.0f} (subnet {arch.digest})"
+    )
+
+
+def _require_feasible_point(problem: SearchProblem, devices: Sequence[str], first: Genomes) -> None:
+    """Find an architecture that keeps all constraints on some devices, by evolution from genomes, shape (n, G)."""
+    codec, rng = problem.cost.codec, np.random.default_rng(0)
+    columns = [problem.devices.index(device) for device in devices]
+    best = np.concatenate([first, codec.sample(FEASIBLE_POPULATION, rng)])
+    for _ in range(FEASIBLE_GENERATIONS):
+        excess = problem.excess(best)[:, columns].sum(axis=1)
+        best = best[np.argsort(excess, kind="stable")[:FEASIBLE_POPULATION]]
+        if excess.min() == 0:
+            return
+        best = distinct(np.concatenate([best, vary(codec, best, rng)]))
+    confident = "" if problem.confidence is None else f" with probability {problem.confidence:g}"
+    kept = [f"{device} within {problem.budgets_ms[device]:g} ms{confident}" for device in devices]
+    kept += [f"{name} within {limit:,.0f}" for name, limit in problem.maxima.items()]
+    raise InfeasibleBudgetError(
+        f"no subnet of space {problem.cost.space.name!r} was found that keeps {', '.join(kept)} together"
+    )
+
+
+def _is_positive(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and number > 0

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from litepose_ofa.search.genome import Genomes, distinct
+from litepose_ofa.search.genome import Genomes, distinct, vary
 from litepose_ofa.search.pareto import Points, crowding_distances, non_dominated_ranks
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
-from litepose_ofa.search.variation import vary
 from litepose_ofa.supernet.validation import Fraction, settings
 
 

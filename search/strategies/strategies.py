@@ -10,13 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from litepose_ofa.search.accuracy.evaluators import ApModel
-from litepose_ofa.search.genome import Genomes, distinct
+from litepose_ofa.search.genome import Genomes, distinct, vary
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.batches import BatchSettings, choose_batch
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, survivors
 from litepose_ofa.search.strategies.surrogates import Surrogate
-from litepose_ofa.search.variation import vary
 
 DRAWS = 100
 """Batches of random genomes at most, four times what is wanted each, in which feasible new ones are looked for."""

@@ -17,10 +17,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from litepose_ofa.search.accuracy.sampling import first_genomes
-from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.genome import GenomeCodec, Genomes, vary
 from litepose_ofa.search.pareto import Points
 from litepose_ofa.search.strategies.evolution import selection_order
-from litepose_ofa.search.variation import vary
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError, require

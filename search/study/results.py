@@ -120,7 +120,7 @@ def sampled_candidates(
 ) -> list[Candidate]:
     """Return the measured samples that a device (with ``goal="shared"`` every device) allows, as verified."""
     device = device or problem.device
-    excess = problem.limits.excess(samples.genomes)
+    excess = problem.excess(samples.genomes)
     column = problem.devices.index(device)
     within = (excess.sum(axis=1) if problem.goal == "shared" else excess[:, column]) == 0
     genomes = samples.genomes[within]

@@ -63,7 +63,7 @@ class RayPool:
         num_workers: Actors.
         cpus_per_worker: CPUs that each reserves.
         gpus_per_worker: GPUs that each reserves; a fraction shares one.
-        max_failures: How often workers may die over one architecture, or while they start.
+        max_failures: How often workers may die over one architecture; or, for each worker, while they start.
 
     Raises:
         InputError: If a number is out of its range, or a worker does not fit on any node of the cluster.
@@ -103,10 +103,12 @@ class RayPool:
                         running[worker.measure.remote(archs[number])] = worker, number
                     (answer,), _ = self._ray.wait([*running, *self._starting])
                     if answer in self._starting:
-                        self._get(answer, self._starting.pop(answer), "a worker that was not ready yet", failures)
+                        worker, limit = self._starting.pop(answer), self._max_failures * self._num_workers
+                        self._get(answer, worker, "a worker that was not ready yet", failures, limit)
                         continue
                     worker, number = running.pop(answer)
-                    ap = self._get(answer, worker, f"architecture {archs[number].digest}", failures)
+                    name = f"architecture {archs[number].digest}"
+                    ap = self._get(answer, worker, name, failures, self._max_failures)
                     if ap is None:
                         waiting.appendleft(number)
                     else:
@@ -131,7 +133,7 @@ class RayPool:
             self._ray.kill(worker)
         self._start(len(workers))
 
-    def _get(self, answer: Any, worker: Any, name: str, failures: Counter[str]) -> Any:
+    def _get(self, answer: Any, worker: Any, name: str, failures: Counter[str], limit: int) -> Any:
         """Return a worker's answer, and count it as idle; or replace it if it died, and return None."""
         try:
             value = self._ray.get(answer)
@@ -141,7 +143,7 @@ class RayPool:
             self._idle = []
             failures[name] += 1
             reason = str(error).partition("\n")[0]
-            if failures[name] >= self._max_failures:
+            if failures[name] >= limit:
                 raise InputError(f"{name}: its workers died {failures[name]} times ({reason})") from None
             logger.warning("%s: its worker died and is replaced (%s)", name, reason)
             return None
@@ -178,11 +180,9 @@ def require_workers(num_workers: int, cpus: float, gpus: float) -> None:
     """
     import ray
 
-    require(type(num_workers) is int and num_workers >= 1, "num_workers", num_workers, "an integer of at least 1")
+    require(num_workers >= 1, "num_workers", num_workers, "at least 1")
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     for kind, asked in (("CPU", cpus), ("GPU", gpus)):
         name = f"{kind.lower()}s_per_worker"
-        is_number = isinstance(asked, int | float) and not isinstance(asked, bool)
-        require(is_number and asked >= 0, name, asked, "a number of at least 0")
         there = max((resources.get(kind, 0) for resources in alive), default=0)
         require(asked <= there, name, asked, f"at most {there:g}, what a node has")

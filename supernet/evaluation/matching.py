@@ -40,7 +40,7 @@ BOX_AREA_SHARE = 0.53
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """What became of each prediction at each threshold, and how many people there were.
+    """Which predictions are right at each threshold, and how many people there were to find.
 
     Attributes:
         scores: In falling order, shape (N,).

@@ -150,7 +150,7 @@ class SubnetEvaluator(NetworkEvaluator):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What an accuracy from here was measured on; on one machine equal identities give equal accuracies."""
+        """Describe what an accuracy was measured on; on one machine equal identities give equal accuracies."""
         calibration = self.calibration
         return {
             "weights": self._weights,

@@ -33,13 +33,13 @@ WEIGHTS_FILE = "weights.safetensors"
 MANIFEST_FILE = "manifest.json"
 
 KIND = "litepose-export"
-"""What tells our manifests from other files of that name."""
+"""Tells our manifests from other files of that name."""
 
 SCHEMA = 1
 AGAIN = "export again (litepose export)"
 
 PACKAGES = ("litepose-ofa", "torch", "numpy", "onnx")
-"""What the manifest states the versions of, beside those of the runtimes that each format states."""
+"""Packages whose versions the manifest states, beside those of the runtimes that each format states."""
 
 MeasureFormat = Callable[[ExportFormat, Path], Mapping[str, Any]]
 """Returns what the manifest is to say of a format, whose files are in a folder, beyond its parity."""
@@ -68,7 +68,7 @@ class Manifest:
 
     @property
     def formats(self) -> Mapping[str, Mapping[str, Any]]:
-        """What is said of each exported format, by its name."""
+        """The record of each exported format, by its name."""
         formats: Mapping[str, Mapping[str, Any]] = self.record["formats"]
         return formats
 
@@ -177,7 +177,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {AGAIN}, or name another")
     if not path.is_file():
-        raise InputError(f"{folder}: is no export folder: it has no {MANIFEST_FILE}; litepose export makes one")
+        raise InputError(f"{folder}: is not an export folder: it has no {MANIFEST_FILE}; litepose export makes one")
     try:
         record = read_json(path)
     except InputError as error:
@@ -195,7 +195,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def open_export(folder: Path) -> Manifest:
-    """Check an export folder, every byte of it, and return its manifest; files it does not know are let be.
+    """Check an export folder, every byte of it, and return its manifest; unknown files are ignored.
 
     Raises:
         InputError: If the folder is missing or foreign, was written by a newer version, lacks a file, or holds one

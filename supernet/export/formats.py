@@ -1,4 +1,4 @@
-"""What an export format is, and how far its file under its runtime is from the network in torch.
+"""Export formats, and how far a format's file under its runtime is from the network in torch.
 
 Legend: B images, K keypoints, R input size in pixels.
 """

@@ -109,7 +109,7 @@ class OnnxFormat(ExportFormat):
         opset: Version of the ONNX operators.
 
     Raises:
-        InputError: If ``batch`` or ``opset`` is none that a file can have.
+        InputError: If ``batch`` or ``opset`` is out of range.
 
     Example:
         >>> fmt = OnnxFormat()

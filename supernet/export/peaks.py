@@ -155,7 +155,7 @@ def peaks_difference(peaks: Peaks, heads: Heads, *, threshold: float) -> float:
         threshold: As for ``decode_people``.
 
     Returns:
-        The largest difference; infinite if a location is none that a pixel can have.
+        The largest difference; infinite if a location is not one of a pixel.
     """
     heatmaps, tag_maps = (maps[0].numpy() for maps in merge_heads(*map(torch.from_numpy, heads)))
     scores, locations, tags = (values[0] for values in peaks)

@@ -90,7 +90,7 @@ class _Decoder:
         return add("Mul", [add("Add", [maps, head1], "summed"), half], "heatmaps"), tags
 
     def suppress(self, heatmaps: str, threshold: float) -> str:
-        """Return the heatmaps with 0 wherever there is no candidate."""
+        """Return the heatmaps with 0 wherever a pixel is not a candidate."""
         add = self._graph.add
         highest = add(
             "MaxPool", [heatmaps], "highest", kernel_shape=[NMS_SIZE] * 2, pads=[NMS_SIZE // 2] * 4, strides=[1, 1]

@@ -25,7 +25,7 @@ from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
 from litepose_ofa.supernet.files import read_yaml
 
 OPENERS: Mapping[str, Callable[..., Runner]] = {".onnx": open_onnx, ".tflite": open_litert, ".param": open_ncnn}
-"""What opens a file, by how its name ends; ncnn's ``.bin`` lies beside its ``.param``."""
+"""Opens a file, by how its name ends; ncnn's ``.bin`` lies beside its ``.param``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ import torch
 
 from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
 from litepose_ofa.latency_tables.coverage import coverage, space_operators
+from litepose_ofa.latency_tables.profiling.fitting import fit_rows
 from litepose_ofa.latency_tables.profiling.plan import make_plan
-from litepose_ofa.latency_tables.profiling.regression import fit_rows
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.published import PUBLISHED_AP, published_archs
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace

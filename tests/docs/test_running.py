@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -64,7 +63,6 @@ def started_in(folder: Path, arguments: Sequence[str]) -> Iterator[None]:
         patch.setenv("HYDRA_FULL_ERROR", "0")
         yield
     torch.set_num_threads(threads)
-    plt.close("all")
 
 
 def run(command: Any, folder: Path) -> None:

@@ -5,11 +5,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset, OnBadImage
 from litepose_ofa.supernet.data.skeletons import Skeleton
-from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import Count, Whole, settings
 
 Split = Literal["train", "search", "val"]
 SPLITS: tuple[Split, ...] = ("train", "search", "val")
@@ -38,7 +41,7 @@ class SplitFiles:
         return own == others or own in others.parents or others in own.parents
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Holdout:
     """A split that is taken out of the training images, drawn by a seed of its own.
 
@@ -46,22 +49,15 @@ class Holdout:
         seed: Seed of the draw.
         holdout_images: How many; or
         holdout_fraction: what fraction of the training images, rounded.
-
-    Raises:
-        InputError: If both are given or neither, or a value is impossible.
     """
 
-    seed: int
-    holdout_images: int | None = None
-    holdout_fraction: float | None = None
+    seed: Whole
+    holdout_images: Count | None = None
+    holdout_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     def __post_init__(self) -> None:
-        count, fraction = self.holdout_images, self.holdout_fraction
-        require(self.seed >= 0, "seed", self.seed, "an integer of at least 0")
-        if (count is None) == (fraction is None):
+        if (self.holdout_images is None) == (self.holdout_fraction is None):
             raise InputError("holdout_images and holdout_fraction: give one of them")
-        require(count is None or count >= 1, "holdout_images", count, "an integer of at least 1")
-        require(fraction is None or 0 < fraction < 1, "holdout_fraction", fraction, "between 0 and 1")
 
     def count(self, num_images: int) -> int:
         """Return how many of so many images are held out."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litepose_ofa.latency_tables.profiling import measurements as reading
-from litepose_ofa.latency_tables.profiling.manifest import Manifest
+from litepose_ofa.latency_tables.profiling.kit import Manifest
 from litepose_ofa.latency_tables.profiling.measurements import Measurements, read_measurements
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
 from litepose_ofa.latency_tables.profiling.subjects import OperatorChain, WholeNetwork

@@ -9,8 +9,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.profiling.kit import write_kit
-from litepose_ofa.latency_tables.profiling.manifest import Manifest
+from litepose_ofa.latency_tables.profiling.kit import Manifest, write_kit
 from litepose_ofa.latency_tables.profiling.measurements import COLUMNS
 from litepose_ofa.latency_tables.profiling.plan import make_plan
 from litepose_ofa.latency_tables.profiling.subjects import OperatorChain, WholeNetwork

@@ -8,7 +8,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.profiling.manifest import Manifest
+from litepose_ofa.latency_tables.profiling.kit import Manifest
 from litepose_ofa.latency_tables.profiling.subjects import OperatorChain, WholeNetwork
 from litepose_ofa.supernet.archs.space import SearchSpace
 

@@ -96,7 +96,7 @@ def test_damaged_files_are_refused(predictor: AccuracyPredictor, tmp_path: Path)
     [
         ({"num_keypoints": 0}, "num_keypoints is 0; it must be an integer from 1 to 1000"),
         ({"identity": None}, "identity is null; it must be a mapping"),
-        ({"space": {}}, "space lacks the key 'name'"),
+        ({"space": {}}, "space: name is missing"),
         ({"space": SearchSpace.preset("litepose").to_dict()}, ""),
     ],
 )

@@ -13,7 +13,7 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import space_operators
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost, SizeCost
 from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS
-from litepose_ofa.search.costs import compiled_costs, peak_memory
+from litepose_ofa.search.costs import peak_memory, slots
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.costs.slots import network_slots
 from litepose_ofa.search.genome import GenomeCodec, Genomes
@@ -107,7 +107,7 @@ def test_dropped_blocks_cost_nothing_whatever_their_genes(tiny_cost: CostModel) 
 def test_costs_do_not_depend_on_the_chunk(n: int, tiny_cost: CostModel, monkeypatch: pytest.MonkeyPatch) -> None:
     genomes = tiny_cost.codec.sample(100, np.random.default_rng(4))
     whole = all_costs(tiny_cost, genomes)
-    for module in (compiled_costs, peak_memory):
+    for module in (slots, peak_memory):
         monkeypatch.setattr(module, "CHUNK", 7)
     for name, values in all_costs(tiny_cost, genomes[:n]).items():
         np.testing.assert_array_equal(values, whole[name][:n])

@@ -9,7 +9,6 @@ import pytest
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes, distinct
 from litepose_ofa.search.problem.problem import SearchProblem
-from litepose_ofa.search.problem.shared_goal import regrets, shared_front
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InfeasibleBudgetError, InputError
 
@@ -110,9 +109,9 @@ def test_the_shared_subnet_has_the_least_worst_regret(cost: CostModel, everythin
     within = np.stack([cost.latency_ms(everything, device) <= ms for device, ms in budgets.items()], axis=1)
     best = np.array([ap[kept].max() for kept in within.T])
     worst_regret = np.where(within.all(axis=1), (best - ap[:, None]).max(axis=1), np.inf)
-    chosen = shared_front(problem, history)[0]
+    chosen = problem.shared_front(history)[0]
     assert worst_regret[chosen] == worst_regret.min()
-    given_up = regrets(problem, history, float(ap[chosen]))
+    given_up = problem.regrets(history, float(ap[chosen]))
     assert [given_up[device].best_ap for device in budgets] == best.tolist()
     assert max(regret.regret for regret in given_up.values()) == pytest.approx(worst_regret.min())
 

@@ -1,15 +1,12 @@
 """The report of a study: groups, seeds, gain over MACs, text and picture; refusals."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 from scipy.stats import kendalltau
 
-from litepose_ofa.search.trust.fidelity_plots import plot_fidelity
 from litepose_ofa.search.trust.rank_fidelity import (
     FidelityRecord,
     Group,
@@ -91,17 +88,6 @@ def test_the_text_has_every_figure_and_explains_it() -> None:
     only = format_fidelity(fidelity_report([record for record in study() if record.group == "spread"]))
     assert "equal MACs  " not in only
     assert "seed" not in only
-
-
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_the_picture_is_drawn(tmp_path: Path, seeds: int) -> None:
-    records = study(seeds=seeds)
-    plot_fidelity(tmp_path / "both.png", records, fidelity_report(records))
-    alone = [record for record in records if record.group == "equal_macs"]
-    plot_fidelity(tmp_path / "one.png", alone, fidelity_report(alone))
-    both, one = imread(tmp_path / "both.png"), imread(tmp_path / "one.png")
-    assert both.shape[1] > 1.5 * one.shape[1]
-    assert both.std() > 0.05
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.image import imread
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.search.genome import GenomeCodec
-from litepose_ofa.search.trust.fidelity_plots import plot_sensitivity
 from litepose_ofa.search.trust.sensitivity import (
     Variation,
     format_sensitivity,
@@ -181,11 +177,3 @@ def test_the_text_shows_rows_and_the_published_ablation(frame: pd.DataFrame) -> 
     assert [row[1] for row in published] == [str(kernel) for kernel in KERNEL_ABLATION_AP]
     assert "each kernel's network trained separately" in text
     assert max(map(len, lines)) <= 120
-
-
-def test_the_picture_is_drawn(frame: pd.DataFrame, small_space: SearchSpace, tmp_path: Path) -> None:
-    plot_sensitivity(tmp_path / "tiny.png", frame)
-    mixed = measure_sensitivity(sensitivity_archs(small_space, small_space.largest()), synthetic_ap, {})
-    plot_sensitivity(tmp_path / "mixed.png", mixed)
-    for name in ("tiny", "mixed"):
-        assert np.std(imread(tmp_path / f"{name}.png")) > 0.05

@@ -130,7 +130,7 @@ def test_nan_names_the_architecture_and_leaves_the_cache(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_workers": 0}, "num_workers is 0; it must be an integer of at least 1"),
+        ({"num_workers": 0}, "num_workers is 0; it must be at least 1"),
         ({"num_workers": 1, "gpus_per_worker": 99}, "gpus_per_worker is 99; it must be at most"),
         ({"num_workers": 1, "cpus_per_worker": 3}, "cpus_per_worker is 3; it must be at most 2, what a node has"),
     ],

@@ -13,7 +13,7 @@ def test_every_operator_reads_maps_of_one_size_and_the_heads_are_all_that_is_lef
     places = places_of(depths)
     by_name = {place.name: place for place in places}
     read = {i for place in places for i in place.inputs}
-    assert [places[i].name for i in set(range(len(places))) - read] == ["head.0", "head.1"]
+    assert [place.name for i, place in enumerate(places) if i not in read] == ["head.0", "head.1"]
     for place in places:
         assert all(places[i].out_reduction == place.reduction for i in place.inputs)
         assert len(place.layers) == len({layer.convolution for layer in place.layers})

@@ -56,33 +56,6 @@ def equal(a: Sample, b: Sample) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("image", "keypoints", "mask"))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_keypoints_follow_the_image(dots: KeypointDataset, seed: int) -> None:
-    sample = TrainingImages(dots, augmentation=Augmentation())[SampleRequest(seed % 3, SIZE, seed)]
-    assert sample.image.shape == (SIZE, SIZE, 3)
-    assert (sample.keypoints[0, :, 2] == 2).all()
-    for x, y, _ in sample.keypoints[0]:
-        assert sample.image[int(y), int(x), 0] > 150, "each keypoint is on its dot"
-
-
-@pytest.mark.parametrize("flip", [0.0, 1.0])
-@pytest.mark.parametrize("seed", range(5))
-def test_the_teacher_sees_the_same_geometry(dots: KeypointDataset, seed: int, flip: float) -> None:
-    """Turned, scaled, shifted and mirrored alike: each keypoint is on its dot at the same relative place."""
-    images = TrainingImages(dots, augmentation=Augmentation(flip=flip))
-    alone = images[SampleRequest(seed % 3, SIZE, seed)]
-    assert alone.teacher_image is None
-    for teacher_size in (64, 160):
-        sample = images[SampleRequest(seed % 3, SIZE, seed, teacher_size)]
-        assert equal(sample, alone)
-        assert sample.teacher_image is not None
-        assert sample.teacher_image.shape == (teacher_size, teacher_size, 3)
-        for x, y, _ in sample.keypoints[0] * (teacher_size / SIZE):
-            assert sample.teacher_image[int(y), int(x), 0] > 90
-        rendered = images[SampleRequest(seed % 3, teacher_size, seed)].image
-        assert np.abs(sample.teacher_image.astype(int) - rendered).max() <= 2
-
-
 def test_a_teacher_of_the_same_size_sees_the_same_pixels(dots: KeypointDataset) -> None:
     sample = TrainingImages(dots, augmentation=Augmentation())[SampleRequest(1, SIZE, 3, SIZE)]
     np.testing.assert_array_equal(sample.teacher_image, sample.image)
@@ -200,14 +173,6 @@ def test_the_parts_of_a_batch_are_the_batches_of_its_samples(
             assert torch.equal(part.teacher_images, expected.teacher_images)
 
 
-def test_a_batch_moves_with_its_teacher_s_images(dots: KeypointDataset) -> None:
-    images = TrainingImages(dots, augmentation=None)
-    moved = collate([images[SampleRequest(0, SIZE, 0, 64)]]).to("meta")
-    assert moved.teacher_images is not None
-    tensors = (moved.images, moved.keypoints, moved.mask, moved.teacher_images)
-    assert {tensor.device.type for tensor in tensors} == {"meta"}
-
-
 @pytest.mark.parametrize("teacher_size", [None, 64])
 def test_bytes_are_normalised_when_the_batch_moves(dots: KeypointDataset, teacher_size: int | None) -> None:
     images = TrainingImages(dots, augmentation=Augmentation())
@@ -237,12 +202,6 @@ def test_the_table_of_normalised_bytes_is_the_arithmetic() -> None:
     assert torch.equal(normalise(images), expected)
     assert torch.equal(normalise(torch.from_numpy(images)), expected)
     assert torch.equal(normalise(images[:, ::2, ::-1]), expected[:, :, ::2].flip(-1))
-
-
-def test_normalisation_is_imagenet_s() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), np.uint8)
-    expected = ((images / 255 - IMAGE_MEAN) / IMAGE_STD).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(normalise(images).numpy(), expected, atol=1e-6)
 
 
 def test_a_worker_process_gives_the_same_batches(dots: KeypointDataset) -> None:

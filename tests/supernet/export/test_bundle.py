@@ -191,7 +191,7 @@ def test_files_of_others_beside_it_are_let_be(own_folder: Path) -> None:
 def test_what_is_missing_or_foreign_is_named(own_folder: Path, tmp_path: Path) -> None:
     assert complaint(tmp_path / "none").startswith(f"{tmp_path / 'none'}: no such folder")
     assert complaint(own_folder / "arch.json").endswith("or name another")
-    assert "is no export folder: it has no manifest.json; litepose export makes one" in complaint(tmp_path)
+    assert "is not an export folder: it has no manifest.json; litepose export makes one" in complaint(tmp_path)
     for content in ("[]", '{"kit": 1}', '{"arch_digest": "0"}', '{"kind": "dataset", "schema": 1}', "7"):
         (own_folder / "manifest.json").write_text(content)
         assert "is not of an export of this version" in complaint(own_folder)

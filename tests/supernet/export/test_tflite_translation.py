@@ -149,19 +149,6 @@ def clipped_at(high: float) -> onnx.ModelProto:
     )
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (clipped_at(5), "Clip y: TFLite needs 0 and 6 as its limits"),
-        (convolution(5, pad=1), "Conv y: TFLite needs padding that keeps the size"),
-    ],
-    ids=["limits", "padding"],
-)
-def test_what_tflite_does_not_have_is_refused(model: onnx.ModelProto, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        translate_to_tflite(model)
-
-
 def test_a_clip_of_its_own_and_a_lone_relu_run() -> None:
     x = 9 * draw(1, 4, SIZE, SIZE)
     (ours,) = run_tflite(translate_to_tflite(clipped_at(6)), x)

@@ -112,5 +112,5 @@ def test_a_folder_that_is_not_whole_is_named(
         weights.unlink()
         assert "weights.safetensors: no such file" in complaint(run_command(command, bundle, tmp_path))
         manifest.unlink()
-        assert "is no export folder: it has no manifest.json" in complaint(run_command(command, bundle, tmp_path))
+        assert "is not an export folder: it has no manifest.json" in complaint(run_command(command, bundle, tmp_path))
         assert "no such file or folder" in complaint(run_command(command, bundle / "none", tmp_path))

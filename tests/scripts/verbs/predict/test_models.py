@@ -71,8 +71,8 @@ def test_a_subnet_of_a_supernet_is_cut_out_and_recalibrated(
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"model": "empty"}, "empty: is no export folder: it has no manifest.json"),
-        ({"model": "alone.onnx"}, ": is no export folder: it has no manifest.json; litepose export makes one"),
+        ({"model": "empty"}, "empty: is not an export folder: it has no manifest.json"),
+        ({"model": "alone.onnx"}, ": is not an export folder: it has no manifest.json; litepose export makes one"),
         ({"model": "broken.safetensors"}, "broken.safetensors: is damaged"),
         (
             {"model": "subnet.safetensors", "dataset": {"skeleton": "coco"}},

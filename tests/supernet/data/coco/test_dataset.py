@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
+from litepose_ofa.supernet.data.coco.dataset import ImageRecord, KeypointDataset
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
 
@@ -28,54 +28,6 @@ def test_images_are_read_as_rgb(dataset: KeypointDataset) -> None:
     assert stored is not None
     np.testing.assert_array_equal(dataset.read_image(0), stored[..., ::-1])
     assert dataset.read_image(1).dtype == np.uint8
-
-
-def test_the_exif_orientation_is_disregarded(dataset: KeypointDataset) -> None:
-    _, encoded = cv2.imencode(".jpg", np.full((30, 40, 3), 90, np.uint8))
-    tiff = b"MM\x00\x2a\x00\x00\x00\x08" + b"\x00\x01" + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + bytes(4)
-    exif = b"Exif\x00\x00" + tiff
-    jpeg = encoded.tobytes()
-    turned = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
-    path = dataset.records[0].path
-    path.write_bytes(turned)
-    upright = cv2.imread(str(path))
-    assert upright is not None
-    assert upright.shape == (40, 30, 3), "the file must carry an orientation"
-    assert dataset.read_image(0).shape == (30, 40, 3)
-
-
-def cut_in_half(path: Path) -> None:
-    _, encoded = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
-    path.write_bytes(encoded.tobytes()[: encoded.size // 2])
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (Path.unlink, "cannot be read"),
-        (lambda path: path.write_bytes(b""), "does not decode"),
-        (lambda path: path.write_bytes(b"no image"), "does not decode"),
-        (cut_in_half, "does not decode"),
-        (lambda path: cv2.imwrite(str(path), np.zeros((20, 40, 3), np.uint8)), "is 40x20; .* says 40x30"),
-    ],
-)
-def test_a_bad_image_is_named(dataset: KeypointDataset, spoil: Callable[[Path], object], message: str) -> None:
-    path = dataset.records[1].path
-    spoil(path)
-    with pytest.raises(BadImageError, match=message) as caught:
-        dataset.read_image(1)
-    assert str(path) in str(caught.value)
-    dataset.read_image(0)
-
-
-def test_the_ignore_mask_covers_crowds_and_the_unlabelled(dataset: KeypointDataset) -> None:
-    first, second = dataset.records[:2]
-    mask = first.ignore.draw(first.width, first.height)
-    assert mask.shape == (30, 40)
-    assert mask[5, 35] == 1
-    assert mask[25, 2] == 1
-    assert mask[8, 10] == 0, "the labelled person counts"
-    assert not second.ignore
 
 
 def test_a_folder_that_is_not_there(content: dict[str, Any], write_folder: Callable[..., tuple[Path, Path]]) -> None:

@@ -92,46 +92,31 @@ def put(value: object, *keys: Any) -> Callable[[dict[str, Any]], None]:
         (drop("annotations"), "lacks the key 'annotations'"),
         (put([], "images"), "'images' is empty"),
         (put({}, "annotations"), "'annotations' is not a list"),
-        (put([3], "annotations"), r"annotations\[0\] is not an object"),
         (drop("images", 1, "file_name"), r"images\[1\] lacks the key 'file_name'"),
         (put(0, "images", 1, "width"), "image 3 has the width 0"),
-        (put("a", "images", 1, "id"), "has the id 'a'"),
         (put(7, "images", 1, "id"), "two images have the id 7"),
         (drop("annotations", 2, "keypoints"), r"annotations\[2\] lacks the key 'keypoints'"),
-        (drop("annotations", 2, "bbox"), r"annotations\[2\] lacks the key 'bbox'"),
         (put([1, 2], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
         (put([1, 2, 2], "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
-        (put(["x"] * 42, "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
         (put([3] * 42, "annotations", 0, "keypoints"), "annotation 1: a visibility"),
         (put(99, "annotations", 0, "image_id"), "annotation 1 is of the unknown image 99"),
         (put(7, "images", 1, "file_name"), "image 3 has the file_name 7; it must be the name of a file"),
-        (put("", "images", 1, "file_name"), "image 3 has the file_name ''"),
-        (put("a\0b", "images", 1, "file_name"), "it must be the name of a file"),
         (put("\ud800", "images", 1, "file_name"), "it must be the name of a file"),
         (put("../3.png", "images", 1, "file_name"), "image 3 has the file_name '../3.png'; it must be in the folder"),
-        (put("a/../../3.png", "images", 1, "file_name"), "it must be in the folder of images"),
         (put("/etc/passwd", "images", 1, "file_name"), "image 3 has the file_name '/etc/passwd'; it must be in"),
-        (put("..", "images", 1, "file_name"), "it must be in the folder of images"),
         (put("x/../7.png", "images", 1, "file_name"), r"image 3 has the file of another, 7\.png"),
         (put(1 << 64, "images", 1, "id"), r"images\[1\] has the id 18446744073709551616; it must be an integer of 64"),
-        (put(True, "images", 1, "id"), "has the id True"),
         (put(40.0, "images", 1, "width"), "image 3 has the width 40.0"),
-        (put(1 << 21, "images", 1, "width"), "image 3 has the width 2097152"),
         (put({"id": 3, "file_name": "3.png", "width": 1 << 20, "height": 1 << 20}, "images", 1), "at most 134217728"),
         (put("high", "images", 1, "crowdIndex"), "image 3 has the crowdIndex 'high'; it must be a number"),
         (put(float("nan"), "images", 1, "crowdIndex"), "image 3 has the crowdIndex nan"),
         (put([7], "annotations", 0, "image_id"), r"annotation 1: 'image_id' is \[7\]; it must be an integer"),
-        (put("1", "annotations", 0, "id"), r"annotations\[0\] has the id '1'"),
         (put(1, "annotations", 1, "id"), "two annotations have the id 1"),
         (put(["3", 5, 27, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
-        (put("3 5 27 14", "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
-        (put([float("nan"), 5, 27, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
         (put([3, float("nan"), 27, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
         (put([3, 5, 10**400, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
-        (put([3, 5, 1e30, 14], "annotations", 0, "bbox"), "annotation 1: 'bbox' must be 4 numbers"),
         (put([float("nan")] * 42, "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
         (put([1, 2, True] * 14, "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
-        (put({"0": 1}, "annotations", 0, "keypoints"), "annotation 1: 'keypoints' must be 42 numbers"),
         (put("no", "annotations", 0, "iscrowd"), "annotation 1: 'iscrowd' is 'no'; it must be 0 or 1"),
         (put(-1.0, "annotations", 0, "area"), "annotation 1: 'area' is -1.0; it must be a number of at least 0"),
         (put("big", "annotations", 0, "area"), "annotation 1: 'area' is 'big'"),
@@ -183,11 +168,6 @@ def test_a_box_without_area_is_used_and_masks_nothing(tmp_path: Path, content: d
     record = read(tmp_path, content)[0]
     assert len(record.keypoints) == 1
     assert not record.ignore.draw(40, 30).any()
-
-
-def test_keypoints_outside_of_the_image_stay_as_they_are(tmp_path: Path, content: dict[str, Any]) -> None:
-    content["annotations"][0]["keypoints"][:3] = [-50, 4000.5, 2]
-    assert read(tmp_path, content)[0].keypoints[0, 0].tolist() == [-50, 4000.5, 2]
 
 
 def test_a_polygon_of_two_points_is_no_polygon(tmp_path: Path, content: dict[str, Any]) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, BOARD_FILES
-from litepose_ofa.latency_tables.profiling.manifest import MANIFEST_FILE
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, BOARD_FILES, MANIFEST_FILE
 
 MODELS = [f"m{i}" for i in range(25)]
 BACKEND = """

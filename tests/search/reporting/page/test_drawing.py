@@ -1,17 +1,16 @@
-"""What all charts of the page have in common."""
+"""Charts: how they look on the page, and as PNG files."""
+
+from io import BytesIO
+from pathlib import Path
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import vl_convert
+from PIL import Image
 
-from litepose_ofa.search.reporting.page.charts import (
-    BLUE,
-    CONFIG,
-    INK,
-    PALETTE,
-    percent_axis,
-    spec_of,
-)
+from litepose_ofa.search.reporting.page.drawing import CONFIG, save_png, spec_of
+from litepose_ofa.search.reporting.page.section import BLUE, INK, PALETTE, Chart, Grid, Prose, percent_axis
 
 
 def contrast(colour: str, paper: str) -> float:
@@ -29,7 +28,7 @@ def contrast(colour: str, paper: str) -> float:
 def test_a_specification_has_all_data_and_the_pages_manner() -> None:
     frame = pd.DataFrame({"x": range(6000)})
     chart = alt.Chart(frame).mark_point().encode(x=alt.X("x:Q", **percent_axis("share, %")))
-    spec = spec_of(chart.properties(width="container"), "what it shows")
+    spec = spec_of(Chart(chart.properties(width="container"), "what it shows"))
     assert len(next(iter(spec["datasets"].values()))) == 6000
     assert (spec["description"], spec["width"]) == ("what it shows", "container")
     assert spec["autosize"]["type"] == "fit-x"
@@ -40,7 +39,7 @@ def test_a_specification_has_all_data_and_the_pages_manner() -> None:
 
 def test_every_setting_is_one_that_vega_knows() -> None:
     chart = alt.Chart(pd.DataFrame({"x": [1, 2], "k": ["a", "b"]})).mark_point().encode(x="x:Q", color="k:N")
-    svg = vl_convert.vegalite_to_svg({**spec_of(chart, "it"), "width": 300})
+    svg = vl_convert.vegalite_to_svg({**spec_of(Chart(chart, "it")), "width": 300})
     assert svg.count('fill="currentColor"') > 4
     assert "undefined" not in svg
     alt.Config.from_dict(CONFIG)
@@ -52,3 +51,17 @@ def test_colours_are_seen_on_white_and_on_black() -> None:
     for colour in PALETTE:
         assert contrast(colour, "#14171b") > 3
         assert contrast(colour, "#ffffff") > 2
+
+
+def test_charts_become_one_picture_with_its_warning(tmp_path: Path) -> None:
+    chart = alt.Chart(pd.DataFrame({"x": [1, 2], "k": ["<a>", "b"]})).mark_point().encode(x="x:Q", color="k:N")
+    small = Chart(chart.properties(width="container", height=200), "it")
+    sizes = []
+    for number in (1, 2, 3):
+        save_png(tmp_path / "one.png", [Prose("text"), Grid([small] * number)], "Title", warning="nothing was measured")
+        picture = np.asarray(Image.open(BytesIO((tmp_path / "one.png").read_bytes())).convert("RGB"))
+        sizes.append(picture.shape[1])
+        assert picture[0, 0].tolist() == [255, 255, 255]
+        red, green, blue = (picture[..., channel].astype(int) for channel in range(3))
+        assert ((red > 180) & (green < 130) & (blue < 80)).any(), "the warning is not in sight"
+    assert sizes == sorted(sizes)

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -60,11 +59,11 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.id)
-def test_the_files_compute_what_torch_does(run_module: Any, subject: Subject, tmp_path: Path) -> None:
+def test_the_files_compute_what_torch_does(subject: Subject, tmp_path: Path, run_torch: Callable[..., Arrays]) -> None:
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal(shape, np.float32) for shape in subject.input_shapes]
     files = find_exporter("ncnn").export(subject, tmp_path / subject.id)
-    for ours, expected in zip(run_files(files, inputs), run_module(subject, inputs), strict=True):
+    for ours, expected in zip(run_files(files, inputs), run_torch(subject, inputs), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
     assert sorted(tmp_path.iterdir()) == sorted(files)
 

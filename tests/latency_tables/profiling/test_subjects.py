@@ -2,8 +2,9 @@
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -11,13 +12,13 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from litepose_ofa.latency_tables.profiling.graphs import build_graph
 from litepose_ofa.latency_tables.profiling.plan import chains_of
 from litepose_ofa.latency_tables.profiling.subjects import (
     NullModel,
     OperatorChain,
     Subject,
     WholeNetwork,
+    build_graph,
 )
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator, operators_of
@@ -53,10 +54,10 @@ def run_graph(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: OperatorChain(operator).id)
-def test_an_operator_computes_what_the_torch_block_does(run_module: Any, operator: Operator) -> None:
+def test_an_operator_computes_what_the_torch_block_does(operator: Operator, run_torch: Callable[..., Arrays]) -> None:
     for subject in chains_of(operator):
         inputs = draw_inputs(subject)
-        (expected,) = run_module(subject, inputs)
+        (expected,) = run_torch(subject, inputs)
         for deconvs in get_args(Deconvs):
             (ours,) = run_graph(build_graph(subject, deconvs), inputs)
             assert ours.shape == expected.shape == (1, operator.out_channels, *[operator.out_resolution] * 2)
@@ -80,10 +81,11 @@ def optimised_nodes(path: Path, folder: Path) -> Counter[str]:
 
 
 @pytest.mark.parametrize("arch", [SPACE.largest(), SPACE.sample(random.Random(5))], ids=["largest", "random"])
-def test_a_network_is_the_one_that_is_exported(build_module: Any, arch: Arch, tmp_path: Path) -> None:
+def test_a_network_is_the_one_that_is_exported(
+    arch: Arch, tmp_path: Path, pose_network: Callable[[WholeNetwork], LitePose]
+) -> None:
     subject = WholeNetwork(arch, num_keypoints=14)
-    network = build_module(subject)
-    assert isinstance(network, LitePose)
+    network = pose_network(subject)
     onnx.save(build_graph(subject, deconvs="merged"), tmp_path / "built.onnx")
     export_onnx(tmp_path / "exported.onnx", network)
     inputs = draw_inputs(subject)
@@ -95,11 +97,11 @@ def test_a_network_is_the_one_that_is_exported(build_module: Any, arch: Arch, tm
 
 
 @pytest.mark.parametrize("space", ["tiny", "litepose_released"])
-def test_networks_of_several_spaces_compute_what_torch_does(run_module: Any, space: str) -> None:
+def test_networks_of_several_spaces_compute_what_torch_does(space: str, run_torch: Callable[..., Arrays]) -> None:
     arch = SearchSpace.preset(space).smallest().with_image_size(64)
     subject = WholeNetwork(arch, num_keypoints=17)
     inputs = draw_inputs(subject)
-    for ours, theirs in zip(run_graph(build_graph(subject), inputs), run_module(subject, inputs), strict=True):
+    for ours, theirs in zip(run_graph(build_graph(subject), inputs), run_torch(subject, inputs), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
         assert 0.05 < ours.std() < 100
 

@@ -4,7 +4,6 @@ import runpy
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,10 +24,10 @@ from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.litepose import LitePose
 
+pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
+
 BENCHMARK = Path(__file__).parents[4] / "benchmarks" / "folded_network.py"
 fold_batch_norms = runpy.run_path(str(BENCHMARK))["fold_batch_norms"]
-
-pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
 
 SPACE = SearchSpace.preset("tiny")
 OPERATORS = {
@@ -41,7 +40,6 @@ OPERATORS = {
 }
 """The TFLite operators that litert-torch 0.10 makes of the torch module, batch norms folded."""
 
-Export = Callable[[Subject], Path]
 Arrays = list[NDArray[np.float32]]
 
 
@@ -84,39 +82,44 @@ def export(tmp_path: Path) -> Callable[[Subject], Path]:
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: OperatorChain(operator).id)
-def test_an_operator_computes_what_the_torch_block_does(run_module: Any, operator: Operator, export: Export) -> None:
+def test_an_operator_computes_what_the_torch_block_does(
+    operator: Operator, export: Callable[[Subject], Path], run_torch: Callable[..., Arrays]
+) -> None:
     for subject in chains_of(operator):
         inputs = draw_inputs(subject)
-        (ours,), (expected,) = run_file(export(subject), inputs), run_module(subject, inputs)
+        (ours,), (expected,) = run_file(export(subject), inputs), run_torch(subject, inputs)
         np.testing.assert_allclose(ours, expected, atol=1e-5 * subject.copies, rtol=1e-5)
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: OperatorChain(operator).id)
-def test_an_operator_is_what_the_converter_makes_of_it(operator: Operator, export: Export) -> None:
+def test_an_operator_is_what_the_converter_makes_of_it(operator: Operator, export: Callable[[Subject], Path]) -> None:
     assert operators_in(export(OperatorChain(operator))) == OPERATORS[operator].split()
 
 
 @pytest.mark.parametrize("arch", [SPACE.smallest(), SPACE.largest()], ids=["smallest", "largest"])
-def test_a_network_computes_what_torch_does(run_module: Any, arch: Arch, export: Export) -> None:
+def test_a_network_computes_what_torch_does(
+    arch: Arch, export: Callable[[Subject], Path], run_torch: Callable[..., Arrays]
+) -> None:
     subject = WholeNetwork(arch, num_keypoints=14)
     inputs = draw_inputs(subject)
-    for ours, expected in zip(run_file(export(subject), inputs), run_module(subject, inputs), strict=True):
+    for ours, expected in zip(run_file(export(subject), inputs), run_torch(subject, inputs), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
         assert expected.std() > 0.05
 
 
-def test_the_null_model_runs(export: Export) -> None:
+def test_the_null_model_runs(export: Callable[[Subject], Path]) -> None:
     (output,) = run_file(export(NullModel()), [np.float32([[[[-1, 2], [3, -4]]]])])
     assert output.tolist() == [[[[0, 2], [3, 0]]]]
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_network_is_what_the_converter_makes_of_it(build_module: Any, export: Export, tmp_path: Path) -> None:
+def test_a_network_is_what_the_converter_makes_of_it(
+    export: Callable[[Subject], Path], tmp_path: Path, pose_network: Callable[[WholeNetwork], LitePose]
+) -> None:
     litert_torch = pytest.importorskip("litert_torch", reason="litert-torch is not installed")
     subject = WholeNetwork(SPACE.largest(), num_keypoints=14)
-    network = build_module(subject)
-    assert isinstance(network, LitePose)
+    network = pose_network(subject)
     module = litert_torch.to_channel_last_io(fold_batch_norms(network), args=[0], outputs=[0, 1]).eval()
     size = subject.arch.image_size
     litert_torch.convert(module, (torch.zeros(1, size, size, 3),)).export(str(tmp_path / "converted.tflite"))
