@@ -1,8 +1,12 @@
 """From the composed config to the search space, the dataset and its training images."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from litepose_ofa.supernet.archs.arch import Arch
@@ -12,7 +16,7 @@ from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.splits import DatasetSplits, Holdout, SplitFiles
 from litepose_ofa.supernet.data.loading import TrainingImages
 from litepose_ofa.supernet.data.skeletons import Skeleton, get_skeleton
-from litepose_ofa.supernet.errors import InputError, located
+from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.validation import validate
 
 
@@ -21,6 +25,23 @@ def plain(node: DictConfig) -> dict[str, Any]:
     value = OmegaConf.to_container(node, resolve=True)
     assert isinstance(value, dict)
     return {str(key): item for key, item in value.items()}
+
+
+def option_of(group: str, name: str) -> dict[str, Any]:
+    """Return the option of a group as the command line would choose it, one of the user's own folder too.
+
+    Raises:
+        InputError: If there is no such option.
+    """
+    known = GlobalHydra.instance().config_loader().get_group_options(group)
+    require(name in known, group, name, f"one of {', '.join(known)}")
+    folders = [word for word in HydraConfig.get().overrides.hydra if word.startswith("hydra.searchpath")]
+    return plain(compose("search", [*folders, f"{group}={name}"])[group])
+
+
+def build_spaces(names: Iterable[str]) -> list[SearchSpace]:
+    """Return options of the ``space`` group."""
+    return [SearchSpace.from_dict(option_of("space", name)) for name in names]
 
 
 def build_space(cfg: DictConfig) -> SearchSpace:

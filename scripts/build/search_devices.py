@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
-from litepose_ofa.scripts.build.data import build_space, plain
+from litepose_ofa.scripts.build.data import build_space, option_of, plain
 from litepose_ofa.scripts.settings.base import DeviceSettings
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
@@ -108,10 +107,5 @@ def _given_budget_ms(cfg: DictConfig, device: SearchedDevice) -> float | None:
 
 def _configured_device(name: str) -> SearchedDevice:
     """Return an option of the ``device`` group, of the shipped configs or of the user's own folder."""
-    sources = [Path(source.path) / "device" for source in HydraConfig.get().runtime.config_sources]
-    known = {path.stem: path for folder in reversed(sources) for path in sorted(folder.glob("*.yaml"))}
-    if name not in known:
-        raise InputError(f"unknown device {name!r}; known: {', '.join(sorted(known))}")
-    device = OmegaConf.load(known[name])
-    values = validate(DeviceSettings, OmegaConf.to_container(device, resolve=True), str(known[name]))
+    values = validate(DeviceSettings, option_of("device", name), key="device")
     return SearchedDevice(values.name, values.table, values.decoding, values.budgets_ms)

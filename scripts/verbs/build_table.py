@@ -12,9 +12,9 @@ from litepose_ofa.latency_tables.profiling.building import build_table, extend_t
 from litepose_ofa.latency_tables.profiling.kit import MEASUREMENTS_FILE
 from litepose_ofa.latency_tables.profiling.measurements import read_measurements
 from litepose_ofa.latency_tables.profiling.validation import format_fit
+from litepose_ofa.scripts.build.data import build_spaces
 from litepose_ofa.scripts.command.app import script
 from litepose_ofa.scripts.settings.tables import BuildTableVerb
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import locked_folder
 
@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     kit = Path(cfg.kit)
     measurements = read_measurements(kit, Path(cfg.measurements or kit / MEASUREMENTS_FILE))
     path = Path(cfg.output) / f"{cfg.name}.csv"
-    spaces = [SearchSpace.preset(name) for name in cfg.spaces]
+    spaces = build_spaces(cfg.spaces)
     wanted = {o for space in spaces for k in cfg.num_keypoints for o in space_operators(space, k)}
     rng = np.random.default_rng(cfg.seed)
     with locked_folder(path.parent):

@@ -30,7 +30,7 @@ PREAMBLES = {"bash": "", "zsh": "autoload -Uz bashcompinit && bashcompinit\n", "
 INSTALLED_AS = {"bash": "bash", "zsh": "bash", "fish": "fish"}
 """Whose function of Hydra's a shell runs."""
 
-ARGUMENTS = {"doctor": ("--json", "--ray", "data_root="), "completion": tuple(PREAMBLES)}
+ARGUMENTS = {"doctor": ("--json", "data_root="), "completion": tuple(PREAMBLES)}
 """Of the verbs that have no config."""
 
 

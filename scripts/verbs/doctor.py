@@ -30,13 +30,6 @@ for index in range(torch.cuda.device_count()):
 build = "no CUDA in this build" if torch.version.cuda is None else f"built for CUDA {torch.version.cuda}"
 print(torch.__version__, build, *names, sep=", ")
 """
-RAY = """
-import ray
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-assert ray.get(ray.remote(lambda: 6 * 7).remote(), timeout=60) == 42
-ray.shutdown()
-print(f"{ray.__version__}, started, ran a task and stopped")
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ Findings = Iterator[Finding]
 def main() -> None:
     """Print the findings; exit with status 1 if one is an error, 2 for arguments that are not understood."""
     arguments = _parse()
-    findings = list(examine(Path(arguments.data_root), with_ray=arguments.ray))
+    findings = list(examine(Path(arguments.data_root)))
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -63,8 +56,8 @@ def main() -> None:
     sys.exit(any(finding.status == "error" for finding in findings))
 
 
-def examine(data_root: Path, *, with_ray: bool = False) -> Findings:
-    """Yield the findings of all checks; one that fails is a finding too. Starting Ray takes some seconds."""
+def examine(data_root: Path) -> Findings:
+    """Yield the findings of all checks; one that fails is a finding too."""
     checks: dict[str, Callable[[], Findings]] = {
         "Python": check_python,
         "packages": check_packages,
@@ -72,11 +65,10 @@ def examine(data_root: Path, *, with_ray: bool = False) -> Findings:
         "ONNX Runtime": partial(check_runtime, "ONNX Runtime", ["onnxruntime"]),
         "LiteRT": partial(check_runtime, "LiteRT", ["ai-edge-litert"], extra="litert"),
         "ncnn": partial(check_runtime, "ncnn", ["ncnn", "pnnx"], extra="ncnn"),
+        "Ray": partial(check_runtime, "Ray", ["ray"]),
         "latency tables": check_tables,
         "datasets": partial(check_datasets, data_root),
     }
-    if with_ray:
-        checks["Ray"] = partial(check_runtime, "Ray", ["ray"], code=RAY)
     for subject, check in checks.items():
         try:
             yield from check()
@@ -207,7 +199,6 @@ def _print(findings: list[Finding]) -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser("litepose doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print a list of objects: subject, status, text, advice")
-    parser.add_argument("--ray", action="store_true", help="start Ray too, and run a task on it")
     parser.add_argument("data_root", nargs="?", default="data_root=data", metavar="data_root=FOLDER")
     parsed = parser.parse_args()
     key, _, parsed.data_root = parsed.data_root.partition("=")

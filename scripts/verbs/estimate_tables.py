@@ -9,11 +9,10 @@ from litepose_ofa.latency_tables.coverage import space_operators
 from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, estimated_devices, shipped_class_models
 from litepose_ofa.latency_tables.estimation.report import format_report
 from litepose_ofa.latency_tables.rows import read_rows
-from litepose_ofa.scripts.build.data import build_space
+from litepose_ofa.scripts.build.data import build_space, build_spaces
 from litepose_ofa.scripts.command.app import script
 from litepose_ofa.scripts.settings.tables import EstimateTablesVerb
 from litepose_ofa.supernet.archs.operators import Operator
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.files import locked_folder, read_yaml
 
 logger = logging.getLogger(__name__)
@@ -36,5 +35,5 @@ def main(cfg: DictConfig) -> None:
 
 
 def _operators(cfg: DictConfig) -> set[Operator]:
-    spaces = [*map(SearchSpace.preset, cfg.spaces), build_space(cfg)]
+    spaces = [*build_spaces(cfg.spaces), build_space(cfg)]
     return set[Operator]().union(*(space_operators(s, k) for s in spaces for k in cfg.num_keypoints))

@@ -9,10 +9,9 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.profiling.exporters import find_exporter
 from litepose_ofa.latency_tables.profiling.kit import write_kit
 from litepose_ofa.latency_tables.profiling.plan import make_plan
-from litepose_ofa.scripts.build.data import build_space
+from litepose_ofa.scripts.build.data import build_space, build_spaces
 from litepose_ofa.scripts.command.app import run_folder, script
 from litepose_ofa.scripts.settings.tables import ProfileVerb
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.files import locked_folder
 
 
@@ -21,7 +20,7 @@ def main(cfg: DictConfig) -> None:
     """Write the kit to ``output`` and say how to run it."""
     folder = Path(cfg.output)
     find_exporter(cfg.runtime)  # before the plan, which may take a while
-    spaces = {space.name: space for space in (build_space(cfg), *map(SearchSpace.preset, cfg.spaces))}
+    spaces = {space.name: space for space in (build_space(cfg), *build_spaces(cfg.spaces))}
     plan = make_plan(
         list(spaces.values()),
         num_keypoints=list(cfg.num_keypoints),

@@ -94,6 +94,14 @@ def test_an_unknown_option_is_one_line(run_script: Any, tmp_path: Path, argument
     assert (outcome.status, told in outcome.stderr, outcome.stderr.count("\n")) == (2, True, 1)
 
 
+def test_a_space_of_one_s_own_is_seen_by_every_key(run_script: Any, own: Path, tmp_path: Path) -> None:
+    small = ("sample=0.02", "networks=1", f"output={tmp_path / 'kit'}", f"workspace={tmp_path / 'run'}")
+    outcome = run_script("profile", "--config-dir", str(own), "spaces=[mine]", *small)
+    assert outcome.status == 0, outcome.stderr
+    told = "error: space is 'none'; it must be one of litepose, litepose_released, mine, tiny\n"
+    assert run_script("profile", "--config-dir", str(own), "spaces=[none]", *small).stderr == told
+
+
 def test_a_verb_composes_the_groups_that_it_reads(run_script: Any) -> None:
     assert "evaluation" not in job(run_script, "fit")
     assert "unknown key evaluation" in run_script("fit", "evaluation=tiny").stderr

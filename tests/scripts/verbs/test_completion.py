@@ -59,7 +59,7 @@ def test_bash_completes_verbs_keys_groups_and_options(ask_bash: Callable[..., li
     expected = {
         "litepose ": list(VERBS),
         "litepose se": ["search", "sensitivity"],
-        "litepose doctor --": ["--json", "--ray"],
+        "litepose doctor --": ["--json"],
         "litepose search devi": ["device.", "device=", "devices="],
         "litepose search device=j": ["device=jetson_nano"],
         "litepose search -m device=jetson_nano search.evolution.po": ["search.evolution.population="],

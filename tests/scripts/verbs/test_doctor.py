@@ -117,7 +117,7 @@ def test_the_exit_status_is_of_the_worst(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: Any, exit_status: int
 ) -> None:
     finding = Finding("thing", status, "was checked", "do this")
-    monkeypatch.setattr(doctor, "examine", lambda data_root, with_ray: iter([Finding("other", "ok", "fine"), finding]))
+    monkeypatch.setattr(doctor, "examine", lambda data_root: iter([Finding("other", "ok", "fine"), finding]))
     monkeypatch.setattr(sys, "argv", ["litepose doctor"])
     with pytest.raises(SystemExit) as exit:
         doctor.main()
@@ -149,7 +149,7 @@ def run_doctor(folder: Path, *arguments: str, **variables: str) -> tuple[int, di
 def test_with_every_package_broken_there_is_advice_and_no_traceback(tmp_path: Path) -> None:
     for name in ("torch", "numpy", "yaml", "hydra", "omegaconf", "packaging", "onnxruntime", "ray"):
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('lib{name}.so: cannot open shared object file')\n")
-    status, found, complained = run_doctor(tmp_path, "--ray", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    status, found, complained = run_doctor(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert (status, complained) == (1, "")
     errors = {subject for subject, finding in found.items() if finding["status"] == "error"}
     assert errors >= {"packages", "torch", "ONNX Runtime", "latency tables", "datasets", "Ray"}
@@ -160,7 +160,7 @@ def test_with_every_package_broken_there_is_advice_and_no_traceback(tmp_path: Pa
 
 @pytest.mark.slow
 def test_this_installation_is_healthy(tmp_path: Path) -> None:
-    status, found, complained = run_doctor(tmp_path, "--ray", PYTHONPATH=str(ROOT))
+    status, found, complained = run_doctor(tmp_path, PYTHONPATH=str(ROOT))
     assert (status, complained) == (0, "")
     assert {found[subject]["status"] for subject in ("torch", "ONNX Runtime", "latency tables", "Ray")} == {"ok"}
     assert list(tmp_path.iterdir()) == []

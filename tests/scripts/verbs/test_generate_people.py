@@ -38,3 +38,15 @@ def test_one_number_is_a_square(run_script: Callable[..., Any], tmp_path: Path) 
     assert run_script("generate_people", f"data_root={tmp_path}", "people.image_size=64", *COUNTS).status == 0
     picture = read_json(next(tmp_path.rglob("train.json")))["images"][0]
     assert (picture["width"], picture["height"]) == (64, 64)
+
+
+def test_people_are_rendered_once_and_a_folder_keeps_its_settings(
+    run_script: Callable[..., Any], tmp_path: Path
+) -> None:
+    command = (f"data_root={tmp_path}", "people.image_size=64", *COUNTS)
+    assert run_script("generate_people", *command).status == 0
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jpg")}
+    assert "is complete" in run_script("generate_people", *command).stdout
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jpg")} == files
+    assert "seed was 0, is 1" in run_script("generate_people", *command, "seed=1").stderr
+    assert "rendering needs dataset=people" in run_script("generate_people", *command, "dataset=coco").stderr

@@ -127,7 +127,7 @@ def test_a_table_is_not_overwritten_but_extended(
         (("name=../board",), "name is '../board'; it must be a name of"),
         (("name=other", "kit=nowhere"), "nowhere"),
         (("name=other", "measurements=nowhere.csv"), "nowhere.csv: no such file"),
-        (("name=other", "spaces=[huge]"), "unknown space 'huge'"),
+        (("name=other", "spaces=[huge]"), "space is 'huge'"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

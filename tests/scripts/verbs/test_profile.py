@@ -46,7 +46,7 @@ def test_leaves_out_what_a_table_has(run_script: RunScript, tmp_path: Path) -> N
     ("override", "message"),
     [
         ("runtime=tvm", "unknown runtime 'tvm'; known: "),
-        ("spaces=[huge]", "unknown space 'huge'; known: litepose, litepose_released, tiny"),
+        ("spaces=[huge]", "space is 'huge'; it must be one of litepose, litepose_released, tiny"),
         ("num_keypoints=[0]", "num_keypoints is [0]; it must be a list of at least 1 integers from 1 to 1000"),
         ("sample=2", "sample is 2; it must be a number from 0 to 1, or null"),
         ("table=toaster", "unknown latency table 'toaster'"),

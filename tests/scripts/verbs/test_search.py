@@ -267,7 +267,7 @@ def test_devices_together_do_not_write_over_a_search_of_their_own(
     ("overrides", "message"),
     [
         (["device=toaster"], "jetson_nano, raspberry_pi_4b, snapdragon_855"),
-        (["devices=[jetson_nano,toaster]"], "unknown device 'toaster'; known: "),
+        (["devices=[jetson_nano,toaster]"], "device is 'toaster'; it must be one of "),
         (["devices=[jetson_nano,jetson_nano]"], "it must be a list of different names"),
         (["goal=shared"], "goal is 'shared'; it must be front, as there is one device"),
         (["tier=xxl"], "device raspberry_pi_4b has no tier 'xxl' for space 'tiny'; known: xs, s, m, l"),
