@@ -277,7 +277,7 @@ def test_probability_is_the_share_of_drawn_latencies() -> None:
     table = scattered_table(arch)
     rows = [table.rows[operator] for operator in operators_of(arch)]
     draws, meta = 200_000, table.metadata
-    operator_ms = sum(rng.normal(row.ms, row.spread_ms, draws) for row in rows)
+    operator_ms = sum(rng.normal(row.ms, row.std_ms, draws) for row in rows)
     ms = table.estimate(arch).ms
     drawn = meta.network_scale * operator_ms + rng.normal(
         meta.network_constant_ms, meta.network_constant_spread_ms, draws
@@ -314,7 +314,7 @@ def test_network_interval_in_closed_form() -> None:
     ms = table.network_ms(5.25)
     assert ms == 2.0 + 1.5 * 5.25
     sigma = math.sqrt(1.5**2 * 0.25 + 0.5**2 + (0.1 * ms) ** 2)
-    assert table.network_spread_ms(ms, 0.25) == pytest.approx(sigma)
+    assert table.network_std_ms(ms, 0.25) == pytest.approx(sigma)
     low, high = table.network_interval(ms, 0.25)
     normal_mass = math.erf((high - ms) / sigma / math.sqrt(2))
     assert normal_mass == pytest.approx(0.8)
@@ -342,7 +342,7 @@ def test_estimate_is_the_plain_sum_over_the_operators(device: str, num_keypoints
             total, variance = 0.0, 0.0
             for operator in operators_of(arch, num_keypoints):
                 total += table.rows[operator].ms
-                variance += table.rows[operator].spread_ms ** 2
+                variance += table.rows[operator].std_ms ** 2
             answer = table.estimate(arch, num_keypoints)
             assert answer.ms == pytest.approx(table.metadata.network_constant_ms + table.metadata.network_scale * total)
             low_high = table.network_interval(answer.ms, variance)
