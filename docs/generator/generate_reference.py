@@ -1,9 +1,8 @@
-"""Writes ``docs/reference``: commands and config groups from the configs, Python names from their docstrings."""
+"""Writes the commands and config groups of ``docs/reference`` from the configs."""
 
 from pathlib import Path
 
 import config_reference
-import python_reference
 
 from litepose_ofa.supernet.files import write_text
 
@@ -15,7 +14,6 @@ def pages() -> dict[Path, str]:
     return {
         FOLDER / "commands.md": config_reference.commands_page(),
         FOLDER / "groups.md": config_reference.groups_page(),
-        FOLDER / "python.md": python_reference.page(),
     }
 
 

@@ -11,24 +11,17 @@ from litepose_ofa.scripts.build.data import build_skeleton, load_split, plain
 from litepose_ofa.scripts.build.networks import build_device, build_inference, find_weights, load_network
 from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.search.reporting.page.section import Picture
-from litepose_ofa.search.reporting.searches import SearchedCell
+from litepose_ofa.search.reporting.searches import FinishedSearch
 from litepose_ofa.search.reporting.summary import SURROGATE
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.evaluation.people import PeoplePredictor
-from litepose_ofa.supernet.pictures.drawing import (
-    FloatArray,
-    Image,
-    draw_people,
-    make_sheet,
-    resized_with_people,
-)
+from litepose_ofa.supernet.pictures.drawing import FloatArray, Image, draw_people, make_sheet, resized_with_people
 
 MOST_BYTES = 60_000
 """Of a JPEG: some of them have to fit into one page."""
 
-QUALITIES = (88, 80, 70, 60, 50, 40, 30, 20, 10)
 TILE_SIDE = 300
 TILE_COLUMNS = 3
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.55
@@ -37,7 +30,7 @@ LEAST_SCORE = 0.2
 SPLIT = "val"
 
 
-def draw_sample_pictures(cfg: DictConfig, cells: Sequence[SearchedCell], count: int) -> tuple[list[Picture], str]:
+def draw_sample_pictures(cfg: DictConfig, cells: Sequence[FinishedSearch], count: int) -> tuple[list[Picture], str]:
     """Draw what the exported subnets of one device find on held-out images, beside what is labelled.
 
     The device is the one with most exports. The images go evenly from those with the fewest people to those with the
@@ -71,7 +64,7 @@ def draw_sample_pictures(cfg: DictConfig, cells: Sequence[SearchedCell], count: 
     )
 
 
-def _cells_to_show(cells: Sequence[SearchedCell]) -> list[SearchedCell]:
+def _cells_to_show(cells: Sequence[FinishedSearch]) -> list[FinishedSearch]:
     """Return the exported searches of the device that has most of them."""
     exported = [cell for cell in cells if cell.manifest is not None]
     devices = [cell.device for cell in exported]
@@ -79,7 +72,7 @@ def _cells_to_show(cells: Sequence[SearchedCell]) -> list[SearchedCell]:
     return [cell for cell in exported if cell.device == best]
 
 
-def _dataset_searched_on(cfg: DictConfig, cell: SearchedCell) -> DictConfig:
+def _dataset_searched_on(cfg: DictConfig, cell: FinishedSearch) -> DictConfig:
     """Return the config with the dataset that a search recorded, unless it is of this dataset already."""
     recorded = cell.settings
     if recorded.get("dataset", {}).get("name") in (None, cfg.dataset.name) or "evaluation" not in recorded:
@@ -87,7 +80,7 @@ def _dataset_searched_on(cfg: DictConfig, cell: SearchedCell) -> DictConfig:
     return literal_config({**plain(cfg), "dataset": recorded["dataset"], "evaluation": recorded["evaluation"]})
 
 
-def _open(cfg: DictConfig, cell: SearchedCell) -> PeoplePredictor:
+def _open(cfg: DictConfig, cell: FinishedSearch) -> PeoplePredictor:
     """Open the exported weights, to find people as for the accuracies.
 
     Raises:
@@ -147,12 +140,9 @@ def _tile(image: Image, people: FloatArray, skeleton: Skeleton, title: str) -> I
 
 
 def encode_jpeg(image: Image, most_bytes: int = MOST_BYTES) -> bytes:
-    """Return a JPEG of an RGB picture, shape (H, W, 3), of the best quality that fits into so many bytes.
-
-    A picture that fits at no quality is halved.
-    """
+    """Return a JPEG of an RGB picture, shape (H, W, 3), of the best quality that fits; halved if it fits at none."""
     swapped = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    for quality in QUALITIES:
+    for quality in range(90, 0, -10):
         encoded = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         if len(encoded) <= most_bytes or max(image.shape[:2]) < 2:
             return encoded.tobytes()

@@ -32,10 +32,10 @@ def checked_config(cfg: DictConfig, keys: Keys, *, experiment: str | None = None
     """
     written = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(written, dict)
-    if experiment is not None:
-        others = _keys_of_all_verbs() - fields_by_name(keys.model).keys()
-        cfg = OmegaConf.masked_copy(cfg, [str(key) for key in written if key not in others])
-    missing = [str(key) for key, value in written.items() if value == "???" and key in cfg]
+    others = set() if experiment is None else _keys_of_all_verbs() - fields_by_name(keys.model).keys()
+    kept = [str(key) for key in written if key not in others]
+    cfg = OmegaConf.masked_copy(cfg, kept)
+    missing = [key for key in kept if written[key] == "???"]
     if missing:
         raise InputError(f"{missing[0]} is missing; give {'=... '.join(missing)}=...")
     try:

@@ -20,7 +20,7 @@ from litepose_ofa.supernet.data.coco.checking import (
 )
 from litepose_ofa.supernet.data.coco.findings import FindingLog, Kind
 from litepose_ofa.supernet.data.coco.splits import SPLITS, DatasetSplits, SplitFiles
-from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.keypoint_ap import CROWD_LEVELS, require_comparable
 from litepose_ofa.supernet.files import locked_folder, replacing, write_json
 from litepose_ofa.supernet.pictures.dataset_samples import draw_samples
@@ -42,8 +42,6 @@ def main(cfg: DictConfig) -> None:
 
 
 def _check(cfg: DictConfig) -> None:
-    for name, least in (("workers", 1), ("samples", 0)):
-        require(type(cfg[name]) is int and cfg[name] >= least, name, cfg[name], f"an integer of at least {least}")
     splits = build_splits(cfg)
     checked = {name: (files, _check_split(name, files, splits, cfg.workers)) for name, files in splits.files().items()}
     between = compare_splits(checked)

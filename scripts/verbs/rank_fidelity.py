@@ -20,14 +20,9 @@ from litepose_ofa.scripts.settings.training import RankFidelityVerb
 from litepose_ofa.search.accuracy.sampling import stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.reporting.page.drawing import save_png
-from litepose_ofa.search.reporting.page.fidelity_section import fidelity_blocks
+from litepose_ofa.search.reporting.page.sensitivity_section import fidelity_blocks
 from litepose_ofa.search.trust.equal_macs import equal_macs_genomes
-from litepose_ofa.search.trust.rank_fidelity import (
-    FidelityRecord,
-    Group,
-    fidelity_report,
-    format_fidelity,
-)
+from litepose_ofa.search.trust.rank_fidelity import FidelityRecord, Group, fidelity_report, format_fidelity
 from litepose_ofa.search.workers.session import ray_session, worker_error
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require

@@ -12,26 +12,15 @@ from omegaconf import DictConfig
 
 from litepose_ofa.scripts.build.sample_pictures import draw_sample_pictures
 from litepose_ofa.scripts.build.search import predictor_path, samples_path
-from litepose_ofa.scripts.command.app import (
-    run_folder,
-    script,
-    start_run,
-)
+from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.overrides import OPTIONS_WITH_VALUES
 from litepose_ofa.scripts.settings.searching import ReportVerb
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
 from litepose_ofa.search.reporting.findings import Findings
 from litepose_ofa.search.reporting.page.document import PAGE_FILE
-from litepose_ofa.search.reporting.page.samples_section import samples_section
-from litepose_ofa.search.reporting.report import remove_report, write_index, write_report
-from litepose_ofa.search.reporting.searches import (
-    Cell,
-    Gap,
-    comparable,
-    group_name,
-    read_searches,
-)
+from litepose_ofa.search.reporting.page.report_page import remove_report, samples_section, write_index, write_report
+from litepose_ofa.search.reporting.searches import Missing, comparable, group_name, read_searches
 from litepose_ofa.search.workspace import RUN_RECORD, Workspace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import locked_folder, read_json, read_yaml
@@ -53,7 +42,7 @@ def _report(cfg: DictConfig) -> None:
     cells, gaps = read_searches(workspace, planned_cells(workspace))
     samples, no_samples = _load(AccuracySamples.load, samples_path(cfg))
     predictor, no_predictor = _load(AccuracyPredictor.load, predictor_path(cfg))
-    gaps += [Gap(cell.device, cell.tier, reason) for reason in (*no_samples, *no_predictor) for cell in cells]
+    gaps += [Missing(cell.device, cell.tier, reason) for reason in (*no_samples, *no_predictor) for cell in cells]
     folder = start_run(cfg)
     record = read_json(folder / RUN_RECORD)
     reports = {}
@@ -114,7 +103,7 @@ def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:
         return None, [f"left out: {error}"]
 
 
-def planned_cells(workspace: Path) -> list[Cell]:
+def planned_cells(workspace: Path) -> list[tuple[str, str]]:
     """Return the devices and tiers of the workspace's last sweep, by Hydra's record of it, if it was of searches."""
     try:
         record = read_yaml(Workspace(workspace).sweep_record)["hydra"]

@@ -9,11 +9,7 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import coverage
 from litepose_ofa.latency_tables.profiling.kit import MEASUREMENTS_FILE
 from litepose_ofa.latency_tables.profiling.measurements import read_measurements
-from litepose_ofa.latency_tables.profiling.validation import (
-    format_fit,
-    format_validation,
-    validate,
-)
+from litepose_ofa.latency_tables.profiling.validation import format_fit, format_validation, validate
 from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.command.app import run_folder, script
 from litepose_ofa.scripts.settings.tables import ValidateTableVerb

@@ -20,9 +20,6 @@ from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.export.bundle import ARCH_FILE, MANIFEST_FILE, open_export
 from litepose_ofa.supernet.files import read_json, require_regular
 
-Cell = tuple[str, str]
-"""A device and a tier, as they name folders."""
-
 RUN_RECORD = "run.json"
 
 CHOSEN_KEYS = (
@@ -37,7 +34,7 @@ FRONT_WORDS = ("arch_digest", "ap_source", "verified_ap", "latency_provenance", 
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class Missing:
     """Something that a report has to do without, and why."""
 
     device: str
@@ -46,7 +43,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class SearchedCell:
+class FinishedSearch:
     """A finished search for one device and tier.
 
     Attributes:
@@ -64,7 +61,7 @@ class SearchedCell:
     front: pd.DataFrame
 
     @classmethod
-    def load(cls, workspace: Path, cell: Cell) -> Self:
+    def load(cls, workspace: Path, cell: tuple[str, str]) -> Self:
         """Read a search's files.
 
         Raises:
@@ -201,15 +198,17 @@ class SearchedCell:
         """
         return self.outcome.arch if self.manifest is None else Arch.load(self.export_folder / ARCH_FILE)
 
-    def export_gap(self) -> Gap | None:
+    def export_gap(self) -> Missing | None:
         """Return what is wrong with the export; a surrogate's choice has no weights to export."""
         if self.manifest is not None or self.source == "published-surrogate":
             return None
         if not (self.export_folder / MANIFEST_FILE).exists():
-            return Gap(self.device, self.tier, "not exported, so no held-out AP; litepose export makes one")
+            return Missing(self.device, self.tier, "not exported, so no held-out AP; litepose export makes one")
         if isinstance(self._opened_export, str):
-            return Gap(self.device, self.tier, f"the export is left out: {self._opened_export}")
-        return Gap(self.device, self.tier, "the export is not what the search chose last; run litepose export again")
+            return Missing(self.device, self.tier, f"the export is left out: {self._opened_export}")
+        return Missing(
+            self.device, self.tier, "the export is not what the search chose last; run litepose export again"
+        )
 
     @cached_property
     def _opened_export(self) -> Mapping[str, Any] | str:
@@ -220,7 +219,9 @@ class SearchedCell:
             return str(error)
 
 
-def read_searches(workspace: Path, planned: Iterable[Cell] = ()) -> tuple[list[SearchedCell], list[Gap]]:
+def read_searches(
+    workspace: Path, planned: Iterable[tuple[str, str]] = ()
+) -> tuple[list[FinishedSearch], list[Missing]]:
     """Return the finished searches, budgets of each device ascending, and what is missing beside them.
 
     A search that was refused, and so never began, is not missing.
@@ -232,32 +233,32 @@ def read_searches(workspace: Path, planned: Iterable[Cell] = ()) -> tuple[list[S
     Raises:
         InputError: If no search is finished.
     """
-    found, gaps = list[SearchedCell](), list[Gap]()
+    found, gaps = list[FinishedSearch](), list[Missing]()
     for path in sorted((workspace / "search").glob("*/*/")):
         cell = (path.parent.name, path.name)
         if (path / CHOSEN_FILE).exists():
             try:
-                found.append(SearchedCell.load(workspace, cell))
+                found.append(FinishedSearch.load(workspace, cell))
             except InputError as error:
-                gaps.append(Gap(*cell, f"left out: {error}"))
+                gaps.append(Missing(*cell, f"left out: {error}"))
         elif (path / RUN_RECORD).exists() and not _is_written(workspace, cell):
-            gaps.append(Gap(*cell, "not searched to the end; the same litepose search goes on"))
+            gaps.append(Missing(*cell, "not searched to the end; the same litepose search goes on"))
     seen = {*((cell.device, cell.tier) for cell in found), *((gap.device, gap.tier) for gap in gaps)}
-    gaps += [Gap(*cell, "not searched; run litepose search") for cell in planned if cell not in seen]
+    gaps += [Missing(*cell, "not searched; run litepose search") for cell in planned if cell not in seen]
     if not found:
         raise InputError(f"{workspace}: no search that has ended; run litepose search first")
     return sorted(found, key=lambda cell: (cell.device, cell.record["budget_ms"], cell.tier)), gaps
 
 
-def comparable(cells: Sequence[SearchedCell]) -> list[list[SearchedCell]]:
+def comparable(cells: Sequence[FinishedSearch]) -> list[list[FinishedSearch]]:
     """Return the searches in groups whose accuracies may be compared: of one space, and by one evaluator."""
-    groups: dict[str, list[SearchedCell]] = {}
+    groups: dict[str, list[FinishedSearch]] = {}
     for cell in cells:
         groups.setdefault(cell.accuracy_digest, []).append(cell)
     return list(groups.values())
 
 
-def group_name(cells: Sequence[SearchedCell]) -> str:
+def group_name(cells: Sequence[FinishedSearch]) -> str:
     """Return a name for a group of ``comparable``: its space, where its accuracies come from, and a short hash."""
     first = cells[0]
     return f"{first.search['space']['name']}-{first.source}-{first.accuracy_digest[:6]}"
@@ -295,7 +296,7 @@ def _require_source(path: Path, table: pd.DataFrame, source: str) -> None:
         raise InputError(f"{path}: has accuracies of another source than the search's, {source}; search again")
 
 
-def _is_written(workspace: Path, cell: Cell) -> bool:
+def _is_written(workspace: Path, cell: tuple[str, str]) -> bool:
     """Say whether a search has left its choice for each of its devices: one for several has a folder of its own."""
     devices, tier = cell
     return all((workspace / "search" / device / tier / CHOSEN_FILE).exists() for device in devices.split("+"))

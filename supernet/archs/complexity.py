@@ -24,7 +24,7 @@ class Complexity:
         params: Trainable parameters.
         peak_activation_bytes: Largest sum of float32 feature maps alive at once; a map lives from the convolution that
             writes it to the last that reads it, and batch norm, activation and sums work in place. Working memory of
-            kernels comes on top; ``litepose_ofa.supernet.export.memory`` measures what a runtime plans.
+            kernels comes on top; ``benchmarks/peak_memory.py`` compares it with what a runtime plans.
     """
 
     macs: int

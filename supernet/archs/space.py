@@ -218,8 +218,9 @@ class SearchSpace:
 
 
 def _load_presets() -> dict[str, SearchSpace]:
-    files = sorted((resources.files("litepose_ofa") / "conf" / "space").iterdir(), key=lambda file: file.name)
-    spaces = (SearchSpace.from_dict(load_yaml(file.read_text(encoding="utf-8"))) for file in files)
+    folder = resources.files("litepose_ofa") / "conf" / "space"
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
+    spaces = (SearchSpace.from_dict(load_yaml((folder / name).read_text(encoding="utf-8"))) for name in files)
     return {space.name: space for space in spaces}
 
 

@@ -17,12 +17,7 @@ from torch.utils.data import Dataset
 
 from litepose_ofa.supernet.data.augmentation import Augmentation, Transform
 from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
-from litepose_ofa.supernet.data.geometry import (
-    Matrix,
-    rescaled,
-    transform_points,
-    warp,
-)
+from litepose_ofa.supernet.data.geometry import Matrix, inside, rescaled, transform_points, warp
 from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN, IMAGE_STD, normalise
 
 __all__ = [
@@ -150,12 +145,13 @@ class TrainingImages(Dataset[Sample]):
         transform = Transform() if self.augmentation is None else self.augmentation.draw(request.seed)
         matrix = transform.matrix(record.width, record.height, size)
         image = image if transform.colour is None else transform.colour.apply(image)
-        teacher_size = request.teacher_size
+        teacher_image = None
+        if request.teacher_size:
+            to_teacher = rescaled(matrix, request.teacher_size / size)
+            teacher_image = transform.render(image, to_teacher, request.teacher_size)
         return Sample(
             image=transform.render(image, matrix, size),
-            teacher_image=transform.render(image, rescaled(matrix, teacher_size / size), teacher_size)
-            if teacher_size
-            else None,
+            teacher_image=teacher_image,
             keypoints=self._keypoints(record, matrix, size, flip=transform.flip),
             mask=self._mask(record, matrix, size // MASK_STRIDE),
             image_id=record.id,
@@ -179,10 +175,9 @@ class TrainingImages(Dataset[Sample]):
         """Return who is left in the input, largest first, shape (N, K, 3) in input pixels."""
         keypoints = record.keypoints[:, list(self.dataset.skeleton.flip_indices)] if flip else record.keypoints.copy()
         keypoints[..., :2] = transform_points(matrix, keypoints[..., :2])
-        inside = ((keypoints[..., :2] >= 0) & (keypoints[..., :2] < size)).all(axis=-1) & (keypoints[..., 2] > 0)
-        keypoints[~inside] = 0
-        keypoints, inside = keypoints[inside.any(axis=1)], inside[inside.any(axis=1)]
-        order = np.argsort(-_extents(keypoints[..., :2], inside), kind="stable")
+        keypoints[~(inside(keypoints[..., :2], (size, size)) & (keypoints[..., 2] > 0))] = 0
+        keypoints = keypoints[keypoints[..., 2].any(axis=1)]
+        order = np.argsort(-_extents(keypoints), kind="stable")
         return keypoints[order[: self.max_people]]
 
     def _mask(self, record: ImageRecord, matrix: Matrix, size: int) -> npt.NDArray[np.float32]:
@@ -226,9 +221,10 @@ def _normalised(images: Tensor) -> Tensor:
     return normalise(images.permute(0, 2, 3, 1)) if images.dtype == torch.uint8 else images
 
 
-def _extents(points: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Return the area that each person's keypoints span, shape (N,), in square pixels."""
-    low = np.where(inside[..., None], points, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(inside[..., None], points, -np.inf).max(axis=1, initial=-np.inf)
+def _extents(keypoints: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the area that each person's labelled keypoints span, shape (N,), in square pixels."""
+    points, labelled = keypoints[..., :2], keypoints[..., 2:] > 0
+    low = np.where(labelled, points, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(labelled, points, -np.inf).max(axis=1, initial=-np.inf)
     areas: npt.NDArray[np.float32] = (high - low).prod(axis=-1)
     return areas

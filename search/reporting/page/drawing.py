@@ -59,14 +59,7 @@ def spec_of(chart: Chart) -> dict[str, Any]:
 
 
 def save_png(path: Path | str, blocks: Sequence[Block], title: str, *, warning: str = "") -> None:
-    """Write the charts among the blocks of a section into one picture, side by side.
-
-    Args:
-        path: The PNG to write.
-        blocks: As of the page; there has to be a chart among them.
-        title: Of the picture.
-        warning: Stands below the title in a colour that is seen.
-    """
+    """Write the charts among the blocks of a section into one picture, side by side."""
     charts = charts_of(blocks)
     width = PNG_WIDTH if len(charts) > 1 else PNG_WIDTH * 3 // 2
     specs = [_plain(chart) for chart in charts]

@@ -36,11 +36,7 @@ SEEN, HELD_OUT = "cross-validated", "held out"
 
 
 def predictor_section(workspace: Path) -> Section:
-    """Return what ``litepose fit`` recorded of the predictor's quality.
-
-    Args:
-        workspace: The workspace.
-    """
+    """Return what ``litepose fit`` recorded of the predictor's quality."""
     path = workspace / "predictor" / QUALITY_FILE
     what = "The quality of the accuracy predictor"
     return Section(
@@ -71,11 +67,7 @@ def predictor_blocks(quality: Mapping[str, Any]) -> list[Block]:
 
 
 def regressor_table(quality: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row a kind of regressor, the highest cross-validated tau first.
-
-    Args:
-        quality: ``PredictorComparison.to_dict``.
-    """
+    """Return one row a kind of regressor, the highest cross-validated tau first."""
     ranked = sorted(quality["regressors"].items(), key=lambda item: -item[1]["cross_validation"]["kendall_tau"])
     return pd.DataFrame(
         {

@@ -156,15 +156,7 @@ def recorded_blocks(
     command: str,
     read: Callable[[Path], Any] = read_json,
 ) -> list[Block]:
-    """Return the blocks of a workspace's record, or a line on why there are none.
-
-    Args:
-        path: The file.
-        build: Makes blocks of its content.
-        what: What it holds, as ``The accuracy predictor's quality``.
-        command: Writes it.
-        read: Reads it.
-    """
+    """Return the blocks of a workspace's record, or a line on why there are none."""
     if not path.exists():
         return [Prose(f"{what}: not recorded in this workspace. `{command}` records it.")]
     try:

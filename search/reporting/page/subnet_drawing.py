@@ -7,13 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from litepose_ofa.search.reporting.page.section import (
-    BLUE,
-    GREEN,
-    GREY,
-    PURPLE,
-    VERMILION,
-)
+from litepose_ofa.search.reporting.page.section import BLUE, GREEN, GREY, PURPLE, VERMILION
 from litepose_ofa.search.reporting.page.subnet_layout import (
     BLOCK,
     BODY,
@@ -56,12 +50,6 @@ HEAD_FEEDS = (("deconv 2", "head 0"), ("deconv 3", "head 1"))
 def draw_subnet(arch: Arch, num_keypoints: int = 14, *, name: str = "subnet", scale: Scale | None = None) -> str:
     """Draw one subnet: every block with its kernel and expansion, the raw features, resolutions and widths.
 
-    Args:
-        arch: The architecture.
-        num_keypoints: K; the heads make 2K and K maps.
-        name: What the drawing is of.
-        scale: To compare with other drawings; by default that of the subnet.
-
     Returns:
         An ``<svg>`` element in the ink of the text around it; blocks tell more when pointed at.
     """
@@ -85,14 +73,7 @@ def draw_subnet(arch: Arch, num_keypoints: int = 14, *, name: str = "subnet", sc
 def draw_comparison(
     subnets: Sequence[tuple[str, Arch]], num_keypoints: int = 14, *, name: str = "subnets", scale: Scale | None = None
 ) -> str:
-    """Draw subnets below each other at one scale, each stage beginning at one place.
-
-    Args:
-        subnets: At least one, with a short name each.
-        num_keypoints: K of all of them.
-        name: What the drawing is of.
-        scale: To compare with other drawings; by default that of these subnets.
-    """
+    """Draw subnets below each other at one scale, each stage beginning at one place."""
     archs = [arch for _, arch in subnets]
     scale = scale or Scale.of(archs, num_keypoints)
     rows = [groups_of(arch, num_keypoints) for arch in archs]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.search.reporting.device_latency import DeviceLatency
+from litepose_ofa.search.reporting.evaluated import DeviceLatency
 from litepose_ofa.search.reporting.page.section import (
     BLUE,
     GREY,
@@ -26,7 +26,7 @@ from litepose_ofa.search.reporting.page.section import (
     recorded_blocks,
     zero_line,
 )
-from litepose_ofa.search.reporting.searches import SearchedCell
+from litepose_ofa.search.reporting.searches import FinishedSearch
 from litepose_ofa.supernet.errors import InputError
 
 COMMAND = "litepose validate-table"
@@ -37,13 +37,8 @@ ROW = 44
 """Pixels of a table in the chart of errors."""
 
 
-def tables_section(workspace: Path, cells: Sequence[SearchedCell]) -> Section:
-    """Return what is known of the tables that searches used, and of those that were validated in the workspace.
-
-    Args:
-        workspace: The workspace; ``latency_tables/`` holds its validations.
-        cells: Finished searches.
-    """
+def tables_section(workspace: Path, cells: Sequence[FinishedSearch]) -> Section:
+    """Return what is known of the tables that searches used, and of those that were validated in the workspace."""
     tables, lost = _load_tables(cells)
     blocks: list[Block] = []
     if tables:
@@ -72,7 +67,7 @@ def tables_section(workspace: Path, cells: Sequence[SearchedCell]) -> Section:
     return Section("tables", "Latency tables", blocks)
 
 
-def _load_tables(cells: Sequence[SearchedCell]) -> tuple[dict[str, LatencyTable], list[str]]:
+def _load_tables(cells: Sequence[FinishedSearch]) -> tuple[dict[str, LatencyTable], list[str]]:
     """Return the tables by the name of their device, and which of them are gone."""
     tables, lost = dict[str, LatencyTable](), list[str]()
     for digest, cell in {cell.search["table"]: cell for cell in cells}.items():
@@ -105,11 +100,7 @@ def explain_provenance(tables: Mapping[str, LatencyTable]) -> list[str]:
 
 
 def table_figures(tables: Mapping[str, LatencyTable]) -> pd.DataFrame:
-    """Return one row a table: what it is, and its recorded errors.
-
-    Args:
-        tables: By name.
-    """
+    """Return one row a table: what it is, and its recorded errors."""
     return pd.DataFrame(_figures(name, table) for name, table in tables.items())
 
 
@@ -180,11 +171,7 @@ def validation_blocks(record: Mapping[str, Any], tables: Mapping[str, LatencyTab
 
 
 def validation_points(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the networks of validations: ``run``, ``arch``, ``image_size``, ``measured``, ``ms``, ``low``, ``high``.
-
-    Args:
-        runs: ``ValidationReport.to_dict`` of each.
-    """
+    """Return the networks of validations: run, input size, measured ms, and the table's."""
     return pd.DataFrame(
         {
             "run": run["run"],

@@ -39,11 +39,7 @@ PARTS = ("heatmap", "push", "pull", "distillation", "guide")
 
 
 def training_section(workspace: Path) -> Section:
-    """Return the curves of the workspace's supernet, and of the subnets that were finetuned.
-
-    Args:
-        workspace: The workspace.
-    """
+    """Return the curves of the workspace's supernet, and of the subnets that were finetuned."""
     blocks = recorded_blocks(
         workspace / "supernet" / METRICS_FILE,
         _supernet_blocks,
@@ -86,11 +82,6 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
 def thin_curve(steps: ArrayLike, values: ArrayLike, most: int = MOST_POINTS) -> pd.DataFrame:
     """Return a curve of at most so many points: neighbours become their mean; a value that is not finite is left out.
-
-    Args:
-        steps: Ascending, shape (n,).
-        values: Shape (n,).
-        most: Points of the result.
 
     Returns:
         The columns ``step`` and ``value``.

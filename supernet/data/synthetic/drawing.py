@@ -1,9 +1,8 @@
-"""Drawing of rendered people: which pixels each covers, patterned clothes, backgrounds, and grain.
+"""Drawing of rendered people: which pixels each covers, backgrounds, and grain.
 
 Places are in image pixels, pixel i covering [i, i + 1). Colours are RGB, 0 to 255.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -15,20 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from litepose_ofa.supernet.data.synthetic.figures import (
-    FOREARM,
-    NUM_PARTS,
-    SHADES,
-    SHANK,
-    THIGH,
-    TORSO_PART,
-    UPPER_ARM,
     Colour,
-    Fabric,
     Figure,
-    Look,
     Shape,
     cloth_colour,
-    limb_part,
     skin_colour,
     vivid,
 )
@@ -36,21 +25,6 @@ from litepose_ofa.supernet.data.synthetic.figures import (
 Pixels = npt.NDArray[np.uint8]
 
 SUBPIXEL_BITS = 4
-
-PATTERN_DEPTH = 0.15
-"""Most that a pattern lightens or darkens a limb: too little to make a right limb lighter than a left one."""
-
-LEAST_PATTERNED = 40.0
-"""Stature in pixels below which a pattern would not show."""
-
-NEUTRAL = 128
-"""Gain in a pattern's grey levels that changes nothing."""
-
-TILE = 64
-"""Side of a pattern's period in its own pixels."""
-
-REPEATS = 16
-"""Periods along each side of a stored pattern: reading inside it is several times faster than wrapping around."""
 
 MOST_CLUTTER = 60
 """Shapes of the fullest background."""
@@ -130,71 +104,12 @@ def draw_shapes(
 def draw_person(canvas: Pixels, person: Person) -> None:
     """Paint a person over the canvas (in place)."""
     draw_shapes(canvas, person.shapes, [shape.colour for shape in person.shapes])
-    figure = person.figure
-    if person.parts.size and figure.stature >= LEAST_PATTERNED:
-        for fabric, parts in _clothes(figure.look):
-            _apply_fabric(canvas[person.window], person.parts, parts, fabric, figure.stature)
 
 
 def add_grain(canvas: Pixels, rng: np.random.Generator, strength: int) -> Pixels:
     """Add uniform noise of up to ``strength`` either way to every value."""
     grain = rng.integers(-strength, strength, canvas.shape, np.int16, endpoint=True)
     return np.asarray(cv2.add(canvas, grain, dtype=cv2.CV_8U), np.uint8)
-
-
-def _clothes(look: Look) -> list[tuple[Fabric, list[int]]]:
-    """Return each fabric with the numbers of the parts that are made of it."""
-    clothes = []
-    for fabric, colour, bones, more in (
-        (look.trousers, look.bones[THIGH], (THIGH, SHANK), []),
-        (look.shirt, look.upper, (UPPER_ARM, FOREARM), [TORSO_PART]),
-    ):
-        if fabric is not None:
-            dressed = [bone for bone in bones if look.bones[bone] == colour]
-            clothes.append((fabric, more + [limb_part(bone, side) for bone in dressed for side in SHADES]))
-    return clothes
-
-
-def _apply_fabric(canvas: Pixels, parts: Pixels, dressed: list[int], fabric: Fabric, stature: float) -> None:
-    height, width = parts.shape
-    period = max(4.0, fabric.period * stature)
-    pattern = draw_pattern(fabric.kind, width, height, period=period, degrees=fabric.degrees)
-    worn = np.zeros(NUM_PARTS, np.uint8)
-    worn[dressed] = 255
-    mask = cv2.LUT(parts, np.resize(worn, 256) * (np.arange(256) < len(worn)))
-    gain = cv2.addWeighted(pattern, PATTERN_DEPTH, mask, 0, NEUTRAL * (1 - PATTERN_DEPTH))
-    cv2.copyTo(cv2.multiply(canvas, cv2.merge([gain] * 3), scale=1 / NEUTRAL), mask, canvas)
-    if fabric.accent is not None:
-        accented = (parts == TORSO_PART) & (pattern > NEUTRAL) & (mask > 0)
-        canvas[accented] = fabric.accent
-
-
-@functools.cache
-def pattern_tiles() -> tuple[Pixels, ...]:
-    """Return every pattern, REPEATS x TILE pixels square, 0 to 255 with a mean near 128."""
-    along = np.arange(TILE)
-    stripes = np.where(along % 16 < 8, 255.0, 0.0)
-    broad = np.where(along % 32 < 16, 255.0, 0.0)
-    bars = np.broadcast_to(stripes, (TILE, TILE))
-    checks = np.where(np.equal.outer(broad, broad), 255.0, 0.0)
-    waves = np.cos(2 * math.pi * along / 16)
-    dots = np.clip(128 + 255 * np.add.outer(waves, waves), 0, 255)
-    plaid = np.add.outer(broad, np.where(along % 32 < 8, 255.0, 0.0)) / 2
-    cells = np.random.default_rng(0).random((8, 8)).astype(np.float32)
-    cloud = 255 * cv2.resize(np.tile(cells, (3, 3)), (3 * TILE, 3 * TILE), interpolation=cv2.INTER_CUBIC)
-    tiles = (bars, bars.T, checks, dots, plaid, cloud[TILE : 2 * TILE, TILE : 2 * TILE])
-    return tuple(np.tile(np.clip(tile, 0, 255).astype(np.uint8), (REPEATS, REPEATS)) for tile in tiles)
-
-
-def draw_pattern(kind: int, width: int, height: int, *, period: float, degrees: float) -> Pixels:
-    """Return a pattern, shape (height, width), that repeats after ``period`` pixels and is turned by ``degrees``."""
-    step, angle = TILE / period, math.radians(degrees)
-    across, down = step * math.cos(angle), step * math.sin(angle)
-    middle = REPEATS * TILE / 2
-    turn = np.array([[across, down, middle], [-down, across, middle]])
-    tile = pattern_tiles()[kind % len(pattern_tiles())]
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(tile, turn, (width, height), flags=flags, borderMode=cv2.BORDER_WRAP), np.uint8)
 
 
 def draw_background(rng: np.random.Generator, width: int, height: int, *, clutter: float = 0.0) -> Pixels:
@@ -205,13 +120,13 @@ def draw_background(rng: np.random.Generator, width: int, height: int, *, clutte
         width: Width in pixels.
         height: Height in pixels.
         clutter: 0 for a gradient with noise and a few shapes; up to 1 for noise like a photograph's, with ever more
-            textures, shapes and limbs of nobody.
+            shapes and limbs of nobody.
     """
     if clutter == 0:
         return _plain(rng, width, height)
     background = _cloudy(rng, width, height)
-    draw = (_draw_distractor, _draw_texture, _draw_limbs, _draw_trunk)
-    for kind in rng.choice(len(draw), round(clutter * rng.uniform(0.5, 1) * MOST_CLUTTER), p=(0.4, 0.2, 0.25, 0.15)):
+    draw = (_draw_distractor, _draw_limbs, _draw_trunk)
+    for kind in rng.choice(len(draw), round(clutter * rng.uniform(0.5, 1) * MOST_CLUTTER), p=(0.5, 0.3, 0.2)):
         draw[kind](background, rng)
     return background
 
@@ -255,20 +170,6 @@ def _draw_distractor(canvas: Pixels, rng: np.random.Generator) -> None:
     if kind == 1:
         shape = (shape[0], (float(dx), 0.15 * float(dy)), shape[2])
     cv2.fillPoly(canvas, [np.rint(cv2.boxPoints(shape)).astype(np.int32)], colour, cv2.LINE_AA)
-
-
-def _draw_texture(canvas: Pixels, rng: np.random.Generator) -> None:
-    """Paint an upright box with a pattern of two colours."""
-    height, width = canvas.shape[:2]
-    size = np.maximum(2, rng.uniform(0.05, 0.35, 2) * (width, height)).astype(int)
-    left, top = (rng.uniform(0, 1, 2) * ((width, height) - size)).astype(int)
-    box = canvas[top : top + size[1], left : left + size[0]]
-    period = rng.uniform(0.03, 0.3) * min(width, height)
-    pattern = draw_pattern(
-        int(rng.integers(64)), box.shape[1], box.shape[0], period=max(4.0, period), degrees=rng.uniform(0, 180)
-    )
-    between = np.linspace(vivid(rng), vivid(rng), 256).astype(np.uint8)
-    box[:] = between[pattern]
 
 
 def _draw_limbs(canvas: Pixels, rng: np.random.Generator) -> None:

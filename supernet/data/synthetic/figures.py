@@ -45,15 +45,6 @@ TORSO_PART, HEAD_PART, FIRST_LIMB_PART = 1, 2, 3
 NUM_PARTS = FIRST_LIMB_PART + 2 * len(LIMBS)
 
 
-class Fabric(NamedTuple):
-    """A pattern on clothes: its kind, its period over the stature, its turn, and a second colour of the torso."""
-
-    kind: int
-    period: float
-    degrees: float
-    accent: Colour | None
-
-
 @dataclass(frozen=True, slots=True)
 class Look:
     """Looks of one person.
@@ -68,8 +59,6 @@ class Look:
         shoes: Colour of the feet, or None for neither feet nor hands.
         long_hair: Whether the hair falls on the shoulders.
         cap: Colour of a cap, or None.
-        shirt: Pattern of the torso and of bones of its colour.
-        trousers: Pattern of the thighs and of bones of their colour.
     """
 
     skin: Colour
@@ -81,8 +70,6 @@ class Look:
     shoes: Colour | None = None
     long_hair: bool = False
     cap: Colour | None = None
-    shirt: Fabric | None = None
-    trousers: Fabric | None = None
 
 
 def plain_look(rng: np.random.Generator) -> Look:
@@ -96,7 +83,7 @@ def plain_look(rng: np.random.Generator) -> Look:
 
 
 def varied_look(rng: np.random.Generator) -> Look:
-    """Draw skin, hair, clothes with patterns, shoes and the width of every part."""
+    """Draw skin, hair, clothes, shoes and the width of every part."""
     skin = skin_colour(rng)
     upper, lower = cloth_colour(rng), cloth_colour(rng)
     bones = (lower, lower if rng.random() < 0.7 else skin, upper, upper if rng.random() < 0.5 else skin)
@@ -112,8 +99,6 @@ def varied_look(rng: np.random.Generator) -> Look:
         shoes=cloth_colour(rng),
         long_hair=rng.random() < 0.35,
         cap=cloth_colour(rng) if rng.random() < 0.15 else None,
-        shirt=_fabric(rng),
-        trousers=_fabric(rng),
     )
 
 
@@ -134,11 +119,6 @@ def skin_colour(rng: np.random.Generator) -> Colour:
     """Draw a colour of skin from dark to light."""
     tone, warmth = rng.uniform(0.1, 1.0), rng.uniform(0.85, 1.1)
     return 70 + 175 * tone, (45 + 150 * tone) * warmth, (30 + 135 * tone) * warmth
-
-
-def _fabric(rng: np.random.Generator) -> Fabric:
-    accent = cloth_colour(rng) if rng.random() < 0.4 else None
-    return Fabric(int(rng.integers(64)), rng.uniform(0.06, 0.4), rng.uniform(0, 180), accent)
 
 
 class Shape(NamedTuple):

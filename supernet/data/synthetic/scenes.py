@@ -171,11 +171,14 @@ class SceneBuilder:
     def random_people(self, count: int) -> list[Figure]:
         """Put people where they find room beside the others; the first always does."""
         figures: list[Figure] = []
+        taken: list[Points] = []
         for _ in range(count):
             for _ in range(PLACEMENT_TRIES):
                 figure = self.anywhere()
-                if all(_overlap(figure.extent, other.extent) <= self.settings.max_overlap for other in figures):
+                extent = figure.extent
+                if all(_overlap(extent, other) <= self.settings.max_overlap for other in taken):
                     figures.append(figure)
+                    taken.append(extent)
                     break
         return figures
 

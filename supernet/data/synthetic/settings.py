@@ -46,9 +46,9 @@ class PeopleSettings:
         from_behind: Probability that someone faces away, for poses of kinematics.
         yaw_degrees: Largest turn from facing the camera, or from facing away, for poses of kinematics.
         lean_degrees: Largest sideways lean, for poses of kinematics.
-        varied_looks: Skins, clothes with patterns, hair, shoes and limb widths instead of plain figures.
+        varied_looks: Skins, clothes, hair, shoes and limb widths instead of plain figures.
         self_occlusion: Label a joint hidden that a nearer part of the same body covers, and complete annotated poses.
-        clutter: 0 for a plain background to 1 for one full of textures, shapes and limbs of nobody.
+        clutter: 0 for a plain background to 1 for one full of shapes and limbs of nobody.
         grain: Noise on the finished image, up to this many grey levels either way.
         jpeg_quality: 1 to 100.
     """

@@ -18,7 +18,7 @@ from litepose_ofa.scripts.build.sample_pictures import (
     encode_jpeg,
     spread_indices,
 )
-from litepose_ofa.search.reporting.searches import SearchedCell
+from litepose_ofa.search.reporting.searches import FinishedSearch
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
@@ -31,13 +31,13 @@ Compose = Callable[..., DictConfig]
 SPACE = SearchSpace.preset("tiny")
 
 
-def searched(workspace: Path, device: str, tier: str, *, exported: bool = True, **record: Any) -> SearchedCell:
+def searched(workspace: Path, device: str, tier: str, *, exported: bool = True, **record: Any) -> FinishedSearch:
     """A finished search, its choice exported or not."""
     arch = SPACE.smallest()
     search = {"space": SPACE.to_dict(), "num_keypoints": 14}
     known = {"arch_digest": arch.digest, "ap_source": "predictor", "search": search, **record}
     outcome = SearchOutcome(workspace / "search" / device / tier, arch, known)
-    cell = SearchedCell(workspace, device, tier, outcome, pd.DataFrame({"arch_digest": [arch.digest]}))
+    cell = FinishedSearch(workspace, device, tier, outcome, pd.DataFrame({"arch_digest": [arch.digest]}))
     cell.__dict__["manifest"] = {"arch_digest": arch.digest} if exported else None
     if exported:
         torch.manual_seed(0)

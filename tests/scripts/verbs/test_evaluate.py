@@ -40,13 +40,6 @@ def evaluate(run_script: RunScript, quick_evaluation: tuple[str, ...], trained: 
     return run
 
 
-def complaint(outcome: Any) -> str:
-    assert outcome.status == 2, outcome.stderr
-    assert outcome.stderr.startswith("error: ")
-    assert outcome.stderr.count("\n") == 1, outcome.stderr
-    return str(outcome.stderr)
-
-
 def without_config(path: Path) -> dict[str, Any]:
     record: dict[str, Any] = read_json(path)
     del record["run"]
@@ -80,7 +73,7 @@ def test_results_are_worth_the_ap_in_the_record(evaluate: Callable[..., Any], tr
 
 
 def test_results_are_of_the_dataset_s_own_category(
-    evaluate: Callable[..., Any], trained: Path, own_data_root: Path
+    evaluate: Callable[..., Any], trained: Path, own_data_root: Path, complaint: Callable[[Any], str]
 ) -> None:
     path = own_data_root / "people" / "annotations" / "val.json"
     content = read_json(path)
@@ -155,7 +148,7 @@ def test_weights_need_no_supernet_and_may_come_in_a_folder_or_with_an_arch(
 
 
 def test_weights_that_do_not_fit_are_named(
-    evaluate: Callable[..., Any], trained: Path, subnet_file: Path, tmp_path: Path
+    evaluate: Callable[..., Any], trained: Path, subnet_file: Path, tmp_path: Path, complaint: Callable[[Any], str]
 ) -> None:
     assert "none.safetensors: no such file" in complaint(evaluate("weights=none.safetensors"))
     assert "5: no such file" in complaint(evaluate("weights=5"))
@@ -184,5 +177,7 @@ def test_weights_that_do_not_fit_are_named(
         ("resamples=-1", "resamples is -1; it must be an integer from 0 to 1000000"),
     ],
 )
-def test_a_bad_setting_is_named(evaluate: Callable[..., Any], override: str, told: str) -> None:
+def test_a_bad_setting_is_named(
+    evaluate: Callable[..., Any], override: str, told: str, complaint: Callable[[Any], str]
+) -> None:
     assert told in complaint(evaluate("arch=smallest", override))

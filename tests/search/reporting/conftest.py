@@ -16,16 +16,10 @@ from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.reporting.findings import Findings
-from litepose_ofa.search.reporting.searches import Gap, SearchedCell
+from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
 from litepose_ofa.search.strategies.strategies import RandomStrategy
 from litepose_ofa.search.study.generations import StopRule, StudySettings
-from litepose_ofa.search.study.results import (
-    choose,
-    front_candidates,
-    write_chosen,
-    write_front,
-    write_progress,
-)
+from litepose_ofa.search.study.results import choose, front_candidates, write_chosen, write_front, write_progress
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
@@ -95,7 +89,7 @@ def _export(workspace: Path, device: str, tier: str, *, of: Arch | None = None, 
     write_bundle(folder, LitePose(arch), skeleton=CROWDPOSE, images=images, formats=(), facts=facts)
 
 
-def _collect(cells: Sequence[SearchedCell], gaps: Sequence[Gap] = (), **known: Any) -> Findings:
+def _collect(cells: Sequence[FinishedSearch], gaps: Sequence[Missing] = (), **known: Any) -> Findings:
     return Findings.collect(cells, gaps, rng=np.random.default_rng(0), **known)
 
 

@@ -10,13 +10,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
-from litepose_ofa.search.reporting.card import (
-    CARD_JSON,
-    CARD_TEXT,
-    describe_subnet,
-    write_card,
-)
-from litepose_ofa.search.reporting.card_text import render_card
+from litepose_ofa.search.reporting.card import CARD_JSON, CARD_TEXT, describe_subnet, render_card, write_card
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.space import SearchSpace

@@ -5,8 +5,8 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
-from litepose_ofa.search.reporting.device_latency import DEVICE, DeviceLatency
-from litepose_ofa.search.reporting.published_points import published_points
+from litepose_ofa.search.reporting.evaluated import DEVICE, DeviceLatency
+from litepose_ofa.search.reporting.panels import published_points
 from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError

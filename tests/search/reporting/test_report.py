@@ -13,21 +13,10 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.reporting.findings import Findings
 from litepose_ofa.search.reporting.page.document import render
-from litepose_ofa.search.reporting.page.report_page import report_page
+from litepose_ofa.search.reporting.page.report_page import remove_report, report_page, write_index, write_report
 from litepose_ofa.search.reporting.page.section import Table
-from litepose_ofa.search.reporting.report import remove_report, write_index, write_report
-from litepose_ofa.search.reporting.searches import (
-    Gap,
-    comparable,
-    group_name,
-    read_searches,
-)
-from litepose_ofa.search.reporting.summary import (
-    SURROGATE_WARNING,
-    collect_fronts,
-    collect_progress,
-    summarise,
-)
+from litepose_ofa.search.reporting.searches import Missing, comparable, group_name, read_searches
+from litepose_ofa.search.reporting.summary import SURROGATE_WARNING, collect_fronts, collect_progress, summarise
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.space import SearchSpace, StageSpace
 
@@ -107,7 +96,7 @@ def test_names_in_a_workspace_cannot_become_markup(
     tier = "<img src=x onerror=alert(1)>"
     (workspace / "search" / "jetson_nano" / "s").rename(workspace / "search" / "jetson_nano" / tier)
     cells, gaps = read_searches(workspace)
-    hostile = Gap("</script><script>alert(1)</script>", tier, "`<b>`")
+    hostile = Missing("</script><script>alert(1)</script>", tier, "`<b>`")
     page = render(report_page(collect(cells, [*gaps, hostile]), tmp_path))
     assert tier not in page
     assert tier.upper() not in page
@@ -141,7 +130,7 @@ def test_a_report_that_fails_leaves_the_earlier_one(
     def fail(*_: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("litepose_ofa.search.reporting.report.render", fail)
+    monkeypatch.setattr("litepose_ofa.search.reporting.page.report_page.render", fail)
     with pytest.raises(OSError, match="No space left"):
         write_report(folder, findings)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

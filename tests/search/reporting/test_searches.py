@@ -19,15 +19,9 @@ from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
 from litepose_ofa.search.reporting.findings import Findings
-from litepose_ofa.search.reporting.page.report_page import report_page
+from litepose_ofa.search.reporting.page.report_page import report_page, write_report
 from litepose_ofa.search.reporting.panels import build_panel, panel_groups
-from litepose_ofa.search.reporting.report import write_report
-from litepose_ofa.search.reporting.searches import (
-    Gap,
-    comparable,
-    group_name,
-    read_searches,
-)
+from litepose_ofa.search.reporting.searches import Missing, comparable, group_name, read_searches
 from litepose_ofa.search.reporting.summary import (
     collect_fronts,
     collect_progress,
@@ -165,7 +159,7 @@ def test_without_a_finished_search_there_is_no_report(tmp_path: Path) -> None:
 
 
 def test_gaps_of_one_reason_are_one_line() -> None:
-    gaps = [Gap("a", "s", "lost"), Gap("b", "s", "broken"), Gap("a", "m", "lost")]
+    gaps = [Missing("a", "s", "lost"), Missing("b", "s", "broken"), Missing("a", "m", "lost")]
     assert format_gaps(gaps) == ["a/s, a/m: lost", "b/s: broken"]
 
 
@@ -230,7 +224,7 @@ def test_a_search_for_several_devices_is_read_from_its_own_folder(
     (tmp_path / "several" / "search" / "raspberry_pi_4b" / "m" / "chosen.json").unlink()
     _, gaps = read_searches(tmp_path / "several")
     assert gaps == [
-        Gap("jetson_nano+raspberry_pi_4b", "m", "not searched to the end; the same litepose search goes on")
+        Missing("jetson_nano+raspberry_pi_4b", "m", "not searched to the end; the same litepose search goes on")
     ]
 
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from litepose_ofa.supernet.data.geometry import (
     inference_affine,
     invert,
-    rescaled,
     training_affine,
     transform_points,
     warp,
@@ -103,9 +102,3 @@ def test_the_directions_of_rotation_scale_and_translation() -> None:
 def test_inversion_goes_back(rotation: float, scale: float, points: list[tuple[float, float]]) -> None:
     matrix = training_affine(200, 150, 96, rotation_degrees=rotation, scale=scale, flip=True)
     np.testing.assert_allclose(transform_points(invert(matrix), transform_points(matrix, points)), points, atol=1e-9)
-
-
-def test_a_heatmap_is_the_input_rescaled() -> None:
-    matrix = training_affine(160, 120, 96, rotation_degrees=20, scale=1.2)
-    points = np.array([[[3.0, 4.0], [50.0, 60.0]]])
-    np.testing.assert_allclose(transform_points(rescaled(matrix, 0.25), points), transform_points(matrix, points) / 4)

@@ -1,6 +1,5 @@
 """A searched workspace to export from, and what the script leaves in it."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,25 +82,3 @@ def export(run_script: RunScript, searched: Path, quick_export: tuple[str, ...])
         return run_script("export", f"workspace={searched}", *quick_export, *overrides)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def finished() -> Callable[[Any], str]:
-    return _finished
-
-
-@pytest.fixture(scope="session")
-def complaint() -> Callable[[Any], str]:
-    return _complaint
-
-
-def _finished(outcome: Any) -> str:
-    assert outcome.status == 0, outcome.stderr
-    return str(outcome.stdout)
-
-
-def _complaint(outcome: Any) -> str:
-    """The one line that a script refuses bad input with."""
-    assert outcome.status == 2, outcome.stderr
-    assert re.fullmatch(r"error: [^\n]+\n", outcome.stderr), outcome.stderr
-    return str(outcome.stderr)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from litepose_ofa.search.reporting.searches import SearchedCell
+from litepose_ofa.search.reporting.searches import FinishedSearch
 from litepose_ofa.search.reporting.summary import summarise
 from litepose_ofa.search.study.results import Candidate
 from litepose_ofa.search.tuning import asha
@@ -80,7 +80,7 @@ def test_the_best_trial_is_kept(
 
     jobs.export(searched, "finetuned=true")
     assert Arch.load(searched / "export" / jobs.cell / "arch.json") == candidates[1].arch
-    summary = summarise([SearchedCell.load(searched, jobs.cell.parts)])
+    summary = summarise([FinishedSearch.load(searched, jobs.cell.parts)])
     assert summary["arch_digest"].tolist() == [candidates[1].arch.digest]
     assert summary["ap_predicted"].isna().all(), "the search's prediction is of its choice"
 

@@ -1,6 +1,5 @@
 """A folder of pictures, an export folder to find people with, and what the script leaves behind."""
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,30 +75,8 @@ def side() -> int:
 
 
 @pytest.fixture(scope="session")
-def complaint() -> Callable[[Any], str]:
-    return _complaint
-
-
-@pytest.fixture(scope="session")
-def finished() -> Callable[[Any], str]:
-    return _finished
-
-
-@pytest.fixture(scope="session")
 def people_of() -> Callable[[Path], list[tuple[Array, Array]]]:
     return _people_of
-
-
-def _complaint(outcome: Any) -> str:
-    """The one line that a script refuses bad input with."""
-    assert outcome.status == 2, outcome.stderr
-    assert re.fullmatch(r"error: [^\n]+\n", outcome.stderr), outcome.stderr
-    return str(outcome.stderr)
-
-
-def _finished(outcome: Any) -> str:
-    assert outcome.status == 0, outcome.stderr
-    return str(outcome.stdout)
 
 
 def _people_of(folder: Path) -> list[tuple[Array, Array]]:

@@ -7,12 +7,7 @@ import pytest
 import vl_convert
 
 from litepose_ofa.search.reporting.importance import ChoiceImportance
-from litepose_ofa.search.reporting.page.course_section import (
-    LOWERS,
-    RAISES,
-    course_section,
-    importance_section,
-)
+from litepose_ofa.search.reporting.page.course_section import LOWERS, RAISES, course_section, importance_section
 from litepose_ofa.search.reporting.page.drawing import spec_of
 from litepose_ofa.search.reporting.page.section import Chart, Grid, Section
 

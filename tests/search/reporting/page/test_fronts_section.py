@@ -9,13 +9,10 @@ import pytest
 import vl_convert
 
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.reporting.front_view import ap_range, latency_window, staircase
 from litepose_ofa.search.reporting.page.drawing import spec_of
-from litepose_ofa.search.reporting.page.front_points import MOST_CLOUD
-from litepose_ofa.search.reporting.page.fronts_section import INTERVAL_NOTE, fronts_section
+from litepose_ofa.search.reporting.page.fronts_section import INTERVAL_NOTE, MOST_CLOUD, fronts_section
 from litepose_ofa.search.reporting.page.section import Chart
-from litepose_ofa.search.reporting.panels import Cloud, DevicePanel
-from litepose_ofa.search.reporting.published_points import PublishedPoint
+from litepose_ofa.search.reporting.panels import Cloud, DevicePanel, PublishedPoint, ap_range, latency_window, staircase
 from litepose_ofa.search.reporting.summary import AP_BY
 from litepose_ofa.search.study.trials import write_genome
 

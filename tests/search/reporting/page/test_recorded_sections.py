@@ -12,25 +12,16 @@ import pandas as pd
 import pytest
 
 from litepose_ofa.search.reporting.page.drawing import spec_of
-from litepose_ofa.search.reporting.page.fidelity_section import fidelity_section, fidelity_table
 from litepose_ofa.search.reporting.page.predictor_section import predictor_section, regressor_table
-from litepose_ofa.search.reporting.page.samples_section import samples_section
-from litepose_ofa.search.reporting.page.section import (
-    Chart,
-    Grid,
-    Picture,
-    Prose,
-    Section,
-    Table,
-    interval,
+from litepose_ofa.search.reporting.page.report_page import samples_section
+from litepose_ofa.search.reporting.page.section import Chart, Grid, Picture, Prose, Section, Table, interval
+from litepose_ofa.search.reporting.page.sensitivity_section import (
+    changes,
+    fidelity_section,
+    fidelity_table,
+    sensitivity_section,
 )
-from litepose_ofa.search.reporting.page.sensitivity_section import changes, sensitivity_section
-from litepose_ofa.search.reporting.page.training_section import (
-    curves,
-    read_metrics,
-    thin_curve,
-    training_section,
-)
+from litepose_ofa.search.reporting.page.training_section import curves, read_metrics, thin_curve, training_section
 from litepose_ofa.search.trust.rank_fidelity import FidelityRecord, fidelity_report
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import write_json, write_text

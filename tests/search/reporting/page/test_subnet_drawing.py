@@ -111,7 +111,7 @@ def test_labels_give_every_number() -> None:
     svg = fromstring(draw_subnet(arch, name="mine"))
     shown = texts(svg)
     assert [text for text in shown if text.endswith(" px")] == [
-        *("48 px", "24 px", "12 px", "6 px", "6 px", "12 px", "24 px", "48 px", "24 px", "48 px"),
+        *("48 px", "24 px", "12 px", "6 px", "6 px", "12 px", "24 px", "48 px", "24 px", "48 px")
     ]
     assert {"8", "16", "24", "40", "56", "32", "48", "64", "28", "14"} <= set(shown)
     steps = [line for line in svg.iter(f"{SVG}line") if line.get("class") == "step"]

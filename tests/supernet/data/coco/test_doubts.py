@@ -151,13 +151,6 @@ def test_a_box_that_gives_the_area_must_have_one(people: Json, write_folder: Wri
     assert found.entries == {Kind.EMPTY_BOX: [1, 2], Kind.ODD_AREA: [1, 2]}
 
 
-def test_the_id_that_pycocotools_takes_for_none_is_named(people: Json, write_folder: WriteFolder) -> None:
-    people["annotations"][4]["id"] = 0
-    found = FindingLog()
-    report_uses(read_annotations(write_folder(people)[0], BY_ANNOTATION, found), found)
-    assert found.entries == {Kind.ID_ZERO: [0]}
-
-
 def test_people_of_several_categories_are_named(people: Json, write_folder: WriteFolder) -> None:
     people["categories"] = [
         {"id": number, "name": str(number), "keypoints": list(CROWDPOSE.keypoints)} for number in (7, 8, 9)

@@ -170,11 +170,6 @@ def test_a_box_without_area_is_used_and_masks_nothing(tmp_path: Path, content: d
     assert not record.ignore.draw(40, 30).any()
 
 
-def test_keypoints_outside_of_the_image_stay_as_they_are(tmp_path: Path, content: dict[str, Any]) -> None:
-    content["annotations"][0]["keypoints"][:3] = [-50, 4000.5, 2]
-    assert read(tmp_path, content)[0].keypoints[0, 0].tolist() == [-50, 4000.5, 2]
-
-
 def test_a_polygon_of_two_points_is_no_polygon(tmp_path: Path, content: dict[str, Any]) -> None:
     content["annotations"][2]["segmentation"] = [[0, 0, 39, 29]]
     drawn = read(tmp_path, content)[0].ignore.draw(40, 30)

@@ -40,7 +40,7 @@ def test_every_pixel_of_a_person_is_painted() -> None:
         assert painted[person.window][cv2.erode(person.parts, np.ones((3, 3))) > 0].mean() > 0.999
 
 
-def test_left_limbs_stay_lighter_than_right_under_any_pattern() -> None:
+def test_left_limbs_stay_lighter_than_right_in_any_clothes() -> None:
     compared = 0
     for seed in range(60):
         canvas, _, person = draw_alone(seed)
