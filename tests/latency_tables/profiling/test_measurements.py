@@ -180,8 +180,3 @@ def time_of(medians: list[float]) -> float:
         return reading.Line(number, "m", "round", 1, ms, ms, ms, 0.0, 0.0, None, None, "0")
 
     return reading._timing([line(number, ms) for number, ms in enumerate(medians, start=1)]).ms
-
-
-def test_the_plan_of_these_tests_has_all_sorts_of_models(plan: ProfilingPlan) -> None:
-    assert {type(subject).__name__ for subject in plan.subjects} == {"NullModel", "OperatorChain", "WholeNetwork"}
-    assert any(isinstance(subject, OperatorChain) and subject.copies > 1 for subject in plan.subjects)
