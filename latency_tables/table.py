@@ -38,7 +38,7 @@ SHIPPED_DIR = Path(__file__).parent / "tables"
 INTERVAL_SIGMAS = 1.2815515655446004
 """Half-width of the 80 % interval of a normal distribution, in standard deviations."""
 
-LEAST_SPREAD_MS = 1e-9
+LEAST_STD_MS = 1e-9
 """Stands for no spread at all where a probability divides by it."""
 
 FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
@@ -180,12 +180,12 @@ class LatencyTable:
         """Turn the sum of a network's operators, in ms, into the network's latency; works on floats and arrays."""
         return self.metadata.network_constant_ms + self.metadata.network_scale * operator_ms
 
-    def network_spread_ms(self, network_ms: FloatOrArray, operator_variance: FloatOrArray) -> FloatOrArray:
+    def network_std_ms(self, network_ms: FloatOrArray, operator_variance: FloatOrArray) -> FloatOrArray:
         """Return one standard deviation of networks' latencies, in ms.
 
         Args:
             network_ms: What ``network_ms`` returned.
-            operator_variance: Sum of ``spread_ms ** 2`` over the operators that run, in ms squared. Their errors are
+            operator_variance: Sum of ``std_ms ** 2`` over the operators that run, in ms squared. Their errors are
                 taken as independent, also where one operator runs several times: what operators share is part of the
                 whole-network residual, which is fitted with this sum beside it.
 
@@ -205,7 +205,7 @@ class LatencyTable:
         self, network_ms: FloatOrArray, operator_variance: FloatOrArray
     ) -> tuple[FloatOrArray, FloatOrArray]:
         """Return the low and the high end of the 80 % interval in ms; the arguments are those of the spread."""
-        half = INTERVAL_SIGMAS * self.network_spread_ms(network_ms, operator_variance)
+        half = INTERVAL_SIGMAS * self.network_std_ms(network_ms, operator_variance)
         low = network_ms - half
         return low * (low > 0), network_ms + half
 
@@ -218,8 +218,8 @@ class LatencyTable:
         """
         from scipy.special import ndtr  # slow to import, and few programs ask
 
-        spread_ms = np.maximum(self.network_spread_ms(network_ms, operator_variance), LEAST_SPREAD_MS)
-        probability: FloatOrArray = ndtr((budget_ms - network_ms) / spread_ms)
+        std_ms = np.maximum(self.network_std_ms(network_ms, operator_variance), LEAST_STD_MS)
+        probability: FloatOrArray = ndtr((budget_ms - network_ms) / std_ms)
         return probability
 
     def estimate(self, arch: Arch, num_keypoints: int = 14) -> LatencyEstimate:
@@ -265,7 +265,7 @@ class LatencyTable:
         """Return a network's latency in ms and the variance of its operators in ms squared."""
         operator_ms, variance = 0.0, 0.0
         for row in rows:
-            operator_ms, variance = operator_ms + row.ms, variance + row.spread_ms**2
+            operator_ms, variance = operator_ms + row.ms, variance + row.std_ms**2
         return self.network_ms(operator_ms), variance
 
     @cached_property

@@ -151,7 +151,7 @@ class DecodingCost(Checked):
             )
         return sum(weight * size.ms(people) for weight, size in self._around(image_size))
 
-    def spread_ms(self, image_size: int, people: float) -> float:
+    def std_ms(self, image_size: int, people: float) -> float:
         """Return one standard deviation of single frames about ``ms``; the arguments and errors are the same."""
         relative = sum(weight * size.spread for weight, size in self._around(image_size))
         return relative * self.ms(image_size, people)

@@ -109,7 +109,7 @@ def extend_table(
     metadata = table.metadata.model_copy(update=changes)
     extended = LatencyTable(metadata, {**timed, **fitted.rows})
     factor = _shared_error(extended, measurements)
-    wider = {o: replace(row, spread_ms=float(f"{factor * row.spread_ms:.4g}")) for o, row in fitted.rows.items()}
+    wider = {o: replace(row, std_ms=float(f"{factor * row.std_ms:.4g}")) for o, row in fitted.rows.items()}
     return LatencyTable(metadata, {**timed, **wider})
 
 
@@ -118,11 +118,11 @@ def _shared_error(table: LatencyTable, measurements: Measurements) -> float:
     meta, needed = table.metadata, []
     for arch, timing in measurements.networks.items():
         rows = [table.lookup(operator) for operator in operators_of(arch, measurements.network_keypoints)]
-        shared = meta.network_scale**2 * sum(row.spread_ms**2 for row in rows if row.samples == 0)
+        shared = meta.network_scale**2 * sum(row.std_ms**2 for row in rows if row.samples == 0)
         if arch.digest in meta.fit_errors or shared == 0:
             continue
         ms = table.network_ms(sum(row.ms for row in rows))
-        variance = table.network_spread_ms(ms, sum(row.spread_ms**2 for row in rows)) ** 2
+        variance = table.network_std_ms(ms, sum(row.std_ms**2 for row in rows)) ** 2
         wanted = ((ms - timing.ms) / INTERVAL_SIGMAS) ** 2
         needed.append(max(1 + (wanted - variance) / shared, 1.0))
     return math.sqrt(_conformal(np.array(needed))) if len(needed) >= FEWEST_NETWORKS else 1.0
@@ -140,7 +140,7 @@ def _sums(measurements: Measurements, rows: dict[Operator, OperatorLatency]) -> 
                 "name its space in spaces=[...] to have such rows fitted"
             )
         sums.append(sum(rows[operator].ms for operator in operators))
-        variances.append(sum(rows[operator].spread_ms ** 2 for operator in operators))
+        variances.append(sum(rows[operator].std_ms ** 2 for operator in operators))
     return np.array(sums), np.array(variances)
 
 

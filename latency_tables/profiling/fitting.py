@@ -111,13 +111,13 @@ def measured_rows(measurements: Measurements) -> dict[Operator, OperatorLatency]
 
 def _chain_row(timing: ChainTiming) -> OperatorLatency:
     ms = max(chain_ms(timing), LEAST_SHARE * timing.single.ms)
-    spread = np.hypot(timing.chain.spread_ms, timing.single.spread_ms) / (timing.copies - 1)
+    spread = np.hypot(timing.chain.std_ms, timing.single.std_ms) / (timing.copies - 1)
     return OperatorLatency(_rounded(ms), _rounded(spread), timing.chain.runs)
 
 
 def _lone_row(operator: Operator, single: Timing, boundary: BoundaryCost) -> OperatorLatency:
     ms = max(single.ms - boundary.ms(operator), LEAST_SHARE * single.ms)
-    return OperatorLatency(_rounded(ms), _rounded(np.hypot(single.spread_ms, boundary.residual * ms)), single.runs)
+    return OperatorLatency(_rounded(ms), _rounded(np.hypot(single.std_ms, boundary.residual * ms)), single.runs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost, require_people
-from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LEAST_SPREAD_MS, LatencyTable
+from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LEAST_STD_MS, LatencyTable
 from litepose_ofa.search.costs.peak_memory import PeakMemory
 from litepose_ofa.search.costs.slots import NetworkSlots, OperatorSums, SlotTables, aligned, network_slots
 from litepose_ofa.search.genome import GenomeCodec, Genomes
@@ -80,8 +80,8 @@ class CostModel:
             device: np.array([cost.ms(size, people) for size in space.image_sizes])
             for device, cost in self.decoding.items()
         }
-        self._decoding_spread_ms = {
-            device: np.array([cost.spread_ms(size, people) for size in space.image_sizes])
+        self._decoding_std_ms = {
+            device: np.array([cost.std_ms(size, people) for size in space.image_sizes])
             for device, cost in self.decoding.items()
         }
 
@@ -125,7 +125,7 @@ class CostModel:
         if device not in self.decoding:
             return table.network_interval(network_ms, variance)
         ms = self._with_decoding(network_ms, genomes, device)
-        half = INTERVAL_SIGMAS * self._frame_spread_ms(network_ms, variance, genomes, device)
+        half = INTERVAL_SIGMAS * self._frame_std_ms(network_ms, variance, genomes, device)
         return np.maximum(ms - half, 0), ms + half
 
     def probability_within(self, genomes: Genomes, device: str, budget_ms: float) -> NDArray[np.float64]:
@@ -142,10 +142,8 @@ class CostModel:
             return self.tables[device].network_probability_within(network_ms, variance, budget_ms)
         from scipy.special import ndtr  # slow to import, and few programs ask
 
-        spread_ms = np.maximum(self._frame_spread_ms(network_ms, variance, genomes, device), LEAST_SPREAD_MS)
-        probability: NDArray[np.float64] = ndtr(
-            (budget_ms - self._with_decoding(network_ms, genomes, device)) / spread_ms
-        )
+        std_ms = np.maximum(self._frame_std_ms(network_ms, variance, genomes, device), LEAST_STD_MS)
+        probability: NDArray[np.float64] = ndtr((budget_ms - self._with_decoding(network_ms, genomes, device)) / std_ms)
         return probability
 
     def peak_memory_bytes(self, genomes: Genomes) -> NDArray[np.int64]:
@@ -229,13 +227,13 @@ class CostModel:
         decoding_ms: Milliseconds = self._decoding_ms[device][genomes[:, IMAGE_SIZE_GENE]]
         return network_ms + decoding_ms
 
-    def _frame_spread_ms(
+    def _frame_std_ms(
         self, network_ms: Milliseconds, variance: NDArray[np.float64], genomes: Genomes, device: str
     ) -> Milliseconds:
         """Return one standard deviation of frames' latencies, shape (n,)."""
-        decoding_ms = self._decoding_spread_ms[device][genomes[:, IMAGE_SIZE_GENE]]
-        spread_ms: Milliseconds = np.hypot(self.tables[device].network_spread_ms(network_ms, variance), decoding_ms)
-        return spread_ms
+        decoding_ms = self._decoding_std_ms[device][genomes[:, IMAGE_SIZE_GENE]]
+        std_ms: Milliseconds = np.hypot(self.tables[device].network_std_ms(network_ms, variance), decoding_ms)
+        return std_ms
 
 
 @lru_cache(maxsize=8)
@@ -253,7 +251,7 @@ def _latency_sums(slots: NetworkSlots, table: LatencyTable) -> tuple[SlotTables,
     for slot in slots:
         rows = [table.lookup(operator) for operator in slot.operators]
         ms[slot] = slot.arrange([row.ms for row in rows])
-        variance[slot] = slot.arrange([row.spread_ms**2 for row in rows])
+        variance[slot] = slot.arrange([row.std_ms**2 for row in rows])
     return ms, variance
 
 

@@ -177,7 +177,7 @@ def _endings(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
 def table() -> LatencyTable:
     shipped = LatencyTable.load("snapdragon_855")
     operators = operators_of(SearchSpace.preset("tiny").smallest())
-    rows = {o: OperatorLatency(shipped.lookup(o).ms, shipped.lookup(o).spread_ms, 50, 1.5) for o in operators}
+    rows = {o: OperatorLatency(shipped.lookup(o).ms, shipped.lookup(o).std_ms, 50, 1.5) for o in operators}
     return LatencyTable(shipped.metadata, rows)
 
 

@@ -57,7 +57,7 @@ def test_the_cost_at_a_measured_size_is_its_own() -> None:
     assert COST.ms(96, 0) == 1.0
     assert COST.ms(256, 1) == pytest.approx(3.2)
     assert COST.ms(256, 10) == pytest.approx(3.0 + 0.2 * 10**PEOPLE_EXPONENT)
-    assert COST.spread_ms(256, 1) == pytest.approx(0.3 * 3.2)
+    assert COST.std_ms(256, 1) == pytest.approx(0.3 * 3.2)
     assert COST.most_people == 10
     assert [size.mean_error for size in COST.sizes] == pytest.approx([0, 0])
 
@@ -69,7 +69,7 @@ def test_a_cost_linear_in_the_pixels_is_met_between_the_sizes(image_size: int, p
 
     cost = cost_of(*map(exact, (64, 160, 320, 512)))
     assert cost.ms(image_size, people) == pytest.approx(exact(image_size).ms(people), rel=1e-9)
-    assert cost.spread_ms(image_size, people) == pytest.approx(0.1 * cost.ms(image_size, people), rel=1e-9)
+    assert cost.std_ms(image_size, people) == pytest.approx(0.1 * cost.ms(image_size, people), rel=1e-9)
 
 
 @pytest.mark.parametrize(

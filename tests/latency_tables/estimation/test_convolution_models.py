@@ -88,7 +88,7 @@ def test_an_operator_adds_its_convolutions_and_their_independent_errors() -> Non
     ]
     latency = MODEL.operator_latency(block, multipliers)
     assert latency.ms == pytest.approx(sum(ms for ms, _ in parts), rel=1e-3)
-    assert latency.spread_ms == pytest.approx(math.hypot(*(ms * sigma for ms, sigma in parts)), rel=1e-3)
+    assert latency.std_ms == pytest.approx(math.hypot(*(ms * sigma for ms, sigma in parts)), rel=1e-3)
     assert latency.samples == 0
     by_class = MODEL.class_ms(block.convolutions, multipliers)
     assert float(by_class @ np.array([0.5, 2.0])) == pytest.approx(sum(ms for ms, _ in parts))

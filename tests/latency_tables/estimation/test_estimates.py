@@ -111,7 +111,7 @@ def test_the_error_bar_is_of_networks_left_out(device: str) -> None:
 def test_the_shipped_table_is_what_the_code_makes(device: str) -> None:
     shipped = LatencyTable.load(device)
     made = ESTIMATES[device].table(shipped.rows)
-    for field in ("ms", "spread_ms", "samples"):
+    for field in ("ms", "std_ms", "samples"):
         ours, theirs = ([getattr(row, field) for row in table.rows.values()] for table in (made, shipped))
         np.testing.assert_allclose(ours, theirs, rtol=2e-3)
     assert made.metadata.to_dict() | {"made_by": shipped.metadata.made_by} == {  # named otherwise when it was made

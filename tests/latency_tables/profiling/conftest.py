@@ -51,7 +51,7 @@ SIMULATED_FACTS = {
 def timing(ms: float, sigma: float, rng: np.random.Generator) -> Timing:
     """Return a timing with a relative error of sigma, which it states."""
     noisy = ms * float(1 + sigma * rng.standard_normal())
-    return Timing(ms=noisy, spread_ms=sigma * ms, runs=50, round_ms=(noisy,), round_p10_ms=(noisy,), throttled=0)
+    return Timing(ms=noisy, std_ms=sigma * ms, runs=50, round_ms=(noisy,), round_p10_ms=(noisy,), throttled=0)
 
 
 class SimulatedBoard:

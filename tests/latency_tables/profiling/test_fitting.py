@@ -101,7 +101,7 @@ def test_what_was_not_timed_is_fitted_as_well_as_it_says(simulated: Any) -> None
     rows = {o: OperatorLatency(simulated.true_ms(o), 0.0, 50) for o in sample}
     fitted = fit_rows(rows, wanted, np.random.default_rng(0))
     assert fitted.rows.keys() == wanted - rows.keys()
-    assert all(row.samples == 0 and row.spread_ms > 0 for row in fitted.rows.values())
+    assert all(row.samples == 0 and row.std_ms > 0 for row in fitted.rows.values())
     errors = np.array([row.ms / simulated.true_ms(operator) - 1 for operator, row in fitted.rows.items()])
     assert np.abs(errors).mean() < 2 * fitted.error
     assert fitted.error < 0.08

@@ -229,7 +229,7 @@ def test_a_frame_takes_the_network_and_the_decoding(tiny_cost: CostModel, people
         network = table.estimate(arch)
         expected = network.ms + decoding.ms(arch.image_size, people)
         network_sigma = (network.high_ms - network.ms) / INTERVAL_SIGMAS
-        half = INTERVAL_SIGMAS * (network_sigma**2 + decoding.spread_ms(arch.image_size, people) ** 2) ** 0.5
+        half = INTERVAL_SIGMAS * (network_sigma**2 + decoding.std_ms(arch.image_size, people) ** 2) ** 0.5
         numbers = (expected, max(expected - half, 0), expected + half)
         assert (ms[row], low_ms[row], high_ms[row]) == pytest.approx(numbers, rel=1e-9, abs=0)
         within = [frames.probability_within(genomes[row : row + 1], "board", budget)[0] for budget in numbers[::2]]

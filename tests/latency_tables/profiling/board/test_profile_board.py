@@ -190,14 +190,6 @@ def test_a_file_that_is_no_terminal_gets_one_line_a_round(
     assert capsys.readouterr().out.splitlines() == [f"round {n} of 3: 45 models, 0 once more" for n in (1, 2, 3)]
 
 
-def test_a_terminal_shows_the_time_left(
-    profile: Profile, new_machine: NewMachine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    profile(new_machine())
-    assert "\rround 2, 67 timings and 0.0 minutes left " in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("path", sorted(BOARD_DIR.glob("*.py")), ids=lambda path: path.name)
 def test_the_board_needs_no_newer_python_than_3_8(path: Path) -> None:
     tree = ast.parse(path.read_text(), feature_version=(3, 8))
