@@ -23,13 +23,7 @@ import yaml
 
 from litepose_ofa.supernet.data.augmentation import Augmentation, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading import (
-    Sample,
-    SampleRequest,
-    TrainingImages,
-    collate,
-    collate_bytes,
-)
+from litepose_ofa.supernet.data.loading import Sample, SampleRequest, TrainingImages, collate, collate_bytes
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 

@@ -15,19 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.interpolation import Interpolator
-from litepose_ofa.latency_tables.metadata import (
-    Provenance,
-    TableMetadata,
-    metadata_to_yaml,
-    read_metadata,
-)
-from litepose_ofa.latency_tables.rows import (
-    OperatorLatency,
-    describe,
-    parse_rows,
-    read_rows,
-    rows_to_csv,
-)
+from litepose_ofa.latency_tables.metadata import Provenance, TableMetadata, metadata_to_yaml, read_metadata
+from litepose_ofa.latency_tables.rows import OperatorLatency, describe, parse_rows, read_rows, rows_to_csv
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator, operators_of
 from litepose_ofa.supernet.errors import InputError, require

@@ -20,12 +20,7 @@ from litepose_ofa.latency_tables.estimation.convolution_models import Convolutio
 from litepose_ofa.latency_tables.estimation.reference_networks import reference_network
 from litepose_ofa.latency_tables.metadata import TableMetadata
 from litepose_ofa.latency_tables.table import LatencyTable
-from litepose_ofa.supernet.archs.arch import (
-    STAGE_STRIDES,
-    Arch,
-    BlockArch,
-    StageArch,
-)
+from litepose_ofa.supernet.archs.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
 from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_yaml

@@ -9,12 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.profiling.subjects import (
-    NullModel,
-    OperatorChain,
-    Subject,
-    WholeNetwork,
-)
+from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, Subject, WholeNetwork
 from litepose_ofa.latency_tables.rows import KINDS
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator

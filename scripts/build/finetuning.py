@@ -25,12 +25,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.export.bundle import ARCH_FILE
 from litepose_ofa.supernet.export.runtime import is_runtime_file
-from litepose_ofa.supernet.network.checkpoints import (
-    load_weights,
-    read_description,
-    save_subnet,
-    weights_digest,
-)
+from litepose_ofa.supernet.network.checkpoints import load_weights, read_description, save_subnet, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import Process

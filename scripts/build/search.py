@@ -13,12 +13,7 @@ from omegaconf import DictConfig
 from litepose_ofa.scripts.build.data import build_space, plain
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.scripts.build.workers import open_subnet_pool
-from litepose_ofa.search.accuracy.evaluators import (
-    AccuracyCache,
-    Evaluator,
-    PredictorEvaluator,
-    SupernetEvaluator,
-)
+from litepose_ofa.search.accuracy.evaluators import AccuracyCache, Evaluator, PredictorEvaluator, SupernetEvaluator
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor, Identity
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
@@ -27,12 +22,7 @@ from litepose_ofa.search.strategies.batches import BatchSettings
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.strategies.optuna_strategies import OptunaStrategy
 from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution
-from litepose_ofa.search.strategies.surrogates import (
-    FixedSurrogate,
-    LearnedSurrogate,
-    RefittedSurrogate,
-    Surrogate,
-)
+from litepose_ofa.search.strategies.surrogates import FixedSurrogate, LearnedSurrogate, RefittedSurrogate, Surrogate
 from litepose_ofa.search.study.generations import StopRule, StudySettings
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.workers.pool import EvaluationPool

@@ -14,13 +14,7 @@ from pydantic import Field
 
 from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache
-from litepose_ofa.search.workers.pool import (
-    EvaluationPool,
-    MakeMeasure,
-    Measure,
-    RayPool,
-    SerialPool,
-)
+from litepose_ofa.search.workers.pool import EvaluationPool, MakeMeasure, Measure, RayPool, SerialPool
 from litepose_ofa.search.workers.session import ray_session
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator

@@ -9,13 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
 from typing import NoReturn
 
-from litepose_ofa.scripts.command.table import (
-    COMPLETION_FLAGS,
-    CONFIGURED,
-    HELP_FLAGS,
-    SECTIONS,
-    VERBS,
-)
+from litepose_ofa.scripts.command.table import COMPLETION_FLAGS, CONFIGURED, HELP_FLAGS, SECTIONS, VERBS
 
 HELP = """\
 litepose VERB [key=value ...]

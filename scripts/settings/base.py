@@ -5,19 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from litepose_ofa.scripts.settings.fields import fields_of
-from litepose_ofa.scripts.settings.kinds import (
-    Name,
-    PathText,
-    SomeWorkers,
-    Text,
-)
+from litepose_ofa.scripts.settings.kinds import Name, PathText, SomeWorkers, Text
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.evaluation import InferenceSettings
-from litepose_ofa.supernet.validation import (
-    Checked,
-    Count,
-    Positive,
-)
+from litepose_ofa.supernet.validation import Checked, Count, Positive
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every random generator takes."""

@@ -5,12 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from litepose_ofa.scripts.settings.base import DeviceSettings, MeasuringSettings, Resamples
-from litepose_ofa.scripts.settings.kinds import (
-    Choice,
-    Name,
-    OneOrSeveral,
-    Text,
-)
+from litepose_ofa.scripts.settings.kinds import Choice, Name, OneOrSeveral, Text
 from litepose_ofa.supernet.export.onnx_graph import OPSETS
 from litepose_ofa.supernet.export.onnx_model import Batch
 from litepose_ofa.supernet.validation import Checked, Count, NonNegative

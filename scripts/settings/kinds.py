@@ -7,12 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from litepose_ofa.search.workspace import NAME_WORDS, PATH_WORDS, is_folder_name, is_path_text
-from litepose_ofa.supernet.validation import (
-    Allowed,
-    bare_type,
-    branches,
-    words_of,
-)
+from litepose_ofa.supernet.validation import Allowed, bare_type, branches, words_of
 
 LEAST_BOUND = 32
 """Processes or threads that any machine may be asked for."""

@@ -6,12 +6,7 @@ from pydantic import Field
 
 from litepose_ofa.scripts.settings.base import ImageSize, MeasuringSettings, RunSettings
 from litepose_ofa.scripts.settings.fields import fields_of
-from litepose_ofa.scripts.settings.kinds import (
-    Name,
-    PathText,
-    SomeWorkers,
-    Text,
-)
+from litepose_ofa.scripts.settings.kinds import Name, PathText, SomeWorkers, Text
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings as RenderedPeople
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.pictures.prediction import PredictionOptions

@@ -14,23 +14,12 @@ from litepose_ofa.scripts.settings.base import (
     Split,
 )
 from litepose_ofa.scripts.settings.fields import fields_of
-from litepose_ofa.scripts.settings.kinds import (
-    Choice,
-    Name,
-    OneOrSeveral,
-    PathText,
-    Text,
-)
+from litepose_ofa.scripts.settings.kinds import Choice, Name, OneOrSeveral, PathText, Text
 from litepose_ofa.search.accuracy.active_sampling import RefinementSettings
 from litepose_ofa.search.strategies.batches import BatchSettings
 from litepose_ofa.search.strategies.evolution import EvolutionSettings
 from litepose_ofa.search.study.generations import StopRule, StudySettings
-from litepose_ofa.supernet.validation import (
-    Count,
-    NonNegative,
-    Positive,
-    Whole,
-)
+from litepose_ofa.supernet.validation import Count, NonNegative, Positive, Whole
 
 BackendSettings: Any = fields_of(Backend, address=PathText | None)
 

@@ -7,12 +7,7 @@ from pydantic import Field
 from litepose_ofa.latency_tables.decoding.measurement import DecodingSettings
 from litepose_ofa.scripts.settings.base import DeviceSettings, RunSettings
 from litepose_ofa.scripts.settings.fields import fields_of
-from litepose_ofa.scripts.settings.kinds import (
-    Choice,
-    Name,
-    OneOrSeveral,
-    PathText,
-)
+from litepose_ofa.scripts.settings.kinds import Choice, Name, OneOrSeveral, PathText
 from litepose_ofa.supernet.validation import Fraction
 
 Keypoints = Annotated[int, Field(ge=1, le=1_000)]

@@ -11,12 +11,7 @@ from omegaconf import DictConfig
 
 from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.scripts.command.help import BASE
-from litepose_ofa.scripts.command.table import (
-    COMPLETION_FLAGS,
-    CONFIGURED,
-    HELP_FLAGS,
-    VERBS,
-)
+from litepose_ofa.scripts.command.table import COMPLETION_FLAGS, CONFIGURED, HELP_FLAGS, VERBS
 
 COMMAND = "litepose"
 HELP = """\

@@ -10,11 +10,7 @@ import torch
 from omegaconf import DictConfig, open_dict
 
 from litepose_ofa.scripts.build.data import plain
-from litepose_ofa.scripts.build.finetuning import (
-    Finetuning,
-    MakeTrialTraining,
-    read_facts,
-)
+from litepose_ofa.scripts.build.finetuning import Finetuning, MakeTrialTraining, read_facts
 from litepose_ofa.scripts.build.networks import build_device
 from litepose_ofa.scripts.build.training import finished_file, hold_folder, train_to_the_end
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
@@ -31,12 +27,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import load_subnet, save_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
-from litepose_ofa.supernet.training.distributed import (
-    TORCHRUN_VARIABLES,
-    Process,
-    joined_process_group,
-    run_on_main,
-)
+from litepose_ofa.supernet.training.distributed import TORCHRUN_VARIABLES, Process, joined_process_group, run_on_main
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER
 from litepose_ofa.supernet.validation import validate
 

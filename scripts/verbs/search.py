@@ -10,20 +10,10 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.search import (
-    SearchAccuracy,
-    build_accuracy,
-    build_course,
-    build_strategy,
-    load_samples,
-)
+from litepose_ofa.scripts.build.search import SearchAccuracy, build_accuracy, build_course, build_strategy, load_samples
 from litepose_ofa.scripts.build.search_devices import SearchedDevice, build_problem, find_devices
 from litepose_ofa.scripts.build.workers import BACKEND_KEYS, search_in_tune
-from litepose_ofa.scripts.command.app import (
-    run_folder,
-    script,
-    start_run,
-)
+from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.searching import SearchVerb
 from litepose_ofa.search.accuracy.evaluators import identity_digest
 from litepose_ofa.search.problem.problem import SearchProblem

@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.genome import (
-    MOST_CHOICES,
-    GenomeCodec,
-    Genomes,
-    distinct,
-)
+from litepose_ofa.search.genome import MOST_CHOICES, GenomeCodec, Genomes, distinct
 from litepose_ofa.supernet.archs.arch import MOST_KEYPOINTS, Arch
 from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace

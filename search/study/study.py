@@ -19,20 +19,9 @@ from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.optuna_strategies import quiet_optuna
 from litepose_ofa.search.strategies.strategies import Strategy
-from litepose_ofa.search.study.generations import (
-    Generations,
-    Progress,
-    StopRule,
-    StudySettings,
-)
+from litepose_ofa.search.study.generations import Generations, Progress, StopRule, StudySettings
 from litepose_ofa.search.study.storages import open_storage
-from litepose_ofa.search.study.trials import (
-    finished_trials,
-    generation_of,
-    genome_of,
-    history_of,
-    value_names,
-)
+from litepose_ofa.search.study.trials import finished_trials, generation_of, genome_of, history_of, value_names
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, shown
 

@@ -7,12 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from litepose_ofa.search.rank_agreement import (
-    CONFIDENCE,
-    RESAMPLES,
-    combined_tau,
-    rank_agreement,
-)
+from litepose_ofa.search.rank_agreement import CONFIDENCE, RESAMPLES, combined_tau, rank_agreement
 from litepose_ofa.supernet.errors import InputError, require
 
 Group = Literal["spread", "equal_macs"]

@@ -5,13 +5,7 @@ from typing import Any
 import numpy as np
 
 from litepose_ofa.supernet.evaluation.keypoint_ap import crowd_levels
-from litepose_ofa.supernet.evaluation.matching import (
-    SIZES,
-    BoolArray,
-    Matches,
-    OksMatching,
-    PeopleComparison,
-)
+from litepose_ofa.supernet.evaluation.matching import SIZES, BoolArray, Matches, OksMatching, PeopleComparison
 
 NEAR = 0.5
 """Least similarity of a keypoint that counts as found: 2.35 x sigma x sqrt(area) away."""

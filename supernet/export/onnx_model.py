@@ -14,15 +14,7 @@ import onnxruntime
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.export.folding import fold_weights
 from litepose_ofa.supernet.export.formats import ExportFormat, FloatArray, Heads, Runner, require_file
-from litepose_ofa.supernet.export.onnx_graph import (
-    OPSET,
-    OPSETS,
-    Deconvs,
-    OnnxGraph,
-    Output,
-    Shape,
-    add_network,
-)
+from litepose_ofa.supernet.export.onnx_graph import OPSET, OPSETS, Deconvs, OnnxGraph, Output, Shape, add_network
 from litepose_ofa.supernet.files import replacing
 from litepose_ofa.supernet.network.litepose import LitePose
 

@@ -11,12 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.image_files import (
-    BadImageError,
-    decode_stored,
-    read_bytes,
-    require_header,
-)
+from litepose_ofa.supernet.data.image_files import BadImageError, decode_stored, read_bytes, require_header
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import require_regular
 

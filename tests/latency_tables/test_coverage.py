@@ -8,12 +8,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
 from litepose_ofa.latency_tables.coverage import SHOWN, coverage, space_operators
-from litepose_ofa.supernet.archs.arch import (
-    STAGE_STRIDES,
-    Arch,
-    BlockArch,
-    StageArch,
-)
+from litepose_ofa.supernet.archs.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
 from litepose_ofa.supernet.archs.operators import operators_of
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 

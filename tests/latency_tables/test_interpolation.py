@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
 from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
-from litepose_ofa.latency_tables.interpolation import (
-    DIAGONAL,
-    HALF_CURVATURE,
-    ROUGHNESS,
-    Interpolator,
-    convex_weights,
-)
+from litepose_ofa.latency_tables.interpolation import DIAGONAL, HALF_CURVATURE, ROUGHNESS, Interpolator, convex_weights
 from litepose_ofa.supernet.archs.operators import Operator
 
 Floats = NDArray[np.float64]

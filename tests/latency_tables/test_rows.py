@@ -4,14 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from litepose_ofa.latency_tables.rows import (
-    COLUMNS,
-    ENERGY_COLUMN,
-    OperatorLatency,
-    parse_rows,
-    read_rows,
-    rows_to_csv,
-)
+from litepose_ofa.latency_tables.rows import COLUMNS, ENERGY_COLUMN, OperatorLatency, parse_rows, read_rows, rows_to_csv
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.errors import InputError
 

@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
-from litepose_ofa.search.rank_agreement import (
-    Estimate,
-    combined_tau,
-    rank_agreement,
-)
+from litepose_ofa.search.rank_agreement import Estimate, combined_tau, rank_agreement
 from litepose_ofa.supernet.errors import InputError
 
 Floats = NDArray[np.float64]

@@ -2,14 +2,7 @@
 
 import pytest
 
-from litepose_ofa.supernet.errors import (
-    SHOWN_CHARACTERS,
-    InputError,
-    located,
-    require,
-    require_keys,
-    shown,
-)
+from litepose_ofa.supernet.errors import SHOWN_CHARACTERS, InputError, located, require, require_keys, shown
 
 
 @pytest.mark.parametrize("value", [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": None, "c": 3}])

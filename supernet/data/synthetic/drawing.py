@@ -13,14 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.synthetic.figures import (
-    Colour,
-    Figure,
-    Shape,
-    cloth_colour,
-    skin_colour,
-    vivid,
-)
+from litepose_ofa.supernet.data.synthetic.figures import Colour, Figure, Shape, cloth_colour, skin_colour, vivid
 
 Pixels = npt.NDArray[np.uint8]
 

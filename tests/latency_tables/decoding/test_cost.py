@@ -10,18 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litepose_ofa.latency_tables.decoding.cost import (
-    PEOPLE_EXPONENT,
-    DecodingCost,
-    SizeCost,
-    shipped_decoding_costs,
-)
-from litepose_ofa.latency_tables.decoding.measurement import (
-    DecodingSettings,
-    fit_size,
-    make_heads,
-    measure_decoding,
-)
+from litepose_ofa.latency_tables.decoding.cost import PEOPLE_EXPONENT, DecodingCost, SizeCost, shipped_decoding_costs
+from litepose_ofa.latency_tables.decoding.measurement import DecodingSettings, fit_size, make_heads, measure_decoding
 from litepose_ofa.supernet.archs.space import PRESETS
 from litepose_ofa.supernet.codec import decode_people
 from litepose_ofa.supernet.errors import InputError

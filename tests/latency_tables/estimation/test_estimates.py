@@ -10,15 +10,8 @@ from hydra import compose, initialize_config_dir
 
 from litepose_ofa import conf
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.latency_tables.estimation.estimates import (
-    DeviceEstimate,
-    estimated_devices,
-    published_networks,
-)
-from litepose_ofa.latency_tables.estimation.report import (
-    calibration_checks,
-    format_report,
-)
+from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, estimated_devices, published_networks
+from litepose_ofa.latency_tables.estimation.report import calibration_checks, format_report
 from litepose_ofa.latency_tables.table import shipped_tables
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.errors import InputError

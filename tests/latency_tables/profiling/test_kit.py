@@ -7,13 +7,7 @@ import onnx
 import pytest
 
 from litepose_ofa.latency_tables.profiling.exporters import EXPORTERS, Exporter, find_exporter
-from litepose_ofa.latency_tables.profiling.kit import (
-    BOARD_DIR,
-    BOARD_FILES,
-    MANIFEST_FILE,
-    Manifest,
-    write_kit,
-)
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, BOARD_FILES, MANIFEST_FILE, Manifest, write_kit
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
 from litepose_ofa.latency_tables.profiling.subjects import OperatorChain
 from litepose_ofa.supernet.errors import InputError

@@ -13,13 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.profiling.plan import chains_of
-from litepose_ofa.latency_tables.profiling.subjects import (
-    NullModel,
-    OperatorChain,
-    Subject,
-    WholeNetwork,
-    build_graph,
-)
+from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, Subject, WholeNetwork, build_graph
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator, operators_of
 from litepose_ofa.supernet.archs.space import SearchSpace

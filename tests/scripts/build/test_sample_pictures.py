@@ -12,12 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from litepose_ofa.scripts.build.data import plain
-from litepose_ofa.scripts.build.sample_pictures import (
-    MOST_BYTES,
-    draw_sample_pictures,
-    encode_jpeg,
-    spread_indices,
-)
+from litepose_ofa.scripts.build.sample_pictures import MOST_BYTES, draw_sample_pictures, encode_jpeg, spread_indices
 from litepose_ofa.search.reporting.searches import FinishedSearch
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.supernet.archs.space import SearchSpace

@@ -15,12 +15,7 @@ from omegaconf import DictConfig
 from litepose_ofa.scripts.command import main as litepose
 from litepose_ofa.scripts.command.app import CONFIG_DIR, script
 from litepose_ofa.scripts.command.help import verb_help
-from litepose_ofa.scripts.command.table import (
-    CONFIGURED,
-    SECTIONS,
-    VERBS,
-    Verb,
-)
+from litepose_ofa.scripts.command.table import CONFIGURED, SECTIONS, VERBS, Verb
 from litepose_ofa.scripts.settings.searching import FitVerb
 from litepose_ofa.supernet.errors import InputError
 

@@ -11,12 +11,7 @@ from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
 from litepose_ofa.supernet.evaluation import evaluate_keypoints, read_results
 from litepose_ofa.supernet.export.bundle import write_bundle
 from litepose_ofa.supernet.files import read_json, write_json
-from litepose_ofa.supernet.network.checkpoints import (
-    load_subnet,
-    load_supernet,
-    save_subnet,
-    weights_digest,
-)
+from litepose_ofa.supernet.network.checkpoints import load_subnet, load_supernet, save_subnet, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 

@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from litepose_ofa.search.accuracy.predictor_quality import (
-    compare_regressors,
-    cross_validate,
-    hold_out,
-    require_samples,
-)
+from litepose_ofa.search.accuracy.predictor_quality import compare_regressors, cross_validate, hold_out, require_samples
 from litepose_ofa.search.accuracy.regressors import REGRESSORS, TrainingSet
 from litepose_ofa.supernet.errors import InputError
 

@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from litepose_ofa.search.accuracy.regressors import (
-    REGRESSORS,
-    GaussianProcess,
-    Kernel,
-    Kind,
-    Regressor,
-    TrainingSet,
-)
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, GaussianProcess, Kernel, Kind, Regressor, TrainingSet
 
 
 def smooth_samples(rows: int, seed: int = 0) -> TrainingSet:

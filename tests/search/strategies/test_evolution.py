@@ -5,12 +5,7 @@ import numpy as np
 from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
-from litepose_ofa.search.strategies.evolution import (
-    EvolutionSettings,
-    EvolutionStrategy,
-    selection_order,
-    survivors,
-)
+from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy, selection_order, survivors
 
 
 def excess_over(latency_ms: np.ndarray, budget_ms: float) -> np.ndarray:

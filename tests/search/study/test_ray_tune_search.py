@@ -22,12 +22,7 @@ from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.strategies.strategies import RandomStrategy
 from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
-from litepose_ofa.search.study.ray_tune_search import (
-    EXPERIMENT,
-    GenerationSearcher,
-    TuneSettings,
-    run_in_tune,
-)
+from litepose_ofa.search.study.ray_tune_search import EXPERIMENT, GenerationSearcher, TuneSettings, run_in_tune
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.search.study.trials import read_genome
 from litepose_ofa.search.workers.pool import Measure

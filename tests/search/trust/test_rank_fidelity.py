@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from litepose_ofa.search.trust.rank_fidelity import (
-    FidelityRecord,
-    Group,
-    fidelity_report,
-    format_fidelity,
-)
+from litepose_ofa.search.trust.rank_fidelity import FidelityRecord, Group, fidelity_report, format_fidelity
 from litepose_ofa.supernet.errors import InputError
 
 

@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.search.genome import GenomeCodec
-from litepose_ofa.search.trust.sensitivity import (
-    Variation,
-    format_sensitivity,
-    measure_sensitivity,
-    sensitivity_archs,
-)
+from litepose_ofa.search.trust.sensitivity import Variation, format_sensitivity, measure_sensitivity, sensitivity_archs
 from litepose_ofa.supernet.archs.arch import Arch, BlockArch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.published import KERNEL_ABLATION_AP

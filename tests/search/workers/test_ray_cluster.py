@@ -16,12 +16,7 @@ from litepose_ofa.search.strategies.evolution import EvolutionSettings, Evolutio
 from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
 from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune
 from litepose_ofa.search.study.study import SearchStudy
-from litepose_ofa.search.workers.pool import (
-    EvaluationPool,
-    Measure,
-    RayPool,
-    SerialPool,
-)
+from litepose_ofa.search.workers.pool import EvaluationPool, Measure, RayPool, SerialPool
 from litepose_ofa.search.workers.session import ray_session
 from litepose_ofa.supernet.archs.arch import Arch
 

@@ -6,13 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litepose_ofa.supernet.data.geometry import (
-    inference_affine,
-    invert,
-    training_affine,
-    transform_points,
-    warp,
-)
+from litepose_ofa.supernet.data.geometry import inference_affine, invert, training_affine, transform_points, warp
 
 sides = st.integers(60, 300)
 

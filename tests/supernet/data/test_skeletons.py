@@ -4,13 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litepose_ofa.supernet.data.skeletons import (
-    COCO,
-    CROWDPOSE,
-    SKELETONS,
-    Skeleton,
-    get_skeleton,
-)
+from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE, SKELETONS, Skeleton, get_skeleton
 from litepose_ofa.supernet.errors import InputError
 
 OWN: dict[str, Any] = {

@@ -6,13 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from litepose_ofa.supernet.data.geometry import transform_points
-from litepose_ofa.supernet.evaluation.resampling import (
-    PROJECTION_LIMIT,
-    image_frame,
-    resample,
-    scaled_frame,
-    scaling,
-)
+from litepose_ofa.supernet.evaluation.resampling import PROJECTION_LIMIT, image_frame, resample, scaled_frame, scaling
 
 
 @pytest.mark.parametrize("size", [(14, 10), (28, 40), (5, 3)])

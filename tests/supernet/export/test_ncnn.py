@@ -11,12 +11,7 @@ import pytest
 
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.export.ncnn import (
-    NcnnFiles,
-    NcnnFormat,
-    convert_to_ncnn,
-    open_ncnn,
-)
+from litepose_ofa.supernet.export.ncnn import NcnnFiles, NcnnFormat, convert_to_ncnn, open_ncnn
 from litepose_ofa.supernet.export.onnx_model import build_onnx
 from litepose_ofa.supernet.network.litepose import LitePose
 

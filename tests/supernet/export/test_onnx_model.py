@@ -17,13 +17,7 @@ from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.export.formats import TOLERANCE, Parity, measure_parity
 from litepose_ofa.supernet.export.onnx_graph import OPSETS
-from litepose_ofa.supernet.export.onnx_model import (
-    INPUT_NAME,
-    OUTPUT_NAMES,
-    OnnxFormat,
-    build_onnx,
-    export_onnx,
-)
+from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, OnnxFormat, build_onnx, export_onnx
 from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
 from litepose_ofa.supernet.network.litepose import InvertedBottleneck, LitePose
 

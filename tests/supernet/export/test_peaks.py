@@ -14,12 +14,7 @@ from litepose_ofa.supernet.codec import decode_people
 from litepose_ofa.supernet.codec.grouping import find_candidates
 from litepose_ofa.supernet.evaluation.people import merge_heads
 from litepose_ofa.supernet.export.onnx_graph import OnnxGraph, Output
-from litepose_ofa.supernet.export.peaks import (
-    OnnxPeaksFormat,
-    Peaks,
-    group_peaks,
-    peaks_difference,
-)
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat, Peaks, group_peaks, peaks_difference
 from litepose_ofa.supernet.export.peaks_graph import HEATMAP_STRIDE, PEAK_NAMES, add_decoder
 from litepose_ofa.supernet.network.litepose import LitePose
 

@@ -8,12 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE, Skeleton
-from litepose_ofa.supernet.pictures.drawing import (
-    draw_people,
-    make_sheet,
-    person_colour,
-    resized_with_people,
-)
+from litepose_ofa.supernet.pictures.drawing import draw_people, make_sheet, person_colour, resized_with_people
 
 Array = npt.NDArray[Any]
 

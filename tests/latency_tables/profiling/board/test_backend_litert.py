@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 from litepose_ofa.latency_tables.profiling.exporters import find_exporter
 from litepose_ofa.latency_tables.profiling.measurements import Measurements
 from litepose_ofa.latency_tables.profiling.plan import chains_of
-from litepose_ofa.latency_tables.profiling.subjects import (
-    NullModel,
-    OperatorChain,
-    Subject,
-    WholeNetwork,
-)
+from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, Subject, WholeNetwork
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.archs.space import SearchSpace

@@ -5,12 +5,7 @@ from typing import Any
 
 import pytest
 
-from litepose_ofa.supernet.data.coco.splits import (
-    SPLITS,
-    DatasetSplits,
-    Holdout,
-    SplitFiles,
-)
+from litepose_ofa.supernet.data.coco.splits import SPLITS, DatasetSplits, Holdout, SplitFiles
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError
 

@@ -20,12 +20,7 @@ from pycocotools import coco as coco_api
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE, Skeleton
 from litepose_ofa.supernet.data.synthetic import dataset as synthetic
-from litepose_ofa.supernet.data.synthetic.dataset import (
-    CHUNK,
-    PeopleSettings,
-    generate_split,
-    split_paths,
-)
+from litepose_ofa.supernet.data.synthetic.dataset import CHUNK, PeopleSettings, generate_split, split_paths
 from litepose_ofa.supernet.errors import InputError
 
 SMALL = PeopleSettings(image_size=(96, 64))

@@ -1,10 +1,7 @@
 import cv2
 import numpy as np
 
-from litepose_ofa.supernet.data.synthetic.drawing import (
-    Person,
-    draw_person,
-)
+from litepose_ofa.supernet.data.synthetic.drawing import Person, draw_person
 from litepose_ofa.supernet.data.synthetic.figures import LIMBS, Figure, limb_part, varied_look
 from litepose_ofa.supernet.data.synthetic.poses import Kinematics
 
