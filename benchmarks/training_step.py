@@ -21,7 +21,7 @@ import torch
 
 from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.data.loading.batches import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose, PoseNetwork
 from litepose_ofa.supernet.training.distributed import Process

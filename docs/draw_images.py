@@ -9,12 +9,12 @@ import numpy as np
 import yaml
 from PIL.Image import fromarray
 
-from litepose_ofa.supernet.data.augmentation import Augmentation, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.reader import read_annotations
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.image_files import read_image_file
-from litepose_ofa.supernet.data.loading import Sample, SampleRequest, TrainingImages, collate_bytes
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourJitter, RandomErasing
+from litepose_ofa.supernet.data.loading.batches import Sample, SampleRequest, TrainingImages, collate_bytes
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 from litepose_ofa.supernet.files import replacing

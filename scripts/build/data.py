@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.data.augmentation import Augmentation
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.splits import DatasetSplits, Holdout, SplitFiles
-from litepose_ofa.supernet.data.loading import TrainingImages
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation
+from litepose_ofa.supernet.data.loading.batches import TrainingImages
 from litepose_ofa.supernet.data.skeletons import Skeleton, get_skeleton
 from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.validation import validate

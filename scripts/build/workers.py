@@ -4,21 +4,19 @@ import copy
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig
-from pydantic import Field
 
 from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache
 from litepose_ofa.search.workers.pool import EvaluationPool, MakeMeasure, Measure, RayPool, SerialPool
-from litepose_ofa.search.workers.session import ray_session
+from litepose_ofa.search.workers.session import BackendSettings, ray_session
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
-from litepose_ofa.supernet.validation import NonNegative, Positive, settings, validate
+from litepose_ofa.supernet.validation import validate
 
 if TYPE_CHECKING:
     from litepose_ofa.search.study.generations import Generations
@@ -27,27 +25,6 @@ BACKEND_KEYS = tuple(
     f"backend.{key}" for key in ("name", "address", "num_workers", "cpus_per_worker", "gpus_per_worker")
 )
 """Settings that say where subnets are measured and change no result."""
-
-
-@settings
-class BackendSettings:
-    """The ``backend`` group; see conf/backend/ray.yaml."""
-
-    name: Literal["serial", "ray", "ray_tune"]
-    address: str | None = None
-    num_workers: Annotated[int, Field(ge=1, le=10_000)] = 1
-    cpus_per_worker: Positive = 1
-    gpus_per_worker: NonNegative = 0
-
-    @property
-    def device(self) -> str:
-        """Where workers measure."""
-        return "cuda" if self.gpus_per_worker else "cpu"
-
-    @property
-    def workers(self) -> dict[str, Any]:
-        """How many workers there are, and what each reserves."""
-        return {key: value for key, value in asdict(self).items() if key not in ("name", "address")}
 
 
 @contextmanager

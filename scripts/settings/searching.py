@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from litepose_ofa.scripts.build.workers import BackendSettings as Backend
 from litepose_ofa.scripts.settings.base import (
     DeviceSettings,
     ImageSize,
@@ -19,6 +18,7 @@ from litepose_ofa.search.accuracy.active_sampling import RefinementSettings
 from litepose_ofa.search.strategies.batches import BatchSettings
 from litepose_ofa.search.strategies.evolution import EvolutionSettings
 from litepose_ofa.search.study.generations import StopRule, StudySettings
+from litepose_ofa.search.workers.session import BackendSettings as Backend
 from litepose_ofa.supernet.validation import Count, NonNegative, Positive, Whole
 
 BackendSettings: Any = fields_of(Backend, address=PathText | None)

@@ -8,7 +8,7 @@ from litepose_ofa.scripts.settings.base import DeviceSettings, MeasuringSettings
 from litepose_ofa.scripts.settings.fields import fields_of
 from litepose_ofa.scripts.settings.kinds import Name, NotEmpty, PathText, SomeWorkers, Text, Workers
 from litepose_ofa.search.tuning.trials import HalvingSettings, SamplingSettings
-from litepose_ofa.supernet.data.augmentation import Augmentation
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation
 from litepose_ofa.supernet.training.recipe import Phase, WarmupCosine, WarmupSteps
 from litepose_ofa.supernet.training.recipe import TrainingSettings as NetworkTraining
 from litepose_ofa.supernet.validation import Allowed, Checked, Count, Fraction, NonNegative, Positive

@@ -13,8 +13,8 @@ from litepose_ofa.scripts.build.data import build_splits
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.people import CheckDatasetVerb
 from litepose_ofa.supernet.data.coco.checking import CheckedSplit, check_split, compare_splits, describe_split
-from litepose_ofa.supernet.data.coco.findings import FindingLog, Kind
 from litepose_ofa.supernet.data.coco.splits import SPLITS, DatasetSplits, SplitFiles
+from litepose_ofa.supernet.data.findings import FindingLog, Kind
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.keypoint_ap import CROWD_LEVELS, require_comparable
 from litepose_ofa.supernet.files import locked_folder, replacing, write_json

@@ -27,7 +27,7 @@ from litepose_ofa.search.reporting.card import write_card
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, collate
+from litepose_ofa.supernet.data.loading.batches import SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 from litepose_ofa.supernet.export.accuracy import FormatEvaluator

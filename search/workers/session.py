@@ -1,13 +1,17 @@
-"""A connection to Ray for the length of a block: a cluster that runs, or one of this machine alone."""
+"""Where work is done: in this process, or on a Ray cluster, connected to for the length of a block."""
 
 import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import NonNegative, Positive, settings
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -20,6 +24,27 @@ ENVIRONMENT = {
 
 ANSWER_SECONDS = 5.0
 """How long a cluster's port may take to answer; Ray by itself tries for minutes."""
+
+
+@settings
+class BackendSettings:
+    """The ``backend`` group; see conf/backend/ray.yaml."""
+
+    name: Literal["serial", "ray", "ray_tune"]
+    address: str | None = None
+    num_workers: Annotated[int, Field(ge=1, le=10_000)] = 1
+    cpus_per_worker: Positive = 1
+    gpus_per_worker: NonNegative = 0
+
+    @property
+    def device(self) -> str:
+        """Where workers measure."""
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+    @property
+    def workers(self) -> dict[str, Any]:
+        """How many workers there are, and what each reserves."""
+        return {key: value for key, value in asdict(self).items() if key not in ("name", "address")}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.coco.findings import Kind
+from litepose_ofa.supernet.data.findings import Kind
 from litepose_ofa.supernet.data.image_headers import FORMATS, ImageHeader, foreign_format, read_header
 from litepose_ofa.supernet.errors import InputError
 

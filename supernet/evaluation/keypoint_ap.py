@@ -15,9 +15,9 @@ import numpy as np
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_EVALUATION, require_meaningful
-from litepose_ofa.supernet.data.coco.findings import Kind
 from litepose_ofa.supernet.data.coco.reader import load_annotations
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages
+from litepose_ofa.supernet.data.findings import Kind
 from litepose_ofa.supernet.data.skeletons import COCO, Skeleton, get_skeleton
 from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.evaluation.matching import (

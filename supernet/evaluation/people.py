@@ -19,7 +19,7 @@ from torch import Tensor
 from litepose_ofa.supernet.archs.arch import SIZE_MULTIPLE
 from litepose_ofa.supernet.codec import decode_people
 from litepose_ofa.supernet.data.geometry import Matrix, inference_affine, invert, transform_points, warp
-from litepose_ofa.supernet.data.loading import normalise
+from litepose_ofa.supernet.data.loading.batches import normalise
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import require
 from litepose_ofa.supernet.evaluation.resampling import chain, image_frame, resample, scaled_frame, scaling

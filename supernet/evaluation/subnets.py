@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, normalise
+from litepose_ofa.supernet.data.loading.batches import SampleRequest, TrainingImages, normalise
 from litepose_ofa.supernet.errors import require
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult, evaluate_model
 from litepose_ofa.supernet.evaluation.keypoint_ap import Engine, require_comparable

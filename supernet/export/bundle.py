@@ -18,7 +18,7 @@ import yaml
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
-from litepose_ofa.supernet.data.loading import IMAGE_MEAN, IMAGE_STD
+from litepose_ofa.supernet.data.loading.batches import IMAGE_MEAN, IMAGE_STD
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.export.formats import ExportFormat, FloatArray, measure_parity

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from litepose_ofa.supernet.codec.heatmap import make_heatmaps, to_heatmap_pixels
-from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.data.loading.batches import Batch
 from litepose_ofa.supernet.network.litepose import Heads
 from litepose_ofa.supernet.training.losses import heatmap_loss, tag_guide_loss, tag_loss
 from litepose_ofa.supernet.validation import Fraction, NonNegative, Positive, Whole, settings

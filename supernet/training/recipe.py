@@ -15,7 +15,7 @@ from pydantic import Field
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import DIMENSIONS, Dimension, SearchSpace
-from litepose_ofa.supernet.data.loading_processes import MOST_WORKERS
+from litepose_ofa.supernet.data.loading.processes import MOST_WORKERS
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.validation import Count, Fraction, NonNegative, Positive, Whole, settings

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from litepose_ofa.supernet.data.loading import SampleRequest
+from litepose_ofa.supernet.data.loading.batches import SampleRequest
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.training.recipe import ORDER, SAMPLE
 

@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 from torch.utils.data import DataLoader
 
-from litepose_ofa.supernet.data.loading import Batch, Sample, TrainingImages, collate_bytes
-from litepose_ofa.supernet.data.loading_processes import loaded, prepare_worker
+from litepose_ofa.supernet.data.loading.batches import Batch, Sample, TrainingImages, collate_bytes
+from litepose_ofa.supernet.data.loading.processes import loaded, prepare_worker
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
 from litepose_ofa.supernet.network.channel_sorting import permute_channels, sort_channels
 from litepose_ofa.supernet.network.checkpoints import require_finite, save_network

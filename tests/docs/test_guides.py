@@ -20,7 +20,7 @@ from litepose_ofa.latency_tables.profiling.plan import make_plan
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.published import PUBLISHED_AP, published_archs
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
-from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.data.loading.batches import Batch
 from litepose_ofa.supernet.network.checkpoints import load_weights
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training.objective import LossSettings, make_targets, pose_loss

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from litepose_ofa.supernet.data.coco.doubts import find_doubts
-from litepose_ofa.supernet.data.coco.findings import Finding, FindingLog, Kind, Report
 from litepose_ofa.supernet.data.coco.reader import read_annotations
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages, Annotations, BoolArray, ImageRecord
 from litepose_ofa.supernet.data.coco.splits import SplitFiles, shared_images
+from litepose_ofa.supernet.data.findings import Finding, FindingLog, Kind, Report
 from litepose_ofa.supernet.data.image_files import BadImageError, decode_image, read_bytes
 from litepose_ofa.supernet.data.image_headers import ImageHeader, read_header
 from litepose_ofa.supernet.data.skeletons import Skeleton

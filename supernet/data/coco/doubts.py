@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.coco.findings import Kind
 from litepose_ofa.supernet.data.coco.ignore_regions import FloatArray, IntArray
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages, Annotations, BoolArray, DoubleArray, ImageRecord
+from litepose_ofa.supernet.data.findings import Kind
 from litepose_ofa.supernet.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from litepose_ofa.supernet.data.coco.findings import Finding, Kind
 from litepose_ofa.supernet.data.coco.ignore_regions import COORDINATE_LIMIT, are_coordinates, read_segmentation
+from litepose_ofa.supernet.data.findings import Finding, Kind
 from litepose_ofa.supernet.data.image_files import MAX_PIXELS
 from litepose_ofa.supernet.data.skeletons import Skeleton
 

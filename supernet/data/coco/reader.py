@@ -18,9 +18,9 @@ from litepose_ofa.supernet.data.coco.entries import (
     PersonColumns,
     UnusableEntryError,
 )
-from litepose_ofa.supernet.data.coco.findings import Finding, Kind, Report, raise_if_stopping
 from litepose_ofa.supernet.data.coco.ignore_regions import IntArray
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages, Annotations, BoolArray, LongArray, Ragged
+from litepose_ofa.supernet.data.findings import Finding, Kind, Report, raise_if_stopping
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import require_regular

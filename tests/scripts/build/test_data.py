@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from litepose_ofa.scripts.build.data import build_space, build_training_images, find_arch, load_split
 from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
-from litepose_ofa.supernet.data.augmentation import Augmentation, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.skeletons import SKELETONS
 from litepose_ofa.supernet.errors import InputError
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from litepose_ofa.supernet.data import image_files
-from litepose_ofa.supernet.data.coco.findings import Kind
+from litepose_ofa.supernet.data.findings import Kind
 from litepose_ofa.supernet.data.image_files import MAX_SIDE, BadImageError, read_image_file
 from litepose_ofa.supernet.data.image_headers import ImageHeader, read_header
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from litepose_ofa.supernet.codec import make_heatmaps
 from litepose_ofa.supernet.data.coco.dataset import BadImageError, KeypointDataset
 from litepose_ofa.supernet.data.geometry import inference_affine, transform_points
-from litepose_ofa.supernet.data.loading import IMAGE_MEAN, IMAGE_STD
+from litepose_ofa.supernet.data.loading.batches import IMAGE_MEAN, IMAGE_STD
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import InferenceSettings, evaluate_model, inference

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading import SampleRequest, TrainingImages, collate
+from litepose_ofa.supernet.data.loading.batches import SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 from litepose_ofa.supernet.errors import InputError

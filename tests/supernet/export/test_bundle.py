@@ -20,7 +20,7 @@ from torch import Tensor
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.data.loading import normalise
+from litepose_ofa.supernet.data.loading.batches import normalise
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.export.bundle import Manifest, open_export, read_manifest, write_bundle, write_manifest

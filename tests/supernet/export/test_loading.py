@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from litepose_ofa.supernet.data.loading import normalise
+from litepose_ofa.supernet.data.loading.batches import normalise
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.export.bundle import write_bundle
 from litepose_ofa.supernet.export.litert import LitertFormat

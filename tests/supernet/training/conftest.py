@@ -13,7 +13,7 @@ import torch
 
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading import Augmentation, Batch, SampleRequest, TrainingImages, collate
+from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet

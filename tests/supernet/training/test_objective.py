@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.data.loading.batches import Batch
 from litepose_ofa.supernet.network.litepose import Heads
 from litepose_ofa.supernet.training.losses import heatmap_loss, tag_guide_loss, tag_loss
 from litepose_ofa.supernet.training.objective import LossSettings, Targets, make_targets, pose_loss

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litepose_ofa.supernet.data.loading import SampleRequest
+from litepose_ofa.supernet.data.loading.batches import SampleRequest
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.training.sampler import StepSampler, epoch_order
 

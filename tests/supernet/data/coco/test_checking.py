@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from litepose_ofa.supernet.data.coco.checking import CheckedSplit, check_split, compare_splits, describe_split
-from litepose_ofa.supernet.data.coco.findings import Effect, Finding, FindingLog, Kind, raise_if_stopping
 from litepose_ofa.supernet.data.coco.reader import read_annotations
 from litepose_ofa.supernet.data.coco.splits import SplitFiles
+from litepose_ofa.supernet.data.findings import Effect, Finding, FindingLog, Kind, raise_if_stopping
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
 

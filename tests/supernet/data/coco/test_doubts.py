@@ -11,8 +11,8 @@ import pytest
 from litepose_ofa.supernet.data.coco.checking import report_uses
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_EVALUATION, require_meaningful
-from litepose_ofa.supernet.data.coco.findings import FindingLog, Kind
 from litepose_ofa.supernet.data.coco.reader import read_annotations, read_records
+from litepose_ofa.supernet.data.findings import FindingLog, Kind
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
 

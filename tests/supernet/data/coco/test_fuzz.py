@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pycocotools import mask as rle_codec
 
 from litepose_ofa.supernet.data.coco.checking import describe_split, report_uses
-from litepose_ofa.supernet.data.coco.findings import Effect, FindingLog, Kind
 from litepose_ofa.supernet.data.coco.reader import read_annotations, read_records
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages
+from litepose_ofa.supernet.data.findings import Effect, FindingLog, Kind
 from litepose_ofa.supernet.data.image_files import BadImageError, read_image_file
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError

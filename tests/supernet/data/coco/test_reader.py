@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle_codec
 
-from litepose_ofa.supernet.data.coco.findings import FindingLog, Kind
 from litepose_ofa.supernet.data.coco.reader import read_annotations, read_records
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages, IgnoreRegions
+from litepose_ofa.supernet.data.findings import FindingLog, Kind
 from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from litepose_ofa.supernet.data.loading import Batch
+from litepose_ofa.supernet.data.loading.batches import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.data.loading import TrainingImages
+from litepose_ofa.supernet.data.loading.batches import TrainingImages
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training.distributed import SINGLE, Process
 from litepose_ofa.supernet.training.recipe import SupernetPlan, TrainingSettings

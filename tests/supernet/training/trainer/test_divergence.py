@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading import Sample, SampleRequest, TrainingImages
+from litepose_ofa.supernet.data.loading.batches import Sample, SampleRequest, TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import load_supernet
 from litepose_ofa.supernet.training.recipe import WarmupCosine

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.data.loading import TrainingImages
+from litepose_ofa.supernet.data.loading.batches import TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading import Batch, TrainingImages
+from litepose_ofa.supernet.data.loading.batches import Batch, TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import load_supernet
 from litepose_ofa.supernet.network.litepose import PoseNetwork

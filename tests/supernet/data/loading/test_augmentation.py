@@ -11,11 +11,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from litepose_ofa.supernet.data.augmentation import Augmentation, ColourChange, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.coco.dataset import ImageRecord, KeypointDataset
 from litepose_ofa.supernet.data.coco.ignore_regions import IgnoreRegions
 from litepose_ofa.supernet.data.geometry import training_affine
-from litepose_ofa.supernet.data.loading import IMAGE_MEAN, IMAGE_STD, Sample, SampleRequest, TrainingImages, collate
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourChange, ColourJitter, RandomErasing
+from litepose_ofa.supernet.data.loading.batches import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    Sample,
+    SampleRequest,
+    TrainingImages,
+    collate,
+)
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 
 Image = npt.NDArray[np.uint8]

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
 from litepose_ofa.supernet.data.coco.records import IgnoreRegions
-from litepose_ofa.supernet.data.loading import (
+from litepose_ofa.supernet.data.loading.batches import (
     IMAGE_MEAN,
     IMAGE_STD,
     Augmentation,

@@ -1,6 +1,6 @@
 """Rendered images a second and core, JPEG file included; one thread.
 
-    python benchmarks/rendering.py --people street --image-size 640 480
+    python benchmarks/data/rendering.py --people street --image-size 640 480
 
 Any presets of ``conf/people``. ``cpu`` counts the time that the process itself ran,
 which another program on the machine does not lengthen.
@@ -17,7 +17,7 @@ import yaml
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split
 
-PRESETS = Path(__file__).parents[1] / "conf" / "people"
+PRESETS = Path(__file__).parents[2] / "conf" / "people"
 
 
 def images_per_second(settings: PeopleSettings, count: int, seed: int) -> tuple[float, float]:

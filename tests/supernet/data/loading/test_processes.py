@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from litepose_ofa.supernet.data.loading import Batch, Sample, collate_bytes
-from litepose_ofa.supernet.data.loading_processes import loaded, prepare_worker
+from litepose_ofa.supernet.data.loading.batches import Batch, Sample, collate_bytes
+from litepose_ofa.supernet.data.loading.processes import loaded, prepare_worker
 from litepose_ofa.supernet.errors import InputError
 
 SAMPLE = Sample(

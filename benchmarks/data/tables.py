@@ -1,6 +1,6 @@
 """Latency tables: the time to load the shipped pairs, to estimate, and to interpolate; one core.
 
-    python benchmarks/table_loading.py
+    python benchmarks/data/tables.py
 
 A pair holds all operators of the spaces ``litepose``, ``litepose_released`` and ``tiny`` with 14 and 17 keypoints.
 CPU time, without imports. Interpolation: operators of ``litepose`` at image sizes that the tables do not have.

@@ -1,6 +1,6 @@
 """A large annotation file: seconds and peak memory of reading it, in a process of its own.
 
-    python benchmarks/annotations.py [--annotations 1000000] [--folder /tmp]
+    python benchmarks/data/annotations.py [--annotations 1000000] [--folder /tmp]
 
 COCO's form, with 17 keypoints a person and a polygon of 20 points each; every tenth person has no keypoints, every
 hundredth is a crowd with a mask. Beside ours, with ``--whole``, what ``json.load`` needs for the same file.

@@ -1,6 +1,6 @@
 """What a training sample costs beside decoding its JPEG and one warpAffine; one core.
 
-    python benchmarks/data_loading.py --sizes 512 256
+    python benchmarks/data/loading.py --sizes 512 256
 
 Rendered people of 640 x 480 pixels, LitePose's augmentation. ``sample`` is ``TrainingImages``: file, header, decoding,
 geometry, keypoints, mask. A batch is stacked as bytes, and normalised once it is on the device. ``overhead`` is what
@@ -21,13 +21,13 @@ import numpy as np
 import torch
 import yaml
 
-from litepose_ofa.supernet.data.augmentation import Augmentation, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading import Sample, SampleRequest, TrainingImages, collate, collate_bytes
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourJitter, RandomErasing
+from litepose_ofa.supernet.data.loading.batches import Sample, SampleRequest, TrainingImages, collate, collate_bytes
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 
-PEOPLE = Path(__file__).parents[1] / "conf" / "people" / "street.yaml"
+PEOPLE = Path(__file__).parents[2] / "conf" / "people" / "street.yaml"
 WIDTH, HEIGHT, BATCH = 640, 480, 16
 LIMIT = 0.25
 FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION

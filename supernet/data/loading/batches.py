@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from litepose_ofa.supernet.data.augmentation import Augmentation, Transform
 from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
 from litepose_ofa.supernet.data.geometry import Matrix, inside, rescaled, transform_points, warp
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation, Transform
 from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN, IMAGE_STD, normalise
 
 __all__ = [
