@@ -14,13 +14,12 @@ import pandas as pd
 
 from litepose_ofa.search.accuracy.evaluators import identity_digest
 from litepose_ofa.search.study.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE, SearchOutcome
+from litepose_ofa.search.workspace import RUN_RECORD, Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.export.bundle import ARCH_FILE, MANIFEST_FILE, open_export
 from litepose_ofa.supernet.files import read_json, require_regular
-
-RUN_RECORD = "run.json"
 
 CHOSEN_KEYS = (
     "arch_digest", "ap", "ap_source", "verified_ap", "latency_ms", "latency_low_ms", "latency_high_ms",
@@ -68,7 +67,7 @@ class FinishedSearch:
             InputError: If one is missing or damaged, or lacks something.
         """
         device, tier = cell
-        folder = workspace / "search" / device / tier
+        folder = Workspace(workspace).search(device, tier)
         try:
             outcome = SearchOutcome.load(folder)
         except (AttributeError, KeyError, TypeError):
@@ -114,7 +113,7 @@ class FinishedSearch:
     @property
     def run_folder(self) -> Path:
         """Where the study is: a search for several devices has one folder for all of them."""
-        return self.workspace / "search" / "+".join(self.devices) / self.tier
+        return Workspace(self.workspace).search(self.devices, self.tier)
 
     @property
     def decoding(self) -> Mapping[str, Any] | None:
@@ -177,7 +176,7 @@ class FinishedSearch:
     @property
     def export_folder(self) -> Path:
         """Where the exported subnet is, if it is."""
-        return self.workspace / "export" / self.device / self.tier
+        return Workspace(self.workspace).export(self.device, self.tier)
 
     @cached_property
     def manifest(self) -> Mapping[str, Any] | None:
@@ -226,16 +225,12 @@ def read_searches(
 
     A search that was refused, and so never began, is not missing.
 
-    Args:
-        workspace: The workspace.
-        planned: Searches that there should be, if that is known.
-
     Raises:
         InputError: If no search is finished.
     """
     found, gaps = list[FinishedSearch](), list[Missing]()
-    for path in sorted((workspace / "search").glob("*/*/")):
-        cell = (path.parent.name, path.name)
+    for device, tier, path in Workspace(workspace).searches():
+        cell = device, tier
         if (path / CHOSEN_FILE).exists():
             try:
                 found.append(FinishedSearch.load(workspace, cell))
@@ -265,12 +260,7 @@ def group_name(cells: Sequence[FinishedSearch]) -> str:
 
 
 def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV file.
-
-    Args:
-        path: The file.
-        columns: Columns that there must be.
-        numbers: Columns that must have a number in every line.
+    """Read a CSV file that has all these columns, and a finite number in every line of ``numbers``.
 
     Raises:
         InputError: If it is missing, empty, no CSV, or lacks a column or a number.
@@ -299,4 +289,5 @@ def _require_source(path: Path, table: pd.DataFrame, source: str) -> None:
 def _is_written(workspace: Path, cell: tuple[str, str]) -> bool:
     """Say whether a search has left its choice for each of its devices: one for several has a folder of its own."""
     devices, tier = cell
-    return all((workspace / "search" / device / tier / CHOSEN_FILE).exists() for device in devices.split("+"))
+    folders = (Workspace(workspace).search(device, tier) for device in devices.split("+"))
+    return all((folder / CHOSEN_FILE).exists() for folder in folders)

@@ -7,7 +7,6 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from litepose_ofa.search.accuracy.predictor_quality import QUALITY_FILE
 from litepose_ofa.search.reporting.page.section import (
     BLUE,
     GREY,
@@ -22,6 +21,7 @@ from litepose_ofa.search.reporting.page.section import (
     percent_axis,
     recorded_blocks,
 )
+from litepose_ofa.search.workspace import Workspace
 
 COMMAND = "litepose fit"
 
@@ -37,7 +37,7 @@ SEEN, HELD_OUT = "cross-validated", "held out"
 
 def predictor_section(workspace: Path) -> Section:
     """Return what ``litepose fit`` recorded of the predictor's quality."""
-    path = workspace / "predictor" / QUALITY_FILE
+    path = Workspace(workspace).predictor_quality
     what = "The quality of the accuracy predictor"
     return Section(
         "predictor", "Accuracy predictor", recorded_blocks(path, predictor_blocks, what=what, command=COMMAND)

@@ -27,8 +27,8 @@ from litepose_ofa.search.reporting.page.section import (
 from litepose_ofa.search.reporting.searches import read_table
 from litepose_ofa.search.trust.rank_fidelity import GROUP_LABELS
 from litepose_ofa.search.trust.sensitivity import published_kernel_changes, sensitivity_devices
+from litepose_ofa.search.workspace import Workspace
 
-SENSITIVITY_FILE = "sensitivity.csv"
 COLUMNS = ("dimension", "value", "is_base", "ap", "macs", "params")
 
 ROW = 26
@@ -38,7 +38,7 @@ ROW = 26
 def sensitivity_section(workspace: Path) -> Section:
     """Return what ``litepose sensitivity`` measured."""
     blocks = recorded_blocks(
-        workspace / "sensitivity" / SENSITIVITY_FILE,
+        Workspace(workspace).sensitivity,
         sensitivity_blocks,
         what="What each dimension is worth",
         command="litepose sensitivity",
@@ -110,12 +110,9 @@ def dimension_chart(frame: pd.DataFrame, title: str, colour: str, published: pd.
     return layers.properties(width="container", height=ROW * len(order))
 
 
-FIDELITY_FILE = "rank_fidelity.json"
-
-
 def fidelity_section(workspace: Path) -> Section:
     """Return what ``litepose rank-fidelity`` recorded."""
-    path = workspace / "rank_fidelity" / FIDELITY_FILE
+    path = Workspace(workspace).rank_fidelity
     what = "Whether the supernet ranks subnets as training each alone would"
     return Section(
         "rank-fidelity",

@@ -27,6 +27,7 @@ from litepose_ofa.search.reporting.page.section import (
     zero_line,
 )
 from litepose_ofa.search.reporting.searches import FinishedSearch
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.errors import InputError
 
 COMMAND = "litepose validate-table"
@@ -50,7 +51,7 @@ def tables_section(workspace: Path, cells: Sequence[FinishedSearch]) -> Section:
     errors = network_errors(tables)
     if len(errors):
         blocks.append(_error_chart(errors))
-    records = sorted((workspace / "latency_tables").glob("*.json"))
+    records = sorted(Workspace(workspace).table_validations.glob("*.json"))
     for path in records:
         what = f"The validation of {path.stem}"
         blocks += recorded_blocks(path, lambda value: validation_blocks(value, tables), what=what, command=COMMAND)

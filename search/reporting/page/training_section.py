@@ -20,10 +20,9 @@ from litepose_ofa.search.reporting.page.section import (
     percent_axis,
     recorded_blocks,
 )
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import require_regular
-
-METRICS_FILE = "metrics.jsonl"
 
 MOST_POINTS = 400
 """Of a curve: more are no wider than a line."""
@@ -41,16 +40,16 @@ PARTS = ("heatmap", "push", "pull", "distillation", "guide")
 def training_section(workspace: Path) -> Section:
     """Return the curves of the workspace's supernet, and of the subnets that were finetuned."""
     blocks = recorded_blocks(
-        workspace / "supernet" / METRICS_FILE,
+        Workspace(workspace).training_metrics,
         _supernet_blocks,
         what="The training of the supernet",
         command="litepose train",
         read=read_metrics,
     )
-    tuned = sorted(workspace.glob(f"finetune/*/*/{METRICS_FILE}"))
+    tuned = Workspace(workspace).finetunings()
     if tuned:
         blocks += recorded_blocks(
-            workspace / "finetune",
+            tuned[0],
             lambda found: [_finetuning_chart(found)],
             what="Finetuning",
             command="litepose finetune",
