@@ -49,11 +49,6 @@ class DeviceLatency:
     def load(cls, table: str, digest: str, decoding: Mapping[str, Any] | None = None) -> Self:
         """Load what a search used.
 
-        Args:
-            table: Name or path of the table.
-            digest: Its digest at the time.
-            decoding: The search's record of its decoding cost, if it had one.
-
         Raises:
             InputError: If one of them is gone, or has changed since.
         """

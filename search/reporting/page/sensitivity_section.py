@@ -138,7 +138,8 @@ def fidelity_blocks(record: Mapping[str, Any]) -> list[Block]:
         )
     ]
     mmacs = [float(frame["mmacs"].min()), float(frame["mmacs"].max())]
-    blocks.append(Grid([_scatter(frame[frame["group"] == name], name, mmacs) for name in groups]))
+    taus = {name: interval(group["inherited"]["kendall_tau"]) for name, group in groups.items()}
+    blocks.append(Grid([_scatter(frame[frame["group"] == name], name, mmacs, tau) for name, tau in taus.items()]))
     caption = (
         "Among subnets of equal MACs their size cannot rank them: what is left is what the supernet knows beyond size. "
         f"Regret: AP points lost by taking the best of the {report['top_k']} ranked highest."
@@ -182,7 +183,7 @@ def _points(records: list[Mapping[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _scatter(frame: pd.DataFrame, group: str, mmacs: list[float]) -> Chart:
+def _scatter(frame: pd.DataFrame, group: str, mmacs: list[float], tau: str) -> Chart:
     x = alt.X("inherited:Q", **percent_axis("inherited AP, %"))
     y = percent_axis("AP trained alone, %")
     scale = alt.Scale(scheme="viridis", type="log", domain=mmacs)
@@ -204,5 +205,7 @@ def _scatter(frame: pd.DataFrame, group: str, mmacs: list[float]) -> Chart:
         )
     )
     several = "; a line spans the training seeds" if (frame["high"] > frame["low"]).any() else ""
-    caption = f"Subnets, {GROUP_LABELS.get(group, group)}: AP trained alone against inherited AP{several}."
+    caption = (
+        f"Subnets, {GROUP_LABELS.get(group, group)}: AP trained alone against inherited AP{several}; Kendall tau {tau}."
+    )
     return Chart(alt.layer(seeds, points).properties(width="container", height=HEIGHT), caption)
