@@ -49,7 +49,7 @@ def training_section(workspace: Path) -> Section:
     tuned = Workspace(workspace).finetunings()
     if tuned:
         blocks += recorded_blocks(
-            tuned[0],
+            workspace / "finetune",
             lambda found: [_finetuning_chart(found)],
             what="Finetuning",
             command="litepose finetune",
