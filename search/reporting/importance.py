@@ -57,12 +57,6 @@ def choice_importances(
 
     Source: Jansen, Analysis of variance designs for model output (1999), the estimator of total effects.
 
-    Args:
-        codec: The codec of the space.
-        quantity: AP by a model, or a latency.
-        rng: Draws the genomes.
-        n: Genomes a choice.
-
     Example:
         >>> cost = CostModel(SearchSpace.preset("tiny"))  # doctest: +SKIP
         >>> choice_importances(cost.codec, lambda genomes: cost.evaluate(genomes)["macs"], rng)  # doctest: +SKIP
@@ -98,12 +92,7 @@ def choice_genes(codec: GenomeCodec) -> dict[str, list[int]]:
 
 
 def importance_table(importances: Mapping[str, Mapping[str, ChoiceImportance]], ap_source: str) -> pd.DataFrame:
-    """Return one row a quantity and choice, the most important of each quantity first.
-
-    Args:
-        importances: By quantity, ``AP`` or ``latency_ms/<device>``, and choice.
-        ap_source: Where the APs come from.
-    """
+    """Return one row a quantity and choice, the most important of each quantity first."""
     rows = [
         {
             "quantity": quantity,
@@ -156,14 +145,7 @@ def report_importances(
     predictor: AccuracyPredictor | None,
     rng: np.random.Generator,
 ) -> tuple[Importances, list[Missing]]:
-    """Return the importances for AP, then for the latency of each panel, and why any is missing.
-
-    Args:
-        panels: Searches whose accuracies may be compared, by panel.
-        evaluated: What they evaluated, by panel.
-        predictor: The workspace's predictor, if there is one.
-        rng: Draws the genomes.
-    """
+    """Return the importances for AP, then for the latency of each panel, and why any is missing."""
     found, gaps = Importances(), list[Missing]()
     first = next(iter(panels.values()))[0]
     codec = GenomeCodec(first.space)
@@ -188,11 +170,6 @@ def accuracy_model(
     cell: FinishedSearch, evaluated: Sequence[EvaluatedSubnets], predictor: AccuracyPredictor | None
 ) -> AccuracyModel:
     """Return a model of a search's accuracies: the one it had, or where all were measured one fitted to these.
-
-    Args:
-        cell: The search.
-        evaluated: What it and its like evaluated.
-        predictor: The workspace's predictor, if there is one.
 
     Raises:
         InputError: If the predictor is another one by now, or too few subnets were measured.

@@ -1,4 +1,7 @@
-"""Searches of a workspace read back, finished or not: what each chose, and which of them may be compared."""
+"""Searches of a workspace read back, finished or not: what each chose, and which of them may be compared.
+
+A workspace holds ``search/<device>/<tier>/`` and ``export/<device>/<tier>/``.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -227,7 +230,7 @@ def read_searches(
     """
     found, gaps = list[FinishedSearch](), list[Missing]()
     for device, tier, path in Workspace(workspace).searches():
-        cell = (device, tier)
+        cell = device, tier
         if (path / CHOSEN_FILE).exists():
             try:
                 found.append(FinishedSearch.load(workspace, cell))
@@ -257,7 +260,7 @@ def group_name(cells: Sequence[FinishedSearch]) -> str:
 
 
 def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV file.
+    """Read a CSV file that has all these columns, and a finite number in every line of ``numbers``.
 
     Raises:
         InputError: If it is missing, empty, no CSV, or lacks a column or a number.
@@ -286,4 +289,5 @@ def _require_source(path: Path, table: pd.DataFrame, source: str) -> None:
 def _is_written(workspace: Path, cell: tuple[str, str]) -> bool:
     """Say whether a search has left its choice for each of its devices: one for several has a folder of its own."""
     devices, tier = cell
-    return all((Workspace(workspace).search(device, tier) / CHOSEN_FILE).exists() for device in devices.split("+"))
+    folders = (Workspace(workspace).search(device, tier) for device in devices.split("+"))
+    return all((folder / CHOSEN_FILE).exists() for folder in folders)

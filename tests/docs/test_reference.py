@@ -12,7 +12,7 @@ import pytest
 
 from litepose_ofa.scripts.command.table import VERBS
 
-GENERATOR = ("generate_reference", "config_reference", "config_files")
+GENERATOR = ("generate_reference", "config_files")
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,8 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 PNG_COLUMNS = 3
-PNG_WIDTH = 440
-"""Pixels of a chart of several in a PNG; one alone is wider by a half."""
+PNG_WIDTH = 560
+"""Pixels of a chart of several in a PNG, enough for the names of published subnets; one alone is wider by a half."""
 
 PNG_TITLE_OFFSET = 18
 """Pixels below it, for what a chart has above its plot."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -55,17 +55,10 @@ TOOLTIP = {
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of points, as a legend explains it.
+    """One kind of points, as a legend explains it: a symbol, whose size is in square pixels, and its points.
 
-    Attributes:
-        label: What they are.
-        colour: Their colour.
-        shape: Their symbol.
-        size: Its area in square pixels.
-        points: ``latency_ms``, ``ap`` in %, and columns of ``TOOLTIP``.
-        opacity: Of the symbols.
-        is_told: Whether each of them is read to those who cannot see it.
-        is_chosen: Whether they are what was chosen, with columns ``latency_low_ms`` and ``latency_high_ms``.
+    Points have ``latency_ms``, ``ap`` in %, and columns of ``TOOLTIP``; chosen ones also ``latency_low_ms`` and
+    ``latency_high_ms``. Those that are told are read to readers who cannot see them.
     """
 
     label: str
@@ -174,29 +167,18 @@ def _estimate_mark(panel: DevicePanel) -> str:
 INTERVAL_NOTE = "Bars: 80 % intervals of the latencies of the chosen subnets."
 
 
-@dataclass(frozen=True)
-class Scales:
-    """What the layers of a chart share: its axes, and the legend of its kinds."""
-
-    x: alt.X
-    y: alt.Y
-    colour: alt.Color
-    shape: alt.Shape
-
-    @classmethod
-    def of(cls, panel: DevicePanel, kinds: Sequence[Kind], aps: tuple[float, float], dataset: str | None) -> Self:
-        """Return the scales of a device's chart, whose APs are between two, in %."""
-        window = latency_window(panel)
-        labels = [kind.label for kind in kinds]
-        x_scale = alt.Scale(
-            type="log" if window.is_logarithmic else "linear", domain=[window.low_ms, window.high_ms], nice=False
-        )
-        return cls(
-            alt.X("latency_ms:Q", title=latency_title(panel), scale=x_scale, axis=alt.Axis(format=".4~g")),
-            alt.Y("ap:Q", title=ap_title(dataset), scale=alt.Scale(domain=list(aps), nice=False)),
-            alt.Color("kind:N", title=None, scale=alt.Scale(domain=labels, range=[kind.colour for kind in kinds])),
-            alt.Shape("kind:N", title=None, scale=alt.Scale(domain=labels, range=[kind.shape for kind in kinds])),
-        )
+def _scales(panel: DevicePanel, kinds: Sequence[Kind], aps: tuple[float, float], dataset: str | None) -> dict[str, Any]:
+    """Return the channels that all layers of a chart share: its axes, and the legend of its kinds."""
+    window = latency_window(panel)
+    labels, domain = [kind.label for kind in kinds], [window.low_ms, window.high_ms]
+    x_scale = alt.Scale(type="log" if window.is_logarithmic else "linear", domain=domain, nice=False)
+    colours, shapes = ([getattr(kind, look) for kind in kinds] for look in ("colour", "shape"))
+    return {
+        "x": alt.X("latency_ms:Q", title=latency_title(panel), scale=x_scale, axis=alt.Axis(format="~g")),
+        "y": alt.Y("ap:Q", title=ap_title(dataset), scale=alt.Scale(domain=list(aps), nice=False)),
+        "color": alt.Color("kind:N", title=None, scale=alt.Scale(domain=labels, range=colours)),
+        "shape": alt.Shape("kind:N", title=None, scale=alt.Scale(domain=labels, range=shapes)),
+    }
 
 
 def fronts_section(panels: Sequence[DevicePanel], *, space: SearchSpace, source: str, dataset: str | None) -> Section:
@@ -221,7 +203,7 @@ def _device_chart(
     published = published_kinds(panel, window, foot=aps[0])
     front = front_kind(panel, window, source, codec)
     kinds = [*behind, front, *verified_kinds(panel, window, codec), *published, *chosen]
-    scales = Scales.of(panel, kinds, aps, dataset)
+    scales = _scales(panel, kinds, aps, dataset)
     too_wide = interval_note(panel)
     layers: list[alt.Chart] = [
         *_budgets(panel.summary, scales),
@@ -236,45 +218,45 @@ def _device_chart(
     return Chart(chart, f"{panel.title}: AP against latency. {' '.join(note for note in notes if note)}")
 
 
-def _symbols(kind: Kind, scales: Scales) -> alt.Chart:
+def _symbols(kind: Kind, scales: dict[str, Any]) -> alt.Chart:
     told = [alt.Tooltip(f"{name}:N", title=title) for name, title in TOOLTIP.items() if name in kind.points]
     mark = alt.Chart(kind.points.assign(kind=kind.label)).mark_point(
         filled=True, size=kind.size, opacity=kind.opacity, aria=kind.is_told, clip=True, strokeWidth=0
     )
-    symbols: alt.Chart = mark.encode(x=scales.x, y=scales.y, color=scales.colour, shape=scales.shape, tooltip=told)
+    symbols: alt.Chart = mark.encode(**scales, tooltip=told)
     return symbols
 
 
-def _steps(panel: DevicePanel, scales: Scales) -> alt.Chart:
+def _steps(panel: DevicePanel, scales: dict[str, Any]) -> alt.Chart:
     """Return the front as a staircase, which comes from beyond the latencies shown."""
     front = staircase(panel.front)[["latency_ms", "ap"]].assign(ap=lambda points: 100 * points["ap"]).round(4)
     line = alt.Chart(front).mark_line(interpolate="step-after", strokeWidth=2, color=BLUE, clip=True)
-    steps: alt.Chart = line.encode(x=scales.x, y=scales.y)
+    steps: alt.Chart = line.encode(x=scales["x"], y=scales["y"])
     return steps
 
 
-def _budgets(summary: pd.DataFrame, scales: Scales) -> list[alt.Chart]:
+def _budgets(summary: pd.DataFrame, scales: dict[str, Any]) -> list[alt.Chart]:
     """Return the tiers' budgets as rules, and their names at the upper ends."""
     tiers = summary.groupby("budget_ms")["tier"].agg(", ".join)
     budgets = alt.Chart(pd.DataFrame({"latency_ms": tiers.index, "tier": tiers.str.upper()}))
     rules = budgets.mark_rule(strokeDash=[2, 3], opacity=0.55)
     names = budgets.mark_text(baseline="bottom", dy=-3, fontSize=11, opacity=0.75)
-    return [rules.encode(x=scales.x), names.encode(x=scales.x, y=alt.value(0), text="tier:N")]
+    return [rules.encode(x=scales["x"]), names.encode(x=scales["x"], y=alt.value(0), text="tier:N")]
 
 
-def _intervals(chosen: Kind, scales: Scales) -> alt.Chart:
+def _intervals(chosen: Kind, scales: dict[str, Any]) -> alt.Chart:
     bars = alt.Chart(chosen.points.assign(latency_ms=chosen.points["latency_low_ms"]))
     rules = bars.mark_rule(color=chosen.colour, strokeWidth=1.5, clip=True)
-    intervals: alt.Chart = rules.encode(x=scales.x, x2="latency_high_ms:Q", y=scales.y)
+    intervals: alt.Chart = rules.encode(x=scales["x"], x2="latency_high_ms:Q", y=scales["y"])
     return intervals
 
 
-def _names(kind: Kind, scales: Scales) -> alt.Chart:
+def _names(kind: Kind, scales: dict[str, Any]) -> alt.Chart:
     """Return names above what was chosen, and below what is published where there is room for both."""
     named = alt.Chart(kind.points.groupby(["latency_ms", "ap"], as_index=False)["name"].agg(", ".join))
     if kind.is_chosen:
         text = named.mark_text(dy=-13, fontSize=12, fontWeight=700, color=INK)
     else:
         text = named.mark_text(dy=15, fontSize=10.5, color=INK, opacity=alt.expr(f"width < {NARROW} ? 0 : 0.85"))
-    names: alt.Chart = text.encode(x=scales.x, y=scales.y, text="name:N")
+    names: alt.Chart = text.encode(x=scales["x"], y=scales["y"], text="name:N")
     return names

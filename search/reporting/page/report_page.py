@@ -161,12 +161,6 @@ def write_report(
 ) -> str:
     """Write the page, the tables, the pictures and the text of a report; an earlier one is there until all are written.
 
-    Args:
-        folder: Where to.
-        findings: What the searches found.
-        record: What writes it: ``versions``, ``python`` and ``commit``.
-        samples: Held-out images with the people that the chosen subnets find in them.
-
     Returns:
         The text: the summary, and what is missing.
     """
@@ -184,13 +178,7 @@ def write_report(
 
 
 def write_index(folder: Path, workspace: Path, reports: Mapping[str, Findings]) -> None:
-    """Write the page that leads to several reports, each in a folder of its own below this one.
-
-    Args:
-        folder: Where to.
-        workspace: The workspace.
-        reports: What each found, by the name of its folder.
-    """
+    """Write the page that leads to several reports, each in a folder of its own below this one."""
     write_text(folder / PAGE_FILE, render(index_page(workspace, reports)))
 
 

@@ -9,8 +9,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from litepose_ofa.search.reporting.page.section import Block, Drawing, Link, Listing, Prose, Section, Table
-from litepose_ofa.search.reporting.page.subnet_drawing import draw_comparison, draw_subnet
-from litepose_ofa.search.reporting.page.subnet_layout import Scale
+from litepose_ofa.search.reporting.page.subnet_drawing import Scale, draw_comparison, draw_subnet
 from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
 from litepose_ofa.search.reporting.summary import SURROGATE, explain_marks, format_equality, format_gaps, format_percent
 from litepose_ofa.supernet.archs.arch import Arch

@@ -10,19 +10,7 @@ import vl_convert
 from PIL import Image
 
 from litepose_ofa.search.reporting.page.drawing import CONFIG, save_png, spec_of
-from litepose_ofa.search.reporting.page.section import BLUE, INK, PALETTE, Chart, Grid, Prose, percent_axis
-
-
-def contrast(colour: str, paper: str) -> float:
-    """The contrast ratio of WCAG 2.2 between two colours, 1 to 21."""
-
-    def luminance(text: str) -> float:
-        channels = [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-        return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-    high, low = sorted((luminance(colour), luminance(paper)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
+from litepose_ofa.search.reporting.page.section import INK, Chart, Grid, Prose, percent_axis
 
 
 def test_a_specification_has_all_data_and_the_pages_manner() -> None:
@@ -43,14 +31,6 @@ def test_every_setting_is_one_that_vega_knows() -> None:
     assert svg.count('fill="currentColor"') > 4
     assert "undefined" not in svg
     alt.Config.from_dict(CONFIG)
-
-
-def test_colours_are_seen_on_white_and_on_black() -> None:
-    assert len(set(PALETTE)) == len(PALETTE)
-    assert min(contrast(BLUE, paper) for paper in ("#ffffff", "#14171b")) > 3
-    for colour in PALETTE:
-        assert contrast(colour, "#14171b") > 3
-        assert contrast(colour, "#ffffff") > 2
 
 
 def test_charts_become_one_picture_with_its_warning(tmp_path: Path) -> None:

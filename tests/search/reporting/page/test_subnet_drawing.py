@@ -9,14 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litepose_ofa.search.reporting.page.subnet_drawing import (
+    BODY,
     HEAD_FEEDS,
     KERNEL_COLOURS,
     OTHER_KERNEL,
     RAW_SKIPS,
+    Scale,
     draw_comparison,
     draw_subnet,
+    groups_of,
 )
-from litepose_ofa.search.reporting.page.subnet_layout import BODY, Scale, groups_of
 from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
 from litepose_ofa.supernet.archs.operators import operators_of
 from litepose_ofa.supernet.archs.published import published_archs
