@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pydantic.dataclasses
 
 from litepose_ofa.latency_tables.profiling.kit import Manifest
 from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
@@ -15,7 +16,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.errors import InputError, shown
 from litepose_ofa.supernet.files import require_regular
-from litepose_ofa.supernet.validation import Count, NonNegative, Positive, settings, validate
+from litepose_ofa.supernet.validation import Count, NonNegative, Positive, validate
 
 TEXT_FACTS = ("kit", "started", "machine", "processor", "clocks", "runtime", "runtime_version", "precision")
 QUARTILE_RANGE_SIGMAS = 1.3489795003921634
@@ -92,9 +93,9 @@ class Measurements:
         return self.manifest.num_keypoints[0]
 
 
-@settings
+@pydantic.dataclasses.dataclass(frozen=True, config={"allow_inf_nan": False})
 class Line:
-    """One line of the file; its columns are ``COLUMNS``."""
+    """One line of the file, whose numbers are texts; its columns are ``COLUMNS``."""
 
     round: Count
     model: str

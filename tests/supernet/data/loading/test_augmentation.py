@@ -118,11 +118,11 @@ def test_a_dot_is_found_at_its_keypoint(
     assert flipped == drawn.flip, "a mirrored left shoulder is a right one"
     assert sample.teacher_image is not None
     for channel, point in enumerate(found):
-        np.testing.assert_allclose(centre_of_mass(sample.image[..., channel]), point, atol=0.5)
+        np.testing.assert_allclose(centre_of_mass(sample.image[..., channel]), point, atol=0.6)
         at_teacher = point * teacher_size / size
-        np.testing.assert_allclose(centre_of_mass(sample.teacher_image[..., channel]), at_teacher, atol=0.5)
+        np.testing.assert_allclose(centre_of_mass(sample.teacher_image[..., channel]), at_teacher, atol=0.6)
     if not augmentation.mask_padding:
-        np.testing.assert_allclose(centre_of_mass(1 - sample.mask), found[0] / 2, atol=0.5)
+        np.testing.assert_allclose(centre_of_mass(1 - sample.mask), found[0] / 2, atol=0.6)
 
 
 def plain_sample(images: OneImage, size: int, seed: int) -> tuple[npt.NDArray[np.float32], Image, Points]:
