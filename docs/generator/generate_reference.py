@@ -103,7 +103,7 @@ def _group_list(groups: dict[str, object]) -> str:
 def _group(name: str, default: object) -> str:
     options = sorted(path.stem for path in (CONFIGS / name).glob("*.yaml"))
     shown = ", ".join(f"**`{option}`**" if option == default else f"`{option}`" for option in options)
-    return f"[`{name}`](groups.md#{name}): {shown}" + (" (as `space`)" if default == SPACE else "")
+    return f"[`{name}`](groups.md#{name}): {shown}" + (" (as `space`, or `litepose`)" if default == SPACE else "")
 
 
 def _table(keys: Iterable[Key]) -> str:
