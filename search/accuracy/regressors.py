@@ -107,19 +107,17 @@ class Ensemble(Regressor):
     """Estimators of scikit-learn, each fitted to a bootstrap of the samples; their mean and standard deviation."""
 
     def __init__(self, samples: TrainingSet) -> None:
-        from sklearn.ensemble import BaggingRegressor
         from sklearn.exceptions import ConvergenceWarning
 
         super().__init__(samples)
-        targets = (samples.targets - self._mean) / self._std
-        bagging = BaggingRegressor(self._estimator(), MEMBERS, random_state=0)
+        x, targets = self._standardised(samples.features), (samples.targets - self._mean) / self._std
+        draws = np.random.default_rng(0).integers(len(x), size=(MEMBERS, len(x)))  # not by weights, which may all be 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the last per mille of a loss is not waited for
-            bagging.fit(self._standardised(samples.features), targets)
-        self._models: list[Any] = bagging.estimators_
+            self._models = [self._estimator(seed).fit(x[rows], targets[rows]) for seed, rows in enumerate(draws)]
 
     @abstractmethod
-    def _estimator(self) -> Any: ...
+    def _estimator(self, seed: int) -> Any: ...
 
     def _predict_mean(self, x: Floats) -> Floats:
         mean: Floats = self._predict_members(x).mean(axis=0)
@@ -137,19 +135,21 @@ class Ensemble(Regressor):
 class Boosting(Ensemble):
     """Gradient boosting of regression trees."""
 
-    def _estimator(self) -> Any:
+    def _estimator(self, seed: int) -> Any:
         from sklearn.ensemble import GradientBoostingRegressor
 
-        return GradientBoostingRegressor(subsample=0.7, max_features=0.3)
+        return GradientBoostingRegressor(subsample=0.7, max_features=0.3, random_state=seed)
 
 
 class MlpEnsemble(Ensemble):
     """Perceptrons with one small hidden layer."""
 
-    def _estimator(self) -> Any:
+    def _estimator(self, seed: int) -> Any:
         from sklearn.neural_network import MLPRegressor
 
-        return MLPRegressor(hidden_layer_sizes=(24,), solver="lbfgs", alpha=1.0, tol=1e-3, max_iter=1000)
+        return MLPRegressor(
+            hidden_layer_sizes=(24,), solver="lbfgs", alpha=1.0, tol=1e-3, max_iter=1000, random_state=seed
+        )
 
 
 @dataclass(frozen=True, slots=True)

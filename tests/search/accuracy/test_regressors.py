@@ -94,3 +94,12 @@ def test_a_straight_line_is_continued_beyond_the_samples() -> None:
     x = np.linspace(-1, 1, 30)[:, None]
     process = GaussianProcess(TrainingSet(x, 3 * x[:, 0] + 1, np.ones(1)))
     np.testing.assert_allclose(process.predict_mean(np.array([[-2.0], [2.0]])), [-5, 7], atol=0.1)
+
+
+@pytest.mark.parametrize("rows", [2, 5, 9])
+@pytest.mark.parametrize("kind", REGRESSORS)
+def test_few_samples_are_enough(kind: Kind, rows: int) -> None:
+    model = REGRESSORS[kind](smooth_samples(rows))
+    unseen = smooth_samples(50, seed=1).features
+    assert np.isfinite(model.predict_mean(unseen)).all()
+    assert np.isfinite(model.predict_std(unseen)).all()
