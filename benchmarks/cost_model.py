@@ -15,14 +15,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from latency_tables import LatencyTable
-from latency_tables.table import shipped_tables
-from search.cost import CostModel
-from search.genome import Genomes
-from supernet.arch import Arch
-from supernet.complexity import measure_complexity
-from supernet.operators import operators_of
-from supernet.space import PRESETS, SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.table import shipped_tables
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import Genomes
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 
 DEVICE = "raspberry_pi_4b"
 ONE_BY_ONE = 1000

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from supernet.codec import decode_people
+from litepose_ofa.supernet.codec import decode_people
 
 Maps = npt.NDArray[np.float32]
 

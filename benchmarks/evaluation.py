@@ -23,24 +23,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernet.arch import Arch
-from supernet.codec import make_heatmaps
-from supernet.data.coco import KeypointDataset
-from supernet.data.geometry import inference_affine, transform_points
-from supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
-from supernet.errors import InputError
-from supernet.evaluation import (
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.codec import make_heatmaps
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.geometry import inference_affine, transform_points
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import (
     InferenceSettings,
     ap_interval,
     compare_people,
     evaluate_keypoints,
     keypoint_breakdown,
 )
-from supernet.evaluation.inference import predict_dataset
-from supernet.evaluation.keypoint_ap import require_engine
-from supernet.litepose import LitePose
-from supernet.published import published_archs
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.evaluation.inference import predict_dataset
+from litepose_ofa.supernet.evaluation.keypoint_ap import require_engine
+from litepose_ofa.supernet.evaluation.people import PeoplePredictor
+from litepose_ofa.supernet.network.litepose import LitePose
 
 WIDTH, HEIGHT = 640, 480
 LIMIT_S = 60.0
@@ -131,7 +132,8 @@ def time_parts(path: Path, results: list[dict[str, Any]], skeleton: Skeleton) ->
     drawn = time.perf_counter()
     keypoint_breakdown(comparison)
     done = time.perf_counter()
-    print(f"  interval of 500 resamples {drawn - began:.1f} s: {interval}; breakdown {done - drawn:.1f} s")
+    shown = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    print(f"  interval of 500 resamples {drawn - began:.1f} s: {shown}; breakdown {done - drawn:.1f} s")
 
 
 @dataclass
@@ -185,7 +187,8 @@ def time_evaluation(name: str, arch: Arch, dataset: KeypointDataset, batch_size:
     settings = InferenceSettings(flip_test=flip_test)
     evaluate_keypoints(dataset.annotations_path, [], dataset.skeleton)  # the file is read
     began = time.perf_counter()
-    found = predict_dataset(model, dataset, image_size=arch.image_size, settings=settings, batch_size=batch_size)
+    predictor = PeoplePredictor(model, arch.image_size, dataset.skeleton, settings)
+    found = predict_dataset(predictor, dataset, batch_size=batch_size)
     predicted = time.perf_counter()
     metrics = evaluate_keypoints(dataset.annotations_path, found.results, dataset.skeleton)
     total, ap_seconds = time.perf_counter() - began, time.perf_counter() - predicted

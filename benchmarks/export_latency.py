@@ -23,16 +23,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from folded_network import fold_batch_norms
 from torch import nn
 
-from supernet.arch import Arch
-from supernet.bn_recalibration import recalibrate_batch_norm
-from supernet.export.folding import fold_batch_norms
-from supernet.export.formats import FloatArray
-from supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, build_onnx, export_onnx, save_onnx
-from supernet.litepose import LitePose
-from supernet.published import published_archs
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.export.formats import FloatArray
+from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, build_onnx, export_onnx, save_onnx
+from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
+from litepose_ofa.supernet.network.litepose import LitePose
 
 TORCH_OPSET = 20
 FORMS = ("plain", "folded", "written", "ours")

@@ -3,7 +3,7 @@
     python benchmarks/inner_search.py
 
 The space is ``litepose``. Candidates: under a latency budget, on a Gaussian process fitted to 300 subnets, two threads.
-Sweep: ``run_search.py --multirun`` over three devices and four tiers by the published surrogate, in a process of its
+Sweep: ``search.py --multirun`` over three devices and four tiers by the published surrogate, in a process of its
 own: start, tables, studies, files and all.
 """
 
@@ -14,20 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
-from latency_tables import LatencyTable
-from search.accuracy.published_surrogate import PublishedSurrogate
-from search.cost import CostModel
-from search.problem import SearchProblem
-from search.proposals.evolution import EvolutionSettings
-from search.proposals.strategies import SurrogateEvolution
-from search.proposals.surrogates import LearnedSurrogate
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.strategies.evolution import EvolutionSettings
+from litepose_ofa.search.strategies.strategies import SurrogateEvolution
+from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
+from litepose_ofa.supernet.archs.space import SearchSpace
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "run_search.py"
 DEVICES, TIERS = ("snapdragon_855", "raspberry_pi_4b", "jetson_nano"), ("xs", "s", "m", "l")
 BUDGET_MS = 588
 SAMPLES = 300
@@ -54,7 +52,16 @@ def candidate_seconds(rounds: int) -> float:
 def sweep_seconds() -> float:
     sweep = [f"device={','.join(DEVICES)}", f"tier={','.join(TIERS)}"]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(SCRIPT), "--multirun", *sweep, "space=litepose", "evaluator=published"]
+        command = [
+            sys.executable,
+            "-m",
+            "litepose_ofa",
+            "search",
+            "--multirun",
+            *sweep,
+            "space=litepose",
+            "evaluator=published",
+        ]
         began = time.perf_counter()
         subprocess.run([*command, f"workspace={folder}"], check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - began

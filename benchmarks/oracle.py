@@ -16,17 +16,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables import LatencyTable
-from search.cost import CostModel
-from search.course.history import History
-from search.genome import GenomeCodec, Genomes
-from search.problem import SearchProblem
-from search.proposals.evolution import EvolutionSettings, EvolutionStrategy
-from search.proposals.initial import first_genomes
-from search.proposals.optuna_strategies import OptunaStrategy
-from search.proposals.strategies import RandomStrategy, Strategy, SurrogateEvolution
-from search.proposals.surrogates import LearnedSurrogate
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.accuracy.sampling import first_genomes
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.problem.history import History
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
+from litepose_ofa.search.strategies.optuna_strategies import OptunaStrategy
+from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution
+from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 DEVICE = "raspberry_pi_4b"
 BUDGETS_MS = {"xs": 109, "s": 420, "m": 588, "l": 1052}

@@ -4,7 +4,7 @@
 
 Smallest, largest and random networks of every space. "As written" is the plan that the analysis models: the order of
 the network's definition, plain layout, memory free once a map is dead. "Default" is what ONNX Runtime plans if not told
-otherwise (see supernet/export/memory.py). Neither counts the image, the outputs, weights, or kernels' working memory.
+otherwise (see planned_memory.py). Neither counts the image, the outputs, weights, or kernels' working memory.
 """
 
 import argparse
@@ -12,12 +12,13 @@ import random
 import tempfile
 from pathlib import Path
 
-from supernet.arch import Arch
-from supernet.complexity import measure_complexity
-from supernet.export.memory import measure_planned_bytes
-from supernet.export.onnx_model import export_onnx
-from supernet.litepose import LitePose
-from supernet.space import PRESETS, SearchSpace
+from planned_memory import measure_planned_bytes
+
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
+from litepose_ofa.supernet.export.onnx_model import export_onnx
+from litepose_ofa.supernet.network.litepose import LitePose
 
 TOLERANCE = 0.15
 MEGABYTE = 1e6

@@ -13,18 +13,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from latency_tables import LatencyTable
-from search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
-from search.accuracy.parallel_evaluation import EvaluationPool, Measure, RayPool
-from search.accuracy.ray_session import ray_session
-from search.cost import CostModel
-from search.course.generations import SearchRun, StudySettings
-from search.course.stopping import StopRule
-from search.course.study import SearchStudy
-from search.problem import SearchProblem
-from search.proposals.evolution import EvolutionStrategy
-from supernet.arch import Arch
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.strategies.evolution import EvolutionStrategy
+from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
+from litepose_ofa.search.study.study import SearchStudy
+from litepose_ofa.search.workers.pool import EvaluationPool, Measure, RayPool
+from litepose_ofa.search.workers.session import ray_session
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 DEVICE = "raspberry_pi_4b"
 
@@ -50,11 +49,8 @@ class WarmPool:
     def map(self, archs: Sequence[Arch]) -> Iterator[float]:
         return self._pool.map(archs)
 
-    def close(self) -> None:
-        self._pool.close()
 
-
-def search(pool: EvaluationPool, problem: SearchProblem, batch: int) -> tuple[SearchRun, float]:
+def search(pool: EvaluationPool, problem: SearchProblem, batch: int) -> tuple[float]:
     with tempfile.TemporaryDirectory() as folder:
         evaluator = SupernetEvaluator(pool, identity={}, cache=AccuracyCache(Path(folder) / "accuracies.jsonl"))
         settings, stop = StudySettings(first=batch, batch=batch), StopRule(generations=2)
@@ -79,7 +75,7 @@ def main() -> None:
     space = SearchSpace.preset("tiny")
     cost = CostModel(space, tables={DEVICE: LatencyTable.load(DEVICE)})
     problem = SearchProblem(cost, {DEVICE: cost.slowest(DEVICE)[1]})
-    runs: list[SearchRun] = []
+    runs: list[Generations] = []
     times: list[float] = []
     with ray_session(num_cpus=1):
         for num_workers in (1, 2):

@@ -15,19 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from latency_tables import LatencyTable
-from search.accuracy.evaluators import PredictorEvaluator
-from search.accuracy.published_surrogate import PublishedSurrogate
-from search.cost import CostModel
-from search.course.generations import Progress, StudySettings
-from search.course.history import History
-from search.course.stopping import StopRule
-from search.course.study import SearchStudy
-from search.problem import SearchProblem
-from search.proposals.evolution import EvolutionSettings
-from search.proposals.strategies import RandomStrategy, Strategy, SurrogateEvolution
-from search.proposals.surrogates import LearnedSurrogate
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.accuracy.evaluators import PredictorEvaluator
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.problem.history import History
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.strategies.evolution import EvolutionSettings
+from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution
+from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
+from litepose_ofa.search.study.generations import Progress, StopRule, StudySettings
+from litepose_ofa.search.study.study import SearchStudy
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 SPACE = SearchSpace.preset("litepose")
 KILLS = 10

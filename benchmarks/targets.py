@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from supernet.codec.heatmap import CUTOFF_SIGMAS, make_heatmaps
+from litepose_ofa.supernet.codec.heatmap import CUTOFF_SIGMAS, make_heatmaps
 
 IMAGES, PEOPLE, KEYPOINTS, SIZE, SIGMA = 16, 10, 17, 512, 2.0
 HEADS = (SIZE // 4, SIZE // 2)

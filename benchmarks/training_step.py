@@ -19,18 +19,22 @@ from pathlib import Path
 
 import torch
 
-from supernet.cpu_memory import keep_freed_memory
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.litepose import LitePose
-from supernet.published import published_archs
-from supernet.space import SearchSpace
-from supernet.training.distributed import Process
-from supernet.training.objective import make_targets, pose_loss
-from supernet.training.optimizers import make_optimizer
-from supernet.training.recipe import Phase, StepPlan, SubnetPlan, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, WeightUpdate, train_on_batch
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import LitePose, PoseNetwork
+from litepose_ofa.supernet.training.distributed import Process
+from litepose_ofa.supernet.training.objective import make_targets, pose_loss
+from litepose_ofa.supernet.training.recipe import (
+    Phase,
+    StepPlan,
+    SubnetPlan,
+    SupernetPlan,
+    TrainingSettings,
+    WarmupCosine,
+)
+from litepose_ofa.supernet.training.step import WeightUpdate, keep_freed_memory, make_optimizer, train_on_batch
 
 LIMIT_C = 1.05
 LIMIT_MEMORY = 1.3

@@ -20,22 +20,22 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from latency_tables import LatencyTable
-from scripts.builders import build_space, build_subnet_evaluator
-from scripts.cli import CONFIG_DIR
-from scripts.search_builders import WorkspacePool, open_accuracy_cache
-from search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
-from search.cost import CostModel
-from search.course.generations import StudySettings
-from search.course.history import History
-from search.course.stopping import StopRule
-from search.course.study import SearchStudy
-from search.problem import SearchProblem
-from search.proposals.strategies import RandomStrategy, SurrogateEvolution
-from search.proposals.surrogates import LearnedSurrogate
-from supernet.arch import Arch, BlockArch, StageArch
-from supernet.evaluation.subnets import SubnetEvaluator
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.scripts.build.data import build_space
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator
+from litepose_ofa.scripts.build.search import WorkspacePool, open_accuracy_cache
+from litepose_ofa.scripts.command.app import CONFIG_DIR
+from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.problem.history import History
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.strategies.strategies import RandomStrategy, SurrogateEvolution
+from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
+from litepose_ofa.search.study.generations import StopRule, StudySettings
+from litepose_ofa.search.study.study import SearchStudy
+from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 
 RANDOM, SEARCHED, SEEDS = 400, 100, (0, 1, 2, 3, 4)
 SIZES = StudySettings(first=20, batch=10)
@@ -155,12 +155,12 @@ def open_bench(cfg: DictConfig) -> Iterator[Bench]:
         truth = SupernetEvaluator(pool, identity=identity, cache=open_accuracy_cache(cfg))
         held_out = build_subnet_evaluator(cfg, "val")
         cache = AccuracyCache(Path(cfg.workspace) / "accuracies" / "held_out.jsonl")
-        yield Bench(build_space(cfg), pool.num_keypoints, truth, held_out, cache)
+        yield Bench(build_space(cfg), pool.subnets.num_keypoints, truth, held_out, cache)
 
 
 def main() -> None:
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        cfg = compose("run_search", overrides=["run_folder=benchmark", *sys.argv[1:]])
+        cfg = compose("search", overrides=["run_folder=benchmark", *sys.argv[1:]])
     with open_bench(cfg) as bench:
         evaluations_saved(bench, cfg.device.name)
         against_uniform(bench, cfg.device.name)

@@ -10,7 +10,10 @@ from sphinx.application import Sphinx
 
 project = "litepose-ofa"
 version = release = installed_version(project)
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+autodoc_member_order = "bysource"
+napoleon_use_ivar = True
+napoleon_use_rtype = False
 exclude_patterns = ["examples"]
 html_theme = "furo"
 html_title = f"{project} {version}"

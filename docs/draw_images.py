@@ -9,19 +9,18 @@ import numpy as np
 import yaml
 from PIL.Image import fromarray
 
-from supernet.data.annotation_reader import read_annotations
-from supernet.data.annotations import AnnotatedImages
-from supernet.data.appearance import ColourJitter, RandomErasing
-from supernet.data.augmentation import Augmentation
-from supernet.data.coco import KeypointDataset
-from supernet.data.image_files import read_image_file
-from supernet.data.loading import Sample, SampleRequest, TrainingImages, collate_bytes
-from supernet.data.skeletons import CROWDPOSE
-from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
-from supernet.dataset_samples import draw_annotated
-from supernet.files import replacing
-from supernet.training.objective import LossSettings, make_targets
-from supernet.visualisation import Image, draw_people, make_sheet
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.coco.reader import read_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
+from litepose_ofa.supernet.data.image_files import read_image_file
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourJitter, RandomErasing
+from litepose_ofa.supernet.data.loading.batches import Sample, SampleRequest, TrainingImages, collate_bytes
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
+from litepose_ofa.supernet.files import replacing
+from litepose_ofa.supernet.pictures.dataset_samples import draw_annotated
+from litepose_ofa.supernet.pictures.drawing import Image, draw_people, make_sheet
+from litepose_ofa.supernet.training.objective import LossSettings, make_targets
 
 IMAGES = Path(__file__).parent / "images"
 PRESETS = Path(__file__).parents[1] / "conf" / "people"

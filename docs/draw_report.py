@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.sync_api import FloatRect, Page, ViewportSize, sync_playwright
 
-from supernet.files import replacing
+from litepose_ofa.supernet.files import replacing
 
 IMAGES = Path(__file__).parent / "images"
 CHROMIUM = "/usr/bin/chromium"

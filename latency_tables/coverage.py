@@ -1,16 +1,15 @@
-"""What a latency table must hold for a search space, and how much of it a table has."""
+"""The rows that a search space needs of a latency table, and how many of them a table has."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal, get_args
 
-from latency_tables.rows import KINDS, describe, operator_order
-from latency_tables.table import LatencyTable
-from supernet.arch import STAGE_STRIDES
-from supernet.operators import DECONV_KERNEL, HEAD_KERNEL, STEM_HIDDEN, Operator, OperatorKind
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.rows import KINDS, describe, operator_order
+from litepose_ofa.latency_tables.table import LatencyTable
+from litepose_ofa.supernet.archs.operators import Operator, OperatorKind, places_of
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 Standing = Literal["measured", "fitted", "interpolated", "missing"]
 STANDINGS: tuple[Standing, ...] = get_args(Standing)
@@ -21,7 +20,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a table knows of a space's operators.
+    """How much a table knows of a space's operators.
 
     Attributes:
         counts: Number of operators by kind and standing: ``measured`` rows, rows ``fitted`` or estimated (0 samples),
@@ -52,11 +51,6 @@ def coverage(table: LatencyTable, space: SearchSpace, num_keypoints: int = 14) -
     """Find out how a table stands to every operator of a space.
 
     An operator without a row that lies between others costs about 3 ms.
-
-    Args:
-        table: The table.
-        space: The search space.
-        num_keypoints: K, 14 for CrowdPose and 17 for COCO.
     """
     operators = sorted(space_operators(space, num_keypoints), key=operator_order)
     standings = {operator: _standing(table, operator) for operator in operators}
@@ -66,21 +60,12 @@ def coverage(table: LatencyTable, space: SearchSpace, num_keypoints: int = 14) -
 
 
 def space_operators(space: SearchSpace, num_keypoints: int = 14) -> set[Operator]:
-    """Enumerate the distinct operators of a space without enumerating its architectures.
-
-    Args:
-        space: The search space.
-        num_keypoints: K, 14 for CrowdPose and 17 for COCO.
-    """
+    """Enumerate the distinct operators of a space without enumerating its architectures."""
+    blocks = [min(stage.depths[-1], 2) for stage in space.stages]  # those after a stage's second are like it
     return {
-        operator
-        for image_size in space.image_sizes
-        for part in (
-            _stem(space, image_size),
-            _bottlenecks(space, image_size // 2),
-            _fusion(space, image_size, num_keypoints),
-        )
-        for operator in part
+        place.operator(dict(zip(place.choices, values, strict=True)), num_keypoints)
+        for place in places_of(tuple(blocks))
+        for values in product(*(space.choices[name] for name in place.choices))
     }
 
 
@@ -89,35 +74,3 @@ def _standing(table: LatencyTable, operator: Operator) -> Standing:
     if row is not None:
         return "measured" if row.samples else "fitted"
     return "interpolated" if table.is_interpolated(operator) else "missing"
-
-
-def _stem(space: SearchSpace, size: int) -> Iterator[Operator]:
-    for width in space.stem_channels:
-        yield Operator("stem", size, 3, STEM_HIDDEN, width, kernel=3, stride=2)
-
-
-def _bottlenecks(space: SearchSpace, size: int) -> Iterator[Operator]:
-    """Yield every stage's first block, which changes width and size, and its later blocks, which change neither."""
-    before = space.stem_channels
-    for stage, stride in zip(space.stages, STAGE_STRIDES, strict=True):
-        for c_in, c_out, k, e in product(before, stage.channels, stage.kernels, stage.expansions):
-            yield Operator("bottleneck", size, c_in, e * c_in, c_out, k, stride, e)
-        size //= stride
-        if stage.depths[-1] > 1:
-            for c, k, e in product(stage.channels, stage.kernels, stage.expansions):
-                yield Operator("bottleneck", size, c, e * c, c, k, 1, e)
-        before = stage.channels
-
-
-def _fusion(space: SearchSpace, image_size: int, num_keypoints: int) -> Iterator[Operator]:
-    """Yield the fusion deconvs and the heads; ``raw`` are the widths that each of them may find in the backbone."""
-    raw = (space.stem_channels, *(stage.channels for stage in space.stages))
-    refined, size = raw[-1], image_size // 16
-    for i, widths in enumerate(space.deconv_channels):
-        for c_in, c_raw, c_out in product(refined, raw[3 - i], widths):
-            yield Operator("fusion_deconv", size, c_in, c_raw, c_out, DECONV_KERNEL, stride=2)
-        refined, size = widths, size * 2
-        if i > 0:
-            maps = 2 * num_keypoints if i == 1 else num_keypoints
-            for c_in, c_raw in product(refined, raw[2 - i]):
-                yield Operator("head", size, c_in, c_raw, maps, HEAD_KERNEL, stride=1)

@@ -19,8 +19,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.rows import OperatorLatency, operator_order
-from supernet.operators import Operator
+from litepose_ofa.latency_tables.rows import OperatorLatency, operator_order
+from litepose_ofa.supernet.archs.operators import Operator
 
 Floats = NDArray[np.float64]
 
@@ -122,7 +122,7 @@ def _sizes(operator: Operator) -> tuple[float, ...]:
 
 def _combine(rows: list[OperatorLatency], weights: Floats, squared_distance: float) -> OperatorLatency:
     ms = math.exp(sum(w * math.log(row.ms) for w, row in zip(weights, rows, strict=True)))
-    rows_spread = sum(w * row.spread_ms / row.ms for w, row in zip(weights, rows, strict=True))
+    rows_spread = sum(w * row.std_ms / row.ms for w, row in zip(weights, rows, strict=True))
     spread = math.hypot(rows_spread, ROUGHNESS, HALF_CURVATURE * squared_distance)
     energies = [row.energy_mj for row in rows]
     known = [energy for energy in energies if energy is not None]

@@ -1,30 +1,34 @@
 """What a latency table says of itself: device, runtime, provenance, whole-network fit and its errors."""
 
-import dataclasses
 import datetime
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
+from pydantic import AfterValidator, Field, Strict
 
-from supernet.errors import InputError, require, require_keys, shown
-from supernet.files import read_yaml
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.files import read_yaml
+from litepose_ofa.supernet.validation import Allowed, Checked, Fraction, NonNegative, Positive, Text, validate
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Literal[2] = 2
 """The version of the file pair that this program writes, and the only one that it reads."""
 
 CHECKSUM_KEY = "checksum"
-LARGEST_COUNT = 1_000_000
-
 Provenance = Literal["measured", "calibrated-estimate"]
-RuntimeProvenance = Literal["stated", "inferred"]
+Number = Annotated[int, Field(ge=1, le=1_000_000)]
+Errors = Annotated[dict[Text, float], Allowed("a mapping of network names to relative errors")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableMetadata:
+def _iso_date(text: str) -> str:
+    if datetime.date.fromisoformat(text).isoformat() != text:
+        raise ValueError(text)
+    return text
+
+
+class TableMetadata(Checked):
     """The metadata of one table, the YAML half of its file pair.
 
     A network takes ``network_constant_ms + network_scale x (sum of its operators)``; both are fitted on whole networks.
@@ -55,33 +59,28 @@ class TableMetadata:
         notes: What a user should know before trusting the table.
     """
 
-    schema_version: int = SCHEMA_VERSION
-    device: str
-    processor: str
-    runtime: str
-    runtime_provenance: RuntimeProvenance
-    threads: int | None
-    precision: str
-    batch: int = 1
-    clocks: str
-    date: str
-    made_by: str
+    schema_version: Literal[2] = SCHEMA_VERSION
+    device: Text
+    processor: Text
+    runtime: Text
+    runtime_provenance: Literal["stated", "inferred"]
+    threads: Number | None
+    precision: Text
+    batch: Number = 1
+    clocks: Text
+    date: Annotated[str, AfterValidator(_iso_date), Allowed("an ISO date in quotes, as '2026-01-31'")]
+    made_by: Text
     provenance: Provenance
-    network_constant_ms: float = 0.0
-    network_constant_spread_ms: float = 0.0
-    network_scale: float = 1.0
-    network_residual: float = 0.0
-    fit_errors: Mapping[str, float]
-    validation_errors: Mapping[str, float]
-    fitted_rows_error: float | None = None
-    interval_coverage: float | None = None
-    sources: tuple[str, ...]
+    network_constant_ms: NonNegative = 0.0
+    network_constant_spread_ms: NonNegative = 0.0
+    network_scale: Positive = 1.0
+    network_residual: NonNegative = 0.0
+    fit_errors: Errors
+    validation_errors: Errors
+    fitted_rows_error: NonNegative | None = None
+    interval_coverage: Fraction | None = None
+    sources: Annotated[tuple[Text, ...], Strict(False)]
     notes: str = ""
-
-    def __post_init__(self) -> None:
-        for field, (accepts, allowed) in _FIELDS.items():
-            value = getattr(self, field)
-            require(accepts(value), field, value, allowed)
 
     @classmethod
     def from_dict(cls, value: object) -> Self:
@@ -90,18 +89,14 @@ class TableMetadata:
         Raises:
             InputError: If the schema version is another, a key is unknown or missing, or a value is impossible.
         """
-        if not isinstance(value, Mapping):
-            raise InputError(f"the metadata is {type(value).__name__}; it must be a mapping")
-        version = value.get("schema_version")
+        version = value.get("schema_version") if isinstance(value, Mapping) else SCHEMA_VERSION
         if type(version) is not int or version != SCHEMA_VERSION:
             raise InputError(f"schema_version is {shown(version)}; this program reads version {SCHEMA_VERSION}")
-        require_keys("the metadata", value, _FIELDS)
-        sources = value["sources"]
-        return cls(**{**value, "sources": tuple(sources) if isinstance(sources, list) else sources})
+        return validate(cls, value)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metadata as plain values, in the order of the fields; what may be a fraction is a float."""
-        return {field.name: _plain(getattr(self, field.name), field.type) for field in dataclasses.fields(self)}
+        return {**self.model_dump(), "sources": list(self.sources)}
 
 
 def metadata_to_yaml(metadata: TableMetadata, checksum: str) -> str:
@@ -129,80 +124,6 @@ def read_metadata(path: Path) -> tuple[TableMetadata, str]:
     return metadata, checksum
 
 
-def _plain(value: Any, kind: object) -> Any:
-    if isinstance(value, Mapping):
-        return {name: float(error) for name, error in value.items()}
-    if isinstance(value, tuple):
-        return list(value)
-    return float(value) if kind in (float, float | None) and value is not None else value
-
-
 def is_finite(value: Any) -> bool:
     """Say whether a value is a finite number (a bool is none, nor is an integer beyond the floats)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 1 <= value <= LARGEST_COUNT
-
-
-def _is_at_least_zero(value: Any) -> bool:
-    return is_finite(value) and value >= 0
-
-
-def _is_share(value: Any) -> bool:
-    return _is_at_least_zero(value) and value <= 1
-
-
-def _is_date(value: object) -> bool:
-    try:
-        return isinstance(value, str) and datetime.date.fromisoformat(value).isoformat() == value
-    except ValueError:
-        return False
-
-
-def _is_errors(value: object) -> bool:
-    return isinstance(value, Mapping) and all(_is_text(key) and is_finite(error) for key, error in value.items())
-
-
-def _or_none(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or accepts(value)
-
-
-def _one_of(choices: tuple[str, ...]) -> tuple[Callable[[Any], bool], str]:
-    return choices.__contains__, " or ".join(choices)
-
-
-_TEXT = (_is_text, "a text")
-_COUNT = (_is_count, f"a positive integer up to {LARGEST_COUNT}")
-_AT_LEAST_ZERO = (_is_at_least_zero, "a number of at least 0")
-_ERRORS = (_is_errors, "a mapping of network names to relative errors")
-
-_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "schema_version": (lambda value: type(value) is int and value == SCHEMA_VERSION, str(SCHEMA_VERSION)),
-    "device": _TEXT,
-    "processor": _TEXT,
-    "runtime": _TEXT,
-    "runtime_provenance": _one_of(get_args(RuntimeProvenance)),
-    "threads": (_or_none(_is_count), f"{_COUNT[1]}, or null on a GPU"),
-    "precision": _TEXT,
-    "batch": _COUNT,
-    "clocks": _TEXT,
-    "date": (_is_date, "an ISO date in quotes, as '2026-01-31'"),
-    "made_by": _TEXT,
-    "provenance": _one_of(get_args(Provenance)),
-    "network_constant_ms": _AT_LEAST_ZERO,
-    "network_constant_spread_ms": _AT_LEAST_ZERO,
-    "network_scale": (lambda value: is_finite(value) and value > 0, "a number above 0"),
-    "network_residual": _AT_LEAST_ZERO,
-    "fit_errors": _ERRORS,
-    "validation_errors": _ERRORS,
-    "fitted_rows_error": (_or_none(_is_at_least_zero), f"{_AT_LEAST_ZERO[1]}, or null"),
-    "interval_coverage": (_or_none(_is_share), "a number from 0 to 1, or null"),
-    "sources": (lambda value: isinstance(value, tuple) and all(map(_is_text, value)), "a list of texts"),
-    "notes": (lambda value: isinstance(value, str), "a text"),
-}

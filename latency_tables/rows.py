@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar, get_args
 
-from supernet.errors import InputError, shown
-from supernet.files import require_regular
-from supernet.operators import Operator, OperatorKind
+from litepose_ofa.supernet.archs.operators import Operator, OperatorKind
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.files import require_regular
 
 T = TypeVar("T")
 
@@ -19,6 +19,7 @@ KINDS: tuple[OperatorKind, ...] = get_args(OperatorKind)
 SHAPE_COLUMNS = ("resolution", "in_channels", "mid_channels", "out_channels", "kernel", "stride", "expansion")
 KEY_COLUMNS = ("kind", *SHAPE_COLUMNS)
 COLUMNS = (*KEY_COLUMNS, "ms", "spread_ms", "samples")
+"""``spread_ms`` is the standard deviation, ``std_ms`` in Python."""
 ENERGY_COLUMN = "energy_mj"
 
 _FIRST_LINE = 2  # line 1 is the header
@@ -33,13 +34,13 @@ class OperatorLatency:
 
     Attributes:
         ms: Median milliseconds.
-        spread_ms: One standard deviation; of an operator that was not measured, the error of the model that gave it.
+        std_ms: One standard deviation; of an operator that was not measured, the error of the model that gave it.
         samples: Runs behind the median; 0 if the operator was not measured but fitted, interpolated or estimated.
         energy_mj: Median millijoules, None where not known.
     """
 
     ms: float
-    spread_ms: float
+    std_ms: float
     samples: int
     energy_mj: float | None = None
 
@@ -66,7 +67,7 @@ def rows_to_csv(rows: Mapping[Operator, OperatorLatency]) -> str:
     lines = [",".join((*COLUMNS, ENERGY_COLUMN) if with_energy else COLUMNS)]
     for operator in sorted(rows, key=operator_order):
         row = rows[operator]
-        line = f"{operator.kind},{','.join(map(str, _shape(operator)))},{_text(row.ms)},{_text(row.spread_ms)}"
+        line = f"{operator.kind},{','.join(map(str, _shape(operator)))},{_text(row.ms)},{_text(row.std_ms)}"
         energy = f",{_text(row.energy_mj)}" if with_energy else ""
         lines.append(f"{line},{row.samples}{energy}")
     return "\n".join(lines) + "\n"

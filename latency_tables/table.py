@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.interpolation import Interpolator
-from latency_tables.metadata import Provenance, TableMetadata, metadata_to_yaml, read_metadata
-from latency_tables.rows import OperatorLatency, describe, parse_rows, read_rows, rows_to_csv
-from supernet.arch import Arch
-from supernet.errors import InputError, require
-from supernet.files import MARK, naming, write_text
-from supernet.operators import Operator, operators_of
+from litepose_ofa.latency_tables.interpolation import Interpolator
+from litepose_ofa.latency_tables.metadata import Provenance, TableMetadata, metadata_to_yaml, read_metadata
+from litepose_ofa.latency_tables.rows import OperatorLatency, describe, parse_rows, read_rows, rows_to_csv
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.files import MARK, naming, write_text
 
 SHIPPED_DIR = Path(__file__).parent / "tables"
 
 INTERVAL_SIGMAS = 1.2815515655446004
 """Half-width of the 80 % interval of a normal distribution, in standard deviations."""
 
-LEAST_SPREAD_MS = 1e-9
+LEAST_STD_MS = 1e-9
 """Stands for no spread at all where a probability divides by it."""
 
 FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
@@ -70,7 +70,7 @@ class LatencyTable:
         rows: Latency of every operator that the table knows.
 
     Example:
-        >>> from supernet.space import SearchSpace
+        >>> from litepose_ofa.supernet.archs.space import SearchSpace
         >>> table = LatencyTable.load("raspberry_pi_4b")
         >>> table.estimate(SearchSpace.preset("tiny").smallest()).provenance
         'calibrated-estimate'
@@ -123,6 +123,10 @@ class LatencyTable:
         for left in csv_path.parent.glob(_waiting(csv_path, "*").name):
             left.unlink(missing_ok=True)
 
+    def with_metadata(self, **changes: Any) -> Self:
+        """Return the table with other values of some fields of its metadata."""
+        return type(self)(self.metadata.model_copy(update=changes), self._rows)
+
     @property
     def rows(self) -> Mapping[Operator, OperatorLatency]:
         """Latency of every operator that the table knows, read-only."""
@@ -165,12 +169,12 @@ class LatencyTable:
         """Turn the sum of a network's operators, in ms, into the network's latency; works on floats and arrays."""
         return self.metadata.network_constant_ms + self.metadata.network_scale * operator_ms
 
-    def network_spread_ms(self, network_ms: FloatOrArray, operator_variance: FloatOrArray) -> FloatOrArray:
+    def network_std_ms(self, network_ms: FloatOrArray, operator_variance: FloatOrArray) -> FloatOrArray:
         """Return one standard deviation of networks' latencies, in ms.
 
         Args:
             network_ms: What ``network_ms`` returned.
-            operator_variance: Sum of ``spread_ms ** 2`` over the operators that run, in ms squared. Their errors are
+            operator_variance: Sum of ``std_ms ** 2`` over the operators that run, in ms squared. Their errors are
                 taken as independent, also where one operator runs several times: what operators share is part of the
                 whole-network residual, which is fitted with this sum beside it.
 
@@ -190,7 +194,7 @@ class LatencyTable:
         self, network_ms: FloatOrArray, operator_variance: FloatOrArray
     ) -> tuple[FloatOrArray, FloatOrArray]:
         """Return the low and the high end of the 80 % interval in ms; the arguments are those of the spread."""
-        half = INTERVAL_SIGMAS * self.network_spread_ms(network_ms, operator_variance)
+        half = INTERVAL_SIGMAS * self.network_std_ms(network_ms, operator_variance)
         low = network_ms - half
         return low * (low > 0), network_ms + half
 
@@ -203,8 +207,8 @@ class LatencyTable:
         """
         from scipy.special import ndtr  # slow to import, and few programs ask
 
-        spread_ms = np.maximum(self.network_spread_ms(network_ms, operator_variance), LEAST_SPREAD_MS)
-        probability: FloatOrArray = ndtr((budget_ms - network_ms) / spread_ms)
+        std_ms = np.maximum(self.network_std_ms(network_ms, operator_variance), LEAST_STD_MS)
+        probability: FloatOrArray = ndtr((budget_ms - network_ms) / std_ms)
         return probability
 
     def estimate(self, arch: Arch, num_keypoints: int = 14) -> LatencyEstimate:
@@ -250,7 +254,7 @@ class LatencyTable:
         """Return a network's latency in ms and the variance of its operators in ms squared."""
         operator_ms, variance = 0.0, 0.0
         for row in rows:
-            operator_ms, variance = operator_ms + row.ms, variance + row.spread_ms**2
+            operator_ms, variance = operator_ms + row.ms, variance + row.std_ms**2
         return self.network_ms(operator_ms), variance
 
     @cached_property

@@ -35,7 +35,7 @@ def non_dominated_ranks(points: Points) -> NDArray[np.intp]:
 
 
 def crowding_distances(points: Points, ranks: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return how much room each point has on its own front, shape (n,); the ends of a front have infinite room.
+    """Return the crowding distance of each point on its own front, shape (n,); infinite at the ends of a front.
 
     Source: Deb et al., NSGA-II (2002); the differences are relative to the extent of the front.
     """

@@ -1,14 +1,9 @@
 """Errors that a user can mend."""
 
 import reprlib
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from typing import Any
 
 SHOWN_CHARACTERS = 120
 
@@ -56,26 +51,13 @@ def require(condition: bool, field: str, value: object, allowed: str) -> None:
         raise InputError(f"{field} is {shown(value)}; it must be {allowed}")
 
 
-def require_numbers(settings: "DataclassInstance") -> None:
-    """Refuse a settings object with a number that is not finite, in a field or in a tuple of one.
-
-    Raises:
-        InputError: If there is one; the message names the field.
-    """
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float):  # an integer may be too large for a float
-                require(abs(number) <= sys.float_info.max, field.name, value, "finite")
-
-
 def require_keys(
     where: str, value: object, names: Collection[str], optional: Collection[str] = ()
 ) -> Mapping[str, Any]:
     """Return a mapping that has all of these keys, perhaps optional ones, and no others.
 
     Raises:
-        InputError: If it is no mapping, or names the first key that is unknown or missing.
+        InputError: If it is not a mapping, or names the first key that is unknown or missing.
     """
     known = ", ".join((*names, *optional))
     if not isinstance(value, Mapping):

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError
 
 MARK = ".litepose-"
 """How the names of temporary files begin."""
@@ -84,12 +84,7 @@ def _sweep(folder: Path) -> None:
 
 @contextmanager
 def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
-    """Give an ``OSError`` that names no file, as a failed write's, or a temporary one, the name of this one.
-
-    Args:
-        path: The file or folder.
-        instead_of: What it is written as; a file in it has its name in the folder.
-    """
+    """Give an ``OSError`` that names no file, as a failed write's, or a temporary one, the name of this one."""
     try:
         yield
     except OSError as error:
@@ -142,12 +137,7 @@ def _synchronise(path: Path) -> None:
 
 @contextmanager
 def temporary_folder(parent: Path, *, becomes: Path) -> Iterator[Path]:
-    """Yield a new empty folder in ``parent`` for what is moved to another one; then remove it.
-
-    Args:
-        parent: Where it is.
-        becomes: Where its files go; an error names them there.
-    """
+    """Yield a new empty folder in ``parent`` for what is moved to another one; then remove it."""
     with _temporary(parent / becomes.name) as mark:
         folder = mark.with_name(f"{mark.name}.folder")
         folder.mkdir()
@@ -217,13 +207,13 @@ def read_yaml(path: Path | str) -> Any:
     Raises:
         InputError: If the file is missing or is not YAML.
     """
-    from supernet.bounded_yaml import load_yaml
+    from litepose_ofa.supernet.bounded_yaml import load_yaml
 
     return _parse(Path(path), load_yaml, "YAML")
 
 
 def require_regular(path: Path | str) -> None:
-    """Refuse what is there but is no regular file: opening a pipe or a device could wait for ever.
+    """Refuse a path to anything but a regular file: opening a pipe or a device could wait for ever.
 
     Raises:
         InputError: If the path leads to a pipe, a socket or a device.

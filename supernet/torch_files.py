@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernet.errors import InputError, shown
-from supernet.files import require_regular
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.files import require_regular
 
 WRAPPERS = ("module.", "_orig_mod.", "1.")
 """Prefixes of all keys that data parallelism, ``torch.compile`` and LitePose's own training leave."""

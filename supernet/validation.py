@@ -3,19 +3,26 @@
 A model says in its annotations what is allowed; the line is made of them, not of pydantic's own words.
 """
 
+import functools
+import operator
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from dataclasses import dataclass, is_dataclass
+from dataclasses import field as dataclass_field
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, dataclass_transform, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
-from supernet.errors import InputError, shown
+from litepose_ofa.supernet.errors import InputError, shown
 
-M = TypeVar("M", bound="Checked")
+T = TypeVar("T")
 
 LARGEST_INTEGER = 2**63 - 1
+
+_EXTRA = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a key too many, of a model and of a dataclass."""
 
 _NOUNS = frozenset({"integer", "name", "number", "path", "text"})
 
@@ -26,6 +33,30 @@ class Checked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclass_field,))
+def settings(cls: type[T]) -> type[T]:
+    """Make a frozen dataclass of settings whose annotations say what is allowed.
+
+    Built with anything else it raises pydantic's ``ValidationError``, a ``ValueError``. Nothing is converted, but lists
+    serve for tuples and mappings for settings within.
+    """
+    cls.__annotations__ = {name: _strict(hint) for name, hint in cls.__annotations__.items()}
+    checked: Any = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+    return cast(type[T], checked(cls))
+
+
+def _strict(hint: Any) -> Any:
+    """Return an annotation under which no scalar is converted."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return functools.reduce(operator.or_, map(_strict, get_args(hint)))
+    if get_origin(hint) is Annotated:
+        inner, *metadata = get_args(hint)
+        return Annotated[(_strict(inner), *metadata)]
+    if get_origin(hint) is tuple:
+        return tuple[tuple(part if part is Ellipsis else _strict(part) for part in get_args(hint))]  # type: ignore[misc]
+    return Annotated[hint, Strict()] if hint in (bool, int, float, str) else hint
+
+
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """Says in words what an annotated type allows, where its parts do not say it."""
@@ -34,44 +65,54 @@ class Allowed:
 
 
 Integer = Annotated[int, Field(ge=-LARGEST_INTEGER - 1, le=LARGEST_INTEGER)]
-"""What 64 bits hold."""
+"""An integer of 64 bits."""
 Whole = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(pattern=r"\S"), Allowed("a text")]
 Pair = Annotated[tuple[float, float], Strict(False)]
 
 
-def validate(model: type[M], value: object, where: str) -> M:
+def validate(model: type[T], value: object, where: str = "", *, key: str = "") -> T:
     """Return a value as its model.
 
     Args:
-        model: What it has to be.
+        model: What it has to be: a ``Checked``, or a dataclass of ``settings``.
         value: Plain dicts, lists and scalars.
-        where: The file or config key of ``value``, for the message; empty for a whole config.
+        where: The file of ``value``, or another place that the message begins with.
+        key: The config key of ``value``; its own keys are told with this before them.
 
     Raises:
         InputError: If it is something else; the line names the first field that is wrong, and what is allowed there.
     """
     try:
-        return model.model_validate(value)
+        checked: T = _adapter(model).validate_python(value)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise InputError(f"{where}{': ' if where else ''}{first_fault(error, model, value)}") from None
+        raise InputError(f"{where}{': ' if where else ''}{first_fault(error, model, value, key)}") from None
+    return checked
 
 
-def first_fault(error: ValidationError, model: type[BaseModel], value: object) -> str:
+@functools.cache
+def _adapter(model: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
+
+
+def first_fault(error: ValidationError, model: type[Any], value: object, key: str = "") -> str:
     """Return one line of what is wrong: an unknown or missing key, or else a value and what is allowed in its place."""
     faults = [(_Place.find(model, value, fault["loc"]), fault) for fault in error.errors(include_url=False)]
-    place, fault = min(faults, key=lambda found: (found[1]["type"] != "extra_forbidden", -len(found[0].path)))
-    name = dotted(place.path)
-    if fault["type"] == "extra_forbidden":
+    place, fault = min(faults, key=lambda found: (found[1]["type"] not in _EXTRA, -len(found[0].path)))
+    above = (key,) if key else ()
+    name = dotted((*above, *place.path))
+    if fault["type"] in _EXTRA:
         keys = known_keys(_Place.find(model, value, fault["loc"][:-1]).annotation)
         return f"unknown key {name}; the keys are {', '.join(keys)}"
     if fault["type"] == "missing" and not isinstance(fault["loc"][-1], int):
-        return f"{dotted((*place.path, fault['loc'][-1]))} is missing"
+        return f"{dotted((*above, *place.path, fault['loc'][-1]))} is missing"
     if fault["type"] == "value_error" and not words_of(place.annotation):
-        return f"{name}{': ' if name else ''}{fault['ctx']['error']}"
+        between = "" if not name else "." if is_dataclass(_model_of(place.annotation)) else ": "
+        return f"{name}{between}{fault['ctx']['error']}"
     found = "null" if place.value is None else shown(place.value)
     return f"{name or 'it'} is {found}; it must be {allowed(place.annotation)}"
 
@@ -84,12 +125,18 @@ def dotted(path: tuple[int | str, ...]) -> str:
 def known_keys(annotation: Any) -> list[str]:
     """Return the keys of an annotated model."""
     model = _model_of(annotation)
-    return [] if model is None else list(model.model_fields)
+    return [] if model is None else list(fields_by_name(model))
 
 
-def leaf_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the annotation of every field that is no model itself; any key is ``*``."""
-    for name, field in model.model_fields.items():
+def fields_by_name(model: type[Any]) -> dict[str, Any]:
+    """Return pydantic's descriptions of the fields of a model, or of a dataclass of ``settings``."""
+    fields: dict[str, Any] = getattr(model, "__pydantic_fields__", {})
+    return fields
+
+
+def leaf_keys(model: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the annotation of every field that is not itself a model; any key is ``*``."""
+    for name, field in fields_by_name(model).items():
         yield from _leaves(f"{prefix}{name}", _annotation(field))
 
 
@@ -147,8 +194,8 @@ class _Place:
     annotation: Any
 
     @classmethod
-    def find(cls, model: type[BaseModel], value: Any, loc: tuple[int | str, ...]) -> "_Place":
-        """Follow the location of an error; its parts that name a branch of a union are no keys of the value."""
+    def find(cls, model: type[Any], value: Any, loc: tuple[int | str, ...]) -> "_Place":
+        """Follow the location of an error; its parts that name a branch of a union are not keys of the value."""
         path: tuple[int | str, ...] = ()
         annotation: Any = model
         for part in loc:
@@ -166,15 +213,15 @@ def _inner(annotation: Any, part: int | str) -> Any:
     """Return the annotation of a key of an annotated mapping, or of an entry of a list of models; None if no such."""
     model, values = _model_of(annotation), _values_of(annotation)
     if model is not None and not isinstance(part, int):
-        field = model.model_fields.get(part)
+        field = fields_by_name(model).get(part)
         return Any if field is None else _annotation(field)
     return values
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def _model_of(annotation: Any) -> type[Any] | None:
     for branch in branches(annotation):
         bare = bare_type(branch)
-        if isinstance(bare, type) and issubclass(bare, BaseModel):
+        if isinstance(bare, type) and (is_dataclass(bare) or issubclass(bare, BaseModel)):
             return bare
     return None
 

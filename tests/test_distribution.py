@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import venv
 import zipfile
@@ -15,8 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("conf", "latency_tables", "scripts", "search", "supernet")
-SOURCES = (*PACKAGES, ".ci", "benchmarks", "docs", "tests")
+FOLDERS = ("conf", "latency_tables", "scripts", "search", "supernet")
+SOURCES = ("litepose_ofa", *FOLDERS, ".ci", "benchmarks", "docs", "tests")
 MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info")
 
 pytestmark = pytest.mark.slow
@@ -38,7 +37,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("building needs the packages build and setuptools")
     source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     for name in SOURCES:
-        shutil.copytree(ROOT / name, source / name, ignore=MADE)
+        shutil.copytree(ROOT / name, source / name, ignore=MADE, symlinks=True)
     for path in ROOT.iterdir():
         if path.is_file() and not path.name.startswith("."):
             shutil.copy(path, source)
@@ -63,7 +62,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True)
     site_packages = next(folder.glob("lib/python*/site-packages"))
-    (site_packages / "behind.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    behind = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    (site_packages / "behind.pth").write_text("\n".join([*behind, ""]))
     return folder
 
 
@@ -79,12 +79,12 @@ class Run:
         self.bin = installed / "bin"
         self.folder = folder
 
-    def __call__(self, *command: str) -> str:
+    def __call__(self, *command: str, **variables: str) -> str:
         kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
         done = subprocess.run(
             [str(self.bin / command[0]), *command[1:]],
             cwd=self.folder,
-            env={**kept, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
+            env={**kept, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", **variables},
             capture_output=True,
             text=True,
             check=False,
@@ -93,26 +93,27 @@ class Run:
         return done.stdout
 
 
-def test_the_wheel_has_every_file_of_the_packages_and_no_tests(wheel: Path) -> None:
+def test_the_wheel_is_one_package_with_every_file_and_no_tests(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names == {f"{package}/{name}" for package in PACKAGES for name in files_below(ROOT / package)}
-    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    own = {"__init__.py", "__main__.py", "py.typed"}
+    files = {f"{folder}/{name}" for folder in FOLDERS for name in files_below(ROOT / folder)}
+    assert names == {f"litepose_ofa/{name}" for name in own | files}
 
 
 def test_the_source_archive_has_the_tests_and_the_docs_too(distributions: Path) -> None:
     (path,) = distributions.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    assert {f"{folder}/{name}" for folder in SOURCES for name in files_below(ROOT / folder)} <= names
+    there = {f"{folder}/{name}" for folder in SOURCES[len(FOLDERS) + 1 :] for name in files_below(ROOT / folder)}
+    assert there <= names
+    assert {f"litepose_ofa/{folder}/{name}" for folder in FOLDERS for name in files_below(ROOT / folder)} <= names
     assert {"Makefile", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "constraints.txt"} <= names
 
 
 def test_an_installed_wheel_is_what_runs_and_keeps_its_folder_as_it_was(run: Run, installed: Path) -> None:
     before = files_below(installed)
-    code = (
-        "import conf, scripts, search, supernet, latency_tables as t; print(*(m.__file__ for m in (conf, scripts, t)))"
-    )
+    code = "import litepose_ofa, litepose_ofa.search as s; print(litepose_ofa.__file__, s.__file__)"
     assert all(path.startswith(str(installed)) for path in run("python", "-c", code).split())
     assert "search" in run("litepose", "--help")
     assert "litepose-ofa 0." in run("litepose", "--version")
@@ -135,4 +136,13 @@ def test_an_installed_wheel_is_what_runs_and_keeps_its_folder_as_it_was(run: Run
 
 def test_the_doctor_finds_an_installed_wheel_healthy(run: Run) -> None:
     found = {finding["subject"]: finding["status"] for finding in json.loads(run("litepose", "doctor", "--json"))}
-    assert {found[name] for name in ("litepose-ofa", "torch", "ONNX Runtime", "latency tables", "completion")} == {"ok"}
+    assert {found[name] for name in ("litepose-ofa", "torch", "ONNX Runtime", "latency tables")} == {"ok"}
+
+
+@pytest.mark.parametrize("own", ["conf/__init__.py", "scripts.py", "search.py", "supernet/__init__.py"])
+def test_the_installed_command_runs_beside_a_project_of_the_same_names(run: Run, own: str) -> None:
+    (run.folder / own).parent.mkdir(exist_ok=True)
+    (run.folder / own).write_text("raise ImportError('of another project')\n")
+    assert "training.steps" in run("litepose", "train", "--help", PYTHONPATH=".")
+    small = ("search.first=8", "search.generations=0", "evaluator=published", "device=jetson_nano", "tier=m")
+    assert "jetson_nano m: " in run("litepose", "search", *small, PYTHONPATH=".")

@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 import torch
 
-from search.accuracy.sampling import AccuracySamples, stratified_genomes
-from search.cost import CostModel
-from supernet.checkpoints import save_supernet
-from supernet.data.skeletons import CROWDPOSE
-from supernet.data.synthetic import PeopleSettings, generate_split
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.export.bundle import write_bundle
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
+from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_genomes
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split
+from litepose_ofa.supernet.export.bundle import write_bundle
+from litepose_ofa.supernet.network.checkpoints import save_supernet
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import LitePose
 
 pytestmark = pytest.mark.slow
 
@@ -35,10 +35,9 @@ TRIES = 2
 
 SERVER = """
 import json, os, signal, sys, time
-import scripts.litepose
-import scripts.export_subnet, scripts.fit_predictor, scripts.generate_people, scripts.make_report
-import scripts.predict_images, scripts.run_search, scripts.sample_accuracies
-import scripts.estimate_latency_tables, scripts.evaluate_subnet, scripts.check_dataset
+import litepose_ofa.scripts.command.main
+from litepose_ofa.scripts.verbs import check_dataset, estimate_tables, evaluate, export, fit, generate_people
+from litepose_ofa.scripts.verbs import predict, report, sample, search
 
 def count_renames(pipe, fatal):
     rename, done = os.replace, [0]
@@ -65,7 +64,7 @@ def start(job):
             signal.setitimer(signal.ITIMER_REAL, job["after_seconds"])  # SIGALRM ends a process as SIGKILL does
         status = 0
         try:
-            scripts.litepose.main()
+            litepose_ofa.scripts.command.main.main()
         except SystemExit as end:
             status = end.code or 0
         except BaseException:

@@ -1,6 +1,5 @@
 """The whole job at its smallest: every script after the other, on files, as `make demo` runs them."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -13,10 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-from latency_tables import LatencyTable
-from supernet.arch import Arch
-from supernet.checkpoints import load_subnet, load_supernet
-from supernet.extract import extract_subnet, is_equal_to_supernet
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.network.checkpoints import load_subnet, load_supernet
+from litepose_ofa.supernet.network.extract import extract_subnet, is_equal_to_supernet
 
 ROOT = Path(__file__).parents[1]
 DEVICES = ("jetson_nano", "raspberry_pi_4b")
@@ -31,17 +30,17 @@ pytestmark = pytest.mark.slow
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipeline")
     sweep = ("--multirun", f"device={','.join(DEVICES)}", f"tier={','.join(TIERS)}")
-    run(folder, "generate_people", "images.train=48", "images.search=12", "images.val=12", "workers=1")
-    run(folder, "train_supernet", *SMALL_TRAINING)
-    run(folder, "sample_accuracies", "num_subnets=10")
-    run(folder, "fit_predictor")
-    run(folder, "run_search", *sweep, *SMALL_SEARCH)
-    run(folder, "export_subnet", *sweep)
+    run(folder, "generate-people", "images.train=48", "images.search=12", "images.val=12", "workers=1")
+    run(folder, "train", *SMALL_TRAINING)
+    run(folder, "sample", "num_subnets=10")
+    run(folder, "fit")
+    run(folder, "search", *sweep, *SMALL_SEARCH)
+    run(folder, "export", *sweep)
     return folder
 
 
 def run(folder: Path, name: str, *overrides: str) -> str:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *overrides]
+    command = [sys.executable, "-m", "litepose_ofa", name, *overrides]
     places = [f"data_root={folder / 'data'}", f"workspace={folder / 'run'}"]
     done = subprocess.run([*command, *places], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -49,7 +48,7 @@ def run(folder: Path, name: str, *overrides: str) -> str:
 
 
 def test_the_report_has_a_row_a_device_and_tier(workspace: Path) -> None:
-    printed = run(workspace, "make_report")
+    printed = run(workspace, "report")
     summary = pd.read_csv(workspace / "run" / "report" / "summary.csv")
     assert [*zip(summary["device"], summary["tier"], strict=True)] == [(d, t) for d in DEVICES for t in TIERS]
     assert summary["bit_equal"].all()
@@ -80,8 +79,8 @@ def test_the_export_runs_with_onnx_runtime_alone_and_comes_from_the_supernet(wor
 def test_a_finished_job_is_not_done_again(workspace: Path) -> None:
     chosen = workspace / "run" / "search" / DEVICES[0] / TIERS[0] / "chosen.json"
     before = chosen.stat().st_mtime_ns
-    assert "already" in run(workspace, "train_supernet", *SMALL_TRAINING)
-    assert "already" in run(workspace, "run_search", f"device={DEVICES[0]}", f"tier={TIERS[0]}", *SMALL_SEARCH)
+    assert "already" in run(workspace, "train", *SMALL_TRAINING)
+    assert "already" in run(workspace, "search", f"device={DEVICES[0]}", f"tier={TIERS[0]}", *SMALL_SEARCH)
     assert chosen.stat().st_mtime_ns == before
 
 
@@ -90,16 +89,16 @@ def test_a_changed_table_is_not_reported_with_the_old_latency(workspace: Path, t
     shutil.copytree(workspace, copy)
     shipped = LatencyTable.load("jetson_nano")
     scale = 1.5 * shipped.metadata.network_scale
-    LatencyTable(dataclasses.replace(shipped.metadata, network_scale=scale), shipped.rows).save(copy / "slower")
+    shipped.with_metadata(network_scale=scale).save(copy / "slower")
     table = f"device.table={copy / 'slower.csv'}"
     cell = ("device=jetson_nano", "tier=l")
     shutil.rmtree(copy / "run" / "search" / "jetson_nano" / "l")
-    run(copy, "run_search", *cell, table, "budget_ms=4", *SMALL_SEARCH)
-    assert "jetson_nano/l: the export is not what the search chose last" in run(copy, "make_report")
+    run(copy, "search", *cell, table, "budget_ms=4", *SMALL_SEARCH)
+    assert "jetson_nano/l: the export is not what the search chose last" in run(copy, "report")
     stale = pd.read_csv(copy / "run" / "report" / "summary.csv").set_index(["device", "tier"]).loc["jetson_nano", "l"]
     assert stale["latency_table"] == LatencyTable.load(copy / "slower.csv").digest
     assert np.isnan(stale["ap_val"])
-    assert "already" not in run(copy, "export_subnet", *cell, table)
+    assert "already" not in run(copy, "export", *cell, table)
     manifest = json.loads((copy / "run" / "export" / "jetson_nano" / "l" / "manifest.json").read_text())
     arch = Arch.load(copy / "run" / "export" / "jetson_nano" / "l" / "arch.json")
     assert manifest["latency"]["network"]["ms"] == LatencyTable.load(copy / "slower.csv").estimate(arch).ms
@@ -109,10 +108,10 @@ def test_the_same_seed_chooses_the_same_architecture(workspace: Path, tmp_path: 
     again = tmp_path / "again"
     again.mkdir()
     (again / "data").symlink_to(workspace / "data")
-    run(again, "train_supernet", *SMALL_TRAINING)
-    run(again, "sample_accuracies", "num_subnets=10")
-    run(again, "fit_predictor")
-    run(again, "run_search", f"device={DEVICES[0]}", f"tier={TIERS[0]}", *SMALL_SEARCH)
+    run(again, "train", *SMALL_TRAINING)
+    run(again, "sample", "num_subnets=10")
+    run(again, "fit")
+    run(again, "search", f"device={DEVICES[0]}", f"tier={TIERS[0]}", *SMALL_SEARCH)
     chosen = [
         json.loads((folder / "run" / "search" / DEVICES[0] / TIERS[0] / "chosen.json").read_text())
         for folder in (workspace, again)

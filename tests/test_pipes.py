@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from latency_tables.rows import read_rows as read_latencies
-from search.accuracy.evaluators import AccuracyCache
-from search.accuracy.predictor import AccuracyPredictor
-from search.append_only import append_json_line, read_json_lines
-from search.course.results import read_rows
-from search.course.storages import open_storage
-from search.finetuning import RungRecord
-from search.reporting.page.training_section import read_metrics
-from search.reporting.searches import read_table
-from supernet.checkpoints import read_weights
-from supernet.errors import InputError
-from supernet.export.manifest import sha256_of
-from supernet.files import locked_folder, read_json, read_yaml
-from supernet.torch_files import read_torch_file
-from supernet.training.metrics import MetricsLog
+from litepose_ofa.latency_tables.rows import read_rows as read_latencies
+from litepose_ofa.search.accuracy.evaluators import AccuracyCache
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.reporting.page.training_section import read_metrics
+from litepose_ofa.search.reporting.searches import read_table
+from litepose_ofa.search.study.results import read_rows
+from litepose_ofa.search.study.storages import open_storage
+from litepose_ofa.search.tuning.trials import RungRecord
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.bundle import sha256_of
+from litepose_ofa.supernet.files import locked_folder, read_json, read_yaml
+from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
+from litepose_ofa.supernet.network.checkpoints import read_weights
+from litepose_ofa.supernet.torch_files import read_torch_file
+from litepose_ofa.supernet.training.metrics import MetricsLog
 
 
 def enter(manager: Any) -> None:

@@ -8,65 +8,65 @@ from typing import Any
 
 import pytest
 
-from latency_tables import LatencyEstimate, LatencyTable
-from supernet.complexity import Complexity
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyEstimate, LatencyTable
+from litepose_ofa.supernet.archs.complexity import Complexity
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 NO_DEFAULT = inspect.Parameter.empty
 ANY_DEFAULT = object()
 
 PUBLIC: dict[str, dict[str, Any]] = {
-    "supernet.arch.Arch.from_dict": {"published": NO_DEFAULT},
-    "supernet.arch.Arch.to_dict": {"self": NO_DEFAULT},
-    "supernet.arch.Arch.load": {"path": NO_DEFAULT},
-    "supernet.arch.Arch.save": {"self": NO_DEFAULT, "path": NO_DEFAULT},
-    "supernet.space.SearchSpace.preset": {"name": NO_DEFAULT},
-    "supernet.space.SearchSpace.sample": {"self": NO_DEFAULT, "rng": NO_DEFAULT},
-    "supernet.space.SearchSpace.smallest": {"self": NO_DEFAULT},
-    "supernet.space.SearchSpace.largest": {"self": NO_DEFAULT},
-    "supernet.space.SearchSpace.contains": {"self": NO_DEFAULT, "arch": NO_DEFAULT},
-    "supernet.litepose.LitePose": {"arch": NO_DEFAULT, "num_keypoints": 14},
-    "supernet.litepose.LitePose.forward": {"self": NO_DEFAULT, "images": NO_DEFAULT},
-    "supernet.elastic_litepose.LitePoseSupernet": {"space": NO_DEFAULT, "num_keypoints": 14},
-    "supernet.elastic_litepose.LitePoseSupernet.forward": {
+    "litepose_ofa.supernet.archs.arch.Arch.from_dict": {"published": NO_DEFAULT},
+    "litepose_ofa.supernet.archs.arch.Arch.to_dict": {"self": NO_DEFAULT},
+    "litepose_ofa.supernet.archs.arch.Arch.load": {"path": NO_DEFAULT},
+    "litepose_ofa.supernet.archs.arch.Arch.save": {"self": NO_DEFAULT, "path": NO_DEFAULT},
+    "litepose_ofa.supernet.archs.space.SearchSpace.preset": {"name": NO_DEFAULT},
+    "litepose_ofa.supernet.archs.space.SearchSpace.sample": {"self": NO_DEFAULT, "rng": NO_DEFAULT},
+    "litepose_ofa.supernet.archs.space.SearchSpace.smallest": {"self": NO_DEFAULT},
+    "litepose_ofa.supernet.archs.space.SearchSpace.largest": {"self": NO_DEFAULT},
+    "litepose_ofa.supernet.archs.space.SearchSpace.contains": {"self": NO_DEFAULT, "arch": NO_DEFAULT},
+    "litepose_ofa.supernet.network.litepose.LitePose": {"arch": NO_DEFAULT, "num_keypoints": 14},
+    "litepose_ofa.supernet.network.litepose.LitePose.forward": {"self": NO_DEFAULT, "images": NO_DEFAULT},
+    "litepose_ofa.supernet.network.elastic_litepose.LitePoseSupernet": {"space": NO_DEFAULT, "num_keypoints": 14},
+    "litepose_ofa.supernet.network.elastic_litepose.LitePoseSupernet.forward": {
         "self": NO_DEFAULT,
         "images": NO_DEFAULT,
         "arch": NO_DEFAULT,
     },
-    "supernet.extract.extract_subnet": {"supernet": NO_DEFAULT, "arch": NO_DEFAULT},
-    "supernet.checkpoints.load_weights": {"model": NO_DEFAULT, "path": NO_DEFAULT},
-    "supernet.complexity.measure_complexity": {"arch": NO_DEFAULT, "num_keypoints": 14},
-    "supernet.codec.decode_people": {"heatmaps": NO_DEFAULT, "tags": NO_DEFAULT, "refine": True},
-    "supernet.evaluation.evaluate_keypoints": {
+    "litepose_ofa.supernet.network.extract.extract_subnet": {"supernet": NO_DEFAULT, "arch": NO_DEFAULT},
+    "litepose_ofa.supernet.network.checkpoints.load_weights": {"model": NO_DEFAULT, "path": NO_DEFAULT},
+    "litepose_ofa.supernet.archs.complexity.measure_complexity": {"arch": NO_DEFAULT, "num_keypoints": 14},
+    "litepose_ofa.supernet.codec.decode_people": {"heatmaps": NO_DEFAULT, "tags": NO_DEFAULT, "refine": True},
+    "litepose_ofa.supernet.evaluation.evaluate_keypoints": {
         "annotations_path": NO_DEFAULT,
         "predictions": NO_DEFAULT,
         "dataset": "coco",
     },
     "latency_tables.LatencyTable.load": {"name_or_path": NO_DEFAULT},
     "latency_tables.LatencyTable.estimate": {"self": NO_DEFAULT, "arch": NO_DEFAULT},
-    "search.genome.GenomeCodec": {"space": NO_DEFAULT},
-    "search.genome.GenomeCodec.encode": {"self": NO_DEFAULT, "arch": NO_DEFAULT},
-    "search.genome.GenomeCodec.decode": {"self": NO_DEFAULT, "genome": NO_DEFAULT},
-    "search.genome.GenomeCodec.sample": {"self": NO_DEFAULT, "n": NO_DEFAULT, "rng": NO_DEFAULT},
-    "search.cost.CostModel": {"space": NO_DEFAULT, "tables": ANY_DEFAULT},
-    "search.cost.CostModel.evaluate": {"self": NO_DEFAULT, "genomes": NO_DEFAULT},
-    "search.cost.CostModel.fastest": {"self": NO_DEFAULT, "device": NO_DEFAULT},
+    "litepose_ofa.search.genome.GenomeCodec": {"space": NO_DEFAULT},
+    "litepose_ofa.search.genome.GenomeCodec.encode": {"self": NO_DEFAULT, "arch": NO_DEFAULT},
+    "litepose_ofa.search.genome.GenomeCodec.decode": {"self": NO_DEFAULT, "genome": NO_DEFAULT},
+    "litepose_ofa.search.genome.GenomeCodec.sample": {"self": NO_DEFAULT, "n": NO_DEFAULT, "rng": NO_DEFAULT},
+    "litepose_ofa.search.costs.model.CostModel": {"space": NO_DEFAULT, "tables": ANY_DEFAULT},
+    "litepose_ofa.search.costs.model.CostModel.evaluate": {"self": NO_DEFAULT, "genomes": NO_DEFAULT},
+    "litepose_ofa.search.costs.model.CostModel.fastest": {"self": NO_DEFAULT, "device": NO_DEFAULT},
 }
 """Documented arguments in order, with their defaults; more arguments are fine if they have defaults."""
 
 DOCUMENTED = (
-    "supernet.arch.Arch",
-    "supernet.space.SearchSpace",
-    "supernet.litepose.LitePose",
-    "supernet.elastic_litepose.LitePoseSupernet",
-    "supernet.extract.extract_subnet",
-    "supernet.checkpoints.load_weights",
-    "supernet.complexity.measure_complexity",
-    "supernet.codec.decode_people",
-    "supernet.evaluation.evaluate_keypoints",
+    "litepose_ofa.supernet.archs.arch.Arch",
+    "litepose_ofa.supernet.archs.space.SearchSpace",
+    "litepose_ofa.supernet.network.litepose.LitePose",
+    "litepose_ofa.supernet.network.elastic_litepose.LitePoseSupernet",
+    "litepose_ofa.supernet.network.extract.extract_subnet",
+    "litepose_ofa.supernet.network.checkpoints.load_weights",
+    "litepose_ofa.supernet.archs.complexity.measure_complexity",
+    "litepose_ofa.supernet.codec.decode_people",
+    "litepose_ofa.supernet.evaluation.evaluate_keypoints",
     "latency_tables.LatencyTable",
-    "search.genome.GenomeCodec",
-    "search.cost.CostModel",
+    "litepose_ofa.search.genome.GenomeCodec",
+    "litepose_ofa.search.costs.model.CostModel",
 )
 
 

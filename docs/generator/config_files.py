@@ -53,7 +53,8 @@ def read_config(path: Path) -> ConfigFile:
     head = re.match(r"(?:#.*\n)*", text)
     assert head is not None
     defaults = (yaml.safe_load(text) or {}).get("defaults", [])
-    groups = {name: option for entry in defaults if isinstance(entry, dict) for name, option in entry.items()}
+    named = (pair for entry in defaults if isinstance(entry, dict) for pair in entry.items())
+    groups = {name.removeprefix("optional "): option for name, option in named}
     builds_on = tuple(entry for entry in defaults if isinstance(entry, str) and entry != "_self_")
     said = re.sub(r"^# ?", "", head[0], flags=re.MULTILINE).strip()
     return ConfigFile(said, groups, builds_on, tuple(_keys(text[head.end() :])))

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.rows import OperatorLatency
-from supernet.errors import InputError
-from supernet.operators import Convolution, Operator
+from litepose_ofa.latency_tables.rows import OperatorLatency
+from litepose_ofa.supernet.archs.operators import Convolution, Operator
+from litepose_ofa.supernet.errors import InputError
 
 MAPE_TO_SIGMA = math.sqrt(math.pi / 2)
 """Standard deviation over mean absolute deviation of a normal distribution."""

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.estimation.calibration import (
+from litepose_ofa.latency_tables.estimation.calibration import (
     Calibration,
     CalibrationPrior,
     LeaveOneOut,
     fit_calibration,
     leave_one_out,
 )
-from latency_tables.estimation.convolution_models import ConvolutionModel, DeviceModel
-from latency_tables.estimation.reference_networks import reference_network
-from latency_tables.metadata import TableMetadata
-from latency_tables.table import LatencyTable
-from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
-from supernet.errors import InputError
-from supernet.files import read_yaml
-from supernet.operators import Convolution, Operator, operators_of
+from litepose_ofa.latency_tables.estimation.convolution_models import ConvolutionModel, DeviceModel
+from litepose_ofa.latency_tables.estimation.reference_networks import reference_network
+from litepose_ofa.latency_tables.metadata import TableMetadata
+from litepose_ofa.latency_tables.table import LatencyTable
+from litepose_ofa.supernet.archs.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import read_yaml
 
 ESTIMATES_PATH = Path(__file__).parent / "estimates.yaml"
 CLASS_MODELS_PATH = Path(__file__).parent / "class_models.yaml"
@@ -167,7 +167,7 @@ class DeviceEstimate:
     def _metadata(self) -> TableMetadata:
         return TableMetadata(
             device=self.device,
-            made_by="scripts/estimate_latency_tables.py",
+            made_by="litepose estimate-tables",
             provenance="calibrated-estimate",
             network_constant_ms=round(self.calibration.constant_ms, 4),
             network_constant_spread_ms=round(self.validation.constant_spread_ms, 4),

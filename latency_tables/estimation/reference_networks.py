@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from supernet.files import read_yaml
-from supernet.operators import Convolution
+from litepose_ofa.supernet.archs.operators import Convolution
+from litepose_ofa.supernet.files import read_yaml
 
 REFERENCE_NETWORKS_PATH = Path(__file__).parent / "reference_networks.yaml"
 

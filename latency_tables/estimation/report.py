@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from latency_tables.estimation.block_ratios import depthwise_ratio, expansion_ratio
-from latency_tables.estimation.estimates import ClassModels, DeviceEstimate, published_networks
-from latency_tables.estimation.public_data import cortex_a76_blocks, pi_blocks
-from latency_tables.estimation.reference_networks import gmacs_as_published, published_gmacs, reference_network
-from latency_tables.table import LatencyEstimate
-from supernet.operators import operators_of
+from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, published_networks
+from litepose_ofa.latency_tables.estimation.reference_networks import (
+    gmacs_as_published,
+    published_gmacs,
+    reference_network,
+)
+from litepose_ofa.latency_tables.table import LatencyEstimate
+from litepose_ofa.supernet.archs.operators import operators_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,45 +59,6 @@ def _expectation(estimate: DeviceEstimate) -> str:
     return (
         f"relative error to expect of a LitePose network not seen: {estimate.validation.residual:.1%} "
         f"(of those of other families, above: {others:.1%})"
-    )
-
-
-def format_class_models(class_models: ClassModels) -> str:
-    """Lay out, as text, what each class model was fitted to and its error on what was held out."""
-    lines = [f"{'fitted on':12} {'convolutions':43} {'measurements':>12} {'groups':>6} {'fit':>7} {'held out':>8}"]
-    for name, fitted in class_models.items():
-        for item in fitted["models"]:
-            what = f"{item['kind']}, kernels {item['kernels']}, strides {item['strides']}"
-            counts = f"{item['samples']:12d} {item['groups']:6d}"
-            lines.append(f"{name:12} {what:43} {counts} {item['fit_mape']:7.1%} {item['mape']:8.1%}")
-    return "\n".join(lines)
-
-
-def format_block_checks(folder: Path, class_models: ClassModels) -> str:
-    """Lay out, as text, what kernels and expansions cost in measured blocks and in the models.
-
-    Args:
-        folder: Holds the CSVs that ``public_data`` reads.
-        class_models: The models to check.
-    """
-    pi = DeviceEstimate.of("raspberry_pi_4b", class_models).model
-    a76 = DeviceEstimate.of("snapdragon_855_cpu", class_models).model
-    on_pi, on_a76 = pi_blocks(folder), [block for block in cortex_a76_blocks(folder) if block.is_plain]
-    measured, ours = depthwise_ratio(on_pi, larger=5, smaller=3), pi.depthwise_ratios[1][5]
-    checks = [
-        ("Raspberry Pi 4", expansion_ratio(on_pi, pi, larger=larger, smaller=smaller), larger, smaller)
-        for larger, smaller in ((3, 1), (6, 3))
-    ] + [("Cortex-A76", expansion_ratio(on_a76, a76, larger=larger, smaller=3), larger, 3) for larger in (4, 6)]
-    return "\n".join(
-        [
-            "costs of measured blocks against those of the models:",
-            f"Raspberry Pi 4: depthwise kernel 5 over 3 {measured:.2f}, here {ours:.2f}",
-            *(
-                f"{where}: expansion {larger} over {smaller} {check.measured:.2f}, here {check.estimated:.2f} "
-                f"(median of {check.pairs} pairs)"
-                for where, check, larger, smaller in checks
-            ),
-        ]
     )
 
 

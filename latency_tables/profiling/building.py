@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.metadata import TableMetadata
-from latency_tables.profiling.fitting import NetworkFit, fit_networks, measured_rows
-from latency_tables.profiling.measurements import Measurements
-from latency_tables.profiling.regression import fit_rows
-from latency_tables.rows import OperatorLatency
-from latency_tables.table import INTERVAL_SIGMAS, LatencyTable
-from supernet.errors import InputError, shown
-from supernet.operators import Operator, operators_of
+from litepose_ofa.latency_tables.metadata import TableMetadata
+from litepose_ofa.latency_tables.profiling.fitting import NetworkFit, fit_networks, fit_rows, measured_rows
+from litepose_ofa.latency_tables.profiling.measurements import Measurements
+from litepose_ofa.latency_tables.rows import OperatorLatency
+from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LatencyTable
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.errors import InputError, shown
 
 INTERVAL_SHARE = 0.8
 FEWEST_NETWORKS = 3
-MADE_BY = "scripts/build_latency_table.py"
+MADE_BY = "litepose build-table"
 SAME_IN_ONE_TABLE = ("runtime", "threads", "precision", "processor")
 
 Floats = NDArray[np.float64]
@@ -103,14 +102,14 @@ def extend_table(
     timed = {operator: row for operator, row in table.rows.items() if row.samples > 0} | measured_rows(measurements)
     fitted = fit_rows(timed, {*wanted, *table.rows}, rng)
     source = f"profiling kit {measurements.manifest.kit}, {len(measurements.singles)} operators timed"
-    metadata = replace(
-        table.metadata,
-        sources=(*table.metadata.sources, source),
-        fitted_rows_error=round(fitted.error, 4) if fitted.rows else None,
-    )
+    changes = {
+        "sources": (*table.metadata.sources, source),
+        "fitted_rows_error": round(fitted.error, 4) if fitted.rows else None,
+    }
+    metadata = table.metadata.model_copy(update=changes)
     extended = LatencyTable(metadata, {**timed, **fitted.rows})
     factor = _shared_error(extended, measurements)
-    wider = {o: replace(row, spread_ms=float(f"{factor * row.spread_ms:.4g}")) for o, row in fitted.rows.items()}
+    wider = {o: replace(row, std_ms=float(f"{factor * row.std_ms:.4g}")) for o, row in fitted.rows.items()}
     return LatencyTable(metadata, {**timed, **wider})
 
 
@@ -119,11 +118,11 @@ def _shared_error(table: LatencyTable, measurements: Measurements) -> float:
     meta, needed = table.metadata, []
     for arch, timing in measurements.networks.items():
         rows = [table.lookup(operator) for operator in operators_of(arch, measurements.network_keypoints)]
-        shared = meta.network_scale**2 * sum(row.spread_ms**2 for row in rows if row.samples == 0)
+        shared = meta.network_scale**2 * sum(row.std_ms**2 for row in rows if row.samples == 0)
         if arch.digest in meta.fit_errors or shared == 0:
             continue
         ms = table.network_ms(sum(row.ms for row in rows))
-        variance = table.network_spread_ms(ms, sum(row.spread_ms**2 for row in rows)) ** 2
+        variance = table.network_std_ms(ms, sum(row.std_ms**2 for row in rows)) ** 2
         wanted = ((ms - timing.ms) / INTERVAL_SIGMAS) ** 2
         needed.append(max(1 + (wanted - variance) / shared, 1.0))
     return math.sqrt(_conformal(np.array(needed))) if len(needed) >= FEWEST_NETWORKS else 1.0
@@ -141,7 +140,7 @@ def _sums(measurements: Measurements, rows: dict[Operator, OperatorLatency]) -> 
                 "name its space in spaces=[...] to have such rows fitted"
             )
         sums.append(sum(rows[operator].ms for operator in operators))
-        variances.append(sum(rows[operator].spread_ms ** 2 for operator in operators))
+        variances.append(sum(rows[operator].std_ms ** 2 for operator in operators))
     return np.array(sums), np.array(variances)
 
 

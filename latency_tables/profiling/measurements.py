@@ -1,33 +1,28 @@
 """Reading what came back from a board: one CSV of timings, against the manifest of the kit that made it."""
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal
 
 import numpy as np
+import pydantic.dataclasses
 
-from latency_tables.profiling.manifest import Manifest
-from latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
-from supernet.arch import Arch
-from supernet.errors import InputError, shown
-from supernet.files import require_regular
-from supernet.operators import Operator
+from litepose_ofa.latency_tables.profiling.kit import Manifest
+from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, WholeNetwork
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.files import require_regular
+from litepose_ofa.supernet.validation import Count, NonNegative, Positive, validate
 
-COLUMNS = (
-    *("round", "model", "purpose", "runs", "median_ms", "p10_ms", "mean_ms", "std_ms"),
-    *("start_s", "clock_mhz", "temperature_c", "throttled"),
-)
-PURPOSES = ("round", "again", "probe")
 TEXT_FACTS = ("kit", "started", "machine", "processor", "clocks", "runtime", "runtime_version", "precision")
 QUARTILE_RANGE_SIGMAS = 1.3489795003921634
 """Interquartile range of a normal distribution in standard deviations."""
 
 _FIRST_LINE = 3  # after the facts and the header
-_SMALLEST = np.nextafter(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +31,7 @@ class Timing:
 
     Attributes:
         ms: Lower quartile over the rounds of the rounds' medians: what disturbs a run only ever adds to it.
-        spread_ms: Standard deviation of a round's median, from the rounds' interquartile range.
+        std_ms: Standard deviation of a round's median, from the rounds' interquartile range.
         runs: Number of timed runs.
         round_ms: The medians in the order of the rounds; of the faster timing where a round has two.
         round_p10_ms: The tenth percentiles of the same timings.
@@ -44,7 +39,7 @@ class Timing:
     """
 
     ms: float
-    spread_ms: float
+    std_ms: float
     runs: int
     round_ms: tuple[float, ...]
     round_p10_ms: tuple[float, ...]
@@ -98,18 +93,25 @@ class Measurements:
         return self.manifest.num_keypoints[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One line of the file, checked."""
+@pydantic.dataclasses.dataclass(frozen=True, config={"allow_inf_nan": False})
+class Line:
+    """One line of the file, whose numbers are texts; its columns are ``COLUMNS``."""
 
-    round: int
+    round: Count
     model: str
-    purpose: str
-    runs: int
-    median_ms: float
-    p10_ms: float
-    start_s: float
-    throttled: bool
+    purpose: Literal["round", "again", "probe"]
+    runs: Count
+    median_ms: Positive
+    p10_ms: Positive
+    mean_ms: NonNegative
+    std_ms: NonNegative
+    start_s: NonNegative
+    clock_mhz: float | None
+    temperature_c: float | None
+    throttled: Literal["0", "1"]
+
+
+COLUMNS = tuple(field.name for field in fields(Line))
 
 
 def read_measurements(kit: Path, path: Path) -> Measurements:
@@ -151,7 +153,7 @@ def read_measurements(kit: Path, path: Path) -> Measurements:
     )
 
 
-def _read_file(path: Path) -> tuple[Mapping[str, Any], list[_Line]]:
+def _read_file(path: Path) -> tuple[Mapping[str, Any], list[Line]]:
     require_regular(path)
     try:
         content = path.read_text(encoding="utf-8")
@@ -176,39 +178,23 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], list[_Line]]:
     return facts, [_parse(path, number, row) for number, row in enumerate(rows[:-1], start=_FIRST_LINE)]
 
 
-def _parse(path: Path, number: int, row: str) -> _Line:
-    fields = row.split(",")
-    if len(fields) != len(COLUMNS):
-        raise InputError(f"{path}, line {number}: has {len(fields)} fields; it must have {len(COLUMNS)}")
-    texts = dict(zip(COLUMNS, fields, strict=True))
-    if texts["purpose"] not in PURPOSES:
-        _refuse(path, number, "purpose", texts["purpose"], f"one of {', '.join(PURPOSES)}")
-    if texts["throttled"] not in ("0", "1"):
-        _refuse(path, number, "throttled", texts["throttled"], "0 or 1")
-    for field in ("mean_ms", "std_ms"):
-        _number(path, number, field, texts, least=0)
-    for field in ("clock_mhz", "temperature_c"):
-        if texts[field]:
-            _number(path, number, field, texts, least=-math.inf)
-    return _Line(
-        round=_integer(path, number, "round", texts),
-        model=texts["model"],
-        purpose=texts["purpose"],
-        runs=_integer(path, number, "runs", texts),
-        median_ms=_number(path, number, "median_ms", texts, least=_SMALLEST),
-        p10_ms=_number(path, number, "p10_ms", texts, least=_SMALLEST),
-        start_s=_number(path, number, "start_s", texts, least=0),
-        throttled=texts["throttled"] == "1",
-    )
+def _parse(path: Path, number: int, row: str) -> Line:
+    texts = row.split(",")
+    if len(texts) != len(COLUMNS):
+        raise InputError(f"{path}, line {number}: has {len(texts)} fields; it must have {len(COLUMNS)}")
+    values: dict[str, str | None] = dict(zip(COLUMNS, texts, strict=True))
+    for name in ("clock_mhz", "temperature_c"):
+        values[name] = values[name] or None  # not every board shows them
+    return validate(Line, values, f"{path}, line {number}")
 
 
-def _by_model(path: Path, lines: Sequence[_Line], manifest: Manifest) -> dict[str, list[_Line]]:
+def _by_model(path: Path, lines: Sequence[Line], manifest: Manifest) -> dict[str, list[Line]]:
     """Sort the lines, but the probe's, by model; refuse unknown and repeated ones, and models that lack a round."""
-    by_model: dict[str, list[_Line]] = {model.subject.id: [] for model in manifest.models}
+    by_model: dict[str, list[Line]] = {model.subject.id: [] for model in manifest.models}
     seen: dict[tuple[int, str, str], int] = {}
     for number, line in enumerate(lines, start=_FIRST_LINE):
         if line.model not in by_model:
-            _refuse(path, number, "model", line.model, "one of the kit's")
+            raise InputError(f"{path}, line {number}: model is {shown(line.model)}; it must be one of the kit's")
         if line.purpose == "probe":
             continue
         key = (line.round, line.model, line.purpose)
@@ -225,8 +211,8 @@ def _by_model(path: Path, lines: Sequence[_Line], manifest: Manifest) -> dict[st
     return by_model
 
 
-def _timing(lines: Sequence[_Line]) -> Timing:
-    rounds = defaultdict[int, list[_Line]](list)
+def _timing(lines: Sequence[Line]) -> Timing:
+    rounds = defaultdict[int, list[Line]](list)
     for line in lines:
         rounds[line.round].append(line)
     best = [min(rounds[number], key=lambda line: line.median_ms) for number in sorted(rounds)]
@@ -234,31 +220,9 @@ def _timing(lines: Sequence[_Line]) -> Timing:
     low, high = np.percentile(medians, [25, 75])
     return Timing(
         ms=float(low),
-        spread_ms=float(high - low) / QUARTILE_RANGE_SIGMAS,
+        std_ms=float(high - low) / QUARTILE_RANGE_SIGMAS,
         runs=sum(line.runs for line in lines),
         round_ms=medians,
         round_p10_ms=tuple(line.p10_ms for line in best),
-        throttled=sum(line.throttled for line in best),
+        throttled=sum(line.throttled == "1" for line in best),
     )
-
-
-def _integer(path: Path, number: int, field: str, texts: Mapping[str, str]) -> int:
-    text = texts[field]
-    if not (text.isascii() and text.isdigit() and int(text) >= 1):
-        _refuse(path, number, field, text, "a positive integer")
-    return int(text)
-
-
-def _number(path: Path, number: int, field: str, texts: Mapping[str, str], *, least: float) -> float:
-    try:
-        value = float(texts[field])
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= least):
-        allowed = "a number above 0" if least == _SMALLEST else f"a number of at least {least:g}"
-        _refuse(path, number, field, texts[field], "a number" if least == -math.inf else allowed)
-    return value
-
-
-def _refuse(path: Path, number: int, field: str, value: object, allowed: str) -> NoReturn:
-    raise InputError(f"{path}, line {number}: {field} is {shown(value)}; it must be {allowed}")

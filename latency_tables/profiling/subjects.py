@@ -4,15 +4,19 @@ Legend: every model has batch 1; shapes are (1, C, H, W).
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
-from supernet.arch import Arch
-from supernet.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.export.folding import FoldedConvolution
+from litepose_ofa.supernet.export.onnx_graph import Deconvs, OnnxGraph, Output, add_network, add_operator
+from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES
 
 Shape = tuple[int, int, int, int]
 
@@ -65,7 +69,7 @@ class OperatorChain:
         return (self.operator,) * self.copies
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the manifest's words for it."""
+        """Return its entry of the manifest."""
         return {"operator": asdict(self.operator), "copies": self.copies}
 
 
@@ -92,7 +96,7 @@ class WholeNetwork:
         return tuple(operators_of(self.arch, self.num_keypoints))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the manifest's words for it."""
+        """Return its entry of the manifest."""
         return {"arch": self.arch.to_dict(), "num_keypoints": self.num_keypoints}
 
 
@@ -116,7 +120,7 @@ class NullModel:
         return ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the manifest's words for it."""
+        """Return its entry of the manifest."""
         return {}
 
 
@@ -160,3 +164,42 @@ def _draw(convolution: Convolution, rng: np.random.Generator) -> ConvolutionWeig
     std = np.float32(((2 if convolution.relu else 1) / fan_in) ** 0.5)
     shift = rng.standard_normal(c_out, np.float32) * np.float32(_SHIFT_STD) if convolution.norm else None
     return ConvolutionWeights(rng.standard_normal(shape, np.float32) * std, shift)
+
+
+def build_graph(subject: Subject, deconvs: Deconvs = "separate") -> onnx.ModelProto:
+    """Return the ONNX model of a subject, with the weights of ``draw_weights``.
+
+    Inputs are ``images`` of a network, else ``input0`` and, where there are two, ``input1``; outputs are ``head0`` and
+    ``head1`` of a network, else ``output0``.
+
+    Args:
+        subject: What to time.
+        deconvs: How fusion deconvs run; as in the exports for the runtime.
+    """
+    graph = OnnxGraph(deconvs)
+    weights = list(_folded(subject))
+    if isinstance(subject, WholeNetwork):
+        images = graph.add_input(INPUT_NAME, subject.input_shapes[0])
+        heads = map(
+            graph.rename, add_network(graph, subject.arch, subject.num_keypoints, images, weights), OUTPUT_NAMES
+        )
+        shapes = [_output_shape(operator) for operator in subject.operators if operator.kind == "head"]
+        return graph.to_model(subject.id, list(map(Output, heads, shapes)))
+    values = [graph.add_input(f"input{i}", shape) for i, shape in enumerate(subject.input_shapes)]
+    if isinstance(subject, NullModel):
+        return graph.to_model(subject.id, [Output(graph.rename(graph.relu(values[0]), "output0"), NULL_SHAPE)])
+    for operator, operator_weights in zip(subject.operators, weights, strict=True):
+        values = [add_operator(graph, operator, values, operator_weights)]
+    return graph.to_model(
+        subject.id, [Output(graph.rename(values[0], "output0"), _output_shape(subject.operators[-1]))]
+    )
+
+
+def _folded(subject: Subject) -> Iterator[list[FoldedConvolution]]:
+    """Yield each operator's weights: the scale of every batch norm is 1, so its shift is the convolution's bias."""
+    for i, operator_weights in enumerate(draw_weights(subject)):
+        yield [FoldedConvolution(f"operator{i}.{j}", w.kernel, w.shift) for j, w in enumerate(operator_weights)]
+
+
+def _output_shape(operator: Operator) -> Shape:
+    return (1, operator.out_channels, operator.out_resolution, operator.out_resolution)

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from latency_tables.profiling.measurements import Timing
-from latency_tables.table import LatencyEstimate, LatencyTable
-from supernet.arch import Arch
-from supernet.errors import InputError
+from litepose_ofa.latency_tables.profiling.measurements import Timing
+from litepose_ofa.latency_tables.table import LatencyEstimate, LatencyTable
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.errors import InputError
 
 FEWEST_NETWORKS = 3
 Floats = NDArray[np.float64]
@@ -174,29 +173,6 @@ def format_fit(table: LatencyTable) -> str:
     if meta.fitted_rows_error is not None:
         lines.append(f"rows fitted, not measured: MAPE {meta.fitted_rows_error:.1%}, cross-validated")
     return "\n".join(lines)
-
-
-def draw_validation(reports: Sequence[ValidationReport], title: str, path: Path) -> None:
-    """Draw estimated latency and its relative error, with the intervals, over measured latency, as a PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6, 6.4), layout="constrained")
-    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
-    for report in reports:
-        measured = np.array([check.measured_ms for check in report.checks])
-        estimates = np.array([(c.estimate.ms, c.estimate.low_ms, c.estimate.high_ms) for c in report.checks]).T
-        label = f"{report.name}: MAPE {report.mape:.1%}, Spearman {report.spearman:.3f}, {report.inside:.0%} inside"
-        for axes, (middle, low, high) in ((above, estimates), (below, 100 * (estimates / measured - 1))):
-            axes.errorbar(
-                measured, middle, [middle - low, high - middle], fmt="o", ms=3, lw=0.8, alpha=0.7, label=label
-            )
-    limits = above.get_xlim()
-    above.plot(limits, limits, color="0.6", lw=0.8, zorder=0)
-    below.axhline(0, color="0.6", lw=0.8, zorder=0)
-    above.set(xscale="log", yscale="log", ylabel="by the table, ms", title=title)
-    below.set(xscale="log", xlabel="measured, ms", ylabel="error of the table, %, 80 % interval")
-    above.legend(fontsize=7, loc="upper left", frameon=False)
-    figure.savefig(path, dpi=150, format="png")
 
 
 def _line(report: ValidationReport) -> str:

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Name, PathText, SomeWorkers, Text
-from supernet.evaluation import InferenceSettings
-from supernet.validation import Checked, Count, Fraction, Positive
+from litepose_ofa.scripts.settings.fields import fields_of
+from litepose_ofa.scripts.settings.kinds import Name, PathText, SomeWorkers, Text
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.validation import Checked, Count, Positive
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every random generator takes."""
@@ -15,7 +16,7 @@ Split = Literal["train", "search", "val"]
 
 
 class SplitSettings(Checked):
-    """Where a split is, or how it is held out of the training images; ``supernet.data.splits`` knows which."""
+    """Where a split is, or how it is held out of the training images; ``supernet.data.coco.splits`` knows which."""
 
     annotations: PathText = ""
     images: PathText = ""
@@ -36,20 +37,17 @@ class DatasetSettings(Checked):
     on_bad_image: Literal["error", "skip"]
 
 
-class SpaceSettings(Checked):
+def _refuse_choices(value: object) -> None:
+    raise ValueError("image_sizes, stem_channels, stages and deconv_channels now stand beside name, not below choices")
+
+
+class SpaceSettings(fields_of(SearchSpace, name=Name)):  # type: ignore[misc]
     """The ``space`` group."""
 
-    name: Name
-    choices: dict[str, Any] | None
+    choices: Annotated[dict[str, Any] | None, AfterValidator(_refuse_choices)] = None
 
 
-MostPeople = Annotated[int, Field(ge=1, le=10_000)]
-FINDING: dict[str, Any] = {"threshold": Fraction, "max_people": MostPeople}
-"""Bounds of how people are found."""
-
-EvaluationSettings: Any = fields_of(
-    InferenceSettings, **FINDING, batch_size=Count, bn_images=Count, bn_batch_size=Count
-)
+EvaluationSettings: Any = fields_of(InferenceSettings, batch_size=Count, bn_images=Count, bn_batch_size=Count)
 
 
 class RunSettings(Checked):
@@ -63,6 +61,11 @@ class RunSettings(Checked):
     run_folder: PathText
     space: SpaceSettings
     dataset: DatasetSettings
+
+
+class MeasuringSettings(RunSettings):
+    """The same, of the verbs that measure or predict with networks."""
+
     evaluation: EvaluationSettings
 
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scripts.settings.base import DeviceSettings, Resamples, RunSettings
-from scripts.settings.kinds import Choice, Name, OneOrSeveral, Text
-from supernet.export.onnx_graph import OPSETS
-from supernet.export.onnx_model import Batch
-from supernet.validation import Checked, Count, NonNegative
+from litepose_ofa.scripts.settings.base import DeviceSettings, MeasuringSettings, Resamples
+from litepose_ofa.scripts.settings.kinds import Choice, Name, OneOrSeveral, Text
+from litepose_ofa.supernet.export.onnx_graph import OPSETS
+from litepose_ofa.supernet.export.onnx_model import Batch
+from litepose_ofa.supernet.validation import Checked, Count, NonNegative
 
 
 class OnnxSettings(Checked):
@@ -18,7 +18,7 @@ class OnnxSettings(Checked):
     opset: Annotated[int, Field(ge=OPSETS.start, le=OPSETS.stop - 1)]
 
 
-class ExportVerb(RunSettings):
+class ExportVerb(MeasuringSettings):
     """``litepose export``."""
 
     device: DeviceSettings

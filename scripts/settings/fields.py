@@ -8,8 +8,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Strict, create_model
 
-from scripts.settings.kinds import OneOrSeveral
-from supernet.validation import Checked, Integer
+from litepose_ofa.scripts.settings.kinds import OneOrSeveral
+from litepose_ofa.supernet.validation import Checked, Integer
 
 
 def fields_of(*classes: type, without: tuple[str, ...] = (), **own: Any) -> type[Checked]:

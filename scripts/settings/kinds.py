@@ -1,50 +1,16 @@
 """Kinds of values that configs hold beside numbers: text, names of folders, paths, numbers that a machine bounds."""
 
 import os
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from supernet.errors import InputError, require, shown
-from supernet.validation import Allowed, bare_type, branches, words_of
+from litepose_ofa.search.workspace import NAME_WORDS, PATH_WORDS, is_folder_name, is_path_text
+from litepose_ofa.supernet.validation import Allowed, bare_type, branches, words_of
 
 LEAST_BOUND = 32
 """Processes or threads that any machine may be asked for."""
-
-PLAIN_NAME = re.compile(r"\w[\w.+=-]{0,99}")
-NAME_WORDS = "a name of up to 100 letters, digits, _ and, but not first, . + = -"
-PATH_WORDS = "a path"
-
-
-def folder_name(value: object, field: str) -> str:
-    """Return a value that names one folder, below another and no deeper.
-
-    Raises:
-        InputError: If it is no such name; the message names the config key ``field``.
-    """
-    require(isinstance(value, str | int) and _is_name(str(value)), field, value, NAME_WORDS)
-    return str(value)
-
-
-def folder_path(value: object, field: str) -> str:
-    """Return a value that is the path of a folder, as a text.
-
-    Raises:
-        InputError: If it is empty, null, a list or a mapping; the message names the config key ``field``.
-    """
-    if not isinstance(value, str | int) or isinstance(value, bool) or not _is_path(str(value)):
-        raise InputError(f"{field} is {'null' if value is None else shown(value)}; it must be {PATH_WORDS}")
-    return str(value)
-
-
-def _is_name(text: str) -> bool:
-    return PLAIN_NAME.fullmatch(text) is not None
-
-
-def _is_path(text: str) -> bool:
-    return bool(text.strip()) and "\0" not in text
 
 
 def _written(value: Any) -> Any:
@@ -67,10 +33,10 @@ def _one_or_several(value: Any) -> Any:
 
 _AS_WRITTEN = BeforeValidator(_written)
 
-NotEmpty = _refuse_unless(_is_path)
+NotEmpty = _refuse_unless(is_path_text)
 Text = Annotated[str, _AS_WRITTEN, Allowed("a text; in a file, put it in quotes")]
-Name = Annotated[str, _AS_WRITTEN, _refuse_unless(_is_name), Allowed(NAME_WORDS)]
-PathText = Annotated[str, _AS_WRITTEN, _refuse_unless(_is_path), Allowed(PATH_WORDS)]
+Name = Annotated[str, _AS_WRITTEN, _refuse_unless(is_folder_name), Allowed(NAME_WORDS)]
+PathText = Annotated[str, _AS_WRITTEN, _refuse_unless(is_path_text), Allowed(PATH_WORDS)]
 Choice = Annotated[str, Allowed("a name")]
 """A name whose choices the code that uses it knows and tells."""
 OneOrSeveral = BeforeValidator(_one_or_several)

@@ -1,10 +1,11 @@
-"""The command line before Hydra reads it: text is quoted, paths are expanded, keys that no config has are refused."""
+"""The command line before Hydra reads it: keys that no config has are refused, and text stays text."""
 
 import difflib
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-from scripts.settings.kinds import is_path, is_text, is_text_list
-from supernet.errors import InputError, shown
-from supernet.validation import Checked, leaf_keys
+from litepose_ofa.scripts.settings.kinds import is_path, is_text, is_text_list
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import Checked, leaf_keys
 
 OPTIONS_WITH_VALUES = frozenset(
     {
@@ -22,28 +23,20 @@ OPTIONS_WITH_VALUES = frozenset(
         *("-e", "--experimental-rerun", "-i", "--info", "-sc", "--shell-completion"),
     }
 )
-SEARCH_PATH = "hydra.searchpath"
 SWEEP_FLAGS = frozenset({"-m", "--multirun"})
 SWEEP_FUNCTION = re.compile(r"(choice|glob|interval|range|shuffle|sort|tag)\(.*\)", re.DOTALL)
 
 USUAL_NAMES = {
-    "lr": "training.learning_rate.peak",
-    "learning_rate": "training.learning_rate.peak",
+    **dict.fromkeys(("lr", "learning_rate"), "training.learning_rate.peak"),
+    **dict.fromkeys(("iterations", "max_steps"), "training.steps"),
+    **dict.fromkeys(("gpu", "gpus", "cuda", "device"), "accelerator"),
+    **dict.fromkeys(("resume", "output_dir", "dir"), "workspace"),
     "epoch": "training.epochs",
     "batch": "training.batch_size",
-    "iterations": "training.steps",
-    "max_steps": "training.steps",
-    "gpu": "accelerator",
-    "gpus": "accelerator",
-    "cuda": "accelerator",
-    "device": "accelerator",
     "num_workers": "training.workers",
     "data": "data_root",
     "checkpoint": "weights",
-    "resume": "workspace",
     "out": "output",
-    "output_dir": "workspace",
-    "dir": "workspace",
 }
 """What others call a key of ours."""
 
@@ -62,103 +55,83 @@ class Keys:
     model: type[Checked]
     groups: Collection[str]
 
+    @cached_property
+    def leaves(self) -> dict[str, Any]:
+        """The annotations of values by their dotted keys, in which ``*`` stands for any name."""
+        return dict(leaf_keys(self.model))
+
     def annotation(self, key: str) -> Any:
         """Return the annotation of a dotted key that holds a value; None if there is no such key."""
-        return next((hint for known, hint in leaf_keys(self.model) if _fits(known, key)), None)
+        return next((hint for known, hint in self.leaves.items() if _fits(known.split("."), key.split("."))), None)
 
     def holds(self, key: str) -> bool:
-        """Say whether a dotted key is a value's, or that of a mapping of some."""
-        return any(_fits(known, key) or _fits(known, key, whole=False) for known, _ in leaf_keys(self.model))
+        """Say whether a dotted key is that of a value, or of a mapping of some."""
+        parts = key.split(".")
+        return any(_fits(known.split(".")[: len(parts)], parts) for known in self.leaves)
 
     def refusal(self, key: str) -> str:
-        """Return one line for a key that there is not, with the nearest that there is."""
+        """Return one line for an unknown key, with the nearest that is known."""
         near = " or ".join(self._near(key))
         return f"unknown key {key}; {f'did you mean {near}? ' if near else ''}--cfg job shows all keys"
 
-    def _near(self, key: str) -> Iterator[str]:
-        known = sorted((name for name, _ in leaf_keys(self.model)), key=lambda name: "*" in name)
-        leaf = key.rpartition(".")[2]
-        usual = USUAL_NAMES.get(key)
-        same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
-        starts = [name for name in known if name.rpartition(".")[2].startswith(leaf) and len(leaf) > 2]
-        by_key = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-        leaves = {name.rpartition(".")[2]: name for name in known}
-        by_leaf = [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.7)]
-        if usual in known:
-            yield str(usual)
-            return
-        found = same_leaf or by_key or starts or by_leaf
-        yield from [name for name in found if "*" not in name][:2] or found[:2]
+    def _near(self, key: str) -> list[str]:
+        if USUAL_NAMES.get(key) in self.leaves:
+            return [USUAL_NAMES[key]]
+        known = sorted(self.leaves, key=lambda name: "*" in name)
+        leaf, leaves = _leaf(key), {_leaf(name): name for name in reversed(known)}
+        same_leaf = [name for name in known if _leaf(name) == leaf]
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+        close_leaf = [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.7)]
+        found = same_leaf or close or close_leaf
+        return [name for name in found if "*" not in name][:2] or found[:2]
 
 
-def _fits(known: str, key: str, *, whole: bool = True) -> bool:
-    """Say whether a known key, ``*`` in it for any name, is this key, or else lies below it."""
-    parts, given = known.split("."), key.split(".")
-    lengths = len(parts) == len(given) if whole else len(parts) > len(given)
-    return lengths and all(part in ("*", own) for part, own in zip(parts, given, strict=False))
+def _leaf(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
-def prepare(arguments: Sequence[str], keys: Keys, shipped: Path) -> list[str]:
+def _fits(known: Sequence[str], given: Sequence[str]) -> bool:
+    return len(known) == len(given) and all(part in ("*", own) for part, own in zip(known, given, strict=True))
+
+
+def prepare(arguments: Sequence[str], keys: Keys) -> list[str]:
     """Return a command line for Hydra: options first, then overrides whose text survives its grammar and YAML.
 
     Args:
         arguments: As typed, without the command and the verb.
-        keys: What the verb knows.
-        shipped: The folder of the shipped configs; that of ``--config-dir`` is looked into as well.
+        keys: The keys of the verb.
 
     Raises:
-        InputError: If an argument is no override, or its key is none of the verb's; the nearest key is named.
+        InputError: If an argument is not an override, or its key is not one of the verb's; the nearest key is named.
     """
-    options, overrides = _parted(arguments)
-    sweeps = bool(SWEEP_FLAGS & set(options))
-    folders = [shipped, *(Path(value) for name, value in _pairs(options) if name in ("-cd", "--config-dir"))]
-    if any(SEARCH_PATH in override for override in overrides):
-        folders = []  # others that Hydra alone can list
-    return [*options, *(_prepared(override, keys, folders, sweeps=sweeps) for override in overrides)]
-
-
-def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     options: list[str] = []
     overrides: list[str] = []
-    takes_value = False
-    for argument in arguments:
-        is_option = takes_value or argument.startswith("-")
+    for before, argument in itertools.pairwise(("", *arguments)):
+        is_option = argument.startswith("-") or (before in OPTIONS_WITH_VALUES and before in options[-1:])
         (options if is_option else overrides).append(argument)
-        takes_value = not takes_value and argument in OPTIONS_WITH_VALUES
-    return options, overrides
+    sweeps = bool(SWEEP_FLAGS & set(options))
+    return [*options, *(_prepared(override, keys, sweeps=sweeps) for override in overrides)]
 
 
-def _pairs(options: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for index, option in enumerate(options):
-        name, has_value, value = option.partition("=")
-        yield name, value if has_value else "".join(options[index + 1 : index + 2])
-
-
-def _prepared(override: str, keys: Keys, folders: Sequence[Path], *, sweeps: bool) -> str:
+def _prepared(override: str, keys: Keys, *, sweeps: bool) -> str:
     match = _OVERRIDE.fullmatch(override)
     if match is None or (match["value"] is None and match["sign"] != "~"):
         raise InputError(f"{override}: not of the form key=value; litepose VERB --help shows the keys")
     sign, key, value = match["sign"] or "", match["key"], match["value"]
-    if key.split(".")[0].split("/")[0] == "hydra" or "@" in key:
+    if re.split(r"[./]", key)[0] == "hydra" or "@" in key:
         return override
     if key in keys.groups:
-        _require_option(key, (value or "=")[1:], folders)
-    elif not keys.holds(key):
-        if any((folder / key).is_dir() for folder in folders[1:]):
-            return override
-        raise InputError(keys.refusal(key))
-    elif value is not None:
-        override = f"{sign}{key}={_quoted(key, value[1:], keys.annotation(key), sweeps=sweeps)}"
-    return _require_readable(override)
-
-
-def _require_option(group: str, option: str, folders: Sequence[Path]) -> None:
-    """Refuse an option that a group does not have; what is more than a plain name is Hydra's to read."""
-    places = [folder / group for folder in folders if (folder / group).is_dir()]
-    known = sorted({path.stem for place in places for path in place.glob("*.yaml")})
-    if option[:1] in ("", "[", "{") or (known and re.fullmatch(r"\w+", option) and option not in known):
-        hint = f"; to compute on it: accelerator={option}" if option in ("cpu", "cuda") else ""
-        raise InputError(f"{group} is {shown(option)}; it must be one of {', '.join(known)}{hint}")
+        if value is not None and (value[1:2] in ("", "[", "{") or value == "=null"):
+            raise InputError(f"{key} is {value[1:]!r}; it must be the name of an option, as --help lists them")
+    else:
+        if not keys.holds(key):
+            raise InputError(keys.refusal(key))
+        if value is not None:
+            override = f"{sign}{key}={_quoted(key, value[1:], keys.annotation(key), sweeps=sweeps)}"
+    if _parsed(override) is None:
+        advice = "a value of other characters than letters, digits and -_./:%+@ goes into quotes, twice"
+        raise InputError(f"{override}: cannot be read; {advice}: 'key=\"value\"'")
+    return override
 
 
 def _quoted(key: str, value: str, annotation: Any, *, sweeps: bool) -> str:
@@ -203,13 +176,6 @@ def _quoted_text(text: str, annotation: Any) -> str:
     override = _parsed(f"key={text}")
     is_read_as_it_is = override is not None and not override.is_sweep_override() and override.value() == text
     return text if is_read_as_it_is else QuotedString(text, Quote.single).with_quotes()
-
-
-def _require_readable(override: str) -> str:
-    if _parsed(override) is None:
-        advice = "a value of other characters than letters, digits and -_./:%+@ goes into quotes, twice"
-        raise InputError(f"{override}: cannot be read; {advice}: 'key=\"value\"'")
-    return override
 
 
 def _parsed(override: str) -> Override | None:

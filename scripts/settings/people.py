@@ -1,19 +1,19 @@
 """Configs of the verbs that render, check and find people."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, Strict
+from pydantic import Field
 
-from scripts.settings.base import FINDING, ImageSize, RunSettings
-from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Name, PathText, SomeWorkers, Text
-from supernet.data.synthetic import PeopleSettings as RenderedPeople
-from supernet.evaluation import InferenceSettings
-from supernet.validation import Count, Positive, Whole
+from litepose_ofa.scripts.settings.base import ImageSize, MeasuringSettings, RunSettings
+from litepose_ofa.scripts.settings.fields import fields_of
+from litepose_ofa.scripts.settings.kinds import Name, PathText, SomeWorkers, Text
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings as RenderedPeople
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.pictures.prediction import PredictionOptions
 
 Images = Annotated[int, Field(ge=1, le=10_000_000)]
 
-PeopleSettings: Any = fields_of(RenderedPeople, image_size=Count | Annotated[tuple[Count, Count], Strict(False)])
+PeopleSettings: Any = fields_of(RenderedPeople)
 
 
 class GeneratePeopleVerb(RunSettings):
@@ -32,7 +32,7 @@ class CheckDatasetVerb(RunSettings):
     samples: Annotated[int, Field(ge=0, le=10_000)]
 
 
-class PredictVerb(RunSettings):
+class PredictVerb(MeasuringSettings, fields_of(PredictionOptions)):  # type: ignore[misc]
     """``litepose predict``."""
 
     input: PathText
@@ -40,10 +40,5 @@ class PredictVerb(RunSettings):
     output: PathText
     arch: Text | None
     image_size: ImageSize | None
-    inference: fields_of(InferenceSettings, **FINDING)  # type: ignore[valid-type]
-    batch_size: Count
-    min_score: Annotated[float, Field(ge=-1, le=1)]
-    sheet: Whole
-    on_bad_image: Literal["skip", "error"]
-    max_megapixels: Positive
+    inference: fields_of(InferenceSettings)  # type: ignore[valid-type]
     supernet: PathText

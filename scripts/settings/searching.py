@@ -4,32 +4,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from scripts.evaluation_pools import BackendSettings as Backend
-from scripts.settings.base import DeviceSettings, ImageSize, Resamples, RunSettings, Split
-from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Choice, Name, OneOrSeveral, PathText, Text
-from search.accuracy.active_sampling import RefinementSettings
-from search.course.generations import StudySettings
-from search.course.stopping import StopRule
-from search.proposals.batches import BatchSettings
-from search.proposals.evolution import EvolutionSettings
-from supernet.validation import Count, NonNegative, Positive, Whole
-
-Subnets = Annotated[int, Field(ge=1, le=1_000_000)]
-"""Networks that a run looks at one by one."""
-
-Generations = Annotated[int, Field(ge=0, le=1_000_000)]
-
-BackendSettings: Any = fields_of(
-    Backend,
-    address=PathText | None,
-    num_workers=Annotated[int, Field(ge=1, le=10_000)],
-    cpus_per_worker=Positive,
-    gpus_per_worker=NonNegative,
+from litepose_ofa.scripts.settings.base import (
+    DeviceSettings,
+    ImageSize,
+    MeasuringSettings,
+    Resamples,
+    RunSettings,
+    Split,
 )
+from litepose_ofa.scripts.settings.fields import fields_of
+from litepose_ofa.scripts.settings.kinds import Choice, Name, OneOrSeveral, PathText, Text
+from litepose_ofa.search.accuracy.active_sampling import RefinementSettings
+from litepose_ofa.search.strategies.batches import BatchSettings
+from litepose_ofa.search.strategies.evolution import EvolutionSettings
+from litepose_ofa.search.study.generations import StopRule, StudySettings
+from litepose_ofa.search.workers.session import BackendSettings as Backend
+from litepose_ofa.supernet.validation import Count, NonNegative, Positive, Whole
+
+BackendSettings: Any = fields_of(Backend, address=PathText | None)
 
 
-class EvaluateVerb(RunSettings):
+class EvaluateVerb(MeasuringSettings):
     """``litepose evaluate``."""
 
     weights: PathText | None
@@ -42,17 +37,13 @@ class EvaluateVerb(RunSettings):
     save_results: bool
 
 
-class SampleVerb(RunSettings):
+class SampleVerb(MeasuringSettings):
     """``litepose sample``."""
 
     backend: BackendSettings
     num_subnets: Annotated[int, Field(ge=2, le=1_000_000)]
     spread_over: PathText
-    refine: fields_of(  # type: ignore[valid-type]
-        RefinementSettings,
-        budget=Annotated[int, Field(ge=0, le=1_000_000)],
-        tau_width=Annotated[float, Field(gt=0, le=2)],
-    )
+    refine: fields_of(RefinementSettings)  # type: ignore[valid-type]
 
 
 class FitVerb(RunSettings):
@@ -65,32 +56,16 @@ class FitVerb(RunSettings):
     top_k: Count
 
 
-OuterLoop: Any = fields_of(
-    StudySettings,
-    StopRule,
-    first=Subnets,
-    batch=Subnets,
-    generations=Generations | None,
-    evaluations=Subnets | None,
-    plateau_generations=Subnets,
-)
-
-
-class SearchSettings(OuterLoop):  # type: ignore[misc]
+class SearchSettings(fields_of(StudySettings, StopRule)):  # type: ignore[misc]
     """The ``search`` group."""
 
     strategy: Choice
     verify_top: Whole
-    evolution: fields_of(  # type: ignore[valid-type]
-        EvolutionSettings,
-        population=Annotated[int, Field(ge=2, le=1_000_000)],
-        generations=Generations,
-        mutations=Annotated[float, Field(ge=0, le=1_000)],
-    )
+    evolution: fields_of(EvolutionSettings)  # type: ignore[valid-type]
     batches: fields_of(BatchSettings)  # type: ignore[valid-type]
 
 
-class SearchVerb(RunSettings):
+class SearchVerb(MeasuringSettings):
     """``litepose search``."""
 
     device: DeviceSettings
@@ -112,13 +87,13 @@ class SearchVerb(RunSettings):
     storage: PathText | None
 
 
-class ReportVerb(RunSettings):
+class ReportVerb(MeasuringSettings):
     """``litepose report``."""
 
     samples: Annotated[int, Field(ge=0, le=1_000)]
 
 
-class SensitivityVerb(RunSettings):
+class SensitivityVerb(MeasuringSettings):
     """``litepose sensitivity``."""
 
     base: Text

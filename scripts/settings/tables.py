@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from latency_tables.decoding_measurement import DecodingSettings
-from scripts.settings.base import DeviceSettings, RunSettings
-from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Choice, Name, OneOrSeveral, PathText
-from supernet.validation import Fraction
+from litepose_ofa.latency_tables.decoding.measurement import DecodingSettings
+from litepose_ofa.scripts.settings.base import DeviceSettings, RunSettings
+from litepose_ofa.scripts.settings.fields import fields_of
+from litepose_ofa.scripts.settings.kinds import Choice, Name, OneOrSeveral, PathText
+from litepose_ofa.supernet.validation import Fraction
 
 Keypoints = Annotated[int, Field(ge=1, le=1_000)]
 KeypointNumbers = Annotated[list[Keypoints], OneOrSeveral, Field(min_length=1)]
@@ -59,7 +59,6 @@ class EstimateTablesVerb(RunSettings):
     """``litepose estimate-tables``."""
 
     device: EstimatedDevice | None = None
-    data: PathText | None
     class_models: PathText | None
     spaces: Spaces
     num_keypoints: KeypointNumbers

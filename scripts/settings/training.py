@@ -4,26 +4,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from scripts.settings.base import DeviceSettings, RunSettings, Split
-from scripts.settings.fields import fields_of
-from scripts.settings.kinds import Name, NotEmpty, PathText, SomeWorkers, Text, Workers
-from search.finetuning import HalvingSettings, SamplingSettings
-from supernet.data.augmentation import Augmentation
-from supernet.training.recipe import Phase
-from supernet.training.settings import TrainingSettings as NetworkTraining
-from supernet.validation import Allowed, Checked, Count, Fraction, NonNegative, Positive
+from litepose_ofa.scripts.settings.base import DeviceSettings, MeasuringSettings, Split
+from litepose_ofa.scripts.settings.fields import fields_of
+from litepose_ofa.scripts.settings.kinds import Name, NotEmpty, PathText, SomeWorkers, Text, Workers
+from litepose_ofa.search.tuning.trials import HalvingSettings, SamplingSettings
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation
+from litepose_ofa.supernet.training.recipe import Phase, WarmupCosine, WarmupSteps
+from litepose_ofa.supernet.training.recipe import TrainingSettings as NetworkTraining
+from litepose_ofa.supernet.validation import Allowed, Checked, Count, Fraction, NonNegative, Positive
 
-
-class LearningRateSettings(Checked):
-    """``training.learning_rate``: ``milestones`` and ``factor`` are of ``schedule: steps``."""
-
-    schedule: Literal["cosine", "steps"]
-    peak: NonNegative
-    warmup: Fraction | None = None
-    milestones: list[Fraction] | None = None
-    factor: Positive | None = None
-
-
+LearningRateSettings: Any = fields_of(
+    WarmupCosine,
+    WarmupSteps,
+    schedule=Literal["cosine", "steps"],
+    milestones=list[Fraction] | None,
+    factor=Positive | None,
+)
 TrainingSettings: Any = fields_of(
     NetworkTraining,
     without=("seed",),
@@ -37,12 +33,7 @@ TrainingSettings: Any = fields_of(
     validation_images=Count,
 )
 
-PhaseSettings: Any = fields_of(
-    Phase,
-    without=("name", "steps", "learning_rate"),
-)
-
-
+PhaseSettings: Any = fields_of(Phase, without=("name", "steps", "learning_rate"))
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -71,7 +62,7 @@ class TeacherSettings(Checked):
     arch: PathText | None
 
 
-class TrainVerb(RunSettings):
+class TrainVerb(MeasuringSettings):
     """``litepose train``."""
 
     training: TrainingSettings
@@ -89,7 +80,7 @@ class TuneSettings(fields_of(SamplingSettings, HalvingSettings, without=("gpus",
     gpus: NonNegative | None = None
 
 
-class FinetuneVerb(RunSettings):
+class FinetuneVerb(MeasuringSettings):
     """``litepose finetune``."""
 
     device: DeviceSettings
@@ -99,11 +90,11 @@ class FinetuneVerb(RunSettings):
     arch: Text | None
     start: Start
     share: Share
-    rate: NonNegative
+    rate: Positive
     teacher: TeacherSettings
 
 
-class RankFidelityVerb(RunSettings):
+class RankFidelityVerb(MeasuringSettings):
     """``litepose rank-fidelity``."""
 
     training: TrainingSettings

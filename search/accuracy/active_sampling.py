@@ -4,19 +4,21 @@ Legend: n genomes, G genes, m samples.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from search.accuracy.predictor import training_set
-from search.accuracy.predictor_quality import compare_regressors, hold_out
-from search.accuracy.regressors import REGRESSORS, Kind
-from search.accuracy.sampling import AccuracySamples, spread_pool, stratified_genomes
-from search.cost import CostModel
-from search.genome import Genomes, distinct
-from search.supernet_quality.rank_agreement import Estimate
-from supernet.errors import require
+from litepose_ofa.search.accuracy.predictor import training_set
+from litepose_ofa.search.accuracy.predictor_quality import compare_regressors, hold_out
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind
+from litepose_ofa.search.accuracy.sampling import AccuracySamples, spread_pool, stratified_genomes
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import Genomes, distinct
+from litepose_ofa.search.rank_agreement import Estimate
+from litepose_ofa.supernet.validation import settings
 
 POOL = 4096
 KINDS: tuple[Kind, ...] = ("ridge", "gaussian_process", "mlp_ensemble")
@@ -26,7 +28,7 @@ MeasureGenomes = Callable[[Genomes], NDArray[np.float64]]
 """Measures the AP of genomes, shape (n, G), in [0, 1], shape (n,)."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class RefinementSettings:
     """When to stop asking for samples.
 
@@ -35,28 +37,19 @@ class RefinementSettings:
         batch: Subnets of a round: one half where the regressors disagree, one half drawn without a model.
         tau_width: The goal: the interval of Kendall's tau on held-out subnets is no wider.
         held_out: Share of the subnets drawn without a model that tau is taken on.
-
-    Raises:
-        InputError: If a number is out of its range.
     """
 
-    budget: int = 0
-    batch: int = 20
-    tau_width: float = 0.15
-    held_out: float = 0.25
-
-    def __post_init__(self) -> None:
-        require(self.budget >= 0, "budget", self.budget, "0 or more")
-        require(self.batch >= 2, "batch", self.batch, "2 or more")
-        require(self.tau_width > 0, "tau_width", self.tau_width, "above 0")
-        require(0 < self.held_out < 1, "held_out", self.held_out, "between 0 and 1")
+    budget: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    batch: Annotated[int, Field(ge=2)] = 20
+    tau_width: Annotated[float, Field(gt=0, le=2)] = 0.15
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.25
 
 
 def refine_samples(
     samples: AccuracySamples,
     cost: CostModel,
     measure: MeasureGenomes,
-    settings: RefinementSettings,
+    refinement: RefinementSettings,
     *,
     seed: int,
     spread_over: str = "macs",
@@ -72,7 +65,7 @@ def refine_samples(
         samples: The subnets measured so far.
         cost: Cost model of the space.
         measure: Measures further ones.
-        settings: When to stop.
+        refinement: When to stop.
         seed: Of all draws.
         spread_over: As for ``stratified_genomes``.
         on_round: Told the samples and tau before each round and at the end.
@@ -80,12 +73,12 @@ def refine_samples(
     Returns:
         The samples with those added; what a model asked for comes last.
     """
-    most = len(samples.ap) + settings.budget
+    most = len(samples.ap) + refinement.budget
     while True:
-        tau = held_out_tau(samples, settings.held_out, np.random.default_rng(seed))
+        tau = held_out_tau(samples, refinement.held_out, np.random.default_rng(seed))
         on_round(samples, tau)
-        n = min(settings.batch, most - len(samples.ap))
-        if n <= 0 or tau.high - tau.low <= settings.tau_width:
+        n = min(refinement.batch, most - len(samples.ap))
+        if n <= 0 or tau.high - tau.low <= refinement.tau_width:
             return samples
         proposed = propose_genomes(samples, cost, n // 2, np.random.default_rng([seed, len(samples.ap)]))
         known = np.concatenate([samples.genomes, proposed])
@@ -106,7 +99,7 @@ def propose_genomes(samples: AccuracySamples, cost: CostModel, n: int, rng: np.r
     known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)
     pool = distinct(spread_pool(cost.codec, POOL, rng), seen=samples.genomes)
     features = training_set(samples.space, pool, np.zeros(len(pool)), num_keypoints=samples.num_keypoints).features
-    regressors = [REGRESSORS[kind].fit(known) for kind in KINDS]
+    regressors = [REGRESSORS[kind](known) for kind in KINDS]
     means = np.array([regressor.predict_mean(features) for regressor in regressors])
     variances = np.array([regressor.predict_std(features) ** 2 for regressor in regressors])
     uncertainty = means.var(axis=0) + variances.mean(axis=0)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from search.accuracy.parallel_evaluation import EvaluationPool, Measure, SerialPool
-from search.append_only import append_json_line, read_json_lines
-from search.genome import GenomeCodec, Genomes
-from supernet.arch import Arch
-from supernet.errors import InputError, located, shown
-from supernet.space import SearchSpace
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.workers.pool import EvaluationPool, Measure, SerialPool
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
+from litepose_ofa.supernet.validation import Checked, Fraction, validate
 
 Source = Literal["supernet", "predictor", "published-surrogate"]
 
@@ -42,8 +42,18 @@ class Evaluator(Protocol):
         """Return the identity of what accuracies are measured on; equal identities give equal accuracies."""
 
 
-class AccuracyModel(Protocol):
-    """Accuracies of whole batches of genomes, without measuring: a fitted predictor or a surrogate."""
+class ApModel(Protocol):
+    """Predicts AP of whole batches of genomes."""
+
+    def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return AP in [0, 1] of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
+
+    def predict_ap(self, genomes: Genomes) -> NDArray[np.float64]:
+        """Return only the AP, shape (n,)."""
+
+
+class AccuracyModel(ApModel, Protocol):
+    """Stands for measured accuracies: a fitted predictor or the surrogate of the published figures."""
 
     source: Source
     space: SearchSpace
@@ -57,17 +67,16 @@ class AccuracyModel(Protocol):
     def digest(self) -> str:
         """Short hash of everything that its predictions depend on."""
 
-    def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return AP in [0, 1] of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
-
-    def predict_ap(self, genomes: Genomes) -> NDArray[np.float64]:
-        """Return only the AP, shape (n,)."""
-
-    def require(self, *, space: SearchSpace, identity: Mapping[str, Any] | None = None) -> None:
-        """Refuse to serve another space, or to stand for something else, with an ``InputError``."""
-
     def describe(self) -> dict[str, Any]:
         """Return the digest and the identity as plain values."""
+
+
+class _Record(Checked, extra="ignore"):
+    """A line of the accuracies."""
+
+    arch_digest: str
+    identity: str
+    ap: Fraction
 
 
 class AccuracyCache:
@@ -80,19 +89,15 @@ class AccuracyCache:
         path: The JSON-lines file; it need not exist.
 
     Raises:
-        InputError: If a line of the file is no record of an accuracy.
+        InputError: If a line of the file is not the record of an accuracy.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._known: dict[tuple[str, str], float] = {}
-        for number, record in enumerate(read_json_lines(self.path), start=1):
-            try:
-                key = (str(record["arch_digest"]), str(record["identity"]))
-                with located(f"{self.path}, line {number}"):
-                    self._known[key] = _checked_ap(record["ap"], str(record["arch_digest"]))
-            except KeyError as error:
-                raise InputError(f"{self.path}, line {number}: lacks the key {error.args[0]!r}") from None
+        for number, line in enumerate(read_json_lines(self.path), start=1):
+            record = validate(_Record, line, f"{self.path}, line {number}")
+            self._known[record.arch_digest, record.identity] = record.ap
 
     def __len__(self) -> int:
         return len(self._known)
@@ -107,7 +112,8 @@ class AccuracyCache:
         Raises:
             InputError: If it is not a number in [0, 1].
         """
-        _checked_ap(ap, arch.digest)
+        if not 0 <= ap <= 1:
+            raise InputError(f"architecture {arch.digest} has the AP {shown(ap)}; it must be a number from 0 to 1")
         digest = identity_digest(identity)
         record = {"arch_digest": arch.digest, "identity": digest, "ap": ap, "arch": arch.to_dict()}
         append_json_line(self.path, {**record, "measured_on": dict(identity)})
@@ -184,9 +190,3 @@ def identity_digest(identity: Mapping[str, Any]) -> str:
     """Return the first 12 hexadecimal digits of the SHA-256 of an identity's canonical JSON."""
     canonical = json.dumps(dict(identity), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-def _checked_ap(ap: Any, arch_digest: str) -> float:
-    if isinstance(ap, bool) or not isinstance(ap, int | float) or not math.isfinite(ap) or not 0 <= ap <= 1:
-        raise InputError(f"architecture {arch_digest} has the AP {shown(ap)}; it must be a number from 0 to 1")
-    return float(ap)

@@ -1,4 +1,4 @@
-"""What the accuracy predictor sees of a network: numbers that say how large it is, and where.
+"""Features of a network for the accuracy predictor: numbers that say how large it is, and where.
 
 Legend: n genomes, G genes, P features.
 """
@@ -6,9 +6,9 @@ Legend: n genomes, G genes, P features.
 import numpy as np
 from numpy.typing import NDArray
 
-from search.cost import CostModel
-from search.genome import Genomes
-from supernet.space import SearchSpace
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import Genomes
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 BLOCK_GENE_WEIGHT = 0.3
 """Weight of a single block's kernel or expansion: there are many of them, and each matters little."""

@@ -1,9 +1,8 @@
-"""The accuracy predictor: AP of any genome of a space, learned from measured subnets, and how far to trust it."""
+"""The accuracy predictor: AP of any genome of a space, learned from measured subnets."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,91 +13,54 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from search.accuracy.evaluators import Source
-from search.accuracy.features import GenomeFeatures
-from search.accuracy.predictor_quality import cross_validate, require_samples
-from search.accuracy.regressors import REGRESSORS, Kind, Regressor, TrainingSet
-from search.genome import GenomeCodec, Genomes, genome_keys
-from supernet.arch import MOST_KEYPOINTS
-from supernet.errors import InputError, shown
-from supernet.files import replacing, require_regular
-from supernet.space import SearchSpace
-from supernet.validation import Checked, validate
-
-REGRESSOR_PREFIX = "regressor."
+from litepose_ofa.search.accuracy.evaluators import Source
+from litepose_ofa.search.accuracy.features import GenomeFeatures
+from litepose_ofa.search.accuracy.predictor_quality import require_samples
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind, Regressor, TrainingSet
+from litepose_ofa.search.genome import GenomeCodec, Genomes, genome_keys
+from litepose_ofa.supernet.archs.arch import MOST_KEYPOINTS
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.files import replacing, require_regular
+from litepose_ofa.supernet.validation import Checked, validate
 
 Identity = Mapping[str, Any]
-"""What accuracies were measured on, such as the weights' hash, the split and the BN recipe; plain JSON values."""
+"""The weights' hash, the split, the BN recipe and what else accuracies depend on; plain JSON values."""
 
 
-@dataclass(frozen=True, slots=True)
-class PredictorQuality:
-    """Cross-validated quality: every sample is predicted by a fit that did not see it.
-
-    Attributes:
-        num_samples: Measured subnets.
-        kendall_tau: Rank correlation of predicted and measured AP.
-        mae: Mean absolute error in AP.
-    """
-
-    num_samples: int
-    kendall_tau: float
-    mae: float
-
-
-class _Header(Checked):
-    """What the file of a predictor says beside its arrays."""
+class _Header(Checked, extra="ignore"):
+    """A file's header; earlier versions wrote the fitted values too."""
 
     space: dict[str, Any]
     num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
     identity: dict[str, Any]
-    quality: dict[str, int | Annotated[float, Field(allow_inf_nan=True)]]
     kind: Kind
-    settings: dict[str, Any]
     arrays: str
 
 
 class AccuracyPredictor:
-    """Predict AP from genomes, with the standard deviation of the prediction.
+    """Predict AP from genomes, with the standard deviation of the prediction; fitting is deterministic.
 
     Args:
         space: The search space.
-        regressor: The fitted regression.
-        genomes: The measured subnets, shape (m, G).
-        ap: Their measured AP, shape (m,).
-        identity: What the accuracies were measured on.
-        quality: Cross-validated quality of the kind of regressor, when it was chosen.
+        genomes: The measured subnets: distinct canonical genomes, shape (m, G).
+        ap: Their measured AP in [0, 1], shape (m,).
+        identity: What they were measured on.
+        kind: The kind of regressor; ``predictor_quality.compare_regressors`` chooses among them.
         num_keypoints: K of the networks.
+        like: A regressor whose settings to keep as far as they take long to choose.
+        header: Header of the file that the samples were read from, if they were.
+
+    Raises:
+        InputError: If there are too few samples or an AP is not finite.
 
     Example:
-        >>> predictor = AccuracyPredictor.fit(space, genomes, ap, identity=identity)  # doctest: +SKIP
+        >>> predictor = AccuracyPredictor(space, genomes, ap, identity=identity)  # doctest: +SKIP
         >>> mean, std = predictor.predict(GenomeCodec(space).sample(1000, rng))  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        space: SearchSpace,
-        regressor: Regressor,
-        genomes: Genomes,
-        ap: NDArray[np.float64],
-        *,
-        identity: Identity,
-        quality: PredictorQuality,
-        num_keypoints: int = 14,
-    ) -> None:
-        self.source: Source = "predictor"
-        self.space = space
-        self.regressor = regressor
-        self.genomes = genomes
-        self.ap = ap
-        self.identity = _plain(identity)
-        self.quality = quality
-        self.num_keypoints = num_keypoints
-        self._features = GenomeFeatures(space, num_keypoints=num_keypoints)
-
-    @classmethod
-    def fit(
-        cls,
         space: SearchSpace,
         genomes: Genomes,
         ap: NDArray[np.float64],
@@ -106,33 +68,26 @@ class AccuracyPredictor:
         identity: Identity,
         kind: Kind = "gaussian_process",
         num_keypoints: int = 14,
-        rng: np.random.Generator | None = None,
-    ) -> Self:
-        """Fit to measured subnets and cross-validate.
-
-        Args:
-            space: The search space.
-            genomes: Distinct canonical genomes, shape (m, G).
-            ap: Their measured AP in [0, 1], shape (m,).
-            identity: What they were measured on.
-            kind: The kind of regressor; ``predictor_quality.compare_regressors`` chooses among them.
-            num_keypoints: K of the networks.
-            rng: Divides the samples into folds; seeded with 0 if absent.
-
-        Raises:
-            InputError: If there are too few samples or an AP is not finite.
-        """
+        like: Regressor | None = None,
+        header: str | None = None,
+    ) -> None:
         require_samples(ap)
+        self.source: Source = "predictor"
+        self.space = space
+        self.kind: Kind = kind
+        self.genomes = genomes
+        self.ap = ap
+        self.identity = _plain(identity)
+        self.num_keypoints = num_keypoints
+        self._features = GenomeFeatures(space, num_keypoints=num_keypoints)
+        self._recorded = header
         samples = training_set(space, genomes, ap, num_keypoints=num_keypoints)
-        validation = cross_validate(kind, samples, rng or np.random.default_rng(0))
-        quality = PredictorQuality(len(ap), validation.kendall_tau, validation.mae)
-        regressor = REGRESSORS[kind].fit(samples)
-        return cls(space, regressor, genomes, ap, identity=identity, quality=quality, num_keypoints=num_keypoints)
+        self._regressor = REGRESSORS[kind](samples) if like is None else like.refitted(samples)
 
     def refitted(self, genomes: Genomes, ap: NDArray[np.float64]) -> Self:
         """Return a predictor fitted to the samples and to further measured subnets, the kind of regressor kept.
 
-        A subnet that was a sample already counts once, with its new AP. The cross-validated quality is not renewed.
+        A subnet that was a sample already counts once, with its new AP.
 
         Args:
             genomes: Canonical genomes, shape (n, G).
@@ -142,32 +97,23 @@ class AccuracyPredictor:
             InputError: If an AP is not finite.
         """
         genomes, ap = np.concatenate([genomes, self.genomes]), np.concatenate([ap, self.ap])
-        require_samples(ap)
         rows = np.sort(np.unique(genome_keys(genomes), return_index=True)[1])
-        samples = training_set(self.space, genomes[rows], ap[rows], num_keypoints=self.num_keypoints)
-        return type(self)(
-            self.space,
-            self.regressor.refitted(samples),
-            genomes[rows],
-            ap[rows],
-            identity=self.identity,
-            quality=self.quality,
-            num_keypoints=self.num_keypoints,
-        )
+        described: dict[str, Any] = {"identity": self.identity, "num_keypoints": self.num_keypoints}
+        return type(self)(self.space, genomes[rows], ap[rows], kind=self.kind, like=self._regressor, **described)
 
     def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return predicted AP in [0, 1] of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
         features = self._features(genomes)
-        return np.clip(self.regressor.predict_mean(features), 0, 1), self.regressor.predict_std(features)
+        return np.clip(self._regressor.predict_mean(features), 0, 1), self._regressor.predict_std(features)
 
     def predict_ap(self, genomes: Genomes) -> NDArray[np.float64]:
         """Return only the predicted AP, shape (n,): half the work."""
-        return np.clip(self.regressor.predict_mean(self._features(genomes)), 0, 1)
+        return np.clip(self._regressor.predict_mean(self._features(genomes)), 0, 1)
 
     @cached_property
     def digest(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of the fit and its provenance."""
-        return hashlib.sha256(self._metadata.encode()).hexdigest()[:12]
+        """First 12 hexadecimal digits of the SHA-256 of the samples, their provenance and the kind."""
+        return hashlib.sha256(self._header.encode()).hexdigest()[:12]
 
     def describe(self) -> dict[str, Any]:
         """Return the digest and what the accuracies were measured on."""
@@ -181,9 +127,7 @@ class AccuracyPredictor:
         """
         if self.space != space:
             raise InputError(f"the predictor was fitted on space {self.space.name!r}, not on this {space.name!r}")
-        if identity is None:
-            return
-        now = _plain(identity)
+        now = self.identity if identity is None else _plain(identity)
         for key in sorted({*self.identity, *now}):
             if self.identity.get(key) != now.get(key):
                 before, after = shown(self.identity.get(key)), shown(now.get(key))
@@ -193,16 +137,16 @@ class AccuracyPredictor:
                 )
 
     def save(self, path: Path | str) -> None:
-        """Write one safetensors file: the arrays, and everything else as JSON in its header."""
+        """Write one safetensors file: the samples, and everything else as JSON in its header."""
         with replacing(path) as temporary:
-            temporary.write_bytes(serialise(self._arrays, metadata={"predictor": self._metadata}))
+            temporary.write_bytes(serialise(self._arrays, metadata={"predictor": self._header}))
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read what ``save`` wrote; nothing in the file is executed.
+        """Read what ``save`` wrote, and fit again; nothing in the file is executed.
 
         Raises:
-            InputError: If the file is missing, damaged or no predictor.
+            InputError: If the file is missing, damaged or not a predictor.
         """
         path = Path(path)
         require_regular(path)
@@ -210,62 +154,34 @@ class AccuracyPredictor:
             raise InputError(f"{path}: no such file; litepose fit writes it")
         try:
             with safe_open(path, "numpy") as file:
-                header = validate(_Header, json.loads((file.metadata() or {})["predictor"]), "its header")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+                text = (file.metadata() or {})["predictor"]
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a mapping
+            header = validate(_Header, json.loads(text), "its header")
             if _arrays_digest(arrays) != header.arrays:
                 raise ValueError("its arrays were changed")
-            return cls._restore(header, arrays)
+            space, genomes, ap = SearchSpace.from_dict(header.space), arrays["genomes"], arrays["ap"]
+            if genomes.dtype != np.int8 or not GenomeCodec(space).is_valid(genomes).all():
+                raise ValueError("a genome is not of its space")
+            if ap.shape != genomes.shape[:1]:
+                raise ValueError("it has not one AP for each genome")
+            described: dict[str, Any] = {"identity": header.identity, "num_keypoints": header.num_keypoints}
+            return cls(space, genomes, ap, kind=header.kind, header=text, **described)
         except (SafetensorError, OSError, IndexError, KeyError, TypeError, ValueError) as error:
             why = " ".join(str(error).split())
             raise InputError(
-                f"{path}: is no accuracy predictor of this version ({why}); run litepose fit again"
+                f"{path}: is not an accuracy predictor of this version ({why}); run litepose fit again"
             ) from None
 
-    @classmethod
-    def _restore(cls, header: _Header, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        regressor_arrays = {
-            name.removeprefix(REGRESSOR_PREFIX): array
-            for name, array in arrays.items()
-            if name.startswith(REGRESSOR_PREFIX)
-        }
-        space, genomes, ap = SearchSpace.from_dict(header.space), arrays["genomes"], arrays["ap"]
-        if genomes.dtype != np.int8 or not GenomeCodec(space).is_valid(genomes).all():
-            raise ValueError("a genome is not of its space")
-        if not (ap.shape == genomes.shape[:1] and np.isfinite(ap).all()):
-            raise ValueError("it has not one AP for each genome")
-        restored = cls(
-            space,
-            REGRESSORS[header.kind].restore(regressor_arrays, header.settings),
-            genomes,
-            ap,
-            identity=header.identity,
-            quality=PredictorQuality(**header.quality),  # type: ignore[arg-type]
-            num_keypoints=header.num_keypoints,
-        )
-        if not np.isfinite(restored.predict(genomes[:2])).all():
-            raise ValueError("its predictions are not finite")
-        return restored
-
-    @cached_property
+    @property
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        fitted = {f"{REGRESSOR_PREFIX}{name}": array for name, array in self.regressor.arrays().items()}
-        arrays = {**fitted, "genomes": self.genomes, "ap": self.ap}
-        return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        return {"genomes": np.ascontiguousarray(self.genomes), "ap": np.ascontiguousarray(self.ap)}
 
     @cached_property
-    def _metadata(self) -> str:
-        return json.dumps(
-            {
-                "space": self.space.to_dict(),
-                "num_keypoints": self.num_keypoints,
-                "identity": self.identity,
-                "quality": asdict(self.quality),
-                "kind": self.regressor.kind,
-                "settings": self.regressor.settings(),
-                "arrays": _arrays_digest(self._arrays),
-            },
-            sort_keys=True,
-        )
+    def _header(self) -> str:
+        if self._recorded is not None:
+            return self._recorded
+        header = {"space": self.space.to_dict(), "num_keypoints": self.num_keypoints, "identity": self.identity}
+        return json.dumps({**header, "kind": self.kind, "arrays": _arrays_digest(self._arrays)}, sort_keys=True)
 
 
 def training_set(

@@ -1,4 +1,4 @@
-"""How far a predictor can be trusted: regressors compared by cross-validation, judged on subnets that no choice saw.
+"""How well regressors rank: compared by cross-validation, judged on subnets that no choice saw.
 
 Legend: m samples, h held-out samples.
 """
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
+from scipy.stats import bootstrap, kendalltau
 
-from search.accuracy.regressors import REGRESSORS, Kind, TrainingSet
-from search.supernet_quality.rank_agreement import (
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind, TrainingSet
+from litepose_ofa.search.rank_agreement import (
     CONFIDENCE,
     FEWEST_SUBNETS,
     RESAMPLES,
@@ -20,7 +20,7 @@ from search.supernet_quality.rank_agreement import (
     RankAgreement,
     rank_agreement,
 )
-from supernet.errors import InputError, require
+from litepose_ofa.supernet.errors import InputError, require
 
 QUALITY_FILE = "quality.json"
 """Of a predictor's folder: ``PredictorComparison.to_dict``, and ``predictions`` of that."""
@@ -123,8 +123,8 @@ def compare_regressors(
 
     Args:
         samples: Features and measured AP.
-        held_out_rows: The samples held out, of ``hold_out``.
-        kinds: What to choose among; of equally good ones the first is chosen.
+        held_out_rows: The samples to judge on.
+        kinds: The kinds to compare; of equally good ones the first is chosen.
         top_k: How many of the best-ranked subnets the regret looks at.
         folds: Parts of a cross-validation.
         repeats: Cross-validations, each with other folds.
@@ -136,11 +136,14 @@ def compare_regressors(
     validations = {kind: cross_validate(kind, seen, np.random.default_rng(seed), folds, repeats) for kind in kinds}
     held_out = {}
     for kind in kinds:
-        regressor = REGRESSORS[kind].fit(seen)
-        predicted, std = np.clip(regressor.predict_mean(unseen.features), 0, 1), regressor.predict_std(unseen.features)
+        regressor = REGRESSORS[kind](seen)
+        predicted = np.clip(regressor.predict_mean(unseen.features), 0, 1)
         agreement = rank_agreement(predicted, unseen.targets, top_k=top_k, rng=np.random.default_rng(seed))
-        mae = _bootstrap_mean(np.abs(predicted - unseen.targets), np.random.default_rng(seed))
-        held_out[kind] = HeldOutQuality(predicted, std, agreement, mae)
+        errors = np.abs(predicted - unseen.targets)
+        options: dict[str, Any] = {"n_resamples": RESAMPLES, "confidence_level": CONFIDENCE, "method": "percentile"}
+        low, high = bootstrap((errors,), np.mean, **options, rng=np.random.default_rng(seed)).confidence_interval
+        mae = Estimate(float(errors.mean()), float(low), float(high))
+        held_out[kind] = HeldOutQuality(predicted, regressor.predict_std(unseen.features), agreement, mae)
     chosen = max(kinds, key=lambda kind: validations[kind].kendall_tau)
     return PredictorComparison(chosen, rows, held_out_rows, unseen.targets, validations, held_out)
 
@@ -149,11 +152,11 @@ def cross_validate(
     kind: Kind, samples: TrainingSet, rng: np.random.Generator, folds: int = FOLDS, repeats: int = REPEATS
 ) -> CrossValidation:
     """Predict every sample by fits to the other folds."""
-    predicted = np.empty((repeats, len(samples.targets)))
+    everything = np.arange(len(samples.targets))
+    predicted = np.empty((repeats, len(everything)))
     for repeat in range(repeats):
-        for fold in np.array_split(rng.permutation(len(samples.targets)), folds):
-            rest = np.setdiff1d(np.arange(len(samples.targets)), fold)
-            regressor = REGRESSORS[kind].fit(samples.rows(rest))
+        for fold in np.array_split(rng.permutation(len(everything)), folds):
+            regressor = REGRESSORS[kind](samples.rows(np.setdiff1d(everything, fold)))
             predicted[repeat, fold] = regressor.predict_mean(samples.features[fold])
     taus = np.nan_to_num([kendalltau(row, samples.targets).statistic for row in predicted])
     mae = float(np.abs(predicted - samples.targets).mean())
@@ -171,8 +174,7 @@ def hold_out(eligible: NDArray[np.bool_], share: float, rng: np.random.Generator
     Raises:
         InputError: If the share is out of its range, or too few samples would be left to choose on.
     """
-    number = isinstance(share, int | float) and not isinstance(share, bool)
-    require(number and 0 < share < 1, "held_out", share, "a number between 0 and 1")
+    require(0 < share < 1, "held_out", share, "a number between 0 and 1")
     wanted = max(FEWEST_SUBNETS, round(share * len(eligible)))
     least = FEWEST_SAMPLES - FEWEST_SUBNETS
     if len(eligible) - wanted < least:
@@ -187,11 +189,7 @@ def hold_out(eligible: NDArray[np.bool_], share: float, rng: np.random.Generator
 
 
 def require_samples(ap: Floats) -> None:
-    """Refuse what no regressor can be fitted to.
-
-    Raises:
-        InputError: If there are too few samples, or an AP is not finite.
-    """
+    """Refuse too few samples, and an AP that is not finite."""
     if len(ap) < FEWEST_SAMPLES:
         raise InputError(
             f"{len(ap)} measured subnets are too few to fit a predictor, which takes at least {FEWEST_SAMPLES}; "
@@ -199,10 +197,3 @@ def require_samples(ap: Floats) -> None:
         )
     if not np.isfinite(ap).all():
         raise InputError(f"sample {int(np.argmin(np.isfinite(ap)))} has no finite AP; every sample needs one")
-
-
-def _bootstrap_mean(values: Floats, rng: np.random.Generator) -> Estimate:
-    """Return the mean of values, shape (h,), with its percentile bootstrap interval."""
-    means = values[rng.integers(0, len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(float(values.mean()), float(low), float(high))

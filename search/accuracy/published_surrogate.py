@@ -1,7 +1,7 @@
 """A surrogate of accuracy from the published figures alone: try spaces and devices before anything is trained.
 
-It is no measurement, and no prediction of what a supernet will reach: a smooth function through what the LitePose
-authors published, monotone in every choice up to kernel 7, whose slopes between these points are chosen, not fitted.
+It neither measures nor predicts what a supernet will reach: it is a smooth function through what the LitePose authors
+published, monotone in every choice up to kernel 7, whose slopes between these points are chosen, not fitted.
 
 AP = exp(f(size) + blocks). The size adds up logarithms of the resolution and of all widths; f runs monotonely through
 the log AP of the four published networks. Every block of the published depths adds its worth less what it loses by its
@@ -23,18 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from search.accuracy.evaluators import Source
-from search.genome import GenomeCodec, Genomes
-from supernet.arch import Arch
-from supernet.errors import InputError, require
-from supernet.published import KERNEL_ABLATION_AP, PUBLISHED_AP, published_archs
-from supernet.space import FULL_DEPTHS, SearchSpace
+from litepose_ofa.search.accuracy.evaluators import Source
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.published import FULL_DEPTHS, KERNEL_ABLATION_AP, PUBLISHED_AP, published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import require
 
 NUM_KEYPOINTS: Mapping[str, int] = {"crowdpose": 14, "coco": 17}
 
 RESOLUTION_SLOPE = 0.25
-"""What a doubling of the resolution adds to the size. Chosen, as the slopes below: they say what one dimension is worth
-beside another, and f what all of them together are worth."""
+"""Increase of the size by a doubling of the resolution. Chosen, as the slopes below: they say what one dimension is
+worth beside another, and f what all of them together are worth."""
 
 STEM_SLOPE = 0.01
 STAGE_SLOPES = (0.015, 0.02, 0.025, 0.03)
@@ -46,10 +46,10 @@ BLOCK_DECAY = 0.9
 """Weight of a block beside that of the one before it in its stage: later blocks add less."""
 
 EXPANSION_LOSS = 0.03
-"""What halving the expansion of all blocks takes from log AP."""
+"""Loss of log AP where the expansion of all blocks is halved."""
 
 SPARE_WORTH = 0.05
-"""What all blocks add to log AP beyond the most that kernels and expansions may lose: a block never does harm."""
+"""Gain of log AP by all blocks beyond the most that kernels and expansions may lose: a block never does harm."""
 
 LEVELLING = 0.1
 """Size above the largest published network over which f levels off."""
@@ -101,17 +101,6 @@ class PublishedSurrogate:
         )
         ap: Floats = np.minimum(np.exp(self._log_ap(size) + blocks), 1)
         return ap
-
-    def require(self, *, space: SearchSpace, identity: Mapping[str, Any] | None = None) -> None:
-        """Refuse to serve another space, or to stand for something else.
-
-        Raises:
-            InputError: Naming what differs.
-        """
-        if self.space != space:
-            raise InputError(f"the published surrogate is of space {self.space.name!r}, not of this {space.name!r}")
-        if identity is not None and dict(identity) != self.identity:
-            raise InputError(f"the published surrogate stands for {self.identity}, not for measured accuracies")
 
     @cached_property
     def digest(self) -> str:

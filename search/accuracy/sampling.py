@@ -1,9 +1,9 @@
-"""Which subnets to measure for the predictor, and their measured accuracies on disk.
+"""Genomes that a search or a predictor starts from, and measured accuracies on disk.
 
 Legend: n genomes, G genes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from search.cost import CostModel
-from search.genome import MOST_CHOICES, GenomeCodec, Genomes, distinct
-from supernet.arch import MOST_KEYPOINTS
-from supernet.errors import InputError, located, require
-from supernet.files import read_json, write_json
-from supernet.space import SearchSpace
-from supernet.validation import Checked, Whole, validate
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import MOST_CHOICES, GenomeCodec, Genomes, distinct
+from litepose_ofa.supernet.archs.arch import MOST_KEYPOINTS, Arch
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError, located, require
+from litepose_ofa.supernet.files import read_json, write_json
+from litepose_ofa.supernet.validation import Checked, Fraction, Whole, validate
 
 POOL_BITS = 13
 UNIFORM_SHARES = (0.0, 1.0, 0.5, 0.25, 0.75)
+FIRST_SHARES = (0.0, 1.0, 0.25, 0.5, 0.75)
+"""Relative sizes of the uniform networks, of the samples and of a search's first generation."""
 
 
 def stratified_genomes(cost: CostModel, n: int, rng: np.random.Generator, *, spread_over: str = "macs") -> Genomes:
@@ -45,6 +48,23 @@ def stratified_genomes(cost: CostModel, n: int, rng: np.random.Generator, *, spr
     order = np.argsort(costs, kind="stable")
     rows = _spread_rows(costs[order], min(len(pool), max(n - len(fixed), 0)))
     return distinct(np.concatenate([fixed, pool[order][rows]]))[:n]
+
+
+def first_genomes(codec: GenomeCodec, n: int, rng: np.random.Generator, *, warm: Sequence[Arch] = ()) -> Genomes:
+    """Return n distinct genomes to start from, fewer if the space has fewer, shape (n, G).
+
+    In order: the smallest and the largest architecture, those of an earlier search, the published ones of the space,
+    uniform ones, which make every choice at the same relative size, and random ones.
+
+    Args:
+        codec: The codec of the space.
+        n: Greatest number.
+        rng: Draws the random ones.
+        warm: Architectures to start from beside the usual; those of other spaces are left out.
+    """
+    uniform = uniform_genomes(codec, FIRST_SHARES)
+    known = codec.encode_many(arch for arch in (*warm, *published_archs().values()) if codec.space.contains(arch))
+    return distinct(np.concatenate([uniform[:2], known, uniform[2:], codec.sample(2 * n, rng)]))[:n]
 
 
 def uniform_genomes(codec: GenomeCodec, shares: Iterable[float]) -> Genomes:
@@ -79,12 +99,10 @@ def _spread_rows(costs: NDArray[np.float64], n: int) -> list[int]:
 
 class _Sample(Checked):
     genome: list[Annotated[int, Field(ge=0, le=MOST_CHOICES)]]
-    ap: Annotated[float, Field(allow_inf_nan=True)]
+    ap: Fraction
 
 
 class _Samples(Checked):
-    """What a file of samples holds."""
-
     space: dict[str, Any]
     num_keypoints: Annotated[int, Field(ge=1, le=MOST_KEYPOINTS)]
     identity: dict[str, Any]
@@ -130,9 +148,9 @@ class AccuracySamples:
         """Read what ``save`` wrote.
 
         Raises:
-            InputError: If the file is missing, no such file, or holds a genome that is not of its space.
+            InputError: If the file is missing, damaged, or holds a genome that is not of its space.
         """
-        read = validate(_Samples, read_json(path), f"{path}: is no file of measured subnets")
+        read = validate(_Samples, read_json(path), f"{path}: is not a file of measured subnets")
         with located(path):
             space = SearchSpace.from_dict(read.space)
             codec = GenomeCodec(space)
@@ -142,7 +160,5 @@ class AccuracySamples:
         genomes = genomes.reshape(-1, codec.length)
         if not (whole and codec.is_valid(genomes).all()):
             raise InputError(f"{path}: a genome is not of the space {space.name!r}")
-        if not (np.isfinite(ap) & (ap >= 0) & (ap <= 1)).all():
-            raise InputError(f"{path}: an AP is not a number from 0 to 1")
         require(read.num_proposed <= len(ap), f"{path}: num_proposed", read.num_proposed, f"at most {len(ap)}")
         return cls(space, read.num_keypoints, read.identity, genomes, ap, read.num_proposed)

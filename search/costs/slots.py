@@ -2,26 +2,29 @@
 
 Every cost of a network is a sum over its operators, and an operator depends on few choices: a stage's first block on
 the resolution, the widths on either side, its kernel and its expansion; and so on. So a cost compiles into one small
-array a slot, indexed by those genes.
+array a slot, indexed by those genes, and a genome's sum is one lookup a block.
+
+Legend: n genomes, G genes.
 """
 
 import itertools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.genome import GenomeCodec
-from supernet.operators import Operator, operators_of
-from supernet.space import SearchSpace
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.supernet.archs.operators import Operator, Place, places_of
+from litepose_ofa.supernet.archs.space import SearchSpace
 
-PROBE_DEPTH = 2
-"""Blocks a stage of the networks that are looked at: the first, and one that stands for all that repeat it."""
+CHUNK = 8192
+"""Genomes added up at a time: memory is bounded for any n."""
+
+DISTINCT_BLOCKS = 2
+"""Blocks of a stage that differ: the first, and one that stands for all that repeat it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,11 +32,13 @@ class Slot:
     """One place in the network, compared and hashed by identity.
 
     Attributes:
+        place: The place.
         genes: Columns of the genes that determine the operator here, the image size first.
         shape: Cardinalities of those genes.
         operators: The operator for every combination of the genes, the last gene fastest.
     """
 
+    place: Place
     genes: tuple[int, ...]
     shape: tuple[int, ...]
     operators: tuple[Operator, ...]
@@ -49,26 +54,33 @@ SlotTables = Mapping[Slot, NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class NetworkSlots:
-    """The slots of a space.
+    """The slots of a space, in the order they run; a stage's second block stands for the later ones too."""
 
-    Attributes:
-        stem: Of (image size, stem width).
-        first_blocks: Each stage's first block, of (image size, width before, width, kernel, expansion).
-        repeats: Each stage's second block, of (image size, width, kernel, expansion); the later ones run the same. None
-            where no depth has a second block.
-        tail: Fusion deconvs and heads in the order they run, of the image size and the widths they read and write.
-    """
-
-    stem: Slot
-    first_blocks: tuple[Slot, ...]
-    repeats: tuple[Slot | None, ...]
-    tail: tuple[Slot, ...]
+    slots: tuple[Slot, ...]
 
     def __iter__(self) -> Iterator[Slot]:
-        yield self.stem
-        yield from self.first_blocks
-        yield from (repeat for repeat in self.repeats if repeat is not None)
-        yield from self.tail
+        return iter(self.slots)
+
+    @property
+    def stem(self) -> Slot:
+        """The stem's, of (image size, stem width)."""
+        return self.slots[0]
+
+    @property
+    def first_blocks(self) -> tuple[Slot, ...]:
+        """Each stage's first block, of (image size, width before, width, kernel, expansion)."""
+        return tuple(slot for slot in self.slots if slot.place.kind == "bottleneck" and not slot.place.repeats)
+
+    @property
+    def repeats(self) -> tuple[Slot | None, ...]:
+        """Each stage's second block, of (image size, width, kernel, expansion); None where no depth has one."""
+        found = {slot.place.index: slot for slot in self.slots if slot.place.repeats}
+        return tuple(found.get(slot.place.index) for slot in self.first_blocks)
+
+    @property
+    def tail(self) -> tuple[Slot, ...]:
+        """Fusion deconvs and heads, of the image size and the widths they read and write."""
+        return tuple(slot for slot in self.slots if slot.place.kind in ("fusion_deconv", "head"))
 
     def tabulate(self, quantity: Callable[[Operator], float]) -> SlotTables:
         """Return a quantity of every operator of the space."""
@@ -77,38 +89,20 @@ class NetworkSlots:
 
 @lru_cache(maxsize=8)
 def network_slots(space: SearchSpace, num_keypoints: int) -> NetworkSlots:
-    """Find the slots of a space; what runs there is read off ``operators_of`` of small networks.
-
-    Args:
-        space: The search space.
-        num_keypoints: K of the heads.
-    """
+    """Find the slots of a space."""
     codec = GenomeCodec(space)
-    size, stem = 0, 1
-    widths = (stem, *(stage.width for stage in codec.stages))
-    d0, d1, d2 = codec.deconvs
-    backbone: list[tuple[int, ...]] = [(size, stem)]
-    for s, stage in enumerate(codec.stages):
-        block = (stage.kernels[0], stage.expansions[0])
-        backbone += [(size, widths[s], stage.width, *block), (size, stage.width, *block)]
-    tail: list[tuple[int, ...]] = [
-        (size, widths[4], widths[3], d0),
-        (size, d0, widths[2], d1),
-        (size, d1, widths[1]),
-        (size, d1, widths[1], d2),
-        (size, d2, widths[0]),
-    ]
-    probes = _Probes(codec, num_keypoints)
-    stem_slot, *blocks = probes.slots(backbone, slice(len(backbone)))
-    firsts, repeats = blocks[::PROBE_DEPTH], blocks[1::PROBE_DEPTH]
-    return NetworkSlots(
-        stem=stem_slot,
-        first_blocks=tuple(firsts),
-        repeats=tuple(
-            slot if len(stage.kernels) > 1 else None for slot, stage in zip(repeats, codec.stages, strict=True)
-        ),
-        tail=tuple(probes.slots(tail, slice(len(backbone), None))),
+    depths = tuple(min(stage.depths[-1], DISTINCT_BLOCKS) for stage in space.stages)
+    return NetworkSlots(tuple(_slot(codec, place, num_keypoints) for place in places_of(depths)))
+
+
+def _slot(codec: GenomeCodec, place: Place, num_keypoints: int) -> Slot:
+    genes = tuple(codec.names.index(name) for name in place.choices)
+    choices = [codec.choices[column] for column in genes]
+    operators = tuple(
+        place.operator(dict(zip(place.choices, values, strict=True)), num_keypoints)
+        for values in itertools.product(*choices)
     )
+    return Slot(place, genes, tuple(map(len, choices)), operators)
 
 
 def aligned(table: NDArray[Any], axes: Sequence[int], ndim: int) -> NDArray[Any]:
@@ -120,56 +114,69 @@ def aligned(table: NDArray[Any], axes: Sequence[int], ndim: int) -> NDArray[Any]
     return table.transpose(*order, *range(len(axes), table.ndim)).reshape(*shape, *rest)
 
 
-class _Probes:
-    """Small networks of a space, to read off what runs where.
+class OperatorSums:
+    """Quantities of networks, each the sum of its operators' values.
 
-    All blocks of a stage are alike, by the genes of the first; genes that are not given are 0.
+    Args:
+        codec: The codec of the space.
+        slots: The slots of the space.
+        quantities: The values of every slot's operators, by name; integers below 2 ** 53 are added exactly.
     """
 
-    def __init__(self, codec: GenomeCodec, num_keypoints: int) -> None:
-        stages = tuple(replace(stage, depths=(PROBE_DEPTH,)) for stage in codec.space.stages)
-        self._cardinalities = codec.cardinalities.tolist()
-        self._small = GenomeCodec(replace(codec.space, stages=stages))
-        self._columns = [codec.names.index(re.sub(r"block\d", "block0", name)) for name in self._small.names]
-        self._num_keypoints = num_keypoints
+    def __init__(self, codec: GenomeCodec, slots: NetworkSlots, quantities: Mapping[str, SlotTables]) -> None:
+        blocks = list(_blocks(codec, slots))
+        self._strides = np.zeros((codec.length, len(blocks)), np.float32)  # exact up to 2 ** 24 entries a table
+        for number, block in enumerate(blocks):
+            shape = codec.cardinalities[list(block.genes)]
+            self._strides[list(block.genes), number] = [shape[axis + 1 :].prod() for axis in range(len(shape))]
+        self._tables = {name: [block.tabulate(tables) for block in blocks] for name, tables in quantities.items()}
 
-    def slots(self, genes: Sequence[tuple[int, ...]], place: slice) -> list[Slot]:
-        """Return the slots of neighbouring operators.
+    def add_up(self, genomes: Genomes, names: Sequence[str]) -> NDArray[np.float64]:
+        """Return the named quantities of genomes, shape (n, G), as an array of shape (names, n).
 
-        Args:
-            genes: Of each, the columns of the genes that determine it.
-            place: Where they stand among the operators of a probe.
+        The genes of dropped blocks do not matter. The result does not depend on how many genomes or names there are.
         """
-        found: list[dict[tuple[int, ...], Operator]] = [{} for _ in genes]
-        readers = [itemgetter(*columns) for columns in genes]
-        for indices in self._combinations(genes):
-            probe = self._small.decode([indices.get(column, 0) for column in self._columns])
-            operators = operators_of(probe, self._num_keypoints)[place]
-            for seen, read, operator in zip(found, readers, operators, strict=True):
-                seen[read(indices)] = operator
-        shapes = [tuple(self._cardinalities[column] for column in columns) for columns in genes]
-        return [
-            Slot(columns, shape, tuple(seen[key] for key in itertools.product(*map(range, shape))))
-            for columns, shape, seen in zip(genes, shapes, found, strict=True)
-        ]
-
-    def _combinations(self, genes: Sequence[tuple[int, ...]]) -> Iterator[dict[int, int]]:
-        """Yield genes by column such that every operator sees all combinations of its own.
-
-        Genes that one operator reads together have different colours, and one index a colour runs over all choices.
-        """
-        colours = _colours(genes)
-        counts = [0] * (max(colours.values()) + 1)
-        for column, colour in colours.items():
-            counts[colour] = max(counts[colour], self._cardinalities[column])
-        for indices in itertools.product(*map(range, counts)):
-            yield {column: indices[colour] % self._cardinalities[column] for column, colour in colours.items()}
+        totals = np.zeros((len(names), len(genomes)))
+        for start in range(0, len(genomes), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            entries = np.ascontiguousarray((genomes[chunk].astype(np.float32) @ self._strides).T, np.intp)
+            for total, name in zip(totals[:, chunk], names, strict=True):
+                for table, entry in zip(self._tables[name], entries, strict=True):
+                    total += table[entry]
+        return totals
 
 
-def _colours(groups: Sequence[tuple[int, ...]]) -> dict[int, int]:
-    """Colour columns so that those of a group differ: each takes the first colour that is free where it stands."""
-    colours: dict[int, int] = {}
-    for column in dict.fromkeys(itertools.chain(*groups)):
-        taken = {colours.get(other) for group in groups if column in group for other in group}
-        colours[column] = next(colour for colour in itertools.count() if colour not in taken)
-    return colours
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """One operator of the networks.
+
+    Attributes:
+        slot: What runs here.
+        genes: The columns of the slot's genes here, after them that of the depth if not all depths run it.
+        runs: Whether each depth runs it; None if all do.
+    """
+
+    slot: Slot
+    genes: tuple[int, ...]
+    runs: NDArray[np.bool_] | None = None
+
+    def tabulate(self, tables: SlotTables) -> NDArray[np.float64]:
+        """Return the value of every combination of the genes, the last gene fastest."""
+        values = tables[self.slot]
+        return (values if self.runs is None else values[..., None] * self.runs).ravel()
+
+
+def _blocks(codec: GenomeCodec, slots: NetworkSlots) -> Iterator[_Block]:
+    """Yield the operators in the order they run."""
+    yield _Block(slots.stem, slots.stem.genes)
+    for genes, first, repeat, space in zip(
+        codec.stages, slots.first_blocks, slots.repeats, codec.space.stages, strict=True
+    ):
+        yield _Block(first, first.genes)
+        for number in range(1, len(genes.kernels)):
+            assert repeat is not None
+            columns = (*repeat.genes[:2], genes.kernels[number], genes.expansions[number])
+            runs = np.array(space.depths) > number
+            yield _Block(repeat, columns) if runs.all() else _Block(repeat, (*columns, genes.depth), runs)
+    for slot in slots.tail:
+        yield _Block(slot, slot.genes)

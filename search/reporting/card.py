@@ -9,29 +9,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from latency_tables import LatencyTable
-from latency_tables.decoding import DecodingCost, shipped_decoding_costs
-from latency_tables.table import shipped_tables
-from search.reporting.card_text import render_card
-from supernet.arch import Arch
-from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError
-from supernet.files import write_json, write_text
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost, shipped_decoding_costs
+from litepose_ofa.latency_tables.table import shipped_tables
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import write_json, write_text
 
 CARD_JSON = "card.json"
 CARD_TEXT = "card.md"
+TEMPLATE = "card.md.j2"
 
 
 def write_card(folder: Path, arch: Arch, skeleton: Skeleton, record: Mapping[str, Any], *, table: LatencyTable) -> None:
-    """Write ``card.json`` and ``card.md`` into an export folder.
-
-    Args:
-        folder: The folder, whose other files are there.
-        arch: The subnet's architecture.
-        skeleton: Its keypoints.
-        record: What the manifest says.
-        table: The target device's table; the shipped ones are asked too.
-    """
+    """Write ``card.json`` and ``card.md`` into an export folder."""
     others = [LatencyTable.load(name) for name in shipped_tables()]
     tables = [table, *(other for other in others if other.metadata.device != table.metadata.device)]
     decoding = [DecodingCost.load(name) for name in shipped_decoding_costs()]
@@ -50,31 +44,23 @@ def describe_subnet(
     tables: Sequence[LatencyTable],
     decoding: Sequence[DecodingCost],
 ) -> dict[str, Any]:
-    """Return the facts of a card as plain values.
-
-    Args:
-        arch: The architecture.
-        skeleton: The keypoints.
-        record: What the export's manifest says.
-        tables: Of the devices to estimate for, the target first.
-        decoding: Machines on which finding people in the heads was measured.
-    """
+    """Return the facts of a card as plain values."""
     return {
         "arch_digest": arch.digest,
         "device": record["device"],
         "tier": record["tier"],
-        "network": _network(arch, skeleton),
+        "network": _network_facts(arch, skeleton),
         "complexity": record["complexity"],
-        "latency": [_latency(arch, skeleton.num_keypoints, table) for table in tables],
+        "latency": [_latency_facts(arch, skeleton.num_keypoints, table) for table in tables],
         "frame": record["latency"]["frame"],
-        "decoding": [_decoding(arch.image_size, cost) for cost in decoding],
+        "decoding": [_decoding_facts(arch.image_size, cost) for cost in decoding],
         "accuracy": {**record["accuracy"], "inference": record["measured_on"].get("inference")},
         "formats": [{"format": name, **described} for name, described in record["formats"].items()],
-        "origin": _origin(record),
+        "origin": _origin_facts(record),
     }
 
 
-def _network(arch: Arch, skeleton: Skeleton) -> dict[str, Any]:
+def _network_facts(arch: Arch, skeleton: Skeleton) -> dict[str, Any]:
     blocks = [block for stage in arch.stages for block in stage.blocks]
     return {
         "image_size": arch.image_size,
@@ -89,7 +75,7 @@ def _network(arch: Arch, skeleton: Skeleton) -> dict[str, Any]:
     }
 
 
-def _latency(arch: Arch, num_keypoints: int, table: LatencyTable) -> dict[str, Any]:
+def _latency_facts(arch: Arch, num_keypoints: int, table: LatencyTable) -> dict[str, Any]:
     about = table.metadata
     facts = {
         "device": about.device,
@@ -108,7 +94,7 @@ def _latency(arch: Arch, num_keypoints: int, table: LatencyTable) -> dict[str, A
     return {**facts, **found, "unmeasured_operators": estimate.unmeasured}
 
 
-def _decoding(image_size: int, cost: DecodingCost) -> dict[str, Any]:
+def _decoding_facts(image_size: int, cost: DecodingCost) -> dict[str, Any]:
     facts = {"measured_on": cost.name, "processor": cost.processor, "threads": cost.threads, "frame": list(cost.frame)}
     counts = list(cost.sizes[0].measured_ms)
     try:
@@ -117,7 +103,7 @@ def _decoding(image_size: int, cost: DecodingCost) -> dict[str, Any]:
         return {**facts, "ms_by_people": None, "why_not": str(error)}
 
 
-def _origin(record: Mapping[str, Any]) -> dict[str, Any]:
+def _origin_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the supernet and the search behind a subnet, without what only a program needs of them."""
     search = record["search"]
     chosen = None
@@ -141,3 +127,24 @@ def _origin(record: Mapping[str, Any]) -> dict[str, Any]:
         "measured_on": {key: record["measured_on"].get(key) for key in ("split", "num_images", "bn")},
         "versions": record["versions"],
     }
+
+
+def render_card(card: Mapping[str, Any]) -> str:
+    """Return the text of ``card.md``."""
+    loader = PackageLoader("litepose_ofa.search.reporting.page", "assets")
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals |= {
+        "row": _table_row,
+        "percent": lambda share: f"{100 * share:.1f}",
+        "milliseconds": _milliseconds,
+        "size_of": lambda files: sum(card["file_bytes"][file] for file in files),
+    }
+    return environment.get_template(TEMPLATE).render(card=card)
+
+
+def _table_row(*cells: object) -> str:
+    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
+
+
+def _milliseconds(by_people: Mapping[str, float], counts: Sequence[str]) -> list[str]:
+    return [f"{by_people[people]:.2g}" if people in by_people else "-" for people in counts]

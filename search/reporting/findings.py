@@ -7,14 +7,14 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from search.accuracy.predictor import AccuracyPredictor
-from search.accuracy.sampling import AccuracySamples
-from search.reporting.evaluated import EvaluatedSubnets
-from search.reporting.importances import Importances, report_importances
-from search.reporting.panels import DevicePanel, build_panel, panel_groups
-from search.reporting.searches import Gap, SearchedCell
-from search.reporting.summary import SURROGATE, collect_fronts, collect_progress, summarise
-from supernet.errors import InputError
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
+from litepose_ofa.search.reporting.importance import Importances, report_importances
+from litepose_ofa.search.reporting.panels import DevicePanel, build_panel, panel_groups
+from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
+from litepose_ofa.search.reporting.summary import SURROGATE, collect_fronts, collect_progress, summarise
+from litepose_ofa.supernet.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -31,33 +31,25 @@ class Findings:
         gaps: What is missing.
     """
 
-    cells: Sequence[SearchedCell]
+    cells: Sequence[FinishedSearch]
     summary: pd.DataFrame
     fronts: pd.DataFrame
     progress: pd.DataFrame
     importances: Importances
     panels: Sequence[DevicePanel]
-    gaps: Sequence[Gap]
+    gaps: Sequence[Missing]
 
     @classmethod
     def collect(
         cls,
-        cells: Sequence[SearchedCell],
-        gaps: Sequence[Gap] = (),
+        cells: Sequence[FinishedSearch],
+        gaps: Sequence[Missing] = (),
         *,
         samples: AccuracySamples | None = None,
         predictor: AccuracyPredictor | None = None,
         rng: np.random.Generator,
     ) -> Self:
-        """Gather what searches left.
-
-        Args:
-            cells: Finished searches whose accuracies may be compared.
-            gaps: What is known to be missing; what else turns out to be is added.
-            samples: Measured subnets of the workspace; shown if they are of the same supernet.
-            predictor: The workspace's predictor; explained if it is the one that the searches had.
-            rng: For the importances.
-        """
+        """Gather what searches left."""
         groups = panel_groups(cells)
         summary, fronts = summarise(cells), collect_fronts(cells)
         progress, without_progress = collect_progress(cells)
@@ -87,16 +79,16 @@ class Findings:
         return self.cells[0].dataset
 
 
-def _read_studies(groups: Mapping[str, Sequence[SearchedCell]]) -> tuple[dict[str, EvaluatedSubnets], list[Gap]]:
+def _read_studies(groups: Mapping[str, Sequence[FinishedSearch]]) -> tuple[dict[str, EvaluatedSubnets], list[Missing]]:
     """Return the evaluated subnets by panel, and of which searches they cannot be read."""
-    found, gaps = dict[str, EvaluatedSubnets](), list[Gap]()
+    found, gaps = dict[str, EvaluatedSubnets](), list[Missing]()
     for title, cells in groups.items():
         parts = []
         for cell in cells:
             try:
                 parts.append(EvaluatedSubnets.of(cell))
             except InputError as error:
-                gaps.append(Gap(cell.device, cell.tier, f"what it evaluated is not known: {error}"))
+                gaps.append(Missing(cell.device, cell.tier, f"what it evaluated is not known: {error}"))
         if parts:
             found[title] = EvaluatedSubnets.merged(parts)
     return found, gaps

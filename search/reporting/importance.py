@@ -5,15 +5,21 @@ Legend: n genomes, G genes.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.genome import GenomeCodec, Genomes
-from search.reporting.summary import AP_BY
+from litepose_ofa.search.accuracy.evaluators import AccuracyModel
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.reporting.evaluated import DEVICE, DeviceLatency, EvaluatedSubnets
+from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
+from litepose_ofa.search.reporting.summary import AP_BY
+from litepose_ofa.supernet.errors import InputError
 
 NUM_GENOMES = 1024
 
@@ -51,12 +57,6 @@ def choice_importances(
 
     Source: Jansen, Analysis of variance designs for model output (1999), the estimator of total effects.
 
-    Args:
-        codec: The codec of the space.
-        quantity: AP by a model, or a latency.
-        rng: Draws the genomes.
-        n: Genomes a choice.
-
     Example:
         >>> cost = CostModel(SearchSpace.preset("tiny"))  # doctest: +SKIP
         >>> choice_importances(cost.codec, lambda genomes: cost.evaluate(genomes)["macs"], rng)  # doctest: +SKIP
@@ -92,12 +92,7 @@ def choice_genes(codec: GenomeCodec) -> dict[str, list[int]]:
 
 
 def importance_table(importances: Mapping[str, Mapping[str, ChoiceImportance]], ap_source: str) -> pd.DataFrame:
-    """Return one row a quantity and choice, the most important of each quantity first.
-
-    Args:
-        importances: By quantity, ``AP`` or ``latency_ms/<device>``, and choice.
-        ap_source: Where the APs come from.
-    """
+    """Return one row a quantity and choice, the most important of each quantity first."""
     rows = [
         {
             "quantity": quantity,
@@ -135,3 +130,76 @@ def _direction(steps: NDArray[np.int64], change: Floats) -> float:
     """Return the mean agreement of signs among the genomes that changed; 0 where none did."""
     moved = (steps != 0) & (change != 0)
     return float((np.sign(steps[moved]) * np.sign(change[moved])).mean()) if moved.any() else 0.0
+
+
+MOST_SAMPLES = 1000
+"""Evaluated subnets that a predictor is fitted to, at most."""
+
+Importances = dict[str, dict[str, ChoiceImportance]]
+"""By quantity, ``AP`` or ``latency_ms/<panel>``, and choice."""
+
+
+def report_importances(
+    panels: Mapping[str, Sequence[FinishedSearch]],
+    evaluated: Mapping[str, EvaluatedSubnets],
+    predictor: AccuracyPredictor | None,
+    rng: np.random.Generator,
+) -> tuple[Importances, list[Missing]]:
+    """Return the importances for AP, then for the latency of each panel, and why any is missing."""
+    found, gaps = Importances(), list[Missing]()
+    first = next(iter(panels.values()))[0]
+    codec = GenomeCodec(first.space)
+    if not choice_genes(codec):
+        return {}, [
+            Missing(first.device, first.tier, "no importances: the space is one architecture, without a choice")
+        ]
+    try:
+        model = accuracy_model(first, list(evaluated.values()), predictor)
+        found["AP"] = choice_importances(codec, model.predict_ap, rng)
+    except InputError as error:
+        gaps.append(Missing(first.device, first.tier, f"no importances for AP: {error}"))
+    for title, (cell, *_) in panels.items():
+        try:
+            found[f"latency_ms/{title}"] = _latency_importances(codec, cell, rng)
+        except InputError as error:
+            gaps.append(Missing(cell.device, cell.tier, f"no importances for latency: {error}"))
+    return found, gaps
+
+
+def accuracy_model(
+    cell: FinishedSearch, evaluated: Sequence[EvaluatedSubnets], predictor: AccuracyPredictor | None
+) -> AccuracyModel:
+    """Return a model of a search's accuracies: the one it had, or where all were measured one fitted to these.
+
+    Raises:
+        InputError: If the predictor is another one by now, or too few subnets were measured.
+    """
+    evaluator = cell.search["evaluator"]
+    if cell.source == "published-surrogate":
+        model: AccuracyModel = PublishedSurrogate(cell.space, dataset=evaluator["dataset"])
+    elif cell.source == "predictor":
+        if predictor is None:
+            raise InputError("the workspace has no predictor that can be read")
+        model = predictor
+    else:
+        if not evaluated:
+            raise InputError("no study can be read")
+        measured = EvaluatedSubnets.merged(evaluated)
+        return AccuracyPredictor(
+            cell.space,
+            measured.genomes[:MOST_SAMPLES],
+            measured.ap[:MOST_SAMPLES],
+            identity=evaluator,
+            num_keypoints=cell.num_keypoints,
+        )
+    if model.digest != evaluator["predictor"]:
+        raise InputError(f"the {model.source} is another one than the search had; search again")
+    return model
+
+
+def _latency_importances(
+    codec: GenomeCodec, cell: FinishedSearch, rng: np.random.Generator
+) -> dict[str, ChoiceImportance]:
+    latency = DeviceLatency.load(cell.record["table"], cell.search["table"], cell.decoding)
+    cost = latency.cost_model(cell.space, cell.num_keypoints)
+    return choice_importances(codec, lambda genomes: cost.latency_ms(genomes, DEVICE), rng)

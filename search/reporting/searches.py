@@ -12,21 +12,14 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from search.accuracy.evaluators import identity_digest
-from search.course.outcome import SearchOutcome
-from search.course.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.export.bundle import ARCH_FILE
-from supernet.export.manifest import MANIFEST_FILE
-from supernet.export.verification import open_export
-from supernet.files import read_json, require_regular
-from supernet.space import SearchSpace
-
-Cell = tuple[str, str]
-"""A device and a tier, as they name folders."""
-
-RUN_RECORD = "run.json"
+from litepose_ofa.search.accuracy.evaluators import identity_digest
+from litepose_ofa.search.study.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE, SearchOutcome
+from litepose_ofa.search.workspace import RUN_RECORD, Workspace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.bundle import ARCH_FILE, MANIFEST_FILE, open_export
+from litepose_ofa.supernet.files import read_json, require_regular
 
 CHOSEN_KEYS = (
     "arch_digest", "ap", "ap_source", "verified_ap", "latency_ms", "latency_low_ms", "latency_high_ms",
@@ -40,7 +33,7 @@ FRONT_WORDS = ("arch_digest", "ap_source", "verified_ap", "latency_provenance", 
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class Missing:
     """Something that a report has to do without, and why."""
 
     device: str
@@ -49,7 +42,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class SearchedCell:
+class FinishedSearch:
     """A finished search for one device and tier.
 
     Attributes:
@@ -67,14 +60,14 @@ class SearchedCell:
     front: pd.DataFrame
 
     @classmethod
-    def load(cls, workspace: Path, cell: Cell) -> Self:
+    def load(cls, workspace: Path, cell: tuple[str, str]) -> Self:
         """Read a search's files.
 
         Raises:
             InputError: If one is missing or damaged, or lacks something.
         """
         device, tier = cell
-        folder = workspace / "search" / device / tier
+        folder = Workspace(workspace).search(device, tier)
         try:
             outcome = SearchOutcome.load(folder)
         except (AttributeError, KeyError, TypeError):
@@ -120,7 +113,7 @@ class SearchedCell:
     @property
     def run_folder(self) -> Path:
         """Where the study is: a search for several devices has one folder for all of them."""
-        return self.workspace / "search" / "+".join(self.devices) / self.tier
+        return Workspace(self.workspace).search(self.devices, self.tier)
 
     @property
     def decoding(self) -> Mapping[str, Any] | None:
@@ -183,7 +176,7 @@ class SearchedCell:
     @property
     def export_folder(self) -> Path:
         """Where the exported subnet is, if it is."""
-        return self.workspace / "export" / self.device / self.tier
+        return Workspace(self.workspace).export(self.device, self.tier)
 
     @cached_property
     def manifest(self) -> Mapping[str, Any] | None:
@@ -204,15 +197,17 @@ class SearchedCell:
         """
         return self.outcome.arch if self.manifest is None else Arch.load(self.export_folder / ARCH_FILE)
 
-    def export_gap(self) -> Gap | None:
+    def export_gap(self) -> Missing | None:
         """Return what is wrong with the export; a surrogate's choice has no weights to export."""
         if self.manifest is not None or self.source == "published-surrogate":
             return None
         if not (self.export_folder / MANIFEST_FILE).exists():
-            return Gap(self.device, self.tier, "not exported, so no held-out AP; litepose export makes one")
+            return Missing(self.device, self.tier, "not exported, so no held-out AP; litepose export makes one")
         if isinstance(self._opened_export, str):
-            return Gap(self.device, self.tier, f"the export is left out: {self._opened_export}")
-        return Gap(self.device, self.tier, "the export is not what the search chose last; run litepose export again")
+            return Missing(self.device, self.tier, f"the export is left out: {self._opened_export}")
+        return Missing(
+            self.device, self.tier, "the export is not what the search chose last; run litepose export again"
+        )
 
     @cached_property
     def _opened_export(self) -> Mapping[str, Any] | str:
@@ -223,56 +218,49 @@ class SearchedCell:
             return str(error)
 
 
-def read_searches(workspace: Path, planned: Iterable[Cell] = ()) -> tuple[list[SearchedCell], list[Gap]]:
+def read_searches(
+    workspace: Path, planned: Iterable[tuple[str, str]] = ()
+) -> tuple[list[FinishedSearch], list[Missing]]:
     """Return the finished searches, budgets of each device ascending, and what is missing beside them.
 
     A search that was refused, and so never began, is not missing.
 
-    Args:
-        workspace: The workspace.
-        planned: Searches that there should be, if that is known.
-
     Raises:
         InputError: If no search is finished.
     """
-    found, gaps = list[SearchedCell](), list[Gap]()
-    for path in sorted((workspace / "search").glob("*/*/")):
-        cell = (path.parent.name, path.name)
+    found, gaps = list[FinishedSearch](), list[Missing]()
+    for device, tier, path in Workspace(workspace).searches():
+        cell = device, tier
         if (path / CHOSEN_FILE).exists():
             try:
-                found.append(SearchedCell.load(workspace, cell))
+                found.append(FinishedSearch.load(workspace, cell))
             except InputError as error:
-                gaps.append(Gap(*cell, f"left out: {error}"))
+                gaps.append(Missing(*cell, f"left out: {error}"))
         elif (path / RUN_RECORD).exists() and not _is_written(workspace, cell):
-            gaps.append(Gap(*cell, "not searched to the end; the same litepose search goes on"))
+            gaps.append(Missing(*cell, "not searched to the end; the same litepose search goes on"))
     seen = {*((cell.device, cell.tier) for cell in found), *((gap.device, gap.tier) for gap in gaps)}
-    gaps += [Gap(*cell, "not searched; run litepose search") for cell in planned if cell not in seen]
+    gaps += [Missing(*cell, "not searched; run litepose search") for cell in planned if cell not in seen]
     if not found:
         raise InputError(f"{workspace}: no search that has ended; run litepose search first")
     return sorted(found, key=lambda cell: (cell.device, cell.record["budget_ms"], cell.tier)), gaps
 
 
-def comparable(cells: Sequence[SearchedCell]) -> list[list[SearchedCell]]:
+def comparable(cells: Sequence[FinishedSearch]) -> list[list[FinishedSearch]]:
     """Return the searches in groups whose accuracies may be compared: of one space, and by one evaluator."""
-    groups: dict[str, list[SearchedCell]] = {}
+    groups: dict[str, list[FinishedSearch]] = {}
     for cell in cells:
         groups.setdefault(cell.accuracy_digest, []).append(cell)
     return list(groups.values())
 
 
-def group_name(cells: Sequence[SearchedCell]) -> str:
+def group_name(cells: Sequence[FinishedSearch]) -> str:
     """Return a name for a group of ``comparable``: its space, where its accuracies come from, and a short hash."""
     first = cells[0]
     return f"{first.search['space']['name']}-{first.source}-{first.accuracy_digest[:6]}"
 
 
 def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV file.
-
-    Args:
-        path: The file.
-        columns: Columns that there must be.
-        numbers: Columns that must have a number in every line.
+    """Read a CSV file that has all these columns, and a finite number in every line of ``numbers``.
 
     Raises:
         InputError: If it is missing, empty, no CSV, or lacks a column or a number.
@@ -298,7 +286,8 @@ def _require_source(path: Path, table: pd.DataFrame, source: str) -> None:
         raise InputError(f"{path}: has accuracies of another source than the search's, {source}; search again")
 
 
-def _is_written(workspace: Path, cell: Cell) -> bool:
+def _is_written(workspace: Path, cell: tuple[str, str]) -> bool:
     """Say whether a search has left its choice for each of its devices: one for several has a folder of its own."""
     devices, tier = cell
-    return all((workspace / "search" / device / tier / CHOSEN_FILE).exists() for device in devices.split("+"))
+    folders = (Workspace(workspace).search(device, tier) for device in devices.split("+"))
+    return all((folder / CHOSEN_FILE).exists() for folder in folders)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from search.course.results import PROGRESS_FILE
-from search.reporting.searches import Gap, SearchedCell
-from supernet.complexity import measure_complexity
-from supernet.errors import InputError
+from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
+from litepose_ofa.search.study.results import PROGRESS_FILE
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.errors import InputError
 
 SURROGATE = "published-surrogate"
 
@@ -28,7 +28,7 @@ REFERENCE = "AP 0 and the latency budget"
 """The corner up to which a search's hypervolume counts, as a share of the area from AP 0 to 1."""
 
 
-def summarise(cells: Sequence[SearchedCell]) -> pd.DataFrame:
+def summarise(cells: Sequence[FinishedSearch]) -> pd.DataFrame:
     """Return one row a device and tier: what was asked, what was chosen, what was measured and checked.
 
     ``ap_predicted`` is by ``ap_source``, the accuracy predictor or the published surrogate; it is empty where the
@@ -36,14 +36,11 @@ def summarise(cells: Sequence[SearchedCell]) -> pd.DataFrame:
     of a finetuned subnet after finetuning, and ``ap_val`` on held-out images, of the exported subnet. All AP are in
     [0, 1]; what is not known is empty. ``latency_provenance`` and ``decoding_provenance`` say whether the latency was
     measured. Of a finetuned subnet ``bit_equal`` is empty.
-
-    Args:
-        cells: Finished searches.
     """
     return pd.DataFrame([_summary_row(cell) for cell in cells])
 
 
-def _summary_row(cell: SearchedCell) -> dict[str, Any]:
+def _summary_row(cell: FinishedSearch) -> dict[str, Any]:
     record, manifest = cell.record, cell.manifest or {}
     exported = cell.arch
     numbers = _numbers_of(cell, exported.digest)
@@ -83,7 +80,7 @@ def _summary_row(cell: SearchedCell) -> dict[str, Any]:
     }
 
 
-def collect_fronts(cells: Sequence[SearchedCell]) -> pd.DataFrame:
+def collect_fronts(cells: Sequence[FinishedSearch]) -> pd.DataFrame:
     """Return the fronts of all searches below each other, each line with its device, tier and budget."""
     fronts = []
     for cell in cells:
@@ -95,12 +92,12 @@ def collect_fronts(cells: Sequence[SearchedCell]) -> pd.DataFrame:
     return pd.concat(fronts, ignore_index=True)
 
 
-def collect_progress(cells: Sequence[SearchedCell]) -> tuple[pd.DataFrame, list[Gap]]:
+def collect_progress(cells: Sequence[FinishedSearch]) -> tuple[pd.DataFrame, list[Missing]]:
     """Return the hypervolume after each generation of all searches, and which of them have none.
 
     Of a search for several devices, ``device`` names all of them, and the hypervolume is the mean over its fronts.
     """
-    rows, gaps, seen = list[pd.DataFrame](), list[Gap](), set[str]()
+    rows, gaps, seen = list[pd.DataFrame](), list[Missing](), set[str]()
     for cell in cells:
         if str(cell.run_folder) in seen:
             continue
@@ -108,10 +105,10 @@ def collect_progress(cells: Sequence[SearchedCell]) -> tuple[pd.DataFrame, list[
         try:
             progress = cell.progress
         except InputError as error:
-            gaps.append(Gap(cell.device, cell.tier, f"no hypervolume: {error}"))
+            gaps.append(Missing(cell.device, cell.tier, f"no hypervolume: {error}"))
             continue
         if progress is None:
-            gaps.append(Gap(cell.device, cell.tier, f"has no {PROGRESS_FILE}, so no hypervolume; search again"))
+            gaps.append(Missing(cell.device, cell.tier, f"has no {PROGRESS_FILE}, so no hypervolume; search again"))
             continue
         progress.insert(0, "reference", REFERENCE)
         progress.insert(0, "budget_ms", cell.record["budget_ms"] if len(cell.devices) == 1 else None)
@@ -162,7 +159,7 @@ def explain_marks(summary: pd.DataFrame) -> list[str]:
     return lines
 
 
-def format_gaps(gaps: Iterable[Gap]) -> list[str]:
+def format_gaps(gaps: Iterable[Missing]) -> list[str]:
     """Return a line a reason, with all that it is the reason for."""
     by_reason: dict[str, list[str]] = {}
     for gap in gaps:
@@ -201,7 +198,7 @@ def _onnx_difference(manifest: Mapping[str, Any]) -> float | None:
     return None if described is None else float(described["parity"]["max_abs_difference"])
 
 
-def _numbers_of(cell: SearchedCell, digest: str) -> dict[str, Any]:
+def _numbers_of(cell: FinishedSearch, digest: str) -> dict[str, Any]:
     """Return the numbers of the chosen subnet, or of the other one of the front that finetuning preferred."""
     if digest == cell.record["arch_digest"]:
         return dict(cell.record)

@@ -17,8 +17,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from supernet.codec.refinement import fittest_pixels, tag_distances
-from supernet.errors import require
+from litepose_ofa.supernet.codec.refinement import fittest_pixels, tag_distances
+from litepose_ofa.supernet.errors import require
 
 Array = npt.NDArray[Any]
 """Floating point, single or double precision."""
@@ -64,16 +64,13 @@ def decode_people(
         ((0, 14, 3), (0,))
 
     Raises:
-        InputError: If the shapes do not fit together, or a number is out of its range.
+        InputError: If the shapes do not fit together.
     """
     heatmaps, tags = _to_numpy(heatmaps), _to_numpy(tags)
     shapes = f"{heatmaps.shape} and {tags.shape}"
     fit = heatmaps.ndim == 4 and tags.ndim in (4, 5) and tags.shape[:4] == heatmaps.shape
     require(fit, "the shapes of heatmaps and tags", shapes, "(B, K, H, W) and (B, K, H, W[, L])")
     require(0 not in heatmaps.shape[1:] + tags.shape[4:], "the shapes of heatmaps and tags", shapes, "without 0")
-    require(threshold >= 0, "threshold", threshold, "at least 0")
-    require(max_people >= 1, "max_people", max_people, "at least 1")
-    require(best is None or best >= 1, "best", best, "at least 1")
     decoded = []
     for image_heatmaps, image_tags in zip(heatmaps, tags if tags.ndim == 5 else tags[..., None], strict=True):
         responses, finite_tags = _without_gaps(image_heatmaps, image_tags)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError
 
 
 class Effect(Enum):

@@ -76,6 +76,12 @@ def transform_points(matrix: Matrix, points: npt.ArrayLike) -> Matrix:
     return transformed
 
 
+def inside(points: Matrix | npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Return which points, shape (..., 2), lie in an image of this width and height."""
+    within: npt.NDArray[np.bool_] = np.all((points >= 0) & (points < np.asarray(size)), axis=-1)
+    return within
+
+
 def invert(matrix: Matrix) -> Matrix:
     """Return the matrix of the opposite direction."""
     linear = np.linalg.inv(matrix[:, :2])

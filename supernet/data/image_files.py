@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from supernet.data.findings import Kind
-from supernet.data.image_headers import FORMATS, ImageHeader, foreign_format, read_header
-from supernet.errors import InputError
+from litepose_ofa.supernet.data.findings import Kind
+from litepose_ofa.supernet.data.image_headers import FORMATS, ImageHeader, foreign_format, read_header
+from litepose_ofa.supernet.errors import InputError
 
 ByteArray = npt.NDArray[np.uint8]
 

@@ -3,55 +3,54 @@
 Sources: COCO keypoints (arXiv:1405.0312, sigmas from pycocotools); CrowdPose (arXiv:1812.00324, its evaluation API).
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from supernet.errors import InputError, require
+from pydantic import Field
+
+from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.validation import Allowed, Checked, Positive, settings, validate
 
 AreaRule = Literal["annotation", "box"]
 Pair = tuple[int, int]
+Name = Annotated[str, Field(min_length=1), Allowed("a text")]
 
 
-@dataclass(frozen=True)
+class _PlainSkeleton(Checked):
+    """A skeleton in a file; pairs are of names or of numbers from 0."""
+
+    name: Name
+    keypoints: list[Name]
+    limbs: list[list[str | int]]
+    flip_pairs: list[list[str | int]]
+    sigmas: list[Positive]
+    area: AreaRule
+
+
+@settings
 class Skeleton:
     """The keypoints of a dataset, in the order of its annotations.
 
     Attributes:
-        name: What messages and exported files call it.
+        name: The name in messages and exported files.
         keypoints: K names.
         limbs: Pairs of keypoint indices from 0, for drawing.
         sigmas: K OKS constants.
         area: The OKS area of a person: the annotation's ``area``, or 0.53 x box width x height.
         flip_pairs: Pairs of keypoint indices that a mirror swaps; the others are in the middle of the body.
-
-    Raises:
-        InputError: If the parts do not fit together; the message names the field.
     """
 
-    name: str
-    keypoints: tuple[str, ...]
+    name: Name
+    keypoints: tuple[Name, ...]
     limbs: tuple[Pair, ...]
-    sigmas: tuple[float, ...]
+    sigmas: tuple[Positive, ...]
     area: AreaRule
     flip_pairs: tuple[Pair, ...] = ()
 
     def __post_init__(self) -> None:
-        require(isinstance(self.name, str) and bool(self.name), "name", self.name, "a text")
-        _require_names(self.keypoints)
-        _require_pairs("limbs", self.limbs, self.num_keypoints)
-        _require_pairs("flip_pairs", self.flip_pairs, self.num_keypoints)
-        for index, count in Counter(index for pair in self.flip_pairs for index in pair).items():
-            if count > 1:
-                name = self.keypoints[index]
-                raise InputError(f"flip_pairs: {name!r} is in {count} pairs; a keypoint must be in one at most")
-        allowed = f"{self.num_keypoints} numbers above 0, one a keypoint"
-        valid = len(self.sigmas) == self.num_keypoints and all(map(_is_positive, self.sigmas))
-        require(valid, "sigmas", list(self.sigmas), allowed)
-        require(self.area in get_args(AreaRule), "area", self.area, f"one of {', '.join(get_args(AreaRule))}")
+        _check(self.keypoints, self.sigmas, {"limbs": self.limbs, "flip_pairs": self.flip_pairs})
 
     @property
     def num_keypoints(self) -> int:
@@ -86,26 +85,11 @@ class Skeleton:
             ... ).flip_indices
             (1, 0)
         """
-        known = [field.name for field in fields(cls)]
-        if not isinstance(values, Mapping):
-            raise InputError(f"it is {values!r}; it must be a mapping with the keys {', '.join(known)}")
-        for key in values:
-            require(key in known, "a key", key, f"one of {', '.join(known)}")
-        for key in known:
-            if key not in values:
-                raise InputError(f"the key {key!r} is missing; needed: {', '.join(known)}")
-        for key in ("keypoints", "limbs", "sigmas", "flip_pairs"):
-            require(isinstance(values[key], list | tuple), key, values[key], "a list")
-        keypoints = tuple(values["keypoints"])
-        _require_names(keypoints)
-        return cls(
-            name=values["name"],
-            keypoints=keypoints,
-            limbs=_index_pairs("limbs", values["limbs"], keypoints),
-            sigmas=tuple(values["sigmas"]),
-            area=values["area"],
-            flip_pairs=_index_pairs("flip_pairs", values["flip_pairs"], keypoints),
-        )
+        plain = validate(_PlainSkeleton, _listed(values), "")
+        _require_names(plain.keypoints)
+        pairs = {name: _index_pairs(name, getattr(plain, name), plain.keypoints) for name in ("limbs", "flip_pairs")}
+        _check(plain.keypoints, plain.sigmas, pairs)
+        return cls(plain.name, tuple(plain.keypoints), sigmas=tuple(plain.sigmas), area=plain.area, **pairs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values with pairs as names, as ``from_dict`` reads them."""
@@ -131,34 +115,42 @@ class Skeleton:
         return None
 
 
-def _require_names(keypoints: Sequence[object]) -> None:
-    named = bool(keypoints) and all(isinstance(name, str) and name for name in keypoints)
-    require(named and len(set(keypoints)) == len(keypoints), "keypoints", list(keypoints), "a list of different names")
+def _listed(values: object) -> object:
+    """Return a mapping with lists in place of tuples."""
+    if not isinstance(values, Mapping):
+        return values
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
-def _require_pairs(field: str, pairs: Sequence[Pair], num_keypoints: int) -> None:
-    allowed = f"two different keypoints, by name or as numbers from 0 to {num_keypoints - 1}"
-    for pair in pairs:
-        known = all(type(index) is int and 0 <= index < num_keypoints for index in pair)
-        require(known and len(set(pair)) == len(pair) == 2, f"{field}: a pair", list(pair), allowed)
+def _require_names(keypoints: Sequence[str]) -> None:
+    named = 0 < len(keypoints) == len(set(keypoints))
+    require(named, "keypoints", list(keypoints), "a list of different names")
 
 
-def _index_pairs(field: str, pairs: Sequence[object], keypoints: tuple[str, ...]) -> tuple[Pair, ...]:
+def _check(keypoints: Sequence[str], sigmas: Sequence[float], pairs: Mapping[str, Sequence[Pair]]) -> None:
+    """Refuse parts that do not fit together."""
+    _require_names(keypoints)
+    require(len(sigmas) == len(keypoints), "sigmas", list(sigmas), f"{len(keypoints)} numbers above 0, one a keypoint")
+    allowed = f"two different keypoints, by name or as numbers from 0 to {len(keypoints) - 1}"
+    for field, several in pairs.items():
+        for pair in several:
+            known = all(0 <= index < len(keypoints) for index in pair)
+            require(known and len(set(pair)) == 2, f"{field}: a pair", list(pair), allowed)
+    for index, count in Counter(index for pair in pairs["flip_pairs"] for index in pair).items():
+        if count > 1:
+            name = keypoints[index]
+            raise InputError(f"flip_pairs: {name!r} is in {count} pairs; a keypoint must be in one at most")
+
+
+def _index_pairs(field: str, pairs: Sequence[Sequence[str | int]], keypoints: Sequence[str]) -> tuple[Pair, ...]:
     """Turn pairs of names or indices into pairs of indices."""
-    indices = []
     for pair in pairs:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise InputError(f"{field}: a pair is {pair!r}; it must be a list of two keypoints")
+        require(len(pair) == 2, f"{field}: a pair", list(pair), "a list of two keypoints")
         for name in pair:
-            allowed = f"one of {', '.join(keypoints)}"
-            require(not isinstance(name, str) or name in keypoints, f"{field}: a keypoint", name, allowed)
-        first, second = (keypoints.index(name) if isinstance(name, str) else name for name in pair)
-        indices.append((first, second))
-    return tuple(indices)
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+            known = not isinstance(name, str) or name in keypoints
+            require(known, f"{field}: a keypoint", name, f"one of {', '.join(keypoints)}")
+    indexed = [[keypoints.index(name) if isinstance(name, str) else name for name in pair] for pair in pairs]
+    return tuple((first, second) for first, second in indexed)
 
 
 COCO = Skeleton(

@@ -1,16 +1,16 @@
 """Images to people, and how right they are."""
 
-from supernet.evaluation.breakdown import keypoint_breakdown
-from supernet.evaluation.comparison import compare_people
-from supernet.evaluation.inference import evaluate_model
-from supernet.evaluation.intervals import ap_interval
-from supernet.evaluation.keypoint_ap import evaluate_keypoints
-from supernet.evaluation.people import InferenceSettings
-from supernet.evaluation.results import read_results, write_results
+from litepose_ofa.supernet.evaluation.breakdown import breakdown_table, keypoint_breakdown
+from litepose_ofa.supernet.evaluation.inference import evaluate_model
+from litepose_ofa.supernet.evaluation.intervals import ap_interval
+from litepose_ofa.supernet.evaluation.keypoint_ap import compare_people, evaluate_keypoints
+from litepose_ofa.supernet.evaluation.people import InferenceSettings
+from litepose_ofa.supernet.evaluation.results import read_results, write_results
 
 __all__ = [
     "InferenceSettings",
     "ap_interval",
+    "breakdown_table",
     "compare_people",
     "evaluate_keypoints",
     "evaluate_model",

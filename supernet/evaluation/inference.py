@@ -1,7 +1,7 @@
 """A model on a dataset: the people it finds in every image, and how right they are."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,32 +10,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from supernet.data.coco import BadImageError, KeypointDataset
-from supernet.errors import InputError
-from supernet.evaluation.comparison import PeopleComparison, compare_people
-from supernet.evaluation.keypoint_ap import Engine, official_metrics, require_engine
-from supernet.evaluation.people import (
+from litepose_ofa.supernet.data.coco.dataset import BadImageError, KeypointDataset
+from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.evaluation.keypoint_ap import Engine, compare_people, official_metrics, require_engine
+from litepose_ofa.supernet.evaluation.matching import PeopleComparison
+from litepose_ofa.supernet.evaluation.people import (
     DEFAULT_SETTINGS,
     Image,
     InferenceSettings,
     People,
     PeoplePredictor,
     PoseModel,
-    predict_people,
 )
-from supernet.evaluation.results import PeopleResults
-
-__all__ = [
-    "EvaluationResult",
-    "InferenceSettings",
-    "Predictions",
-    "evaluate_model",
-    "predict_dataset",
-    "predict_people",
-]
-
-Progress = Callable[[int], object]
-"""Called with the number of images done since the last call."""
+from litepose_ofa.supernet.evaluation.results import PeopleResults
 
 MAX_INPUT_PIXELS = 1 << 24
 """Of the network's input: a strip would make one without end, since the short side becomes ``image_size``."""
@@ -49,8 +36,7 @@ class Predictions:
     """People found in a dataset.
 
     Attributes:
-        results: People in the order of the dataset's images, as a sequence in COCO result form; coordinates in image
-            pixels.
+        results: People in the order of the dataset's images; coordinates in image pixels.
         image_ids: The images that were read.
         skipped: Files that were not, with ``on_bad_image="skip"``.
         network_seconds: Time in the model.
@@ -62,11 +48,6 @@ class Predictions:
     skipped: tuple[Path, ...]
     network_seconds: float
     decode_seconds: float
-
-    @property
-    def num_images(self) -> int:
-        """Number of images that were read."""
-        return len(self.image_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +64,6 @@ class EvaluationResult:
     predictions: Predictions
     comparison: PeopleComparison
 
-    @property
-    def num_images(self) -> int:
-        """Images evaluated."""
-        return self.predictions.num_images
-
-    @property
-    def skipped(self) -> tuple[Path, ...]:
-        """Files left out, with ``on_bad_image="skip"``."""
-        return self.predictions.skipped
-
-    @property
-    def network_seconds(self) -> float:
-        """Time in the model."""
-        return self.predictions.network_seconds
-
-    @property
-    def decode_seconds(self) -> float:
-        """Time from its output to people."""
-        return self.predictions.decode_seconds
-
 
 def evaluate_model(
     model: PoseModel,
@@ -114,7 +75,6 @@ def evaluate_model(
     device: torch.device | str = "cpu",
     engine: Engine = "pycocotools",
     predictor: type[PeoplePredictor] = PeoplePredictor,
-    progress: Progress | None = None,
 ) -> EvaluationResult:
     """Predict people in every image and compare them with the annotations.
 
@@ -127,7 +87,6 @@ def evaluate_model(
         device: Where the model is.
         engine: Who matches and averages, of ``evaluate_keypoints``.
         predictor: How an image is fitted to the input.
-        progress: Called with the number of images done since the last call.
 
     Example:
         >>> evaluate_model(subnet.eval(), dataset, image_size=256).metrics["AP"]  # doctest: +SKIP
@@ -138,74 +97,46 @@ def evaluate_model(
             labelled in them, if a setting is out of range, or if the engine is not installed.
     """
     require_engine(engine)
-    predictions = predict_dataset(
-        model,
-        dataset,
-        image_size=image_size,
-        settings=settings,
-        batch_size=batch_size,
-        device=device,
-        predictor=predictor,
-        progress=progress,
-    )
+    people_of = predictor(model, image_size, dataset.skeleton, settings, device)
+    predictions = predict_dataset(people_of, dataset, batch_size=batch_size)
     comparison = compare_people(
         dataset.annotations_path, predictions.results, dataset.skeleton, image_ids=predictions.image_ids
     )
     return EvaluationResult(official_metrics(comparison, engine), predictions, comparison)
 
 
-def predict_dataset(
-    model: PoseModel,
-    dataset: KeypointDataset,
-    *,
-    image_size: int,
-    settings: InferenceSettings = DEFAULT_SETTINGS,
-    batch_size: int = 16,
-    device: torch.device | str = "cpu",
-    predictor: type[PeoplePredictor] = PeoplePredictor,
-    progress: Progress | None = None,
-) -> Predictions:
-    """Find the people in every image of a dataset; the arguments are those of ``evaluate_model``.
+def predict_dataset(predictor: PeoplePredictor, dataset: KeypointDataset, *, batch_size: int = 16) -> Predictions:
+    """Find the people in every image of a dataset.
 
     Images are read while the network runs, one batch ahead; what is kept of them is the people, 12 bytes a keypoint.
 
     Raises:
-        InputError: If an image fails and the dataset's ``on_bad_image`` is "error", if every image fails, or if a
-            setting is out of range.
+        InputError: If an image fails and the dataset's ``on_bad_image`` is "error", or if every image fails.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size!r}; it must be at least 1")
-    people_of = predictor(model, image_size, dataset.skeleton, settings, device)
+    require(batch_size >= 1, "batch_size", batch_size, "at least 1")
     skipped: list[Path] = []
     found: dict[int, People] = {}
-    with closing(_read_batches(dataset, _batches(dataset, people_of, batch_size, skipped))) as batches:
+    with closing(_read_batches(dataset, _batches(dataset, predictor, batch_size, skipped))) as batches:
         for batch in batches:
             readable = dict(_readable(dataset, batch, skipped))
-            people = people_of.predict(list(readable.values())) if readable else []
+            people = predictor.predict(list(readable.values())) if readable else []
             found.update(zip(readable, people, strict=True))
-            if progress is not None:
-                progress(len(batch))
     if not found:
         raise InputError(f"{dataset.images_dir}: not one of {len(dataset)} images can be read")
     in_order = sorted(found)
     image_ids = [dataset.records[index].id for index in in_order]
+    keypoints, scores = zip(*(found[index] for index in in_order), strict=True)
     return Predictions(
-        results=_gathered(image_ids, [found[index] for index in in_order], dataset.person_category),
+        results=PeopleResults(
+            np.repeat(np.array(image_ids, np.int64), [len(each) for each in scores]),
+            np.concatenate(keypoints),
+            np.concatenate(scores),
+            dataset.person_category,
+        ),
         image_ids=tuple(image_ids),
         skipped=tuple(skipped),
-        network_seconds=people_of.network_seconds,
-        decode_seconds=people_of.decode_seconds,
-    )
-
-
-def _gathered(image_ids: Sequence[int], people: Sequence[People], category_id: int) -> PeopleResults:
-    keypoints, scores = zip(*people, strict=True)
-    counts = [len(found) for found in scores]
-    return PeopleResults(
-        np.repeat(np.array(image_ids, np.int64), counts),
-        np.concatenate(keypoints),
-        np.concatenate(scores),
-        category_id,
+        network_seconds=predictor.network_seconds,
+        decode_seconds=predictor.decode_seconds,
     )
 
 
@@ -249,10 +180,8 @@ def _readable(
     """Yield the images that can be read; add the others to ``skipped`` if the dataset allows it."""
     for index, reading in batch.items():
         try:
-            image = reading.result()
+            yield index, reading.result()
         except BadImageError:
             if dataset.on_bad_image == "error":
                 raise
             skipped.append(dataset.records[index].path)
-        else:
-            yield index, image

@@ -6,20 +6,34 @@ CrowdPose (arXiv:1812.00324): its sigmas, an area of 0.53 x box, and AP by how c
 
 import importlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from supernet.data.skeletons import COCO, Skeleton
-from supernet.errors import InputError, require
-from supernet.evaluation.comparison import BOX_AREA_SHARE, PeopleComparison, compare_people
-from supernet.evaluation.matching import PERSON, BoolArray, Cells, set_parameters
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_EVALUATION, require_meaningful
+from litepose_ofa.supernet.data.coco.reader import load_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
+from litepose_ofa.supernet.data.findings import Kind
+from litepose_ofa.supernet.data.skeletons import COCO, Skeleton, get_skeleton
+from litepose_ofa.supernet.errors import InputError, located, require
+from litepose_ofa.supernet.evaluation.matching import (
+    BOX_AREA_SHARE,
+    PERSON,
+    BoolArray,
+    FloatArray,
+    PeopleComparison,
+    set_parameters,
+)
+from litepose_ofa.supernet.evaluation.results import PeopleResults, as_people_results
 
 Engine = Literal["pycocotools", "faster-coco-eval"]
+
+Curves = tuple[FloatArray, FloatArray]
+"""Precision by OKS threshold and recall level, and the recall reached by threshold."""
 
 CROWD_LEVELS = {"easy": (-math.inf, 0.2), "medium": (0.2, 0.8), "hard": (0.8, math.inf)}
 """CrowdPose's ranges of an image's crowdIndex, the lower end included."""
@@ -27,7 +41,7 @@ CROWD_LEVELS = {"easy": (-math.inf, 0.2), "medium": (0.2, 0.8), "hard": (0.8, ma
 
 def evaluate_keypoints(
     annotations_path: Path | str,
-    predictions: Sequence[Mapping[str, Any]],
+    predictions: PeopleResults | Iterable[Mapping[str, Any]],
     dataset: str | Skeleton = "coco",
     *,
     image_ids: Iterable[int] | None = None,
@@ -60,19 +74,74 @@ def evaluate_keypoints(
     return official_metrics(compare_people(annotations_path, predictions, dataset, image_ids=image_ids), engine)
 
 
+def compare_people(
+    annotations_path: Path | str,
+    predictions: PeopleResults | Iterable[Mapping[str, Any]],
+    dataset: str | Skeleton = "coco",
+    *,
+    image_ids: Iterable[int] | None = None,
+) -> PeopleComparison:
+    """Put predicted people beside the annotated ones; the arguments are those of ``evaluate_keypoints``.
+
+    Raises:
+        InputError: If the file is not COCO keypoints of this skeleton, if nobody is labelled in the images, or if a
+            prediction names an unknown image or holds other than 3K finite numbers.
+    """
+    skeleton = get_skeleton(dataset) if isinstance(dataset, str) else dataset
+    path = Path(annotations_path)
+    truth = load_annotations(path, skeleton)
+    results = as_people_results(predictions, skeleton.num_keypoints)
+    known = np.isin(results.image_ids, truth.image_ids)
+    if not known.all():
+        raise InputError(
+            f"prediction {known.argmin()} is of image {results.image_ids[~known][0]}, which {path} does not have"
+        )
+    with located(path):
+        comparison = PeopleComparison(truth, results, image_ids)
+    if not comparison.labelled.any():
+        raise InputError(f"{path}: no labelled person in the {comparison.num_images} images to evaluate")
+    return comparison
+
+
+def require_comparable(dataset: KeypointDataset) -> None:
+    """Refuse a dataset that gives no AP, or a wrong one to every network; warn if it does so in part.
+
+    Raises:
+        InputError: If nobody is labelled, a person lacks an area, or at least half of the people are annotated so that
+            nobody could find them, or anybody would.
+    """
+    records = dataset.records
+    if not isinstance(records, AnnotatedImages):
+        return
+    image_ids = records.annotations.image_ids[records.places].tolist()
+    compare_people(dataset.annotations_path, [], dataset.skeleton, image_ids=image_ids)
+    unused = Kind.CORNER_BOX if dataset.skeleton.area == "annotation" else None  # of people, boxes give the area alone
+    kinds = [kind for kind in DOUBTS_OF_EVALUATION if kind is not unused]
+    require_meaningful(records, dataset.annotations_path, kinds)
+
+
 def official_metrics(comparison: PeopleComparison, engine: Engine = "pycocotools") -> dict[str, float]:
-    """Return what ``evaluate_keypoints`` returns, of people who were put side by side already.
+    """Return what ``evaluate_keypoints`` returns, of a comparison.
 
     Raises:
         InputError: If the engine is unknown or not installed.
     """
     require_engine(engine)
-    cells = comparison.matching.cells if engine == "pycocotools" else _faster_cells(comparison)
-    metrics = _summary(*cells(None), comparison.official_sizes)
+    curves = _curves if engine == "pycocotools" else _faster_curves
+    everyone, *by_size = curves(comparison, None)
+    assert everyone is not None
+    metrics: dict[str, float] = {}
+    for name, values in zip(("AP", "AR"), everyone, strict=True):
+        for threshold, chosen in (("", values), ("50", values[0]), ("75", values[5])):
+            metrics[f"{name}{threshold}"] = float(chosen.mean())
+    for size, part in zip(comparison.official_sizes, by_size, strict=True):
+        if part is not None:
+            metrics[f"AP_{size}"] = float(part[0].mean())
     if comparison.skeleton.area == "box":
         for level, images in crowd_levels(comparison).items():
-            precision, _ = cells(images)
-            metrics[f"AP_{level}"] = _mean(precision)
+            part = curves(comparison, images)[0]
+            assert part is not None
+            metrics[f"AP_{level}"] = float(part[0].mean())
     return metrics
 
 
@@ -125,45 +194,37 @@ def _faster_coco_eval() -> ModuleType:
         ) from None
 
 
-def _faster_cells(comparison: PeopleComparison) -> Callable[[BoolArray | None], Cells]:
-    """Return ``OksMatching.cells`` by faster-coco-eval, whose matching and averaging are in C++."""
+def _curves(comparison: PeopleComparison, images: BoolArray | None) -> list[Curves | None]:
+    """Return precision and recall of some images, of people of any size and of the official ones; None of nobody."""
+    weights = np.ones(comparison.num_images, np.int64) if images is None else images.astype(np.int64)
+    by_size = (comparison.matching.matches(place) for place in range(1, 1 + len(comparison.official_sizes)))
+    everyone = (comparison.matches, *by_size)
+    return [matches.precision_recall(weights) if matches.labelled @ weights else None for matches in everyone]
+
+
+def _faster_curves(comparison: PeopleComparison, images: BoolArray | None) -> list[Curves | None]:
+    """Return the same by faster-coco-eval, whose matching and averaging are in C++."""
     package = _faster_coco_eval()
-
-    def cells(images: BoolArray | None) -> Cells:
-        chosen = range(comparison.num_images) if images is None else np.flatnonzero(images).tolist()
-        truths, found = (
-            [
-                {**person, "image_id": image, "category_id": PERSON, "num_keypoints": int(not person.get("ignore"))}
-                for image in chosen
-                for person in people(image)
-            ]
-            for people in (comparison.truths, comparison.found)
-        )
-        frame = {"images": [{"id": image} for image in chosen], "categories": [{"id": PERSON}]}
-        evaluation = package.COCOeval_faster(
-            *(package.COCO({**frame, "annotations": people}) for people in (truths, found)), "keypoints"
-        )
-        set_parameters(evaluation.params, comparison, comparison.official_sizes)
-        evaluation.params.imgIds = list(chosen)
-        evaluation.computeOks = lambda image, category: comparison.oks(image)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        return evaluation.eval["precision"][:, :, 0, :, 0], evaluation.eval["recall"][:, 0, :, 0]
-
-    return cells
-
-
-def _summary(
-    precision: npt.NDArray[np.float64], recall: npt.NDArray[np.float64], sizes: Sequence[str]
-) -> dict[str, float]:
-    """Return AP and AR over OKS thresholds 0.5 to 0.95 and at 0.5 and 0.75, and AP by size of the person."""
-    metrics: dict[str, float] = {}
-    for name, cells in (("AP", precision), ("AR", recall)):
-        at = {f"{name}{threshold}": cells[i, ..., 0] for threshold, i in (("", slice(None)), (50, 0), (75, 5))}
-        metrics |= {key: _mean(values) for key, values in at.items()}
-    by_size = {f"AP_{size}": precision[..., 1 + i] for i, size in enumerate(sizes)}
-    return metrics | {key: _mean(cells) for key, cells in by_size.items() if (cells >= 0).any()}
-
-
-def _mean(cells: npt.NDArray[np.float64]) -> float:
-    return float(cells[cells >= 0].mean())
+    chosen = range(comparison.num_images) if images is None else np.flatnonzero(images).tolist()
+    truths, found = (
+        [
+            {**person, "image_id": image, "category_id": PERSON, "num_keypoints": int(not person.get("ignore"))}
+            for image in chosen
+            for person in people(image)
+        ]
+        for people in (comparison.truths, comparison.found)
+    )
+    frame = {"images": [{"id": image} for image in chosen], "categories": [{"id": PERSON}]}
+    evaluation = package.COCOeval_faster(
+        *(package.COCO({**frame, "annotations": people}) for people in (truths, found)), "keypoints"
+    )
+    set_parameters(evaluation.params, comparison, comparison.official_sizes)
+    evaluation.params.imgIds = list(chosen)
+    evaluation.computeOks = lambda image, category: comparison.oks(image)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision, recall = evaluation.eval["precision"][:, :, 0, :, 0], evaluation.eval["recall"][:, 0, :, 0]
+    return [
+        (precision[..., size], recall[..., size]) if (recall[..., size] >= 0).all() else None
+        for size in range(1 + len(comparison.official_sizes))
+    ]

@@ -1,26 +1,28 @@
-"""Who was found: people matched by object keypoint similarity (OKS), and precision and recall of the matches.
+"""Annotated and predicted people of the same images, matched by object keypoint similarity (OKS).
 
-Legend: I images, N predicted people, T OKS thresholds, R recall levels.
+Legend: I images, A annotations, N predicted people, K keypoints, T OKS thresholds, R recall levels. Points are in the
+image frame, in pixels.
 """
 
 import contextlib
-import copy
 import io
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools.cocoeval import COCOeval
 
+from litepose_ofa.supernet.data.coco.records import Annotations
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.results import PeopleResults
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-
-Cells = tuple[FloatArray, FloatArray]
-"""Precision, shape (T, R, A), and recall, shape (T, A), of A sizes."""
+Rows = npt.NDArray[np.integer[Any]]
 
 PERSON = 1
 """The one class that is evaluated."""
@@ -32,31 +34,13 @@ ANY_SIZE = (0.0, 1e10)
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 """COCO's ranges of a person's area in square pixels, both ends included."""
 
-
-class Comparison(Protocol):
-    """Annotated and predicted people of images 0 to I - 1; those predicted in the order of falling scores."""
-
-    @property
-    def num_images(self) -> int:
-        """I."""
-
-    @property
-    def sigmas(self) -> FloatArray:
-        """OKS constants, shape (K,)."""
-
-    def truths(self, image: int) -> list[dict[str, Any]]:
-        """Return the annotated people: id (from 1), area, iscrowd, ignore."""
-
-    def found(self, image: int) -> list[dict[str, Any]]:
-        """Return the predicted people: id (from 1), area, score."""
-
-    def oks(self, image: int) -> FloatArray:
-        """Return the OKS of each prediction with each annotation."""
+BOX_AREA_SHARE = 0.53
+"""Area of a person in a box of area 1, by CrowdPose (arXiv:1812.00324)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """What became of each prediction at each threshold, and how many people there were.
+    """Which predictions are right at each threshold, and how many people there were to find.
 
     Attributes:
         scores: In falling order, shape (N,).
@@ -76,11 +60,6 @@ class Matches:
     pairs: IntArray
     recall_levels: FloatArray
 
-    @property
-    def num_images(self) -> int:
-        """I."""
-        return len(self.labelled)
-
     def precision_recall(self, weights: IntArray | None = None) -> tuple[FloatArray, FloatArray]:
         """Return precision at each recall level, shape (T, R), and the recall reached, shape (T,).
 
@@ -90,7 +69,7 @@ class Matches:
         Args:
             weights: How often each image counts, shape (I,); once if None. At least one must have a labelled person.
         """
-        times = np.ones(self.num_images, np.int64) if weights is None else weights
+        times = np.ones(len(self.labelled), np.int64) if weights is None else weights
         each = times[self.images].astype(np.int32)
         correct, wrong = (np.cumsum(kind * each, axis=1) for kind in (self.correct, self.wrong))
         recall = correct / int(self.labelled @ times)
@@ -106,6 +85,133 @@ class Matches:
         return float(self.precision_recall(weights)[0].mean())
 
 
+class PeopleComparison:
+    """The people of some images of a file, annotated and predicted.
+
+    Args:
+        truth: The annotations.
+        results: The predicted people; those on other images do not count.
+        image_ids: The images to compare; all of the file if None.
+
+    Attributes:
+        images: Their places in the annotations in the order of their ids, shape (I,).
+        areas: The OKS area of every annotation, by the skeleton's rule, shape (A,).
+        ignored: Which annotations need not be found: crowds, and people without keypoints, shape (A,).
+
+    Raises:
+        InputError: If the annotations lack an image, or the area of a person.
+    """
+
+    def __init__(self, truth: Annotations, results: PeopleResults, image_ids: Iterable[int] | None = None) -> None:
+        self.truth = truth
+        self.results = results
+        self.skeleton = truth.skeleton
+        self.sigmas = np.array(truth.skeleton.sigmas)
+        self.images = _places(truth, image_ids)
+        self.areas = _areas(truth)
+        self.ignored = truth.crowds | (truth.num_keypoints == 0)
+        self._rows, self._starts = self._by_image()
+
+    def _by_image(self) -> tuple[IntArray, IntArray]:
+        """Return the predictions that count, by image and falling score, and where each image's begin."""
+        ids, chosen = self.results.image_ids, self.truth.image_ids[self.images]
+        order = np.lexsort((-self.results.scores, ids))
+        order = order[np.isin(ids[order], chosen)]
+        starts = np.searchsorted(ids[order], chosen)
+        rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+        kept = rank < MAX_PEOPLE
+        return order[kept], np.concatenate([[0], np.cumsum(kept)])[np.append(starts, len(order))]
+
+    @property
+    def num_images(self) -> int:
+        """I."""
+        return len(self.images)
+
+    @property
+    def labelled(self) -> IntArray:
+        """People who are to be found, by image, shape (I,)."""
+        people: IntArray = np.bincount(self.truth.images[~self.ignored], minlength=len(self.truth.image_ids))
+        return people[self.images]
+
+    @property
+    def crowd_index(self) -> FloatArray:
+        """How crowded each image is, shape (I,); NaN where the file does not say."""
+        return self.truth.crowd_index[self.images]
+
+    @property
+    def official_sizes(self) -> tuple[str, ...]:
+        """The sizes of people that the dataset's evaluation reports: COCO's medium and large, none of CrowdPose."""
+        return ("medium", "large") if self.skeleton.area == "annotation" else ()
+
+    @cached_property
+    def matching(self) -> "OksMatching":
+        """pycocotools' matching of everyone and of the official sizes."""
+        return OksMatching(self, self.official_sizes)
+
+    @cached_property
+    def matches(self) -> Matches:
+        """Who of any size was matched with whom."""
+        return self.matching.matches()
+
+    def truths(self, image: int) -> list[dict[str, Any]]:
+        """Return the annotated people of an image: id (its row, from 1), area, iscrowd, ignore."""
+        rows = self.truth.of_image(self.images[image])
+        return [
+            {"id": row + 1, "area": area, "iscrowd": int(crowd), "ignore": int(ignored)}  # 0 would read as unmatched
+            for row, area, crowd, ignored in zip(
+                rows.tolist(), self.areas[rows].tolist(), self.truth.crowds[rows], self.ignored[rows], strict=True
+            )
+        ]
+
+    def found(self, image: int) -> list[dict[str, Any]]:
+        """Return the predicted people of an image: id (its row, from 1), score, area of the box of its keypoints."""
+        rows = self._found_rows(image)
+        areas = np.prod(np.ptp(self.results.keypoints[rows, :, :2].astype(float), axis=1), axis=1)
+        scores = self.results.scores[rows]
+        return [
+            {"id": row + 1, "area": area, "score": score}
+            for row, area, score in zip(rows.tolist(), areas.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def oks(self, image: int) -> FloatArray:
+        """Return the OKS of each prediction (N) with each annotation (G) of an image, shape (N, G).
+
+        An annotation without labelled keypoints is anywhere in a box of three times the side, and all its keypoints
+        count.
+        """
+        truths = self.truth.of_image(self.images[image])
+        similarity = self.similarity(self._found_rows(image)[:, None], truths)
+        counted = self.truth.keypoints[truths, :, 2] > 0
+        counted[~counted.any(axis=1)] = True
+        oks: FloatArray = (similarity * counted).sum(axis=-1) / counted.sum(axis=-1)
+        return oks
+
+    def similarity(self, found: Rows, truths: Rows) -> FloatArray:
+        """Return how near keypoints are to those of annotations, by COCO's Gaussian.
+
+        Args:
+            found: Rows of predictions.
+            truths: Rows of annotations, of a shape that broadcasts with that of ``found``.
+
+        Returns:
+            From 0 to 1, of the common shape and (K,).
+        """
+        points, labels = self.results.keypoints[found, :, :2].astype(float), self.truth.keypoints[truths]
+        offsets = points - labels[..., :2]
+        nowhere = ~np.any(labels[..., 2] > 0, axis=-1, keepdims=True)
+        if nowhere.any():
+            boxes = self.truth.boxes[truths][..., None, :]
+            low, high = boxes[..., :2] - boxes[..., 2:], boxes[..., :2] + 2 * boxes[..., 2:]
+            outside = np.maximum(low - points, 0) + np.maximum(points - high, 0)
+            offsets = np.where(nowhere[..., None], outside, offsets)
+        areas = self.areas[truths][..., None] + np.spacing(1)
+        similarity: FloatArray = np.exp(-(offsets**2).sum(axis=-1) / (2 * self.sigmas) ** 2 / areas / 2)
+        return similarity
+
+    def _found_rows(self, image: int) -> IntArray:
+        return self._rows[self._starts[image] : self._starts[image + 1]]
+
+
 @dataclass(frozen=True, slots=True)
 class _ByImage:
     """People by (image, class), made when they are asked for."""
@@ -117,14 +223,14 @@ class _ByImage:
 
 
 class OksMatching(COCOeval):  # type: ignore[misc]
-    """pycocotools' matching and averaging, without its printing, for any skeleton.
+    """pycocotools' matching, without its printing, for any skeleton.
 
     Args:
         comparison: The people.
         sizes: Names in ``SIZES`` to evaluate too.
     """
 
-    def __init__(self, comparison: Comparison, sizes: Sequence[str] = ()) -> None:
+    def __init__(self, comparison: PeopleComparison, sizes: Sequence[str] = ()) -> None:
         super().__init__(None, None, "keypoints")
         self.comparison = comparison
         set_parameters(self.params, comparison, sizes)
@@ -139,17 +245,6 @@ class OksMatching(COCOeval):  # type: ignore[misc]
         """Return the OKS of an image's predictions (N) with its annotations (G), shape (N, G)."""
         oks = self.comparison.oks(image)
         return oks if oks.size else []
-
-    def cells(self, images: BoolArray | None = None) -> Cells:
-        """Return precision by (threshold, recall level, size), recall by (threshold, size); -1 where nobody counts.
-
-        Args:
-            images: Whether an image counts, shape (I,); all if None.
-        """
-        part = self if images is None else self._part(images)
-        with silenced():
-            part.accumulate()
-        return part.eval["precision"][:, :, 0, :, 0], part.eval["recall"][:, 0, :, 0]
 
     def matches(self, size: int = 0) -> Matches:
         """Return who was matched with whom among people of any size, or of the one at a position from 1."""
@@ -174,16 +269,8 @@ class OksMatching(COCOeval):  # type: ignore[misc]
             recall_levels=self.params.recThrs,
         )
 
-    def _part(self, images: BoolArray) -> "OksMatching":
-        """Return the evaluation of some images (``accumulate`` of fewer images reads the wrong ones)."""
-        part = copy.copy(self)
-        part.params = part._paramsEval = copy.copy(self.params)
-        part.params.imgIds = np.flatnonzero(images).tolist()
-        part.evalImgs = [found for found, counts in zip(self.evalImgs, itertools.cycle(images), strict=False) if counts]
-        return part
 
-
-def set_parameters(parameters: Any, comparison: Comparison, sizes: Sequence[str]) -> None:
+def set_parameters(parameters: Any, comparison: PeopleComparison, sizes: Sequence[str]) -> None:
     """Set what COCO's evaluation and its equals are told in their ``params``."""
     parameters.kpt_oks_sigmas = comparison.sigmas
     parameters.imgIds, parameters.catIds = list(range(comparison.num_images)), [PERSON]
@@ -197,3 +284,25 @@ def silenced() -> Iterator[None]:
     """Keep what is printed from the terminal."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
+
+
+def _places(truth: Annotations, image_ids: Iterable[int] | None) -> IntArray:
+    """Return where images are in the annotations, in the order of their ids, each once."""
+    order = np.argsort(truth.image_ids)
+    if image_ids is None:
+        return order
+    wanted = np.unique(np.fromiter(image_ids, np.int64))
+    unknown = np.setdiff1d(wanted, truth.image_ids)
+    if len(unknown):
+        raise InputError(f"has no image {unknown[0]}, which image_ids names")
+    return order[np.searchsorted(truth.image_ids[order], wanted)]
+
+
+def _areas(truth: Annotations) -> FloatArray:
+    if truth.skeleton.area == "box":
+        sides = np.maximum(truth.boxes[:, 2:], 0)  # by an area below 0 everything would be alike
+        return BOX_AREA_SHARE * sides[:, 0] * sides[:, 1]
+    lacking = np.isnan(truth.areas)
+    if lacking.any():
+        raise InputError(f"annotation {truth.ids[lacking][0]} lacks the key 'area'")
+    return truth.areas

@@ -4,24 +4,26 @@ Legend: B batch, N people, K keypoints, H/W map, L tags a pixel, R input size. F
 network), heatmap. Pixel i of each covers [i, i + 1).
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from supernet.arch import SIZE_MULTIPLE
-from supernet.codec import decode_people
-from supernet.data.geometry import Matrix, inference_affine, invert, transform_points, warp
-from supernet.data.loading import normalise
-from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError, require
-from supernet.evaluation.resampling import chain, image_frame, resample, scaled_frame, scaling
+from litepose_ofa.supernet.archs.arch import SIZE_MULTIPLE
+from litepose_ofa.supernet.codec import decode_people
+from litepose_ofa.supernet.data.geometry import Matrix, inference_affine, invert, transform_points, warp
+from litepose_ofa.supernet.data.loading.batches import normalise
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.evaluation.resampling import chain, image_frame, resample, scaled_frame, scaling
+from litepose_ofa.supernet.validation import Count, Fraction, Positive, settings
 
 Image = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -33,7 +35,7 @@ PoseModel = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images (B, 3, H, W) to head 0 (B, 2K, H/4, W/4), heatmaps then AE tags, and head 1 (B, K, H/2, W/2), heatmaps."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class InferenceSettings:
     """How people are found.
 
@@ -52,27 +54,21 @@ class InferenceSettings:
         threshold: Least response of a heatmap peak.
         max_people: Most people of an image, and most heatmap peaks of each joint.
         size_multiple: What the longer side of the input is a multiple of.
-
-    Raises:
-        InputError: If a value is out of range; the message names it.
     """
 
     flip_test: bool = True
     project_to_image: bool = False
     project_to_input: bool = False
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[Positive, ...] = (1.0,)
     refine: bool = True
-    threshold: float = 0.1
-    max_people: int = 30
-    size_multiple: int = 64
+    threshold: Fraction = 0.1
+    max_people: Annotated[int, Field(ge=1, le=10_000)] = 30
+    size_multiple: Count = 64
 
     def __post_init__(self) -> None:
-        require(self.threshold >= 0, "threshold", self.threshold, "at least 0")
-        require(self.max_people >= 1, "max_people", self.max_people, "at least 1")
         projections = (self.project_to_image, self.project_to_input)
         require(not all(projections), "project_to_input", self.project_to_input, "false with project_to_image")
-        usable = all(math.isfinite(scale) and scale > 0 for scale in self.scales)
-        require(usable and self.scales.count(1) == 1, "scales", self.scales, "positive numbers, one of them 1")
+        require(self.scales.count(1) == 1, "scales", self.scales, "positive numbers, one of them 1")
         require_size("size_multiple", self.size_multiple)
 
 
@@ -82,8 +78,7 @@ def require_size(name: str, value: int) -> None:
     Raises:
         InputError: If it is not a positive multiple of 16.
     """
-    if value < 1 or value % SIZE_MULTIPLE:
-        raise InputError(f"{name} is {value!r}; it must be a positive multiple of {SIZE_MULTIPLE}")
+    require(value >= 1 and value % SIZE_MULTIPLE == 0, name, value, f"a positive multiple of {SIZE_MULTIPLE}")
 
 
 DEFAULT_SETTINGS = InferenceSettings()
@@ -216,19 +211,6 @@ class PeoplePredictor:
         to_heatmap = chain(to_image, invert(heatmap_to_image))
         projected_tags = resample(tags.movedim(-1, 0), to_heatmap, size, cubic=False).movedim(0, -1)
         return resample(heatmaps, to_heatmap, size, cubic=True), projected_tags, to_image
-
-
-def predict_people(
-    model: PoseModel,
-    images: Sequence[Image],
-    *,
-    image_size: int,
-    skeleton: Skeleton,
-    settings: InferenceSettings = DEFAULT_SETTINGS,
-    device: torch.device | str = "cpu",
-) -> list[People]:
-    """Find people with a model; see ``PeoplePredictor`` and its ``predict``."""
-    return PeoplePredictor(model, image_size, skeleton, settings, device).predict(images)
 
 
 def predict_maps(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from supernet.data.geometry import Matrix, transform_points
+from litepose_ofa.supernet.data.geometry import Matrix, transform_points
 
 PROJECTION_LIMIT = 4.0
 """Most image pixels along a heatmap pixel: finer ones would cost memory and hold nothing new."""

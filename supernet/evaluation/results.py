@@ -4,16 +4,16 @@ Legend: N people, K keypoints. Points are in the image frame, in pixels.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from supernet.errors import InputError
-from supernet.files import read_json, replacing
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import read_json, replacing
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -31,8 +31,8 @@ SCORE_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PeopleResults(Sequence[Result]):
-    """People as arrays, 12 bytes a keypoint in single precision; as a sequence, in COCO result form.
+class PeopleResults:
+    """People as arrays, 12 bytes a keypoint in single precision; iterated over, in COCO result form.
 
     Attributes:
         image_ids: The image of each, shape (N,).
@@ -49,35 +49,17 @@ class PeopleResults(Sequence[Result]):
     def __len__(self) -> int:
         return len(self.scores)
 
-    @overload
-    def __getitem__(self, index: int) -> Result: ...
-    @overload
-    def __getitem__(self, index: slice) -> "PeopleResults": ...
-    def __getitem__(self, index: int | slice) -> "Result | PeopleResults":
-        image_ids, keypoints, scores = self.image_ids[index], self.keypoints[index], self.scores[index]
-        if isinstance(index, slice):
-            return PeopleResults(image_ids, keypoints, scores, self.category_id)
-        return {
-            "image_id": int(image_ids),
-            "category_id": self.category_id,
-            "keypoints": keypoints.ravel().tolist(),
-            "score": float(scores),
-        }
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return self.image_ids.nbytes + self.keypoints.nbytes + self.scores.nbytes
+    def __iter__(self) -> Iterator[Result]:
+        for image_id, keypoints, score in zip(self.image_ids, self.keypoints, self.scores, strict=True):
+            yield {
+                "image_id": int(image_id),
+                "category_id": self.category_id,
+                "keypoints": keypoints.ravel().tolist(),
+                "score": float(score),
+            }
 
 
-def as_people_results(predictions: Sequence[Mapping[str, Any]], num_keypoints: int) -> PeopleResults:
+def as_people_results(predictions: PeopleResults | Iterable[Mapping[str, Any]], num_keypoints: int) -> PeopleResults:
     """Return predictions as arrays, checked.
 
     Args:
@@ -88,7 +70,7 @@ def as_people_results(predictions: Sequence[Mapping[str, Any]], num_keypoints: i
         InputError: If one has no image id, other than 3K finite numbers or no finite score; the message counts from 0.
     """
     if not isinstance(predictions, PeopleResults):
-        return _gathered(predictions, num_keypoints)
+        return _gathered(list(predictions), num_keypoints)
     if predictions.keypoints.shape[1:] != (num_keypoints, 3):
         found = predictions.keypoints.shape[1]
         raise InputError(f"the predictions have {found} keypoints; the annotations have {num_keypoints}")
@@ -98,7 +80,7 @@ def as_people_results(predictions: Sequence[Mapping[str, Any]], num_keypoints: i
     return predictions
 
 
-def _gathered(predictions: Sequence[Mapping[str, Any]], num_keypoints: int) -> PeopleResults:
+def _gathered(predictions: list[Mapping[str, Any]], num_keypoints: int) -> PeopleResults:
     image_ids = np.empty(len(predictions), np.int64)
     keypoints = np.empty((len(predictions), 3 * num_keypoints))
     scores = np.empty((len(predictions), 1))
@@ -123,7 +105,7 @@ def _finite(where: str, value: object, count: int) -> FloatArray:
     return numbers
 
 
-def write_results(path: Path | str, predictions: Sequence[Mapping[str, Any]]) -> None:
+def write_results(path: Path | str, predictions: Iterable[Mapping[str, Any]]) -> None:
     """Write people as a COCO keypoint results file, which the evaluation servers and ``evaluate_keypoints`` take.
 
     Source: the results format of cocodataset.org. Coordinates and keypoint scores are rounded to 3 decimals, people's

@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from supernet.errors import require
-from supernet.evaluation.people import Image, People, PeoplePredictor
+from litepose_ofa.supernet.evaluation.people import Image, People, PeoplePredictor
 
 Key = TypeVar("Key")
 
@@ -29,11 +28,7 @@ def predict_stream(
 
     Yields:
         Key, image and people of each, in the order of the stream.
-
-    Raises:
-        InputError: If the batch size is not positive.
     """
-    require(type(batch_size) is int and batch_size >= 1, "batch_size", batch_size, "an integer of at least 1")
     for window in _windows(images, WINDOW_BATCHES * batch_size):
         found = _predict_window(predictor, [image for _, image in window], batch_size)
         for (key, image), people in zip(window, found, strict=True):

@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from supernet.arch import Arch
-from supernet.bn_recalibration import recalibrate_batch_norm
-from supernet.checkpoints import weights_digest
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import SampleRequest, TrainingImages, normalise
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.evaluation.comparison import require_comparable
-from supernet.evaluation.inference import EvaluationResult, InferenceSettings, evaluate_model
-from supernet.evaluation.keypoint_ap import Engine
-from supernet.extract import extract_subnet
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading.batches import SampleRequest, TrainingImages, normalise
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.evaluation.inference import EvaluationResult, evaluate_model
+from litepose_ofa.supernet.evaluation.keypoint_ap import Engine, require_comparable
+from litepose_ofa.supernet.evaluation.people import InferenceSettings
+from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
+from litepose_ofa.supernet.network.checkpoints import weights_digest
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 @dataclass
@@ -46,9 +46,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         for name in ("num_images", "batch_size"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise InputError(f"{name} of BN recalibration is {value!r}; it must be an integer of at least 1")
+            require(getattr(self, name) >= 1, f"{name} of BN recalibration", getattr(self, name), "at least 1")
         available = min(self.num_images, len(self.dataset))
         self.batch_size = min(self.batch_size, available)
         self.num_images = available // self.batch_size * self.batch_size
@@ -92,7 +90,7 @@ class NetworkEvaluator:
         self._images = _content_digest(dataset)
 
     def identity_of(self, network: nn.Module) -> dict[str, Any]:
-        """What an accuracy of a network is measured on; on one machine equal identities give equal accuracies."""
+        """Describe what an accuracy is measured on; on one machine equal identities give equal accuracies."""
         return {"weights": weights_digest(network), **self._circumstances(network)}
 
     def evaluate_prepared(self, network: LitePose, *, engine: Engine = "pycocotools") -> EvaluationResult:
@@ -152,7 +150,7 @@ class SubnetEvaluator(NetworkEvaluator):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What an accuracy from here was measured on; on one machine equal identities give equal accuracies."""
+        """Describe what an accuracy was measured on; on one machine equal identities give equal accuracies."""
         calibration = self.calibration
         return {
             "weights": self._weights,

@@ -1,37 +1,76 @@
-"""The export folder of one subnet: architecture, weights, runtime files, how to feed them, and what was checked."""
+"""The export folder of one subnet: architecture, weights, runtime files, how to feed them, and what was checked.
 
+Its manifest carries the hash of every file and its own digest, so that a folder is opened whole and unchanged, or one
+line says what is wrong with it.
+"""
+
+import hashlib
+import json
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from supernet.checkpoints import save_subnet, weights_digest
-from supernet.complexity import measure_complexity
-from supernet.data.loading import IMAGE_MEAN, IMAGE_STD
-from supernet.data.skeletons import SKELETONS, Skeleton
-from supernet.export.formats import ExportFormat, FloatArray, measure_parity
-from supernet.export.manifest import Manifest, write_manifest
-from supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES
-from supernet.files import replacing_folder, write_text
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.data.loading.batches import IMAGE_MEAN, IMAGE_STD
+from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.formats import ExportFormat, FloatArray, measure_parity
+from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, head_shapes
+from litepose_ofa.supernet.files import read_json, replacing_folder, require_regular, write_text
+from litepose_ofa.supernet.network.checkpoints import save_subnet, weights_digest
+from litepose_ofa.supernet.network.litepose import LitePose
 
 ARCH_FILE = "arch.json"
 CONFIG_FILE = "subnet.yaml"
 WEIGHTS_FILE = "weights.safetensors"
+MANIFEST_FILE = "manifest.json"
 
-Examine = Callable[[ExportFormat, Path], Mapping[str, Any]]
-"""Looks at a format whose files are in a folder, and returns what the manifest is to say of it beyond its parity."""
+KIND = "litepose-export"
+"""Tells our manifests from other files of that name."""
 
-Complete = Callable[[Path, Mapping[str, Any]], None]
-"""Adds files to a folder, given what its manifest will say beside kind, schema and hashes."""
+SCHEMA = 1
+AGAIN = "export again (litepose export)"
 
 PACKAGES = ("litepose-ofa", "torch", "numpy", "onnx")
-"""What the manifest states the versions of, beside those of the runtimes that each format states."""
+"""Packages whose versions the manifest states, beside those of the runtimes that each format states."""
+
+MeasureFormat = Callable[[ExportFormat, Path], Mapping[str, Any]]
+"""Returns what the manifest is to say of a format, whose files are in a folder, beyond its parity."""
+
+AddFiles = Callable[[Path, Mapping[str, Any]], None]
+"""Adds files to a folder, given what its manifest will say beside kind, schema and hashes."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An export folder and what its ``manifest.json`` holds; docs/export.md says what each key means."""
+
+    folder: Path
+    record: Mapping[str, Any]
+
+    @property
+    def arch_digest(self) -> str:
+        """The architecture's digest."""
+        return str(self.record["arch_digest"])
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """SHA-256 of each file of the export by its name, in hexadecimal digits."""
+        files: Mapping[str, str] = self.record["sha256"]
+        return files
+
+    @property
+    def formats(self) -> Mapping[str, Mapping[str, Any]]:
+        """The record of each exported format, by its name."""
+        formats: Mapping[str, Mapping[str, Any]] = self.record["formats"]
+        return formats
 
 
 def write_bundle(
@@ -43,8 +82,8 @@ def write_bundle(
     formats: Sequence[ExportFormat],
     facts: Mapping[str, Any],
     config: Mapping[str, Any] | None = None,
-    examine: Examine | None = None,
-    complete: Complete | None = None,
+    measure_format: MeasureFormat | None = None,
+    add_files: AddFiles | None = None,
 ) -> Manifest:
     """Write an export folder, whole or not at all, and return its manifest.
 
@@ -58,8 +97,8 @@ def write_bundle(
         formats: The formats to write; none are needed to use the folder here.
         facts: What else the manifest records: measured AP, latency, equality, source.
         config: What ``subnet.yaml`` says of training and measuring the subnet again.
-        examine: Adds to what the manifest says of a format, such as its AP.
-        complete: Adds files, such as a card, when all others are written.
+        measure_format: Adds to what the manifest says of a format, such as its AP.
+        add_files: Adds files, such as a card, when all others are written.
 
     Raises:
         ParityError: If a runtime and torch differ by more than the format's tolerance.
@@ -67,9 +106,14 @@ def write_bundle(
     with replacing_folder(folder) as temporary:
         subnet.arch.save(temporary / ARCH_FILE)
         save_subnet(temporary / WEIGHTS_FILE, subnet, facts, skeleton=skeleton)
-        described = {fmt.name: _write_format(temporary, fmt, subnet, images, examine) for fmt in formats}
-        usage = _usage(subnet, skeleton, config or {})
+        described = {}
+        for fmt in formats:
+            fmt.write(temporary, subnet)
+            parity = asdict(measure_parity(fmt, temporary, subnet, images))
+            more = {} if measure_format is None else measure_format(fmt, temporary)
+            described[fmt.name] = {**fmt.describe(), "files": list(fmt.files), "parity": parity, **more}
         one_line = math.inf  # a command is to be copied whole
+        usage = {**_usage(subnet, skeleton), **(config or {})}
         write_text(temporary / CONFIG_FILE, yaml.safe_dump(usage, sort_keys=False, width=one_line))
         record = {
             **facts,
@@ -79,27 +123,19 @@ def write_bundle(
             "formats": described,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         }
-        if complete is not None:
-            complete(temporary, record)
-        sealed = write_manifest(temporary, record)
-    return Manifest(folder, sealed.record)
+        if add_files is not None:
+            add_files(temporary, record)
+        return Manifest(folder, write_manifest(temporary, record).record)
 
 
-def _write_format(
-    folder: Path, fmt: ExportFormat, subnet: LitePose, images: FloatArray, examine: Examine | None
-) -> dict[str, Any]:
-    files = fmt.write(folder, subnet)
-    parity = measure_parity(fmt, folder, subnet, images)
-    more = {} if examine is None else examine(fmt, folder)
-    return {**fmt.describe(), "files": files, "parity": asdict(parity), **more}
-
-
-def _usage(subnet: LitePose, skeleton: Skeleton, config: Mapping[str, Any]) -> dict[str, Any]:
-    size, keypoints = subnet.arch.image_size, subnet.num_keypoints
+def _usage(subnet: LitePose, skeleton: Skeleton) -> dict[str, Any]:
+    size = subnet.arch.image_size
+    shapes = map(list, head_shapes(subnet, "one"))
+    maps = ("heatmaps, then AE tags", "heatmaps")
     return {
         "arch": ARCH_FILE,
         "weights": WEIGHTS_FILE,
-        "num_keypoints": keypoints,
+        "num_keypoints": subnet.num_keypoints,
         "skeleton": skeleton.name if SKELETONS.get(skeleton.name) == skeleton else skeleton.to_dict(),
         "keypoints": list(skeleton.keypoints),
         "input": {
@@ -111,8 +147,81 @@ def _usage(subnet: LitePose, skeleton: Skeleton, config: Mapping[str, Any]) -> d
             "std": list(IMAGE_STD),
         },
         "outputs": {
-            OUTPUT_NAMES[0]: {"shape": [1, 2 * keypoints, size // 4, size // 4], "maps": "heatmaps, then AE tags"},
-            OUTPUT_NAMES[1]: {"shape": [1, keypoints, size // 2, size // 2], "maps": "heatmaps"},
+            name: {"shape": shape, "maps": maps} for name, shape, maps in zip(OUTPUT_NAMES, shapes, maps, strict=True)
         },
-        **config,
     }
+
+
+def write_manifest(folder: Path, record: Mapping[str, Any]) -> Manifest:
+    """Write the manifest of a folder whose other files are all there.
+
+    Args:
+        folder: The folder.
+        record: What it is to say beside kind, schema and the files' hashes.
+    """
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE}
+    content = json.loads(json.dumps({"kind": KIND, "schema": SCHEMA, **record, "sha256": files}))
+    sealed = {**content, "digest": _digest(content)}
+    write_text(folder / MANIFEST_FILE, _spelled(sealed))
+    return Manifest(folder, sealed)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a folder, as it was written or not at all.
+
+    Raises:
+        InputError: If folder or manifest is missing, is not ours, is of a newer schema, or was changed; the message
+            names the file and says what to do.
+    """
+    path = folder / MANIFEST_FILE
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; {AGAIN}, or name another")
+    if not path.is_file():
+        raise InputError(f"{folder}: is not an export folder: it has no {MANIFEST_FILE}; litepose export makes one")
+    try:
+        record = read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; {AGAIN}") from None
+    if not isinstance(record, dict) or record.get("kind") != KIND:
+        raise InputError(f"{path}: is not of an export of this version (its kind is not {KIND!r}); {AGAIN}")
+    schema = record.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        raise InputError(f"{path}: has schema {schema}, this version reads {SCHEMA}; install a newer litepose-ofa")
+    digest = record.pop("digest", None)
+    sealed = {**record, "digest": digest}
+    if digest != _digest(record) or path.read_bytes() != _spelled(sealed).encode():
+        raise InputError(f"{path}: was changed or damaged since the export; {AGAIN}")
+    return Manifest(folder, sealed)
+
+
+def open_export(folder: Path) -> Manifest:
+    """Check an export folder, every byte of it, and return its manifest; unknown files are ignored.
+
+    Raises:
+        InputError: If the folder is missing or foreign, was written by a newer version, lacks a file, or holds one
+            that was changed since; the message names the file and says what to do.
+    """
+    manifest = read_manifest(folder)
+    for name, digest in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: no such file, but {MANIFEST_FILE} lists it; {AGAIN}")
+        if sha256_of(path) != digest:
+            raise InputError(f"{path}: is damaged: its SHA-256 is not the one in {MANIFEST_FILE}; {AGAIN}")
+    if Arch.load(folder / ARCH_FILE).digest != manifest.arch_digest:
+        raise InputError(f"{folder / ARCH_FILE}: is not the architecture {manifest.arch_digest} of {MANIFEST_FILE}")
+    return manifest
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    require_regular(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_spelled(record).encode()).hexdigest()
+
+
+def _spelled(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=2) + "\n"

@@ -1,12 +1,10 @@
-"""Batch norms folded into the convolutions before them: of a network in torch, and as weights for other formats.
+"""Batch norms folded into the convolutions before them, as weights for other formats.
 
 In eval mode a batch norm is a scale and a shift a channel. The scale goes into the kernel before it, the shift becomes
 its bias. A fusion deconv's norm follows the sum of two transposed convolutions: the scale goes into both kernels, the
 shift into the first one's bias. The arithmetic is float64, whatever the network's.
 """
 
-import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernet.arch import Arch
-from supernet.litepose import LitePose
-from supernet.operators import Convolution, operators_of
+from litepose_ofa.supernet.archs.operators import Convolution, LayerNames, operators_of, places_of
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +31,6 @@ class FoldedConvolution:
     bias: NDArray[np.float32] | None
 
 
-@dataclass(frozen=True, slots=True)
-class LayerNames:
-    """State-dict names of a convolution and of the batch norm that scales its output, itself or in a sum."""
-
-    convolution: str
-    norm: str | None
-
-
-def layer_names(arch: Arch) -> list[list[LayerNames]]:
-    """Name a network's convolutions: one list an operator of ``operators_of``, in the order of its convolutions."""
-    return list(_layer_names(arch))
-
-
-def _layer_names(arch: Arch) -> Iterator[list[LayerNames]]:
-    yield [LayerNames("first.0.0", "first.0.1"), LayerNames("first.1.0", "first.1.1"), LayerNames("first.2", "first.3")]
-    for s, stage in enumerate(arch.stages):
-        for b in range(len(stage.blocks)):
-            parts = (f"stage.{s}.{b}.{part}" for part in ("inv", "depth_conv", "point_conv"))
-            yield [LayerNames(f"{part}.0", f"{part}.1") for part in parts]
-    for i in range(len(arch.deconv_channels)):
-        yield [LayerNames(f"deconv_{side}.{i}", f"deconv_bnrelu.{i}.0") for side in ("refined", "raw")]
-        if i > 0:
-            branches = (f"final_{side}.{i - 1}.conv" for side in ("refined", "raw"))
-            yield [
-                layer
-                for branch in branches
-                for layer in (LayerNames(f"{branch}.0", f"{branch}.1"), LayerNames(f"{branch}.3", None))
-            ]
-
-
 def fold_weights(subnet: LitePose) -> list[list[FoldedConvolution]]:
     """Return the weights of a network as it runs in eval mode, its batch norms folded.
 
@@ -74,43 +41,15 @@ def fold_weights(subnet: LitePose) -> list[list[FoldedConvolution]]:
     return [
         [
             FoldedConvolution(names.convolution, _to_numpy(kernel), None if bias is None else _to_numpy(bias))
-            for names, convolution in zip(layers, operator.convolutions, strict=True)
-            for kernel, bias in [_fold(subnet, names, convolution)]
+            for names, convolution in zip(place.layers, operator.convolutions, strict=True)
+            for kernel, bias in [fold_layer(subnet, names, convolution)]
         ]
-        for layers, operator in zip(layer_names(subnet.arch), operators, strict=True)
+        for place, operator in zip(places_of(subnet.arch.depths), operators, strict=True)
     ]
 
 
-def fold_batch_norms(subnet: LitePose) -> LitePose:
-    """Return a network without batch norms that computes what this one does in eval mode, with the same call.
-
-    Convolutions keep their names and gain a bias; an identity stands in every norm's place.
-
-    Args:
-        subnet: The network; it stays as it is.
-
-    Example:
-        >>> from supernet.space import SearchSpace
-        >>> folded = fold_batch_norms(LitePose(SearchSpace.preset("tiny").smallest()))
-        >>> any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-        False
-    """
-    folded = copy.deepcopy(subnet).eval()
-    operators = operators_of(subnet.arch, subnet.num_keypoints)
-    for layers, operator in zip(layer_names(subnet.arch), operators, strict=True):
-        for names, convolution in zip(layers, operator.convolutions, strict=True):
-            kernel, bias = _fold(subnet, names, convolution)
-            before = subnet.get_parameter(f"{names.convolution}.weight")
-            layer = _make_layer(convolution, bias is not None).to(before)
-            layer.load_state_dict({"weight": kernel} | ({} if bias is None else {"bias": bias}))
-            folded.set_submodule(names.convolution, layer)
-            if names.norm is not None:
-                folded.set_submodule(names.norm, nn.Identity())
-    return folded.eval().requires_grad_(False)
-
-
-def _fold(subnet: LitePose, names: LayerNames, convolution: Convolution) -> tuple[Tensor, Tensor | None]:
-    """Return a convolution's kernel and bias in float64."""
+def fold_layer(subnet: LitePose, names: LayerNames, convolution: Convolution) -> tuple[Tensor, Tensor | None]:
+    """Return the kernel and the bias, in float64, of a convolution whose batch norm is folded into it."""
     kernel = subnet.get_parameter(f"{names.convolution}.weight").detach().double()
     if names.norm is None:
         return kernel, None
@@ -122,15 +61,6 @@ def _fold(subnet: LitePose, names: LayerNames, convolution: Convolution) -> tupl
     shift = norm.bias.detach().double() - norm.running_mean.double() * scale
     shape = (1, -1, 1, 1) if convolution.kind == "transposed" else (-1, 1, 1, 1)
     return kernel * scale.reshape(shape), shift if convolution.norm else None
-
-
-def _make_layer(convolution: Convolution, bias: bool) -> nn.Module:
-    c, k = convolution, convolution.kernel
-    if c.kind == "transposed":
-        stride = c.out_size // c.in_size
-        return nn.ConvTranspose2d(c.in_channels, c.out_channels, k, stride, (k - stride) // 2, bias=bias)
-    groups = c.in_channels if c.kind == "depthwise" else 1
-    return nn.Conv2d(c.in_channels, c.out_channels, k, c.in_size // c.out_size, k // 2, groups=groups, bias=bias)
 
 
 def _to_numpy(weights: Tensor) -> NDArray[np.float32]:

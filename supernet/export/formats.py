@@ -1,101 +1,111 @@
-"""What an export format is, and how far its file under its runtime is from the network in torch.
+"""Export formats, and how far a format's file under its runtime is from the network in torch.
 
 Legend: B images, K keypoints, R input size in pixels.
 """
 
+import importlib
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.litepose import LitePose
 
 FloatArray = npt.NDArray[np.float32]
 Heads = tuple[FloatArray, FloatArray]
+
+Runner = Callable[[FloatArray], tuple[FloatArray, ...]]
+"""An exported network opened in its runtime: one normalised image (1, 3, R, R) to ``LitePose``'s heads, (1, 2K, R / 4,
+R / 4) and (1, K, R / 2, R / 2), or to a format's own outputs."""
+
+Precision = Literal["float32", "float16"]
+"""How a file stores weights; what is computed in is the runtime's choice."""
+
+TOLERANCE = 1e-4
+"""Largest absolute difference between a float32 file in its runtime and torch."""
+
+FLOAT16_TOLERANCE = 0.03
+"""Largest difference from torch, of the largest output, that weights in float16 may make.
+
+Rounding changes a weight by up to 2**-11 of it, and every layer passes on the changes before it: below 1e-3 of the
+largest output were seen of trained networks of ``tiny``, up to 0.02 of published ones with random weights, which pass
+on more than trained ones. A wrong or missing layer makes a difference of the order of 1.
+"""
 
 
 class ParityError(RuntimeError):
     """An exported file computes something else than the network it came from."""
 
 
-class Runner(Protocol):
-    """An exported network, opened in its runtime."""
-
-    def __call__(self, images: FloatArray) -> tuple[FloatArray, ...]:
-        """Run one image, shape (1, 3, R, R), normalised, in NCHW order.
-
-        Returns:
-            head0, shape (1, 2K, R / 4, R / 4), and head1, shape (1, K, R / 2, R / 2), as ``LitePose`` has them; of a
-            format with ``OwnOutputs``, those.
-        """
-
-
-class ExportFormat(Protocol):
+class ExportFormat(ABC):
     """A file format of exported networks, with the runtime that opens it.
 
     A constructor raises ``InputError`` naming the extra to install where a package is missing.
-    """
-
-    @property
-    def name(self) -> str:
-        """How ``formats`` names it, such as ``litert_fp16``."""
-
-    @property
-    def tolerance(self) -> float | None:
-        """Largest difference from torch that is accepted; None where it is only reported."""
-
-    @property
-    def relative(self) -> bool:
-        """Whether the tolerance is a share of torch's largest output instead of an absolute difference."""
-
-    def write(self, folder: Path, subnet: LitePose) -> list[str]:
-        """Write the files of a network in eval mode into a folder, and return their names."""
-
-    def open(self, folder: Path, *, threads: int = 1) -> Runner:
-        """Open what ``write`` wrote.
-
-        Raises:
-            InputError: If a file is missing, or the runtime cannot open it.
-        """
-
-    def describe(self) -> Mapping[str, Any]:
-        """Return what a manifest says of it: batch, precision, layout, runtime package and version."""
-
-
-@runtime_checkable
-class OwnOutputs(Protocol):
-    """A format whose file gives other outputs than the two heads, and so compares them itself."""
-
-    def compare(self, folder: Path, subnet: LitePose, images: FloatArray) -> "Difference":
-        """Return how far the file's outputs on images (B, 3, R, R) are from what torch and the decoder give."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How far outputs are from torch's.
 
     Attributes:
-        max_abs_difference: Largest difference of any output on any image; NaN if any output is.
-        max_abs_output: Largest output of torch, which the difference may be held against.
+        name: How ``formats`` names it, such as ``litert_fp16``.
+        files: Names of its files.
+        tolerance: Largest difference from torch that is accepted; None where it is only reported.
+        relative: Whether the tolerance is a fraction of torch's largest output instead of an absolute difference.
     """
 
-    max_abs_difference: float
-    max_abs_output: float
+    name: str
+    files: tuple[str, ...]
+    tolerance: float | None = TOLERANCE
+    relative: bool = False
+
+    @abstractmethod
+    def write(self, folder: Path, subnet: LitePose) -> None:
+        """Write the files of a network in eval mode into a folder."""
+
+    @abstractmethod
+    def open(self, folder: Path, *, threads: int = 1) -> Runner:
+        """Open what ``write`` wrote, in the runtime on the CPU.
+
+        Raises:
+            InputError: If a file is missing or damaged.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what a manifest says of it: batch, precision, layout, runtime package and version."""
+
+    def differences(self, folder: Path, subnet: LitePose, images: FloatArray) -> Iterator[tuple[float, float]]:
+        """Yield of images (B, 3, R, R) how far outputs are from torch's, and torch's largest output; NaN if any is."""
+        runner = self.open(folder)
+        for image in np.split(images, len(images)):
+            yield largest_difference(runner(image), run_torch(subnet, image))
+
+
+class DeviceFormat(ExportFormat):
+    """A format of devices, in either precision; its names end in ``_fp16`` for float16."""
+
+    def __init__(self, precision: Precision) -> None:
+        self.precision = precision
+        self.relative = precision == "float16"
+        self.tolerance = FLOAT16_TOLERANCE if self.relative else TOLERANCE
+        self.suffix = "_fp16" if self.relative else ""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a manifest says of batch and precision."""
+        return {"batch": 1, "precision": "float16 weights" if self.relative else "float32"}
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What a format's run against torch came to.
+    """How a format compares with torch.
 
     Attributes:
         images: Images compared.
-        max_abs_difference: As of ``Difference``.
-        max_abs_output: As of ``Difference``.
+        max_abs_difference: Largest difference of any output on any image.
+        max_abs_output: Largest output of torch.
         tolerance: Largest absolute difference that was accepted; None where it is only reported.
     """
 
@@ -117,27 +127,19 @@ def measure_parity(fmt: ExportFormat, folder: Path, subnet: LitePose, images: Fl
     Raises:
         ParityError: If the difference exceeds the format's tolerance, or is NaN.
     """
-    found = (
-        fmt.compare(folder, subnet, images) if isinstance(fmt, OwnOutputs) else _compare(fmt, folder, subnet, images)
-    )
-    limit = fmt.tolerance
-    if limit is not None and fmt.relative:
-        limit *= found.max_abs_output
-    difference = found.max_abs_difference
+    found = np.array(list(fmt.differences(folder, subnet, images)))
+    difference, scale = found.max(axis=0).tolist()
+    limit = fmt.tolerance * scale if fmt.tolerance is not None and fmt.relative else fmt.tolerance
     if not (math.isfinite(difference) and (limit is None or difference <= limit)):
         allowed = "a number" if limit is None else f"at most {limit:.0e}"
         raise ParityError(f"{fmt.name}: differs from torch by {difference:.2e}; {allowed} is accepted")
-    return Parity(len(images), difference, found.max_abs_output, limit)
+    return Parity(len(images), difference, scale, limit)
 
 
-def _compare(fmt: ExportFormat, folder: Path, subnet: LitePose, images: FloatArray) -> Difference:
-    runner = fmt.open(folder)
-    differences, scales = list[float](), list[float]()
-    for image in np.split(images, len(images)):
-        for ours, theirs in zip(runner(image), run_torch(subnet, image), strict=True):
-            differences.append(float(np.abs(ours - theirs).max()))
-            scales.append(float(np.abs(theirs).max()))
-    return Difference(float(np.max(differences)), float(np.max(scales)))  # unlike Python's max, NaN if any is
+def largest_difference(ours: tuple[FloatArray, ...], theirs: tuple[FloatArray, ...]) -> tuple[float, float]:
+    """Return the largest difference of two networks' outputs, and the largest of the other's; NaN if any is."""
+    pairs = list(zip(ours, theirs, strict=True))
+    return float(np.max([np.abs(a - b).max() for a, b in pairs])), float(np.max([np.abs(b).max() for _, b in pairs]))
 
 
 @torch.inference_mode()
@@ -145,3 +147,23 @@ def run_torch(subnet: LitePose, images: FloatArray) -> Heads:
     """Return the network's heads of images (B, 3, R, R) as arrays."""
     head0, head1 = subnet(torch.from_numpy(images))
     return head0.numpy(), head1.numpy()
+
+
+def import_optional(module: str, needed_by: str, extra: str) -> Any:
+    """Import a package that an extra of ours brings.
+
+    Raises:
+        InputError: If it is not installed; the message names what needs it and the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = module.partition(".")[0].replace("_", "-")
+        message = f"{needed_by} needs the package {package}; install it with pip install 'litepose-ofa[{extra}]'"
+        raise InputError(message) from None
+
+
+def require_file(path: Path) -> None:
+    """Refuse a file that is missing."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")

@@ -11,18 +11,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from supernet.errors import InputError
-from supernet.export.formats import FloatArray, Heads
-from supernet.export.onnx_model import build_onnx
-from supernet.export.precision import Precision, name_of, tolerance_of
-from supernet.files import replacing
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.formats import (
+    DeviceFormat,
+    FloatArray,
+    Heads,
+    Precision,
+    Runner,
+    import_optional,
+    require_file,
+)
+from litepose_ofa.supernet.export.onnx_model import build_onnx
+from litepose_ofa.supernet.files import replacing
+from litepose_ofa.supernet.network.litepose import LitePose
 
 TIMEOUT_S = 300.0
 """Longest that pnnx may take; LitePose-L takes seconds."""
-
-_NAMES = {"float32": "ncnn", "float16": "ncnn_fp16"}
-_STEMS = {"float32": "model", "float16": "model_fp16"}
 
 
 class NcnnFiles(NamedTuple):
@@ -73,98 +77,66 @@ def convert_to_ncnn(
         return NcnnFiles(param, weights)
 
 
-class NcnnFormat:
+class NcnnFormat(DeviceFormat):
     """A ``.param`` and a ``.bin`` file: input ``in0`` (3, R, R), outputs ``out0`` and ``out1`` as ``LitePose``'s heads.
-
-    Args:
-        precision: How weights are stored; what is computed in is for ncnn's options to say.
-
-    Raises:
-        InputError: If ncnn or pnnx is not installed.
 
     Example:
         >>> fmt = NcnnFormat()
         >>> fmt.write(folder, subnet)  # doctest: +SKIP
-        ['model.ncnn.param', 'model.ncnn.bin']
         >>> head0, head1 = fmt.open(folder)(images)  # doctest: +SKIP
     """
 
     def __init__(self, precision: Precision = "float32") -> None:
-        self.name = _NAMES[precision]
-        self.precision = precision
-        self.relative = precision == "float16"
-        self.tolerance: float | None = tolerance_of(precision)
-        find_pnnx(f"format {self.name}")
-        _require_ncnn(f"format {self.name}")
+        super().__init__(precision)
+        self.name = f"ncnn{self.suffix}"
+        self.files = (f"model{self.suffix}.ncnn.param", f"model{self.suffix}.ncnn.bin")
+        for package in ("pnnx", "ncnn"):
+            import_optional(package, f"format {self.name}", "ncnn")
 
-    def write(self, folder: Path, subnet: LitePose) -> list[str]:
-        """Write the two files of a network in eval mode."""
-        return convert_to_ncnn(build_onnx(subnet), precision=self.precision).write(folder, _STEMS[self.precision])
+    def write(self, folder: Path, subnet: LitePose) -> None:
+        """Convert the network and write the two files."""
+        convert_to_ncnn(build_onnx(subnet), precision=self.precision).write(folder, f"model{self.suffix}")
 
-    def open(self, folder: Path, *, threads: int = 1) -> "NcnnRunner":
-        """Open the files in a net.
-
-        Raises:
-            InputError: If one is missing or damaged.
-        """
-        return NcnnRunner(folder / f"{_STEMS[self.precision]}.ncnn.param", threads=threads)
+    def open(self, folder: Path, *, threads: int = 1) -> Runner:
+        """Open the files in a net."""
+        return open_ncnn(folder / self.files[0], threads=threads)
 
     def describe(self) -> dict[str, Any]:
         """Return what a manifest says of it."""
-        import ncnn
-        import pnnx
-
-        return {
-            "batch": 1,
-            "layout": "NCHW",
-            "precision": name_of(self.precision),
-            "runtime": "ncnn",
-            "runtime_version": ncnn.__version__,
-            "converter": f"pnnx {pnnx.__version__}",
-        }
+        ncnn, pnnx = (import_optional(package, self.name, "ncnn") for package in ("ncnn", "pnnx"))
+        runtime = {"runtime": "ncnn", "runtime_version": ncnn.__version__, "converter": f"pnnx {pnnx.__version__}"}
+        return {**super().describe(), "layout": "NCHW", **runtime}
 
 
-class NcnnRunner:
-    """A network in ncnn on the CPU, computing in float32.
-
-    Args:
-        path: The ``.param`` file; the ``.bin`` file lies beside it.
-        threads: Threads of a layer.
+def open_ncnn(path: Path, *, threads: int = 1) -> Runner:
+    """Open a ``.param`` file, with the ``.bin`` file beside it, in ncnn on the CPU, computing in float32.
 
     Raises:
         InputError: If a file is missing, damaged or no network of ``NcnnFormat``, or ncnn is not installed.
     """
+    ncnn = import_optional("ncnn", str(path), "ncnn")
+    net = ncnn.Net()
+    options = net.opt
+    options.use_vulkan_compute = False
+    options.num_threads = threads
+    options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+    options.use_bf16_packed = options.use_bf16_storage = False
+    for file, load in ((path, net.load_param), (path.with_suffix(".bin"), net.load_model)):
+        require_file(file)
+        if load(str(file)):
+            raise InputError(f"{file}: ncnn {ncnn.__version__} cannot open it")
+    found = [*net.input_names(), *net.output_names()]
+    if found != ["in0", "out0", "out1"]:
+        raise InputError(f"{path}: has the inputs and outputs {', '.join(found)}; a pose network has in0, out0, out1")
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
-        _require_ncnn(str(path))
-        import ncnn
-
-        self._mat = ncnn.Mat
-        self._net = ncnn.Net()
-        options = self._net.opt
-        options.use_vulkan_compute = False
-        options.num_threads = threads
-        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
-        options.use_bf16_packed = options.use_bf16_storage = False
-        weights = path.with_suffix(".bin")
-        for file, load in ((path, self._net.load_param), (weights, self._net.load_model)):
-            if not file.is_file():
-                raise InputError(f"{file}: no such file")
-            if load(str(file)):
-                raise InputError(f"{file}: ncnn {ncnn.__version__} cannot open it")
-        found = [*self._net.input_names(), *self._net.output_names()]
-        if found != ["in0", "out0", "out1"]:
-            raise InputError(
-                f"{path}: has the inputs and outputs {', '.join(found)}; a pose network has in0, out0, out1"
-            )
-
-    def __call__(self, images: FloatArray) -> Heads:
-        """Run one image, shape (1, 3, R, R), normalised; heads as ``LitePose`` has them."""
+    def run(images: FloatArray) -> Heads:
         image = np.ascontiguousarray(images[0])  # the matrix is a view that does not keep it
-        extractor = self._net.create_extractor()
-        extractor.input("in0", self._mat(image))
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(image))
         head0, head1 = (np.array(extractor.extract(f"out{i}")[1])[None] for i in range(2))
         return head0, head1
+
+    return run
 
 
 def find_pnnx(needed_by: str) -> Path:
@@ -173,19 +145,4 @@ def find_pnnx(needed_by: str) -> Path:
     Raises:
         InputError: If it is not installed; the message names what needs it and the extra that brings it.
     """
-    try:
-        import pnnx
-    except ImportError:
-        raise InputError(_missing(needed_by, "pnnx")) from None
-    return Path(pnnx.EXEC_PATH)
-
-
-def _require_ncnn(needed_by: str) -> None:
-    try:
-        import ncnn  # noqa: F401
-    except ImportError:
-        raise InputError(_missing(needed_by, "ncnn")) from None
-
-
-def _missing(needed_by: str, package: str) -> str:
-    return f"{needed_by} needs the package {package}; install it with pip install 'litepose-ofa[ncnn]'"
+    return Path(import_optional("pnnx", needed_by, "ncnn").EXEC_PATH)

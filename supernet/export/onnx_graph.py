@@ -13,9 +13,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from supernet.arch import Arch
-from supernet.export.folding import FoldedConvolution
-from supernet.operators import Convolution, Operator, operators_of
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of, places_of
+from litepose_ofa.supernet.export.folding import FoldedConvolution
 
 OPSET = 17
 """The operators of a network are the same in all of ``OPSETS``: a newer one would only shut out older runtimes."""
@@ -44,11 +44,7 @@ class Output(NamedTuple):
 
 
 class OnnxGraph:
-    """Nodes and weights in the making; a value is known by its name, and a node by that of its first output.
-
-    Args:
-        deconvs: How fusion deconvs run.
-    """
+    """Nodes and weights in the making; a value is known by its name, and a node by that of its first output."""
 
     def __init__(self, deconvs: Deconvs = "separate") -> None:
         self.deconvs = deconvs
@@ -78,20 +74,18 @@ class OnnxGraph:
 
     def convolution(self, x: str, convolution: Convolution, weights: FoldedConvolution) -> str:
         """Add a convolution of any kind."""
-        c, k = convolution, convolution.kernel
-        transposed = c.kind == "transposed"
-        stride = c.out_size // c.in_size if transposed else c.in_size // c.out_size
+        c = convolution
         inputs = [x, self.constant(f"{weights.name}.weight", weights.kernel)]
         if weights.bias is not None:
             inputs.append(self.constant(f"{weights.name}.bias", weights.bias))
         return self.add(
-            "ConvTranspose" if transposed else "Conv",
+            "ConvTranspose" if c.kind == "transposed" else "Conv",
             inputs,
             weights.name,
             group=c.in_channels if c.kind == "depthwise" else 1,
-            kernel_shape=[k, k],
-            pads=[(k - stride) // 2 if transposed else k // 2] * 4,
-            strides=[stride, stride],
+            kernel_shape=[c.kernel, c.kernel],
+            pads=[c.padding] * 4,
+            strides=[c.stride, c.stride],
         )
 
     def relu(self, x: str) -> str:
@@ -116,13 +110,7 @@ class OnnxGraph:
         return name
 
     def to_model(self, name: str, outputs: Sequence[Output], *, opset: int = OPSET) -> onnx.ModelProto:
-        """Return the graph as a model of the oldest file format that has the opset.
-
-        Args:
-            name: Of the graph.
-            outputs: What it gives back.
-            opset: One of ``OPSETS``.
-        """
+        """Return the graph as a model of the oldest file format that has the opset."""
         infos = [helper.make_tensor_value_info(output.name, TensorProto.FLOAT, output.shape) for output in outputs]
         graph = helper.make_graph(self._nodes, name, self._inputs, infos, list(self._weights.values()))
         imports = [helper.make_opsetid("", opset)]
@@ -133,14 +121,7 @@ class OnnxGraph:
 def add_operator(
     graph: OnnxGraph, operator: Operator, inputs: Sequence[str], weights: Sequence[FoldedConvolution]
 ) -> str:
-    """Add an operator; a fusion deconv and a head take two inputs, refined then raw.
-
-    Args:
-        graph: Where to.
-        operator: What to add.
-        inputs: Its inputs.
-        weights: Of its convolutions, in their order.
-    """
+    """Add an operator; a fusion deconv and a head take two inputs, refined then raw."""
     convolutions = operator.convolutions
     if operator.kind == "fusion_deconv":
         return graph.relu(_add_deconvs(graph, convolutions, inputs, weights))
@@ -174,28 +155,9 @@ def _add_deconvs(
 def add_network(
     graph: OnnxGraph, arch: Arch, num_keypoints: int, images: str, weights: Sequence[Sequence[FoldedConvolution]]
 ) -> tuple[str, str]:
-    """Add a network's operators, wired up, and return its heads.
-
-    The raw inputs of fusion deconvs and heads are the outputs of the stages and of the stem.
-
-    Args:
-        graph: Where to.
-        arch: The architecture.
-        num_keypoints: K.
-        images: Input of the network.
-        weights: One list an operator of ``operators_of``, in the order of its convolutions.
-    """
-    stage_ends = np.cumsum([len(stage.blocks) for stage in arch.stages])
-    x, raw, heads, deconvs = images, list[str](), list[str](), 0
-    for place, (operator, w) in enumerate(zip(operators_of(arch, num_keypoints), weights, strict=True)):
-        if operator.kind == "head":
-            heads.append(add_operator(graph, operator, [x, raw[1 - len(heads)]], w))
-        elif operator.kind == "fusion_deconv":
-            x = add_operator(graph, operator, [x, raw[3 - deconvs]], w)
-            deconvs += 1
-        else:
-            x = add_operator(graph, operator, [x], w)
-            if place in (0, *stage_ends):
-                raw.append(x)
-    head0, head1 = heads
+    """Add a network's operators, wired up, and return its heads."""
+    places, maps = places_of(arch.depths), list[str]()
+    for place, operator, w in zip(places, operators_of(arch, num_keypoints), weights, strict=True):
+        maps.append(add_operator(graph, operator, [maps[i] for i in place.inputs] or [images], w))
+    head0, head1 = (value for place, value in zip(places, maps, strict=True) if place.kind == "head")
     return head0, head1

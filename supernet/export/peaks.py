@@ -10,19 +10,32 @@ Legend: K keypoints, M candidates a keypoint, N people, S side of head 1. Locati
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import onnxruntime
 import torch
 
-from supernet.codec.grouping import Candidates, find_candidates, group_candidates
-from supernet.evaluation.people import merge_heads
-from supernet.export.formats import FloatArray, Heads
-
-PEAK_NAMES = ("scores", "locations", "tags")
-HEATMAP_STRIDE = 2
-"""Input pixels along a pixel of head 1."""
+from litepose_ofa.supernet.codec.grouping import Candidates, find_candidates, group_candidates
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.evaluation.people import DEFAULT_SETTINGS, merge_heads
+from litepose_ofa.supernet.export.formats import FloatArray, Heads, Runner, largest_difference, run_torch
+from litepose_ofa.supernet.export.onnx_graph import OPSET
+from litepose_ofa.supernet.export.onnx_model import (
+    INPUT_NAME,
+    OUTPUT_NAMES,
+    Batch,
+    OnnxFormat,
+    head_shapes,
+    open_session,
+    save_onnx,
+)
+from litepose_ofa.supernet.export.peaks_graph import HEATMAP_STRIDE, PEAK_NAMES, build_peaks_onnx
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 class Peaks(NamedTuple):
@@ -38,6 +51,70 @@ class Peaks(NamedTuple):
     scores: FloatArray
     locations: FloatArray
     tags: FloatArray
+
+
+class OnnxPeaksFormat(OnnxFormat):
+    """One ``.onnx`` file: input ``images``, outputs as of ``Peaks``, ready to be grouped.
+
+    It is compared by what it is made of: its heads, which it does not give back, with torch's, and its peaks with those
+    that the decoder finds in its heads.
+
+    Args:
+        batch: Whether the file takes one image a run, or any number.
+        opset: Version of the ONNX operators.
+        most: Most candidates of a keypoint (M).
+        threshold: Responses of candidates are above this.
+
+    Example:
+        >>> fmt = OnnxPeaksFormat(most=20)
+        >>> fmt.write(folder, subnet)  # doctest: +SKIP
+        >>> people, scores = group_peaks(fmt.open(folder)(images))  # doctest: +SKIP
+    """
+
+    name = "onnx_peaks"
+    files = ("model_peaks.onnx",)
+
+    def __init__(
+        self,
+        *,
+        batch: Batch = "one",
+        opset: int = OPSET,
+        most: int = DEFAULT_SETTINGS.max_people,
+        threshold: float = DEFAULT_SETTINGS.threshold,
+    ) -> None:
+        super().__init__(batch=batch, opset=opset)
+        require(most >= 1, "most", most, "at least 1")
+        require(threshold >= 0, "threshold", threshold, "at least 0")
+        self.most = most
+        self.threshold = threshold
+
+    def write(self, folder: Path, subnet: LitePose) -> None:
+        """Write the file of a network in eval mode."""
+        model = build_peaks_onnx(subnet, batch=self.batch, opset=self.opset, most=self.most, threshold=self.threshold)
+        save_onnx(folder / self.files[0], model)
+
+    def open(self, folder: Path, *, threads: int = 1) -> Runner:
+        """Open the file in a session; what it gives are ``Peaks``."""
+        session = open_session(folder / self.files[0], PEAK_NAMES, threads=threads)
+        return lambda images: Peaks(*session.run(PEAK_NAMES, {INPUT_NAME: np.ascontiguousarray(images)}))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a manifest says of it."""
+        return super().describe() | {"most_candidates": self.most, "threshold": self.threshold}
+
+    def differences(self, folder: Path, subnet: LitePose, images: FloatArray) -> Iterator[tuple[float, float]]:
+        """Yield how far the file's heads are from torch's, or its peaks from those of its heads."""
+        path = folder / self.files[0]
+        open_session(path, PEAK_NAMES)  # refuses what is damaged
+        model = onnx.load(path)
+        for name, shape in zip(OUTPUT_NAMES, head_shapes(subnet, self.batch), strict=True):
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        for image in np.split(images, len(images)):
+            *peaks, head0, head1 = session.run((*PEAK_NAMES, *OUTPUT_NAMES), {INPUT_NAME: image})
+            difference, scale = largest_difference((head0, head1), run_torch(subnet, image))
+            of_peaks = peaks_difference(Peaks(*peaks), (head0, head1), threshold=self.threshold)
+            yield float(np.max([difference, of_peaks])), scale  # unlike Python's max, NaN if any is
 
 
 def group_peaks(peaks: Peaks, *, tag_threshold: float = 1.0) -> tuple[FloatArray, FloatArray]:
@@ -78,43 +155,28 @@ def peaks_difference(peaks: Peaks, heads: Heads, *, threshold: float) -> float:
         threshold: As for ``decode_people``.
 
     Returns:
-        The largest difference; infinite if a location is none that a pixel can have.
+        The largest difference; infinite if a location is not one of a pixel.
     """
     heatmaps, tag_maps = (maps[0].numpy() for maps in merge_heads(*map(torch.from_numpy, heads)))
-    differences = [
-        _joint_difference(heatmap, tag_map, scores, locations / HEATMAP_STRIDE, tags, threshold)
-        for heatmap, tag_map, scores, locations, tags in zip(
-            heatmaps, tag_maps, *(values[0] for values in peaks), strict=True
-        )
-    ]
-    return float(np.max(differences))  # unlike Python's max, NaN if any is
-
-
-def _joint_difference(
-    heatmap: FloatArray,
-    tag_map: FloatArray,
-    scores: FloatArray,
-    places: FloatArray,
-    tags: FloatArray,
-    threshold: float,
-) -> float:
-    """Return the difference of one joint's peaks, their places in heatmap pixels, shape (M, 2)."""
+    scores, locations, tags = (values[0] for values in peaks)
     expected = np.zeros_like(scores)
-    found = find_candidates(heatmap, tag_map[..., None], most=len(scores), threshold=threshold).scores
-    expected[: len(found)] = found
-    present = scores > 0
-    within, pixels = np.modf(places[present])
-    if not np.isin(within, (0.25, 0.75)).all() or (pixels < 0).any() or (pixels >= len(heatmap)).any():
+    for row, heatmap, tag_map in zip(expected, heatmaps, tag_maps, strict=True):
+        found = find_candidates(heatmap, tag_map[..., None], most=len(row), threshold=threshold).scores
+        row[: len(found)] = found
+    joint, place = np.nonzero(scores > 0)
+    within, pixels = np.modf(locations[joint, place] / HEATMAP_STRIDE)
+    size = heatmaps.shape[1]
+    if not np.isin(within, (0.25, 0.75)).all() or (pixels < 0).any() or (pixels >= size).any():
         return math.inf
     x, y = pixels.T.astype(np.intp)
     differences = [
         _largest(scores - expected),
-        _largest(scores[present] - heatmap[y, x]),
-        _largest(tags[present] - tag_map[y, x]),
-        _misplacement(within[:, 0], heatmap[y], x),
-        _misplacement(within[:, 1], heatmap.T[x], y),
+        _largest(scores[joint, place] - heatmaps[joint, y, x]),
+        _largest(tags[joint, place] - tag_maps[joint, y, x]),
+        _misplacement(within[:, 0], heatmaps[joint, y], x),
+        _misplacement(within[:, 1], heatmaps[joint, :, x], y),
     ]
-    return float(np.max(differences))
+    return float(np.max(differences))  # unlike Python's max, NaN if any is
 
 
 def _misplacement(within: FloatArray, lines: FloatArray, indices: npt.NDArray[np.intp]) -> float:

@@ -10,23 +10,17 @@ Legend: K keypoints, M candidates a keypoint, R input size in pixels, S = R / 2 
 import numpy as np
 import onnx
 
-from supernet.codec.grouping import NMS_SIZE
-from supernet.errors import require
-from supernet.evaluation.people import DEFAULT_SETTINGS
-from supernet.export.onnx_graph import OPSET, OnnxGraph, Output
-from supernet.export.onnx_model import Batch, add_subnet, batch_side, require_options
-from supernet.export.peaks import HEATMAP_STRIDE, PEAK_NAMES
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.codec.grouping import NMS_SIZE
+from litepose_ofa.supernet.export.onnx_graph import OnnxGraph, Output
+from litepose_ofa.supernet.export.onnx_model import Batch, add_subnet, batch_side
+from litepose_ofa.supernet.network.litepose import LitePose
+
+PEAK_NAMES = ("scores", "locations", "tags")
+HEATMAP_STRIDE = 2
+"""Input pixels along a pixel of head 1."""
 
 
-def build_peaks_onnx(
-    subnet: LitePose,
-    *,
-    batch: Batch = "one",
-    opset: int = OPSET,
-    most: int = DEFAULT_SETTINGS.max_people,
-    threshold: float = DEFAULT_SETTINGS.threshold,
-) -> onnx.ModelProto:
+def build_peaks_onnx(subnet: LitePose, *, batch: Batch, opset: int, most: int, threshold: float) -> onnx.ModelProto:
     """Return a network and the search for peaks in its maps as an ONNX model: ``images`` to what ``Peaks`` holds.
 
     Args:
@@ -35,18 +29,7 @@ def build_peaks_onnx(
         opset: As for ``build_onnx``.
         most: Most candidates of a keypoint (M).
         threshold: Responses of candidates are above this.
-
-    Raises:
-        InputError: If an argument is out of its range.
-
-    Example:
-        >>> from supernet.space import SearchSpace
-        >>> model = build_peaks_onnx(LitePose(SearchSpace.preset("tiny").smallest()))
-        >>> [value.name for value in model.graph.output]
-        ['scores', 'locations', 'tags']
     """
-    require_options(batch, opset)
-    require_peak_options(most, threshold)
     graph = OnnxGraph("merged")
     heads = add_subnet(graph, subnet, batch)
     keypoints, size = subnet.num_keypoints, subnet.arch.image_size // HEATMAP_STRIDE
@@ -55,16 +38,6 @@ def build_peaks_onnx(
     shape = (batch_side(batch), keypoints, count)
     shapes = (shape, (*shape, 2), shape)
     return graph.to_model("litepose_peaks", list(map(Output, values, shapes)), opset=opset)
-
-
-def require_peak_options(most: int, threshold: float) -> None:
-    """Refuse numbers that no search for peaks can have.
-
-    Raises:
-        InputError: If ``most`` is below 1 or ``threshold`` below 0.
-    """
-    require(most >= 1, "most", most, "at least 1")
-    require(threshold >= 0, "threshold", threshold, "at least 0")
 
 
 def add_decoder(
@@ -117,7 +90,7 @@ class _Decoder:
         return add("Mul", [add("Add", [maps, head1], "summed"), half], "heatmaps"), tags
 
     def suppress(self, heatmaps: str, threshold: float) -> str:
-        """Return the heatmaps with 0 wherever there is no candidate."""
+        """Return the heatmaps with 0 wherever a pixel is not a candidate."""
         add = self._graph.add
         highest = add(
             "MaxPool", [heatmaps], "highest", kernel_shape=[NMS_SIZE] * 2, pads=[NMS_SIZE // 2] * 4, strides=[1, 1]

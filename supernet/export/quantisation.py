@@ -15,24 +15,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import onnx
-from numpy import isfinite
 from onnxruntime import quantization
 
-from supernet.errors import require
-from supernet.export.formats import FloatArray
-from supernet.export.onnx_formats import OnnxRunner, describe_onnx
-from supernet.export.onnx_graph import OPSET
-from supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, build_onnx, save_onnx
-from supernet.litepose import LitePose
-
-FILE = "model_int8.onnx"
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.export.formats import FloatArray
+from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, OnnxFormat, build_onnx, save_onnx
+from litepose_ofa.supernet.network.litepose import LitePose
 
 HEAD_PREFIX = "final_"
 """How the names of the heads' nodes begin."""
 
 
-class OnnxInt8Format:
+class OnnxInt8Format(OnnxFormat):
     """One ``.onnx`` file of QuantizeLinear and DequantizeLinear pairs, with inputs and outputs as ``OnnxFormat``'s.
 
     Equal weights and calibration images give equal bytes on one machine.
@@ -40,50 +36,34 @@ class OnnxInt8Format:
     Args:
         calibration: Normalised training images, shape (N, 3, R, R), R that of the networks to be written.
 
-    Raises:
-        InputError: If it is no such array, empty, or not finite.
-
     Example:
-        >>> fmt = OnnxInt8Format(images)  # doctest: +SKIP
-        >>> fmt.write(folder, subnet)  # doctest: +SKIP
-        ['model_int8.onnx']
+        >>> OnnxInt8Format(images).write(folder, subnet)  # doctest: +SKIP
     """
 
     name = "onnx_int8"
-    tolerance: float | None = None
-    relative = False
+    files = ("model_int8.onnx",)
+    tolerance = None
 
     def __init__(self, calibration: FloatArray) -> None:
-        shape = calibration.shape
-        square = len(shape) == 4 and shape[0] > 0 and shape[1] == 3 and shape[2] == shape[3]
-        require(square, "the shape of the calibration images", shape, "(N, 3, R, R), N at least 1")
-        require(bool(isfinite(calibration).all()), "a value of the calibration images", "nan or inf", "finite")
-        self._calibration = calibration.astype("float32", copy=False)
+        super().__init__()
+        self._calibration = calibration.astype(np.float32, copy=False)
+        require(bool(np.isfinite(calibration).all()), "a value of the calibration images", "nan or inf", "finite")
 
-    def write(self, folder: Path, subnet: LitePose) -> list[str]:
+    def write(self, folder: Path, subnet: LitePose) -> None:
         """Quantise a network in eval mode and write the file.
 
         Raises:
             InputError: If the calibration images are not of the network's input size.
         """
-        size, needed = self._calibration.shape[-1], subnet.arch.image_size
-        require(size == needed, "the side of the calibration images", size, f"{needed}, the network's")
-        save_onnx(folder / FILE, quantise(build_onnx(subnet), self._calibration))
-        return [FILE]
-
-    def open(self, folder: Path, *, threads: int = 1) -> OnnxRunner:
-        """Open the file in a session.
-
-        Raises:
-            InputError: If it is missing or damaged.
-        """
-        return OnnxRunner(folder / FILE, threads=threads)
+        shape, size = self._calibration.shape[1:], subnet.arch.image_size
+        require(shape == (3, size, size), "the shape of a calibration image", shape, f"(3, {size}, {size})")
+        save_onnx(folder / self.files[0], quantise(build_onnx(subnet), self._calibration))
 
     def describe(self) -> dict[str, Any]:
         """Return what a manifest says of it."""
         scheme = {"weights": "int8 by output channel", "feature_maps": "uint8", "heads": "float32"}
         images = {"calibration": "minmax", "calibration_images": len(self._calibration)}
-        return {**describe_onnx("one", OPSET), "precision": "int8", "quantisation": scheme | images}
+        return {**super().describe(), "precision": "int8", "quantisation": scheme | images}
 
 
 def quantise(model: onnx.ModelProto, calibration: FloatArray) -> onnx.ModelProto:

@@ -12,22 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernet.data.geometry import Matrix
-from supernet.data.skeletons import Skeleton, get_skeleton
-from supernet.errors import InputError
-from supernet.evaluation.people import PeoplePredictor
-from supernet.export.bundle import CONFIG_FILE
-from supernet.export.formats import Runner
-from supernet.export.litert import LitertRunner
-from supernet.export.ncnn import NcnnRunner
-from supernet.export.onnx_formats import OnnxRunner
-from supernet.export.verification import open_exported_file
-from supernet.files import read_yaml
+from litepose_ofa.supernet.data.geometry import Matrix
+from litepose_ofa.supernet.data.skeletons import Skeleton, get_skeleton
+from litepose_ofa.supernet.errors import InputError, located
+from litepose_ofa.supernet.evaluation.people import PeoplePredictor, PoseModel
+from litepose_ofa.supernet.export.bundle import CONFIG_FILE, open_export
+from litepose_ofa.supernet.export.formats import Runner, require_file
+from litepose_ofa.supernet.export.litert import open_litert
+from litepose_ofa.supernet.export.ncnn import open_ncnn
+from litepose_ofa.supernet.export.onnx_model import open_onnx
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
+from litepose_ofa.supernet.files import read_yaml
 
-RUNNERS: Mapping[str, Callable[..., Runner]] = {".onnx": OnnxRunner, ".tflite": LitertRunner, ".param": NcnnRunner}
-"""What opens a file, by how its name ends; ncnn's ``.bin`` lies beside its ``.param``."""
-
-PEAKS_FORMAT = "onnx_peaks"
+OPENERS: Mapping[str, Callable[..., Runner]] = {".onnx": open_onnx, ".tflite": open_litert, ".param": open_ncnn}
+"""Opens a file, by how its name ends; ncnn's ``.bin`` lies beside its ``.param``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,50 +48,19 @@ class ExportedUsage:
             InputError: If it is missing, or does not say what an export says.
         """
         path = folder / CONFIG_FILE
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; an export folder has one beside its network")
         usage = read_yaml(path)
         try:
-            skeleton, shape, names = usage["skeleton"], usage["input"]["shape"], usage["keypoints"]
-            _, _, height, width = shape
+            skeleton, keypoints = usage["skeleton"], usage["keypoints"]
+            _, _, height, width = usage["input"]["shape"]
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{path}: lacks skeleton, keypoints or the input's shape as an export has them") from None
-        try:
+        with located(path):
             known = Skeleton.from_dict(skeleton) if isinstance(skeleton, Mapping) else get_skeleton(skeleton)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        if list(known.keypoints) != names:
+        if list(known.keypoints) != keypoints:
             raise InputError(f"{path}: its keypoints are not those of the skeleton {known.name!r}")
         if type(height) is not int or height != width:
-            raise InputError(f"{path}: the input's shape is {shape}; it must be square, [1, 3, R, R]")
+            raise InputError(f"{path}: the input is {width}x{height}; it must be square")
         return cls(known, height)
-
-
-class RunnerPose:
-    """A network under a runtime, to be called like one of torch: images to the two heads.
-
-    Args:
-        runner: What runs one image.
-        image_size: R.
-    """
-
-    def __init__(self, runner: Runner, image_size: int) -> None:
-        self._runner = runner
-        self._image_size = image_size
-
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the images, shape (B, 3, R, R), one by one; heads as those of ``LitePose``, on the CPU.
-
-        Raises:
-            InputError: If they are of another size.
-        """
-        size = self._image_size
-        if tuple(images.shape[1:]) != (3, size, size):
-            given = f"{images.shape[3]}x{images.shape[2]}"
-            raise InputError(f"the exported file takes inputs of {size}x{size} pixels; this one is {given}")
-        heads = [self._runner(np.ascontiguousarray(image.cpu().numpy())) for image in torch.split(images, 1)]
-        head0, head1 = (torch.from_numpy(np.concatenate(head)) for head in zip(*heads, strict=True))
-        return head0, head1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +74,7 @@ class ExportedPose:
         format: Name of its format.
     """
 
-    model: RunnerPose
+    model: PoseModel
     usage: ExportedUsage
     digest: str
     format: str
@@ -119,18 +86,34 @@ class ExportedPose:
         Raises:
             InputError: If the folder is not whole, the file is none of a network in it, or its runtime is missing.
         """
-        manifest = open_exported_file(path)
-        name = manifest.format_of(path.name)
+        require_file(path)
+        manifest = open_export(path.parent)
+        files_of = {name: described["files"] for name, described in manifest.formats.items()}
+        name = next((name for name, files in files_of.items() if path.name in files), None)
         if name is None:
-            raise InputError(f"{path}: is no runtime's file; the export has {', '.join(_files(manifest.formats))}")
-        if name == PEAKS_FORMAT:
+            known = ", ".join(file for files in files_of.values() for file in files)
+            raise InputError(f"{path}: is not a runtime's file of the export, which has {known or 'none'}")
+        if name == OnnxPeaksFormat.name:
             raise InputError(f"{path}: gives peaks for a device's own decoder, not heatmaps; use another format's file")
-        files = manifest.formats[name]["files"]
-        opened = next(path.parent / file for file in files if Path(file).suffix in RUNNERS)
-        runner = RUNNERS[opened.suffix](opened, threads=threads)
+        opened = next(path.parent / file for file in files_of[name] if Path(file).suffix in OPENERS)
         usage = ExportedUsage.load(path.parent)
-        digest = "".join(manifest.files[file][: 12 // len(files)] for file in files)
-        return cls(RunnerPose(runner, usage.image_size), usage, digest, name)
+        digest = "".join(manifest.files[file][: 12 // len(files_of[name])] for file in files_of[name])
+        runner = OPENERS[opened.suffix](opened, threads=threads)
+        return cls(as_model(runner, usage.image_size), usage, digest, name)
+
+
+def as_model(runner: Runner, image_size: int) -> PoseModel:
+    """Return a network under a runtime as one to call like torch's: images (B, 3, R, R) to the two heads."""
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor]:
+        if tuple(images.shape[1:]) != (3, image_size, image_size):
+            given = f"{images.shape[3]}x{images.shape[2]}"
+            raise InputError(f"the exported file takes inputs of {image_size}x{image_size} pixels; this one is {given}")
+        heads = [runner(np.ascontiguousarray(image.cpu().numpy())) for image in torch.split(images, 1)]
+        head0, head1 = (torch.from_numpy(np.concatenate(head)) for head in zip(*heads, strict=True))
+        return head0, head1
+
+    return run
 
 
 class SquarePredictor(PeoplePredictor):
@@ -149,8 +132,4 @@ class SquarePredictor(PeoplePredictor):
 
 def is_runtime_file(path: Path) -> bool:
     """Say whether a file's name is one of a runtime's."""
-    return path.suffix in RUNNERS or path.name.endswith(".ncnn.bin")
-
-
-def _files(formats: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
-    return [file for described in formats.values() for file in described["files"]]
+    return path.suffix in OPENERS or path.name.endswith(".ncnn.bin")

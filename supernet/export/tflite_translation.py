@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
-from supernet.export.precision import Precision
+from litepose_ofa.supernet.export.formats import Precision
 
 Array = NDArray[Any]
 
@@ -36,7 +36,6 @@ def translate_to_tflite(model: onnx.ModelProto, *, precision: Precision = "float
             weight, so that a runtime without half-precision arithmetic computes in float32 and others (GPUs) drop it.
 
     Raises:
-        ValueError: If the model has another operator, or one that TFLite does not have in that form.
         OverflowError: If a weight is beyond float16.
     """
     return _Translation(model, precision).to_bytes()
@@ -70,8 +69,6 @@ class _Translation:
         self._tensors = {value.name: self._tensor(value.name, self._shapes[value.name]) for value in graph.input}
         self._subgraph.inputs = [self._tensors[value.name] for value in graph.input]
         for node in graph.node:
-            if node.op_type not in _TRANSLATORS:
-                raise ValueError(f"{node.op_type} has no translation to TFLite; known are {', '.join(_TRANSLATORS)}")
             _TRANSLATORS[node.op_type](self, node)
         self._subgraph.outputs = [self._tensors[value.name] for value in graph.output]
 
@@ -94,11 +91,11 @@ class _Translation:
             self._operator("PAD", [source, self._constant(f"{node.output[0]}_borders", borders)], padded)
             source = padded
         same = stride == 1 and pad > 0
-        _require(not same or 2 * pad + 1 == kernel.shape[2], node, "padding that keeps the size")
+        assert not same or 2 * pad + 1 == kernel.shape[2], "TFLite needs padding that keeps the size"
         fields = {"padding": 0 if same else 1, "strideW": stride, "strideH": stride, **_NO_DILATION}
         groups = attributes.get("group", 1)
         if groups > 1:
-            _require(kernel.shape[:2] == (groups, 1), node, "one group, or as many as channels")
+            assert kernel.shape[:2] == (groups, 1), "TFLite needs one group, or as many as channels"
             fields["depthMultiplier"] = 1
         kernel = kernel.transpose((1, 2, 3, 0) if groups > 1 else (0, 2, 3, 1))
         inputs = [source, self._constant(node.input[1], kernel), self._constant(f"{node.output[0]}_bias", bias)]
@@ -107,9 +104,8 @@ class _Translation:
     def convolve_transposed(self, node: NodeProto) -> None:
         attributes, kernel, bias = self._convolution(node)
         stride = attributes["strides"][0]
-        doubled = [stride * size for size in self._shapes[node.input[0]][1:3]]
-        _require(self._shapes[node.output[0]][1:3] == doubled, node, "an output of stride times the input's size")
-        _require(attributes.get("group", 1) == 1, node, "one group")
+        expected = [stride * size for size in self._shapes[node.input[0]][1:3]]
+        assert self._shapes[node.output[0]][1:3] == expected, "TFLite needs an output of stride times the input's size"
         inputs = [
             self._constant(f"{node.output[0]}_shape", np.array(self._shapes[node.output[0]], np.int32)),
             self._constant(node.input[1], kernel.transpose(1, 2, 3, 0)),
@@ -126,8 +122,7 @@ class _Translation:
         """Fuse an activation into the operator before it; it is one of its own where another reads that one too."""
         kind = "RELU"
         if node.op_type == "Clip":
-            limits = [float(self._weights[name]) for name in node.input[1:]]
-            _require(limits == [0, 6], node, "0 and 6 as its limits")
+            assert [float(self._weights[name]) for name in node.input[1:]] == [0, 6]
             kind = "RELU6"
         before = self._made_by.pop(node.input[0], None)
         if before is None or self._readers[node.input[0]] > 1:
@@ -141,8 +136,6 @@ class _Translation:
         """Return a convolution's attributes, kernel and bias; the converter gives zeros to one that has none."""
         attributes = {"strides": [1, 1], "pads": [0] * 4}
         attributes |= {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-        even = all(len(set(attributes[name])) == 1 for name in ("strides", "pads"))
-        _require(even and set(attributes.get("dilations", [1])) == {1}, node, "equal strides and pads, no dilation")
         channels = self._shapes[node.output[0]][-1]
         bias = self._weights[node.input[2]] if len(node.input) > 2 else np.zeros(channels, np.float32)
         return attributes, self._weights[node.input[1]], bias
@@ -202,11 +195,6 @@ class _Translation:
         tensor.type = getattr(self._schema.TensorType, kind.upper())
         self._subgraph.tensors.append(tensor)
         return len(self._subgraph.tensors) - 1
-
-
-def _require(condition: bool, node: NodeProto, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{node.op_type} {node.name or node.output[0]}: TFLite needs {allowed}")
 
 
 _NO_DILATION = {"dilationWFactor": 1, "dilationHFactor": 1}

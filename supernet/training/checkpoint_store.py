@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from supernet.errors import InputError
-from supernet.files import replacing
-from supernet.torch_files import read_torch_file
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import replacing
+from litepose_ofa.supernet.torch_files import read_torch_file
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +21,7 @@ KEPT = 2
 
 
 class CheckpointStore:
-    """Checkpoints in a folder, named ``step_<step>_<first 16 digits of the SHA-256 of the content>.pt``.
-
-    Args:
-        folder: The folder; it need not exist.
-    """
+    """Checkpoints in a folder, named ``step_<step>_<first 16 digits of the SHA-256 of the content>.pt``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store, _abort_process_group
 from torch.distributed.rendezvous import rendezvous
 
-from supernet.elastic_layers import ElasticBatchNorm2d
-from supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=nn.Module)
@@ -73,7 +73,7 @@ def joined_process_group(accelerator: torch.device) -> Iterator[Process]:
     if not all(name in os.environ for name in TORCHRUN_VARIABLES):
         yield Process(device=accelerator)
         return
-    rank, world, local_rank = (_integer_variable(name) for name in TORCHRUN_VARIABLES)
+    rank, world, local_rank = (int(os.environ[name]) for name in TORCHRUN_VARIABLES)
     device = _claim_device(accelerator, local_rank)
     try:
         backend = "nccl" if device.type == "cuda" else "gloo"
@@ -91,12 +91,7 @@ def joined_process_group(accelerator: torch.device) -> Iterator[Process]:
 
 @torch.no_grad()
 def average_gradients(parameters: Iterable[nn.Parameter], process: Process) -> None:
-    """Replace every gradient by its mean over the ranks, in one all-reduce; gradients that are None stay so.
-
-    Args:
-        parameters: Of one dtype, on the process's device; in the same order on every rank.
-        process: This process.
-    """
+    """Replace every gradient by its mean over the ranks, in one all-reduce; gradients that are None stay so."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if process.world == 1 or not gradients:
         return
@@ -162,10 +157,6 @@ def synchronise_batch_norms(model: Model, process: Process) -> Model:
 
     In eval mode it stays as it was. A plain ``nn.BatchNorm2d`` gives its parameters and buffers to an
     ``ElasticBatchNorm2d`` under the same name, so optimisers and state dicts go on as before.
-
-    Args:
-        model: A supernet or a static network; its norms are affine and keep running statistics with a momentum.
-        process: This process; alone, it needs no synchronisation.
     """
     if process.world == 1:
         return model
@@ -212,13 +203,6 @@ def _fresh_store(rank: int, world: int) -> Store:
             raise dist.DistStoreError(f"ranks {sorted(waiting)} did not come")
         time.sleep(POLL_SECONDS)
     return PrefixStore(own, store)
-
-
-def _integer_variable(name: str) -> int:
-    value = os.environ[name]
-    if not value.isdecimal():
-        raise InputError(f"{name} is {value!r}; it must be an integer of at least 0, as torchrun sets it")
-    return int(value)
 
 
 def _claim_device(accelerator: torch.device, local_rank: int) -> torch.device:

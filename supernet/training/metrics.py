@@ -9,7 +9,7 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from supernet.files import naming, require_regular, write_text
+from litepose_ofa.supernet.files import naming, require_regular, write_text
 
 
 class MetricsLog:

@@ -1,4 +1,4 @@
-"""What training minimises: targets made once a batch, and the loss of one subnet against them.
+"""The objective of training: targets made once a batch, and the loss of one subnet against them.
 
 Legend: B batch, P people, K keypoints, H/W map.
 """
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from supernet.codec.heatmap import make_heatmaps, to_heatmap_pixels
-from supernet.data.loading import Batch
-from supernet.errors import require, require_numbers
-from supernet.litepose import Heads
-from supernet.losses import heatmap_loss, tag_guide_loss, tag_loss
+from litepose_ofa.supernet.codec.heatmap import make_heatmaps, to_heatmap_pixels
+from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.network.litepose import Heads
+from litepose_ofa.supernet.training.losses import heatmap_loss, tag_guide_loss, tag_loss
+from litepose_ofa.supernet.validation import Fraction, NonNegative, Positive, Whole, settings
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class LossSettings:
     """Weights of the loss; the defaults are LitePose's.
 
@@ -29,28 +29,16 @@ class LossSettings:
         guide_weight: Weight of the tag guide at the first step (0: no guide; see ``tag_guide_loss``).
         guide_final: Fraction of ``guide_weight`` left at the last step; linear in between.
         distillation_weight: Share of the teacher in the heatmap loss of a subnet that has one, 0 to 1.
-
-    Raises:
-        InputError: If a value is out of its range.
     """
 
-    sigmas: tuple[float, float] = (2.0, 2.0)
-    sigma_size: int = 0
-    head_weights: tuple[float, float] = (1.0, 1.0)
-    foreground_weight: float = 0.0
-    tag_weight: float = 0.001
-    guide_weight: float = 0.0
-    guide_final: float = 0.25
-    distillation_weight: float = 0.5
-
-    def __post_init__(self) -> None:
-        require(min(self.sigmas) > 0, "sigmas", self.sigmas, "above 0")
-        require(min(self.head_weights) >= 0, "head_weights", self.head_weights, "at least 0")
-        for name in ("sigma_size", "foreground_weight", "tag_weight", "guide_weight"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("guide_final", "distillation_weight"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
-        require_numbers(self)
+    sigmas: tuple[Positive, Positive] = (2.0, 2.0)
+    sigma_size: Whole = 0
+    head_weights: tuple[NonNegative, NonNegative] = (1.0, 1.0)
+    foreground_weight: NonNegative = 0.0
+    tag_weight: NonNegative = 0.001
+    guide_weight: NonNegative = 0.0
+    guide_final: Fraction = 0.25
+    distillation_weight: Fraction = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +56,14 @@ class Targets:
     keypoints: Tensor
 
 
-def make_targets(batch: Batch, settings: LossSettings) -> Targets:
+def make_targets(batch: Batch, loss: LossSettings) -> Targets:
     """Make both heads' targets from coordinates, on the batch's device."""
     size = batch.images.shape[-1]
     keypoints = batch.keypoints
-    scale = size / settings.sigma_size if settings.sigma_size else 1.0
+    scale = size / loss.sigma_size if loss.sigma_size else 1.0
     heatmaps = [
         make_heatmaps(keypoints, input_size=size, heatmap_size=size // stride, sigma=scale * sigma)
-        for stride, sigma in zip((4, 2), settings.sigmas, strict=True)
+        for stride, sigma in zip((4, 2), loss.sigmas, strict=True)
     ]
     return Targets(
         heatmaps=(heatmaps[0], heatmaps[1]),
@@ -85,7 +73,7 @@ def make_targets(batch: Batch, settings: LossSettings) -> Targets:
 
 
 def pose_loss(
-    heads: Heads, targets: Targets, settings: LossSettings, *, progress: float, teacher: Heads | None = None
+    heads: Heads, targets: Targets, loss: LossSettings, *, progress: float, teacher: Heads | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of one subnet and its detached parts.
 
@@ -94,33 +82,33 @@ def pose_loss(
     Args:
         heads: The subnet's outputs, (B, 2K, H/4, W/4) and (B, K, H/2, W/2).
         targets: The batch's targets.
-        settings: Weights.
+        loss: Weights.
         progress: Fraction of the training that is done, in [0, 1].
         teacher: Outputs of the teacher for the same images, if any.
     """
     num_keypoints = heads[1].shape[1]
     heatmaps = (heads[0][:, :num_keypoints], heads[1])
     tags = heads[0][:, num_keypoints:]
-    label = _heatmap_loss(heatmaps, targets.heatmaps, targets, settings)
+    label = _heatmap_loss(heatmaps, targets.heatmaps, targets, loss)
     push, pull = tag_loss(tags, targets.keypoints)
     parts = {"heatmap": label, "push": push, "pull": pull}
     total = label
     if teacher is not None:
         soft = (teacher[0][:, :num_keypoints].detach(), teacher[1].detach())
-        parts["distillation"] = _heatmap_loss(heatmaps, soft, targets, settings)
-        total = torch.lerp(label, parts["distillation"], settings.distillation_weight)
-    total = total + settings.tag_weight * (push + pull)
-    if settings.guide_weight:
+        parts["distillation"] = _heatmap_loss(heatmaps, soft, targets, loss)
+        total = torch.lerp(label, parts["distillation"], loss.distillation_weight)
+    total = total + loss.tag_weight * (push + pull)
+    if loss.guide_weight:
         parts["guide"] = tag_guide_loss(tags, targets.keypoints)
-        total = total + settings.guide_weight * (1 - (1 - settings.guide_final) * progress) * parts["guide"]
+        total = total + loss.guide_weight * (1 - (1 - loss.guide_final) * progress) * parts["guide"]
     return total, {name: value.detach() for name, value in parts.items()}
 
 
 def _heatmap_loss(
-    heatmaps: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor], targets: Targets, settings: LossSettings
+    heatmaps: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor], targets: Targets, loss: LossSettings
 ) -> Tensor:
     losses = [
-        weight * heatmap_loss(made, target, mask, foreground_weight=settings.foreground_weight).mean()
-        for weight, made, target, mask in zip(settings.head_weights, heatmaps, wanted, targets.masks, strict=True)
+        weight * heatmap_loss(made, target, mask, foreground_weight=loss.foreground_weight).mean()
+        for weight, made, target, mask in zip(loss.head_weights, heatmaps, wanted, targets.masks, strict=True)
     ]
     return losses[0] + losses[1]

@@ -1,4 +1,4 @@
-"""What a training consists of: phases, each with its elastic dimensions, subnets, teacher and learning rate.
+"""The recipe of a training: phases, each with its elastic dimensions, subnets, teacher and learning rate.
 
 Everything follows from (seed, step), so a resumed run sees exactly what an uninterrupted one would, and so does every
 rank.
@@ -8,42 +8,79 @@ import bisect
 import itertools
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from supernet.arch import Arch
-from supernet.errors import InputError, require, require_numbers
-from supernet.space import DIMENSIONS, Dimension, SearchSpace
-from supernet.training.streams import ARCHS, SIZE
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import DIMENSIONS, Dimension, SearchSpace
+from litepose_ofa.supernet.data.loading.processes import MOST_WORKERS
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.training.objective import LossSettings
+from litepose_ofa.supernet.validation import Count, Fraction, NonNegative, Positive, Whole, settings
 
+Update = Literal["per_subnet", "per_sandwich"]
+Precision = Literal["float32", "bfloat16", "float16"]
+OptimizerName = Literal["adamw", "adam", "sgd"]
 Rule = Literal["sandwich", "random", "largest"]
 SortedChannels = Literal["none", "hidden", "width"]
 TeacherKind = Literal["none", "largest", "frozen", "external"]
 
-
-MOST_RANDOM = 1000
-"""Random subnets a step."""
-
-KINDS = {"rule": Rule, "teacher": TeacherKind, "sort_channels": SortedChannels}
+ORDER, SIZE, SAMPLE, ARCHS = range(4)
+"""Streams of random numbers, one a purpose, each a function of (seed, stream, step or epoch)."""
 
 
-@dataclass(frozen=True, slots=True)
-class WarmupCosine:
-    """Learning rate: linear warm-up, then half a cosine down to zero.
+@settings
+class TrainingSettings:
+    """How a network is trained, whatever its phases are.
 
     Attributes:
-        peak: Highest rate.
-        warmup: Fraction of the steps that warm up.
+        batch_size: Images a step, over all processes.
+        accumulation: Parts that a process runs its share of a batch in, one after the other, to save memory.
+        optimizer: ``adamw``, ``adam`` or ``sgd`` (with momentum 0.9).
+        weight_decay: Decay of convolution weights; batch norms and kernel matrices have none.
+        update: An optimiser step after each subnet, or one a sandwich over the mean of the subnets' gradients.
+        clip_norm: Largest gradient norm.
+        precision: Type of the products in the forward pass (autocast); weights, gradients and losses are float32.
+        ema_decay: Decay a step of the averaged weights, which are the ones evaluated and saved; it rises to this value
+            over the first steps. 0: no average.
+        sync_batch_norm: Batch norms see the batch of all processes instead of their own part.
+        loss: Loss weights.
+        seed: Seed of data order, augmentation, resolutions and architectures.
+        workers: Data loading processes; 0 loads in this one.
+        log_every: Steps between two lines of metrics.
+        checkpoint_every: Steps between two checkpoints.
+        validate_every: Steps between two validations, besides the one at the end; 0: none at all.
     """
 
-    peak: float
-    warmup: float = 0.05
+    batch_size: Count
+    accumulation: Count = 1
+    optimizer: OptimizerName = "adamw"
+    weight_decay: NonNegative = 1e-4
+    update: Update = "per_subnet"
+    clip_norm: Positive = 5.0
+    precision: Precision = "float32"
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    sync_batch_norm: bool = False
+    loss: LossSettings = field(default_factory=LossSettings)
+    seed: Whole = 0
+    workers: Annotated[int, Field(ge=0, le=MOST_WORKERS)] = 0
+    log_every: Count = 20
+    checkpoint_every: Count = 200
+    validate_every: Whole = 0
 
     def __post_init__(self) -> None:
-        require(self.peak >= 0, "peak", self.peak, "at least 0")
-        require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
-        require_numbers(self)
+        if self.batch_size % self.accumulation:
+            raise InputError(f"accumulation is {self.accumulation}; it must divide batch_size, {self.batch_size}")
+
+
+@settings
+class WarmupCosine:
+    """Learning rate: linear warm-up, then half a cosine down to zero."""
+
+    peak: NonNegative
+    warmup: Fraction = 0.05
 
     def __call__(self, step: int, steps: int) -> float:
         """Return the rate of a step, from 0, in a phase of ``steps``."""
@@ -53,7 +90,7 @@ class WarmupCosine:
         return self.peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class WarmupSteps:
     """Learning rate: linear warm-up, then a factor at each milestone (the published recipe).
 
@@ -64,17 +101,10 @@ class WarmupSteps:
         factor: What it is multiplied by there.
     """
 
-    peak: float
-    warmup: float = 0.0
-    milestones: tuple[float, ...] = (0.7, 0.96)
-    factor: float = 0.1
-
-    def __post_init__(self) -> None:
-        require(self.peak >= 0, "peak", self.peak, "at least 0")
-        require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
-        require(all(0 <= m <= 1 for m in self.milestones), "milestones", self.milestones, "from 0 to 1 each")
-        require(self.factor > 0, "factor", self.factor, "above 0")
-        require_numbers(self)
+    peak: NonNegative
+    warmup: Fraction = 0.0
+    milestones: tuple[Fraction, ...] = (0.7, 0.96)
+    factor: Positive = 0.1
 
     def __call__(self, step: int, steps: int) -> float:
         """Return the rate of a step, from 0, in a phase of ``steps``."""
@@ -87,7 +117,7 @@ class WarmupSteps:
 LearningRate = WarmupCosine | WarmupSteps
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Phase:
     """A part of a training.
 
@@ -105,38 +135,27 @@ class Phase:
             those of a given network.
         sort_channels: Channels sorted by importance before the phase begins: ``none``, ``hidden`` (before expansions
             become elastic) or ``width`` (before widths do).
-
-    Raises:
-        InputError: If a value is impossible; the message names it.
     """
 
     name: str
-    steps: int
+    steps: Count
     learning_rate: LearningRate
     elastic: tuple[Dimension, ...] = DIMENSIONS
     rule: Rule = "sandwich"
-    num_random: int = 1
+    num_random: Annotated[int, Field(ge=0, le=1000)] = 1
     teacher: TeacherKind = "largest"
     sort_channels: SortedChannels = "none"
 
     def __post_init__(self) -> None:
-        require(type(self.steps) is int and self.steps >= 1, "steps", self.steps, "an integer of at least 1")
-        known = {name: get_args(kind) for name, kind in KINDS.items()}
-        for name, values in known.items():
-            require(getattr(self, name) in values, name, getattr(self, name), f"one of {', '.join(values)}")
-        for dimension in self.elastic:
-            require(dimension in DIMENSIONS, "elastic", dimension, f"some of {', '.join(DIMENSIONS)}")
-        least = 1 if self.rule == "random" else 0
-        allowed = f"from {least} to {MOST_RANDOM} with rule {self.rule}"
-        require(least <= self.num_random <= MOST_RANDOM, "num_random", self.num_random, allowed)
+        if self.rule == "random" and self.num_random == 0:
+            raise InputError("num_random is 0; it must be at least 1 with rule random")
         if self.teacher == "largest" and self.rule != "sandwich":
             raise InputError(f"teacher is 'largest', which only rule sandwich trains in place; rule is {self.rule!r}")
-        require_numbers(self)
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What one step does.
+    """The plan of one step.
 
     Attributes:
         phase: The phase it belongs to.
@@ -155,72 +174,34 @@ class StepPlan:
     progress: float
 
 
-class Plan(Protocol):
-    """Says what each step of a training does."""
-
-    @property
-    def steps(self) -> int:
-        """Number of steps."""
-
-    def __call__(self, step: int) -> StepPlan:
-        """Return the plan of a step, from 0."""
-
-    def image_size_at(self, step: int) -> int:
-        """Return the side of the input at a step, in pixels."""
-
-
-class Phases:
-    """Phases one after the other.
-
-    Args:
-        phases: At least one.
-
-    Raises:
-        InputError: If there is none.
-    """
-
-    def __init__(self, phases: tuple[Phase, ...]) -> None:
-        if not phases:
-            raise InputError("a training needs at least one phase")
-        self.phases = phases
-        self._ends = list(itertools.accumulate(phase.steps for phase in phases))
-        self.steps = self._ends[-1]
-
-    def locate(self, step: int) -> tuple[int, int]:
-        """Return the index of the phase of a step, and the step's number in it."""
-        index = bisect.bisect_right(self._ends, step)
-        return index, step - (self._ends[index] - self.phases[index].steps)
-
-
 @dataclass(frozen=True)
 class SupernetPlan:
     """Subnets of a supernet: every phase's rule over its restriction of the space.
 
-    Args:
-        space: The supernet's space.
-        phases: The phases.
-        seed: Seed of resolutions and architectures.
+    Raises:
+        InputError: If there is no phase.
     """
 
     space: SearchSpace
     phases: tuple[Phase, ...]
     seed: int
-    _phases: Phases = field(init=False)
+    steps: int = field(init=False)
+    _ends: tuple[int, ...] = field(init=False)
     _spaces: tuple[SearchSpace, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_phases", Phases(self.phases))
+        if not self.phases:
+            raise InputError("a training needs at least one phase")
+        ends = tuple(itertools.accumulate(phase.steps for phase in self.phases))
+        object.__setattr__(self, "_ends", ends)
+        object.__setattr__(self, "steps", ends[-1])
         object.__setattr__(self, "_spaces", tuple(self.space.restricted(phase.elastic) for phase in self.phases))
 
-    @property
-    def steps(self) -> int:
-        """Steps of all phases."""
-        return self._phases.steps
-
     def __call__(self, step: int) -> StepPlan:
-        """Return the plan of a step."""
-        index, within = self._phases.locate(step)
+        """Return the plan of a step, from 0."""
+        index = bisect.bisect_right(self._ends, step)
         phase = self.phases[index]
+        within = step - (self._ends[index] - phase.steps)
         return StepPlan(
             phase=phase,
             is_first=within == 0,
@@ -232,8 +213,8 @@ class SupernetPlan:
 
     def image_size_at(self, step: int) -> int:
         """Return the resolution that every subnet of a step is trained at, in pixels."""
-        index, _ = self._phases.locate(step)
-        return int(np.random.default_rng((self.seed, SIZE, step)).choice(self._spaces[index].image_sizes))
+        space = self._spaces[bisect.bisect_right(self._ends, step)]
+        return int(np.random.default_rng((self.seed, SIZE, step)).choice(space.image_sizes))
 
     def _subnets(self, step: int, index: int) -> dict[str, Arch]:
         phase, space = self.phases[index], self._spaces[index]
@@ -249,12 +230,7 @@ class SupernetPlan:
 
 @dataclass(frozen=True)
 class SubnetPlan:
-    """One network alone, at its own resolution: its phase's rule and elastic dimensions say nothing.
-
-    Args:
-        arch: The network.
-        phase: The only phase; its teacher is ``none`` or ``external``.
-    """
+    """One network alone, at its own resolution: its phase's rule and elastic dimensions say nothing."""
 
     arch: Arch
     phase: Phase
@@ -278,3 +254,7 @@ class SubnetPlan:
     def image_size_at(self, step: int) -> int:
         """Return the architecture's resolution."""
         return self.arch.image_size
+
+
+Plan = SupernetPlan | SubnetPlan
+"""Says what each step of a training does."""

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from supernet.data.loading import SampleRequest
-from supernet.errors import InputError
-from supernet.training.streams import ORDER, SAMPLE
+from litepose_ofa.supernet.data.loading.batches import SampleRequest
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.training.recipe import ORDER, SAMPLE
 
 
 @lru_cache(maxsize=2)

@@ -1,30 +1,83 @@
-"""One training step: subnets on one batch, and the updates of the shared weights."""
+"""One training step: subnets on one batch, the updates of the shared weights, and their moving average."""
 
+import ctypes
 import math
+import platform
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from supernet.arch import Arch
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.litepose import Heads, LitePose
-from supernet.training.distributed import Process, average, average_gradients
-from supernet.training.objective import Targets, make_targets, pose_loss
-from supernet.training.recipe import StepPlan
-from supernet.training.settings import Precision, TrainingSettings
-from supernet.training.teacher import Teacher
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
+from litepose_ofa.supernet.training.distributed import Process, average, average_gradients
+from litepose_ofa.supernet.training.objective import Targets, make_targets, pose_loss
+from litepose_ofa.supernet.training.recipe import OptimizerName, Precision, StepPlan, TrainingSettings
+from litepose_ofa.supernet.training.teacher import Teacher
 
-PoseNetwork = LitePoseSupernet | LitePose
+Tensors = tuple[Tensor, ...] | list[Tensor]
+SGD_MOMENTUM = 0.9
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+LARGEST_BLOCK = 32 * 2**20
+"""The most that glibc allows: blocks up to this come from memory that is kept."""
+
+
+def keep_freed_memory() -> bool:
+    """Make glibc keep what is freed, so that a step does not fault in again the pages of the one before.
+
+    ``benchmarks/training_step.py`` shows what that gives. The process holds on to its peak memory from then on. Returns
+    whether it was done: only with glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    kept = mallopt(M_TRIM_THRESHOLD, ctypes.c_int(2**31 - 1)) and mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
+    return bool(kept)
+
+
+def make_optimizer(name: OptimizerName, model: nn.Module, *, weight_decay: float) -> Optimizer:
+    """Return an optimiser over a model's parameters; its learning rate is set before each step."""
+    groups = parameter_groups(model, weight_decay)
+    if name == "sgd":  # torch's fused kernel breaks on a momentum that some parameters have and others not yet
+        return SGD(groups, lr=0.0, momentum=SGD_MOMENTUM)
+    return (Adam if name == "adam" else AdamW)(groups, lr=0.0, fused=True)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Split parameters so that vectors (batch norms) and kernel matrices, which start as the identity, do not decay."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        (free if parameter.ndim < 4 else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def make_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Return an exponential moving average of a model's weights, to be updated after each step.
+
+    The decay rises to its value as (1 + n) / (10 + n) over the first n updates, so that the first, bad weights are soon
+    forgotten. Batch-norm statistics are the model's latest.
+    """
+
+    @torch.no_grad()
+    def average(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
+        n = float(count)
+        step = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
+        step(averaged, current, count)
+
+    return AveragedModel(model, multi_avg_fn=average)
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did, as one rank saw it.
+    """The outcome of a step, as one rank saw it.
 
     Attributes:
         losses: Total loss of each subnet that was run, by name.
@@ -46,31 +99,15 @@ def share_result(result: StepResult, stop: bool, process: Process) -> tuple[Step
     return StepResult(losses, parts, result.skipped), stopping > 0
 
 
+@dataclass(frozen=True)
 class WeightUpdate:
-    """One optimiser step from the gradients that backward passes have left: averaged over ranks, clipped, checked.
+    """One optimiser step from the gradients that backward passes have left: averaged over ranks, clipped, checked."""
 
-    Args:
-        model: The network.
-        optimizer: Over its parameters.
-        clip_norm: Largest gradient norm.
-        scaler: Loss scaling; needed in float16, disabled otherwise.
-        process: This rank.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        *,
-        clip_norm: float,
-        scaler: torch.amp.GradScaler,
-        process: Process,
-    ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.clip_norm = clip_norm
-        self.scaler = scaler
-        self.process = process
+    model: nn.Module
+    optimizer: Optimizer
+    clip_norm: float
+    scaler: torch.amp.GradScaler
+    process: Process
 
     def __call__(self) -> bool:
         """Step and drop the gradients; return False, on every rank, if they were not finite and nothing was changed."""
@@ -118,14 +155,6 @@ def train_on_batch(
     (in-place distillation); with ``frozen`` and ``external`` all of them learn from ``teacher``.
 
     Source: Yu and Huang, Universally Slimmable Networks (arXiv:1903.05134); Yu et al., BigNAS (arXiv:2003.11142).
-
-    Args:
-        model: In training mode.
-        batch: Images and keypoints at the step's resolution, on the model's device.
-        plan: The subnets, and the step's place in the training.
-        update: Steps the optimiser.
-        settings: Loss weights, accumulation, precision, and when to update.
-        teacher: Whose heatmaps are learned from, with ``frozen`` and ``external``.
 
     Returns:
         The losses. If a gradient is not finite the rest of the step is left out, and batch-norm statistics go back to

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.extract import extract_subnet
-from supernet.litepose import Heads, LitePose
-from supernet.training.distributed import Process, broadcast_state
-from supernet.training.recipe import TeacherKind
+from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import Heads, LitePose, PoseNetwork
+from litepose_ofa.supernet.training.distributed import Process, broadcast_state
+from litepose_ofa.supernet.training.recipe import TeacherKind
 
 
 class Teacher:
@@ -38,11 +38,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Heads:
-        """Return both heads at the size that the batch's own images would give.
-
-        Args:
-            batch: With ``teacher_images``, if the teacher has a resolution of its own.
-        """
+        """Return both heads at the size that the batch's own images would give."""
         size = batch.images.shape[-1]
         images = batch.images if self.image_size is None else batch.teacher_images
         assert images is not None
@@ -51,11 +47,7 @@ class Teacher:
 
 
 class Teachers:
-    """The teachers of a training: one that is given, and the largest subnet as it was when a phase asked for it.
-
-    Args:
-        external: The network of phases with the teacher ``external``.
-    """
+    """The teachers of a training: one that is given, and the largest subnet as it was when a phase asked for it."""
 
     def __init__(self, external: Teacher | None) -> None:
         self.external = external
@@ -71,11 +63,11 @@ class Teachers:
             raise InputError("teacher is 'external', but there is none: give teacher.weights")
         return {"external": self.external, "frozen": self.frozen}.get(kind)
 
-    def freeze(self, model: LitePoseSupernet | LitePose, process: Process) -> None:
+    def freeze(self, model: PoseNetwork, process: Process) -> None:
         """Keep the largest subnet as it is now, unless one is kept already; batch-norm statistics are rank 0's.
 
         Raises:
-            InputError: If the model is no supernet.
+            InputError: If the model is not a supernet.
         """
         if self.frozen is None:
             self.frozen = _largest(model)
@@ -85,7 +77,7 @@ class Teachers:
         """Return the weights of the kept subnet, or None."""
         return None if self.frozen is None else self.frozen.model.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any] | None, model: LitePoseSupernet | LitePose) -> None:
+    def load_state_dict(self, state: dict[str, Any] | None, model: PoseNetwork) -> None:
         """Go back to what ``state_dict`` returned in a training of this model."""
         self.frozen = None
         if state is not None:
@@ -93,7 +85,7 @@ class Teachers:
             self.frozen.model.load_state_dict(state)
 
 
-def _largest(model: LitePoseSupernet | LitePose) -> Teacher:
+def _largest(model: PoseNetwork) -> Teacher:
     if not isinstance(model, LitePoseSupernet):
         raise InputError("teacher is 'frozen', which only a supernet has; known here: none, external")
     largest = extract_subnet(model, model.space.largest())

@@ -5,20 +5,20 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader
 
-from supernet.channel_sorting import permute_channels, sort_channels
-from supernet.checkpoints import require_finite, save_network
-from supernet.data.loading import Batch, Sample, TrainingImages, collate_bytes
-from supernet.data.loading_processes import loaded, prepare_worker
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError, NotFiniteError
-from supernet.litepose import LitePose
-from supernet.training.checkpoint_store import CheckpointStore
-from supernet.training.distributed import (
+from litepose_ofa.supernet.data.loading.batches import Batch, Sample, TrainingImages, collate_bytes
+from litepose_ofa.supernet.data.loading.processes import loaded, prepare_worker
+from litepose_ofa.supernet.errors import InputError, NotFiniteError
+from litepose_ofa.supernet.network.channel_sorting import permute_channels, sort_channels
+from litepose_ofa.supernet.network.checkpoints import require_finite, save_network
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import PoseNetwork
+from litepose_ofa.supernet.training.checkpoint_store import CheckpointStore
+from litepose_ofa.supernet.training.distributed import (
     SINGLE,
     Process,
     broadcast_state,
@@ -26,23 +26,35 @@ from supernet.training.distributed import (
     run_on_main,
     synchronise_batch_norms,
 )
-from supernet.training.divergence import LAST_SKIPPED, MOST_SKIPPED, TrainingDivergedError, stop_diverged
-from supernet.training.metrics import MetricsLog
-from supernet.training.optimizers import make_average, make_optimizer
-from supernet.training.recipe import Plan, StepPlan
-from supernet.training.sampler import StepSampler
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, WeightUpdate, share_result, train_on_batch
-from supernet.training.teacher import Teacher, Teachers
+from litepose_ofa.supernet.training.metrics import MetricsLog
+from litepose_ofa.supernet.training.recipe import Plan, StepPlan, TrainingSettings
+from litepose_ofa.supernet.training.sampler import StepSampler
+from litepose_ofa.supernet.training.step import (
+    StepResult,
+    WeightUpdate,
+    make_average,
+    make_optimizer,
+    share_result,
+    train_on_batch,
+)
+from litepose_ofa.supernet.training.teacher import Teacher, Teachers
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS_FOLDER = "checkpoints"
 BEST_FILE = "best.safetensors"
 STATE_VERSION = 1
+MOST_SKIPPED = 20
+"""Updates in a row that may be left out because their gradients are not finite."""
+LAST_SKIPPED = 5
+"""Updates in a row that may not be left out at the end of a training."""
 
 Validate = Callable[[PoseNetwork], dict[str, float]]
 """Measures a network on every rank; returns AP by name, the same on every rank."""
+
+
+class TrainingDivergedError(NotFiniteError):
+    """Gradients have not been finite for too long, or weights are not."""
 
 
 class Trainer:
@@ -103,11 +115,7 @@ class Trainer:
     @property
     def trained(self) -> PoseNetwork:
         """The weights to evaluate and to save: the average where there is one."""
-        if self.average is None:
-            return self.model
-        averaged = self.average.module
-        assert isinstance(averaged, LitePoseSupernet | LitePose)
-        return averaged
+        return self.model if self.average is None else cast(PoseNetwork, self.average.module)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the training depends on (randomness follows from seed and step)."""
@@ -244,22 +252,29 @@ class Trainer:
         if phase.sort_channels != "none" and isinstance(self.model, LitePoseSupernet):
             kind = phase.sort_channels
             orders = sort_channels(self.model, hidden=kind == "hidden", width=kind == "width")
-            averaged = self.trained
-            if averaged is not self.model and isinstance(averaged, LitePoseSupernet):
-                permute_channels(averaged, orders)
+            if self.average is not None:
+                permute_channels(cast(LitePoseSupernet, self.trained), orders)
         if phase.teacher == "frozen":
             self.teachers.freeze(self.model, self.process)
         self.optimizer.state.clear()
 
     def _count(self, result: StepResult, plan: StepPlan, batch: Batch) -> None:
-        """Count skipped updates in a row; stop after too many."""
+        """Count skipped updates in a row; after too many, name the images of the ranks with a bad loss, or all."""
         if result.skipped is None:
             self.skipped_in_a_row = 0
             return
         self.skipped += 1
         self.skipped_in_a_row += 1
-        if self.skipped_in_a_row >= MOST_SKIPPED:
-            stop_diverged(self.step, result, plan, batch, self.process)
+        if self.skipped_in_a_row < MOST_SKIPPED:
+            return
+        culprit = not all(map(math.isfinite, result.losses.values()))
+        seen = gather_objects((culprit, batch.image_ids), self.process)
+        guilty = [ids for bad, ids in seen if bad] or [ids for _, ids in seen]
+        images, arch = ", ".join(str(image) for ids in guilty for image in ids), plan.subnets[result.skipped]
+        raise TrainingDivergedError(
+            f"loss or gradient was not finite for {MOST_SKIPPED} steps in a row, last at step {self.step} in subnet "
+            f"{result.skipped} ({arch.digest}, {arch.image_size} px) on images {images}; a lower learning rate helps"
+        )
 
     def _values(self, result: StepResult, images_per_second: float) -> dict[str, float]:
         first = next(iter(result.losses))
@@ -303,23 +318,22 @@ class Trainer:
 
     def _require_finite(self) -> None:
         """Refuse to go on with a network that is ruined on any rank; a collective."""
-        problem = None
+        told = None
         try:
             for model in (self.model, self.trained):
                 require_finite(model, f"the network is ruined at step {self.step}; a lower learning rate helps")
         except NotFiniteError as error:
-            problem = str(error)
-        for told in gather_objects(problem, self.process):
-            if told is not None:
-                raise TrainingDivergedError(told)
+            told = str(error)
+        problems = [problem for problem in gather_objects(told, self.process) if problem is not None]
+        if problems:
+            raise TrainingDivergedError(problems[0])
 
     def _check_batch(self) -> None:
         """Refuse a batch that the dataset, the ranks or the accumulation do not allow."""
         self._steps_from(0)
-        batch_size, accumulation, world = self.settings.batch_size, self.settings.accumulation, self.process.world
-        if batch_size // world % accumulation:
-            share = f"the {batch_size // world} images of each process"
-            raise InputError(f"accumulation is {accumulation}; it must divide {share}")
+        share, accumulation = self.settings.batch_size // self.process.world, self.settings.accumulation
+        if share % accumulation:
+            raise InputError(f"accumulation is {accumulation}; it must divide the {share} images of each process")
 
     def _steps_from(self, step: int) -> StepSampler:
         return StepSampler(

@@ -1,21 +1,20 @@
 """Accuracies in the middle of a training: a few subnets, batch norm recalibrated, each measured by one rank."""
 
+import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-import torch
-
-from supernet.arch import Arch
-from supernet.data.coco import KeypointDataset
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.evaluation import InferenceSettings, evaluate_model
-from supernet.evaluation.comparison import require_comparable
-from supernet.evaluation.subnets import Calibration
-from supernet.extract import extract_subnet
-from supernet.litepose import LitePose
-from supernet.published import published_archs
-from supernet.space import SearchSpace
-from supernet.training.distributed import Process, gather_objects
-from supernet.training.step import PoseNetwork
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.evaluation import InferenceSettings, evaluate_model
+from litepose_ofa.supernet.evaluation.keypoint_ap import require_comparable
+from litepose_ofa.supernet.evaluation.subnets import Calibration
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import LitePose, PoseNetwork
+from litepose_ofa.supernet.training.distributed import Process, gather_objects
 
 
 def validated_archs(space: SearchSpace) -> dict[str, Arch]:
@@ -24,38 +23,23 @@ def validated_archs(space: SearchSpace) -> dict[str, Arch]:
     return {"smallest": space.smallest(), "largest": space.largest(), **published}
 
 
+@dataclass
 class Validator:
-    """Measures the AP of subnets of a supernet, or of the one network there is.
-
-    Args:
-        archs: The subnets by name; for a static network it alone.
-        calibration: Where batch-norm statistics come from.
-        dataset: The images to measure on.
-        settings: How people are predicted.
-        batch_size: Images a forward pass.
-        process: This rank; the subnets are shared out among all.
+    """Measures the AP of subnets of a supernet, or of the one network there is; ranks share the subnets out.
 
     Raises:
         InputError: If an AP on these images would mean nothing.
     """
 
-    def __init__(
-        self,
-        archs: Mapping[str, Arch],
-        calibration: Calibration,
-        dataset: KeypointDataset,
-        *,
-        settings: InferenceSettings,
-        batch_size: int,
-        process: Process,
-    ) -> None:
-        require_comparable(dataset)
-        self.archs = dict(archs)
-        self.calibration = calibration
-        self.dataset = dataset
-        self.settings = settings
-        self.batch_size = batch_size
-        self.process = process
+    archs: Mapping[str, Arch]
+    calibration: Calibration
+    dataset: KeypointDataset
+    settings: InferenceSettings
+    batch_size: int
+    process: Process
+
+    def __post_init__(self) -> None:
+        require_comparable(self.dataset)
 
     def __call__(self, model: PoseNetwork) -> dict[str, float]:
         """Return AP in [0, 1] by name, the same on every rank."""
@@ -81,7 +65,5 @@ def copy_of(model: PoseNetwork, arch: Arch) -> LitePose:
     """Return a static network of a subnet's weights, or of the network's own, that shares nothing with it."""
     if isinstance(model, LitePoseSupernet):
         return extract_subnet(model, arch)
-    with torch.random.fork_rng(devices=[]):  # the initial weights are replaced: they cost the caller no random numbers
-        network = LitePose(arch, model.num_keypoints).to(next(model.parameters()).device)
-    network.load_state_dict(model.state_dict())
-    return network
+    assert isinstance(model, LitePose)
+    return copy.deepcopy(model)

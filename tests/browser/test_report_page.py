@@ -50,9 +50,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a sweep over two devices and two tiers, one of them with a hostile name."""
     workspace = tmp_path_factory.mktemp("run")
     sweep = ("--multirun", "device=jetson_nano,raspberry_pi_4b", "tier=s,l")
-    run_script("run_search", *sweep, *SMALL_SEARCH, f"workspace={workspace}")
+    run_script("search", *sweep, *SMALL_SEARCH, f"workspace={workspace}")
     (workspace / "search" / "jetson_nano" / "s").rename(workspace / "search" / "jetson_nano" / HOSTILE_TIER)
-    run_script("make_report", str(workspace), "samples=0")
+    run_script("report", str(workspace), "samples=0")
     return workspace / "report" / "report.html"
 
 
@@ -78,7 +78,7 @@ def open_report(report: Path) -> Iterator[Open]:
 
 
 def run_script(name: str, *arguments: str) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
+    command = [sys.executable, "-m", "litepose_ofa", name, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

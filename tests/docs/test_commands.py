@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from scripts.cli import CONFIG_DIR
-from scripts.verbs import CONFIGURED, VERBS
+from litepose_ofa.scripts.command.app import CONFIG_DIR
+from litepose_ofa.scripts.command.table import CONFIGURED, VERBS
 
 SWEEP_FLAGS = {"-m", "--multirun"}
 OTHER_FLAGS = {"--cfg", "--help", "--config-dir"}
@@ -42,7 +42,7 @@ def check_composing(shown_files: Path) -> Iterator[Compose]:
 
 
 def _check_composing(shown_files: Path, module: str, arguments: tuple[str, ...]) -> None:
-    importlib.import_module(f"scripts.{module}")  # it registers its resolvers
+    importlib.import_module(f"litepose_ofa.scripts.verbs.{module}")  # it registers its resolvers
     flags = {argument for argument in arguments if argument.startswith("-")}
     assert flags <= SWEEP_FLAGS | OTHER_FLAGS, f"unknown flags {flags}"
     words = [word for word in arguments if not word.startswith(("-", *PLUGIN)) and ("=" in word or word[0] == "~")]
@@ -126,7 +126,7 @@ def test_the_examples_of_the_help_compose(check_composing: Compose, verb: str) -
 def test_a_wrong_key_and_a_wrong_group_do_not_compose(check_composing: Compose) -> None:
     for wrong in ("training.stops=3", "recipe=circular", "device=raspberry_pi_4b", "training.steps=1,2"):
         with pytest.raises(Exception, match=r".+"):
-            check_composing("train_supernet", (wrong,))
+            check_composing("train", (wrong,))
 
 
 def test_every_page_that_the_help_names_is_there(root: Path) -> None:

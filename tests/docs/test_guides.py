@@ -1,32 +1,24 @@
 """The guides' figures and code: tables of the comparison, estimates for COCO, and the Python of the pages."""
 
-import math
 import re
-import statistics
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from latency_tables import LatencyTable, OperatorLatency
-from latency_tables.coverage import coverage, space_operators
-from latency_tables.profiling.plan import make_plan
-from latency_tables.profiling.regression import fit_rows
-from supernet.checkpoints import load_weights
-from supernet.complexity import measure_complexity
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.published import PUBLISHED_AP, published_archs
-from supernet.space import PRESETS, SearchSpace
-from supernet.training.objective import LossSettings, make_targets, pose_loss
+from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
+from litepose_ofa.latency_tables.coverage import coverage, space_operators
+from litepose_ofa.latency_tables.profiling.fitting import fit_rows
+from litepose_ofa.latency_tables.profiling.plan import make_plan
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.published import PUBLISHED_AP, published_archs
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
+from litepose_ofa.supernet.network.checkpoints import load_weights
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 
-COCO_KEYPOINTS = 17
-STEPS, BATCH, RANDOM_SUBNETS = 440_000, 64, 2
 DEVICES = ("jetson_nano", "snapdragon_855", "raspberry_pi_4b")
 NAMES = ("search-XS", "search-S", "search-M", "search-L")
 
@@ -94,57 +86,6 @@ def test_estimates_are_the_shipped_tables(rows_of: Callable[[str, str], Rows]) -
             assert error == pytest.approx(table.metadata.fit_errors[f"LitePose-{name[7:]}"], abs=0.006)
 
 
-def test_the_arithmetic_of_a_training_on_coco(rows_of: Callable[[str, str], Rows]) -> None:
-    space, rng = SearchSpace.preset("litepose"), Random(0)
-
-    def gmacs(arch: Any) -> float:
-        return measure_complexity(arch, COCO_KEYPOINTS).macs / 1e9
-
-    largest, smallest = (
-        statistics.mean(gmacs(arch.with_image_size(size)) for size in space.image_sizes)
-        for arch in (space.largest(), space.smallest())
-    )
-    drawn = statistics.mean(gmacs(space.sample(rng)) for _ in range(1000))
-    step = 3 * BATCH * (largest + smallest + RANDOM_SUBNETS * drawn) / 1e3
-    cells = {row[0]: row[1:] for row in rows_of("coco.md", "Train")}
-    assert [f"{value:.1f}" for value in (largest, smallest, drawn)] == re.findall(
-        r"\d\.\d", cells["arithmetic of a step"][1]
-    )
-    assert cells["arithmetic of a step"][0] == f"{step:.1f} TMACs"
-    operations = 2e12 * step * STEPS
-    assert float(cells["the whole training"][0].split()[0]) == pytest.approx(operations, rel=0.03)
-    days = [operations / 8 / rate / 86_400 for rate in (2e12, 0.5e12)]
-    assert cells["time on 8 GPUs"][0] == f"**{days[0]:.1f} to {days[1]:.0f} days**"
-
-
-def test_the_memory_of_a_training_on_coco(root: Path) -> None:
-    """The bytes that autograd keeps of one image, which grow with the area."""
-    space = SearchSpace.preset("litepose")
-    supernet = LitePoseSupernet(space, COCO_KEYPOINTS).train().to(memory_format=torch.channels_last)
-    weights = {parameter.untyped_storage().data_ptr() for parameter in supernet.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
-    images = torch.zeros(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
-    batch = Batch(images, torch.ones(1, 1, COCO_KEYPOINTS, 3), torch.ones(1, 128, 128), (0,), ())
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        heads = supernet(images, replace(space.largest(), image_size=256))
-        pose_loss(heads, make_targets(batch, LossSettings()), LossSettings(), progress=0.0)
-    mebibytes = sum(storage.nbytes() for storage in kept.values()) / 2**20
-    page = (root / "docs/coco.md").read_text()
-    large, small = (
-        float(n.replace(",", "")) for n in re.search(r"([\d,]+) MiB an image.*\((\d+) at 256\)", page).groups()
-    )
-    assert mebibytes == pytest.approx(small, rel=0.02)
-    assert 4 * mebibytes == pytest.approx(large, rel=0.02)
-    assert math.ceil(8 * large / 1024) == int(re.search(r"\| (\d+) GiB a GPU \|", page)[1])
-
-
 def test_the_spaces_are_counted(rows_of: Callable[[str, str], Rows]) -> None:
     cells = {row[0].strip("`"): row[1:] for row in rows_of("../README.md", "The spaces")}
     for name in PRESETS:
@@ -159,21 +100,6 @@ def test_the_tutorial_shows_rows_of_the_readme(all_blocks: list[Any]) -> None:
     readme, tutorial = (reports[page] for page in ("README.md", "docs/tutorial.md"))
     assert sum(line.startswith(DEVICES) for line in readme) == 12
     assert [line for line in tutorial if not any(full.startswith(line) for full in readme)] == []
-
-
-def test_how_long_a_kit_times_a_model(root: Path) -> None:
-    script = (root / "latency_tables" / "profiling" / "board" / "profile_board.py").read_text()
-    runs, seconds = (re.search(rf'"--{name}".*?default=([\d.]+)', script)[1] for name in ("runs", "seconds"))
-    first, later = re.search(r"^FIRST_WARMUPS, LATER_WARMUPS = (\d+), (\d+)$", script, re.MULTILINE).groups()
-    page = (root / "docs" / "measuring.md").read_text()
-    assert f"{first} warm-ups in the first round and {later} in the later ones" in page
-    assert f"{runs} runs or {seconds} s in all rounds" in page
-
-
-def test_the_operators_of_a_kit_are_counted(rows_of: Callable[[str, str], Rows]) -> None:
-    (cells,) = (row for row in rows_of("measuring.md", "What the kit times") if row[0] == "operators timed")
-    counts = [len(space_operators(SearchSpace.preset(name))) for name in ("litepose", "tiny")]
-    assert [int(cells[column].replace(",", "")) for column in (1, 3)] == counts
 
 
 def test_what_a_kit_of_the_pages_leaves_out_can_be_fitted(all_commands: list[Any]) -> None:

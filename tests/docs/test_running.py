@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from scripts import litepose
-from scripts.verbs import CONFIGURED
+from litepose_ofa.scripts.command import main as litepose
+from litepose_ofa.scripts.command.table import CONFIGURED
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +63,6 @@ def started_in(folder: Path, arguments: Sequence[str]) -> Iterator[None]:
         patch.setenv("HYDRA_FULL_ERROR", "0")
         yield
     torch.set_num_threads(threads)
-    plt.close("all")
 
 
 def run(command: Any, folder: Path) -> None:

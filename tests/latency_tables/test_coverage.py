@@ -6,11 +6,11 @@ from itertools import product
 
 import pytest
 
-from latency_tables import LatencyTable, OperatorLatency
-from latency_tables.coverage import SHOWN, coverage, space_operators
-from supernet.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
-from supernet.operators import operators_of
-from supernet.space import PRESETS, SearchSpace
+from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
+from litepose_ofa.latency_tables.coverage import SHOWN, coverage, space_operators
+from litepose_ofa.supernet.archs.arch import STAGE_STRIDES, Arch, BlockArch, StageArch
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 
 TINY = SearchSpace.preset("tiny")
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latency_tables import LatencyTable, OperatorLatency
-from supernet.errors import InputError
-from supernet.operators import operators_of
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 EXAMPLES = 500
 
@@ -177,7 +177,7 @@ def _endings(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
 def table() -> LatencyTable:
     shipped = LatencyTable.load("snapdragon_855")
     operators = operators_of(SearchSpace.preset("tiny").smallest())
-    rows = {o: OperatorLatency(shipped.lookup(o).ms, shipped.lookup(o).spread_ms, 50, 1.5) for o in operators}
+    rows = {o: OperatorLatency(shipped.lookup(o).ms, shipped.lookup(o).std_ms, 50, 1.5) for o in operators}
     return LatencyTable(shipped.metadata, rows)
 
 

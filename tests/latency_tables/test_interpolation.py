@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
-from latency_tables import LatencyTable, OperatorLatency
-from latency_tables.interpolation import DIAGONAL, HALF_CURVATURE, ROUGHNESS, Interpolator, convex_weights
-from supernet.operators import Operator
+from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
+from litepose_ofa.latency_tables.interpolation import DIAGONAL, HALF_CURVATURE, ROUGHNESS, Interpolator, convex_weights
+from litepose_ofa.supernet.archs.operators import Operator
 
 Floats = NDArray[np.float64]
 
@@ -106,7 +106,7 @@ def test_error_of_a_constant_curvature_is_half_of_it_times_the_squared_distance(
         answer = interpolator.interpolate(wanted)
         assert answer is not None
         error = math.log(answer.ms / ms(wanted))
-        assert answer.spread_ms / answer.ms == pytest.approx(math.hypot(ROUGHNESS, error))
+        assert answer.std_ms / answer.ms == pytest.approx(math.hypot(ROUGHNESS, error))
 
 
 def test_spread_in_closed_form() -> None:
@@ -116,7 +116,7 @@ def test_spread_in_closed_form() -> None:
     assert answer is not None
     assert answer.ms == pytest.approx(2.0)
     rows_spread, squared_distance = (0.1 + 0.05) / 2, math.log(2) ** 2
-    assert answer.spread_ms == pytest.approx(2 * math.hypot(rows_spread, ROUGHNESS, HALF_CURVATURE * squared_distance))
+    assert answer.std_ms == pytest.approx(2 * math.hypot(rows_spread, ROUGHNESS, HALF_CURVATURE * squared_distance))
     assert answer.energy_mj is None
 
 

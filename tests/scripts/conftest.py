@@ -14,9 +14,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from scripts.cli import CONFIG_DIR
-from supernet.data.skeletons import CROWDPOSE
-from supernet.data.synthetic import PeopleSettings, generate_split
+from litepose_ofa.scripts.command.app import CONFIG_DIR
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split
 
 QUICK_TRAINING = (
     "threads=1",
@@ -87,7 +87,7 @@ def run_script(capsys: pytest.CaptureFixture[str], data_root: Path) -> RunScript
     """Run a script in this process on the rendered people; later overrides win."""
 
     def run(name: str, *overrides: str) -> Outcome:
-        main = importlib.import_module(f"scripts.{name}").main
+        main = importlib.import_module(f"litepose_ofa.scripts.verbs.{name}").main
         status: int | str | None = 0
         threads = torch.get_num_threads()
         capsys.readouterr()
@@ -107,8 +107,8 @@ def run_script(capsys: pytest.CaptureFixture[str], data_root: Path) -> RunScript
 @pytest.fixture(scope="session")
 def _trained(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
     workspace = tmp_path_factory.mktemp("workspace")
-    main = importlib.import_module("scripts.train_supernet").main
-    with called_as("train_supernet", (f"data_root={data_root}", f"workspace={workspace}", *QUICK_TRAINING)):
+    main = importlib.import_module("litepose_ofa.scripts.verbs.train").main
+    with called_as("train", (f"data_root={data_root}", f"workspace={workspace}", *QUICK_TRAINING)):
         main()
     return workspace
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latency_tables import LatencyTable, OperatorLatency, TableMetadata
-from latency_tables.coverage import space_operators
-from search.accuracy.predictor import AccuracyPredictor
-from search.cost import CostModel
-from search.genome import Genomes
-from search.problem import SearchProblem
-from supernet.operators import Operator
-from supernet.space import SearchSpace, StageSpace
+from litepose_ofa.latency_tables import LatencyTable, OperatorLatency, TableMetadata
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import Genomes
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.supernet.archs.operators import Operator
+from litepose_ofa.supernet.archs.space import SearchSpace, StageSpace
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +105,7 @@ def identity() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def predictor(tiny_cost: CostModel, tiny_ap: Accuracies, identity: dict[str, Any]) -> AccuracyPredictor:
     genomes = tiny_cost.codec.sample(60, np.random.default_rng(7))
-    return AccuracyPredictor.fit(tiny_cost.space, genomes, tiny_ap(genomes), identity=identity)
+    return AccuracyPredictor(tiny_cost.space, genomes, tiny_ap(genomes), identity=identity)
 
 
 @pytest.fixture(scope="session")

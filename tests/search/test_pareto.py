@@ -6,8 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from search import pareto
-from search.pareto import crowding_distances, hypervolume, hypervolume_gains, non_dominated, non_dominated_ranks
+from litepose_ofa.search import pareto
+from litepose_ofa.search.pareto import (
+    crowding_distances,
+    hypervolume,
+    hypervolume_gains,
+    non_dominated,
+    non_dominated_ranks,
+)
 
 coordinates = st.integers(0, 6).map(float)
 

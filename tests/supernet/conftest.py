@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from supernet import published
-from supernet.arch import Arch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs import published
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 
 Model = TypeVar("Model", bound=nn.Module)
 Randomise = Callable[[Model, int], Model]

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from supernet.bounded_yaml import load_yaml
+from litepose_ofa.supernet.bounded_yaml import load_yaml
 
 HONEST = "a: &x [1, {b: null}]\nc: *x\nd: {e: *x, f: 1.5, g: 'yes'}\n"
 

@@ -1,13 +1,8 @@
 """Messages: keys that must be there or may, values cut short, and where the bad input is."""
 
-import math
-import sys
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 
-from supernet.errors import SHOWN_CHARACTERS, InputError, located, require, require_keys, require_numbers, shown
+from litepose_ofa.supernet.errors import SHOWN_CHARACTERS, InputError, located, require, require_keys, shown
 
 
 @pytest.mark.parametrize("value", [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": None, "c": 3}])
@@ -48,35 +43,6 @@ def test_no_value_is_shown_at_length() -> None:
         with pytest.raises(InputError, match=r"^img_size is ") as caught:
             require(False, "img_size", value, "an integer")
         assert len(str(caught.value)) < 2 * SHOWN_CHARACTERS + 50
-
-
-@dataclass
-class Settings:
-    """Numbers, alone and in tuples, and what is none."""
-
-    rate: float = 1.0
-    pair: tuple[float, float] = (0.0, -2.0)
-    count: int = 3
-    name: str = "inf"
-    flag: bool = True
-    nothing: float | None = None
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"rate": math.inf}, "rate is inf; it must be finite"),
-        ({"rate": -math.inf}, "rate is -inf; it must be finite"),
-        ({"rate": math.nan}, "rate is nan; it must be finite"),
-        ({"pair": (1.0, math.inf)}, r"pair is \(1\.0, inf\); it must be finite"),
-        ({"count": 10**309}, "count is <integer of"),
-    ],
-)
-def test_numbers_that_are_not_finite_are_refused(change: dict[str, Any], message: str) -> None:
-    require_numbers(Settings())
-    require_numbers(Settings(rate=sys.float_info.max, count=10**300))
-    with pytest.raises(InputError, match=f"^{message}"):
-        require_numbers(Settings(**change))
 
 
 def test_bad_input_is_located() -> None:

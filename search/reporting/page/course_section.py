@@ -6,10 +6,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from search.reporting.importance import METHOD, ChoiceImportance, quantity_title
-from search.reporting.page.charts import BLUE, INK, LOW_HEIGHT, ORANGE
-from search.reporting.page.section import Chart, Grid, Prose, Section
-from search.reporting.summary import AP_BY, REFERENCE
+from litepose_ofa.search.reporting.importance import METHOD, ChoiceImportance, quantity_title
+from litepose_ofa.search.reporting.page.section import BLUE, INK, LOW_HEIGHT, ORANGE, Chart, Grid, Prose, Section
+from litepose_ofa.search.reporting.summary import AP_BY, REFERENCE
 
 BAR_STEP = 17
 """Pixels a bar."""
@@ -18,11 +17,7 @@ RAISES, LOWERS = "more of it raises the quantity", "more of it lowers it"
 
 
 def course_section(progress: pd.DataFrame) -> Section | None:
-    """Return the section of the hypervolume over evaluations, a chart a device; None where no search has recorded it.
-
-    Args:
-        progress: From ``collect_progress``.
-    """
+    """Return the section of the hypervolume over evaluations, a chart a device; None where none was recorded."""
     if progress.empty:
         return None
     source = str(progress["ap_source"].iloc[0])
@@ -35,12 +30,7 @@ def course_section(progress: pd.DataFrame) -> Section | None:
 
 
 def importance_section(importances: Mapping[str, Mapping[str, ChoiceImportance]], source: str) -> Section | None:
-    """Return the section of what drives AP and latency, a chart a quantity; None where nothing is known of it.
-
-    Args:
-        importances: By quantity and choice, ``AP`` first.
-        source: Where the accuracies come from.
-    """
+    """Return the section of what drives AP and latency, a chart a quantity; None where nothing is known of it."""
     if not importances:
         return None
     intro = (
@@ -62,11 +52,7 @@ def _hypervolume_chart(device: str, rows: pd.DataFrame) -> Chart:
         for tier, budget in zip(rows["tier"], rows["budget_ms"], strict=True)
     ]
     points = pd.DataFrame(
-        {
-            "evaluations": rows["evaluations"],
-            "hypervolume": (100 * rows["hypervolume"]).round(3),
-            "tier": labels,
-        }
+        {"evaluations": rows["evaluations"], "hypervolume": (100 * rows["hypervolume"]).round(3), "tier": labels}
     )
     chart = alt.Chart(points).mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=2)
     told = [alt.Tooltip("tier:N"), alt.Tooltip("evaluations:Q"), alt.Tooltip("hypervolume:Q", title="hypervolume, %")]

@@ -2,18 +2,17 @@
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import vl_convert
-from altair import SCHEMA_VERSION
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from search.reporting.page.charts import spec_of
-from search.reporting.page.section import Block, Chart, Grid, Link, Section, Table
+from litepose_ofa.search.reporting.page.drawing import VL_VERSION, spec_of
+from litepose_ofa.search.reporting.page.section import Link, Section, Table, charts_of
 
 PAGE_FILE = "report.html"
 
@@ -48,36 +47,26 @@ class Page:
 
 def render(page: Page) -> str:
     """Return a page as HTML. Every text is escaped; only the SVG of a ``Drawing`` is taken as it is."""
-    has_charts = any(_is_chart(block) for section in page.sections for block in _flat(section.blocks))
+    has_charts = any(charts_of(section.blocks) for section in page.sections)
     return _environment().get_template(TEMPLATE).render(page=page, vega=_vega() if has_charts else "")
-
-
-def _flat(blocks: Sequence[Block]) -> Iterator[Block]:
-    for block in blocks:
-        yield from block.blocks if isinstance(block, Grid) else (block,)
-
-
-def _is_chart(block: Block) -> bool:
-    return isinstance(block, Chart)
 
 
 @cache
 def _vega() -> Markup:
     """Return Vega, Vega-Lite and Vega-Embed as one script, which defines ``vegaEmbed``."""
-    version = ".".join(SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VL_VERSION)
     return Markup(bundle.replace("</script", r"<\/script"))
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("search.reporting.page", "assets"),
+        loader=PackageLoader("litepose_ofa.search.reporting.page", "assets"),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
         "inline": _inline,
-        "spec": lambda chart: spec_of(chart.chart, chart.caption),
+        "spec": spec_of,
         "rows": _rows,
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
         "trusted": Markup,

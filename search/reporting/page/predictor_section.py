@@ -7,29 +7,45 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from search.accuracy.predictor_plots import LABELS
-from search.accuracy.predictor_quality import QUALITY_FILE
-from search.reporting.page.charts import BLUE, GREY, HEIGHT, percent_axis
-from search.reporting.page.recorded import interval, recorded_blocks, span
-from search.reporting.page.section import Block, Chart, Prose, Section, Table
+from litepose_ofa.search.reporting.page.section import (
+    BLUE,
+    GREY,
+    HEIGHT,
+    Block,
+    Chart,
+    Prose,
+    Section,
+    Table,
+    equality_line,
+    interval,
+    percent_axis,
+    recorded_blocks,
+)
+from litepose_ofa.search.workspace import Workspace
 
 COMMAND = "litepose fit"
+
+LABELS = {
+    "ridge": "ridge",
+    "gaussian_process": "Gaussian process",
+    "boosting": "gradient boosting",
+    "mlp_ensemble": "MLP ensemble",
+}
 
 SEEN, HELD_OUT = "cross-validated", "held out"
 
 
 def predictor_section(workspace: Path) -> Section:
-    """Return what ``litepose fit`` recorded of the predictor's quality.
-
-    Args:
-        workspace: The workspace.
-    """
-    path = workspace / "predictor" / QUALITY_FILE
+    """Return what ``litepose fit`` recorded of the predictor's quality."""
+    path = Workspace(workspace).predictor_quality
     what = "The quality of the accuracy predictor"
-    return Section("predictor", "Accuracy predictor", recorded_blocks(path, _blocks, what=what, command=COMMAND))
+    return Section(
+        "predictor", "Accuracy predictor", recorded_blocks(path, predictor_blocks, what=what, command=COMMAND)
+    )
 
 
-def _blocks(quality: Mapping[str, Any]) -> list[Block]:
+def predictor_blocks(quality: Mapping[str, Any]) -> list[Block]:
+    """Return the blocks of a predictor's recorded quality, ``PredictorComparison.to_dict`` and ``predictions``."""
     chosen = quality["regressors"][quality["chosen"]]["held_out"]
     tau, error = interval(chosen["kendall_tau"]), interval(chosen["mae"], ".1f", scale=100)
     name = LABELS.get(quality["chosen"], quality["chosen"])
@@ -51,11 +67,7 @@ def _blocks(quality: Mapping[str, Any]) -> list[Block]:
 
 
 def regressor_table(quality: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row a kind of regressor, the highest cross-validated tau first.
-
-    Args:
-        quality: ``PredictorComparison.to_dict``.
-    """
+    """Return one row a kind of regressor, the highest cross-validated tau first."""
     ranked = sorted(quality["regressors"].items(), key=lambda item: -item[1]["cross_validation"]["kendall_tau"])
     return pd.DataFrame(
         {
@@ -79,8 +91,6 @@ def _scatter(predictions: Mapping[str, Any]) -> Chart:
             "subnets": [HELD_OUT if held_out else SEEN for held_out in predictions["held_out"]],
         }
     )
-    ends = span(frame, "predicted", "measured")
-    equal = alt.Chart(pd.DataFrame({"predicted": ends, "measured": ends})).mark_line(color=GREY, strokeDash=[4, 4])
     points = (
         alt.Chart(frame)
         .mark_point(filled=True, opacity=0.85)
@@ -90,7 +100,7 @@ def _scatter(predictions: Mapping[str, Any]) -> Chart:
             tooltip=["subnets:N", alt.Tooltip("predicted:Q", format=".1f"), alt.Tooltip("measured:Q", format=".1f")],
         )
     )
-    chart = alt.layer(equal, points).encode(
+    chart = alt.layer(equality_line(frame, "predicted", "measured"), points).encode(
         x=alt.X("predicted:Q", **percent_axis("predicted AP, %")),
         y=alt.Y("measured:Q", **percent_axis("measured AP, %")),
     )

@@ -1,25 +1,27 @@
-"""The page of a report: which sections it has, what it says of itself, and the index over several of them."""
+"""The files of a report: the page with its sections, the index over several, tables, text and pictures."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
-from search.reporting.findings import Findings
-from search.reporting.page.course_section import course_section, importance_section
-from search.reporting.page.document import PAGE_FILE, Page
-from search.reporting.page.fidelity_section import fidelity_section
-from search.reporting.page.fronts_section import fronts_section
-from search.reporting.page.predictor_section import predictor_section
-from search.reporting.page.section import Link, Section, Table
-from search.reporting.page.sensitivity_section import sensitivity_section
-from search.reporting.page.subnets_section import subnets_section
-from search.reporting.page.summary_section import missing_section, summary_section
-from search.reporting.page.tables_section import tables_section
-from search.reporting.page.training_section import training_section
-from search.reporting.summary import AP_BY, SURROGATE_WARNING
+from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.importance import importance_table
+from litepose_ofa.search.reporting.page.course_section import course_section, importance_section
+from litepose_ofa.search.reporting.page.document import PAGE_FILE, Page, render
+from litepose_ofa.search.reporting.page.drawing import save_png
+from litepose_ofa.search.reporting.page.fronts_section import fronts_section
+from litepose_ofa.search.reporting.page.predictor_section import predictor_section
+from litepose_ofa.search.reporting.page.section import Block, Grid, Link, Picture, Prose, Section, Table
+from litepose_ofa.search.reporting.page.sensitivity_section import fidelity_section, sensitivity_section
+from litepose_ofa.search.reporting.page.summary_section import missing_section, subnets_section, summary_section
+from litepose_ofa.search.reporting.page.tables_section import tables_section
+from litepose_ofa.search.reporting.page.training_section import training_section
+from litepose_ofa.search.reporting.summary import AP_BY, SURROGATE_WARNING, format_gaps, format_summary
+from litepose_ofa.supernet.files import replacing, temporary_folder, write_text
 
 MOST_NAMED = 4
 """Devices that the heading names, at most."""
@@ -30,14 +32,7 @@ UNKNOWN = "not recorded"
 def report_page(
     findings: Findings, folder: Path, *, record: Mapping[str, Any] | None = None, samples: Section | None = None
 ) -> Page:
-    """Return the page of searches that may be compared, and of their workspace.
-
-    Args:
-        findings: What they found.
-        folder: Of the page: links start there.
-        record: What wrote the report: ``versions``, ``python`` and ``commit``.
-        samples: Held-out images with the people that the chosen subnets find in them.
-    """
+    """Return the page of searches that may be compared, and of their workspace."""
     cells = findings.cells
     first, workspace = cells[0], cells[0].workspace
     sections = [
@@ -67,12 +62,7 @@ def report_page(
 
 
 def index_page(workspace: Path, reports: Mapping[str, Findings]) -> Page:
-    """Return the page that leads to the reports of searches that may not be compared with each other.
-
-    Args:
-        workspace: The workspace.
-        reports: What each found, by its folder, which is beside the index.
-    """
+    """Return the page that leads to the reports of searches that may not be compared with each other."""
     frame = pd.DataFrame([_index_row(name, findings) for name, findings in reports.items()])
     caption = "One report for each group of searches whose accuracies may be compared with each other."
     return Page(
@@ -140,3 +130,88 @@ def _index_row(name: str, findings: Findings) -> dict[str, Any]:
         "devices": ", ".join(dict.fromkeys(cell.device for cell in cells)),
         "tiers": ", ".join(dict.fromkeys(cell.tier for cell in cells)),
     }
+
+
+def samples_section(pictures: Sequence[Picture], note: str = "") -> Section | None:
+    """Return the pictures beside each other.
+
+    Returns:
+        None if there is nothing to show and nothing to say.
+    """
+    if not pictures and not note:
+        return None
+    blocks: list[Block] = [Prose(note)] if note else []
+    return Section("samples", "Sample predictions", [*blocks, Grid(tuple(pictures))] if pictures else blocks)
+
+
+SUMMARY_TEXT = "summary.txt"
+TABLES = ("summary", "front", "hypervolume", "importance")
+PICTURES = ("front", "hypervolume", "importance")
+
+
+def remove_report(folder: Path, *, keep: Collection[str] = ()) -> None:
+    """Remove the files of an earlier report, but those to keep."""
+    tables, pictures = (f"{table}.csv" for table in TABLES), (f"{picture}.png" for picture in PICTURES)
+    for name in {PAGE_FILE, SUMMARY_TEXT, *tables, *pictures}.difference(keep):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_report(
+    folder: Path, findings: Findings, *, record: Mapping[str, Any] | None = None, samples: Section | None = None
+) -> str:
+    """Write the page, the tables, the pictures and the text of a report; an earlier one is there until all are written.
+
+    Returns:
+        The text: the summary, and what is missing.
+    """
+    text = _text(findings)
+    with temporary_folder(folder, becomes=folder) as new:
+        _write_tables(new, findings)
+        _write_plots(new, findings)
+        write_text(new / SUMMARY_TEXT, text + "\n")
+        write_text(new / PAGE_FILE, render(report_page(findings, folder, record=record, samples=samples)))
+        written = {path.name for path in new.iterdir()}
+        remove_report(folder, keep=written)
+        for name in written:
+            os.replace(new / name, folder / name)
+    return text
+
+
+def write_index(folder: Path, workspace: Path, reports: Mapping[str, Findings]) -> None:
+    """Write the page that leads to several reports, each in a folder of its own below this one."""
+    write_text(folder / PAGE_FILE, render(index_page(workspace, reports)))
+
+
+def _write_tables(folder: Path, findings: Findings) -> None:
+    _write_csv(folder / "summary.csv", findings.summary)
+    _write_csv(folder / "front.csv", findings.fronts)
+    if len(findings.progress):
+        _write_csv(folder / "hypervolume.csv", findings.progress)
+    if findings.importances:
+        _write_csv(folder / "importance.csv", importance_table(findings.importances, findings.source))
+
+
+def _write_plots(folder: Path, findings: Findings) -> None:
+    sections = {
+        "front": fronts_section(
+            findings.panels, space=findings.cells[0].space, source=findings.source, dataset=findings.dataset
+        ),
+        "hypervolume": course_section(findings.progress),
+        "importance": importance_section(findings.importances, findings.source),
+    }
+    warning = SURROGATE_WARNING if findings.is_surrogate else ""
+    for name, section in sections.items():
+        if section is not None:
+            title = f"{section.title}, AP by the {AP_BY[findings.source]}"
+            save_png(folder / f"{name}.png", section.blocks, title, warning=warning)
+
+
+def _text(findings: Findings) -> str:
+    heading = [f"{SURROGATE_WARNING}.", ""] if findings.is_surrogate else []
+    missing = ["", "Missing:", *(f"- {line}" for line in format_gaps(findings.gaps))] if findings.gaps else []
+    return "\n".join([*heading, format_summary(findings.summary), *missing])
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)

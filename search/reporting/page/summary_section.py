@@ -1,4 +1,4 @@
-"""What was chosen for each device and tier, as a table, and what a report has to do without."""
+"""What was chosen for each device and tier, as a table and as drawings, and what a report has to do without."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,13 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from search.reporting.page.section import Link, Listing, Prose, Section, Table
-from search.reporting.searches import Gap
-from search.reporting.summary import SURROGATE, explain_marks, format_equality, format_gaps, format_percent
-from supernet.export.bundle import WEIGHTS_FILE
+from litepose_ofa.search.reporting.page.section import Block, Drawing, Link, Listing, Prose, Section, Table
+from litepose_ofa.search.reporting.page.subnet_drawing import Scale, draw_comparison, draw_subnet
+from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
+from litepose_ofa.search.reporting.summary import SURROGATE, explain_marks, format_equality, format_gaps, format_percent
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
 
 NAMES = {
     "device": "device", "tier": "tier", "budget": "budget, ms",
@@ -26,12 +29,7 @@ MEBIBYTE = 2**20
 
 
 def summary_section(summary: pd.DataFrame, folder: Path) -> Section:
-    """Return the section of the chosen subnets.
-
-    Args:
-        summary: From ``summarise``.
-        folder: Of the page: links start there.
-    """
+    """Return the section of the chosen subnets."""
     rows = [_row({str(key): value for key, value in row.items()}, folder) for row in summary.to_dict("records")]
     frame = pd.DataFrame(rows, columns=list(NAMES)).rename(columns=NAMES)
     frame = frame.dropna(axis="columns", how="all")
@@ -42,7 +40,7 @@ def summary_section(summary: pd.DataFrame, folder: Path) -> Section:
     return Section("summary", "Summary", [Table(frame, caption), Listing(explain_marks(summary))])
 
 
-def missing_section(gaps: Sequence[Gap]) -> Section | None:
+def missing_section(gaps: Sequence[Missing]) -> Section | None:
     """Return the section of what a report has to do without, or None if that is nothing."""
     if not gaps:
         return None
@@ -91,3 +89,35 @@ def _size(file: Path) -> str | None:
 
 def _address(place: Path, folder: Path) -> str:
     return quote(Path(os.path.relpath(place, folder)).as_posix()) + "/"
+
+
+def subnets_section(cells: Sequence[FinishedSearch]) -> Section:
+    """Return the drawings of what searches chose, all at one scale; a subnet chosen twice is drawn by itself once.
+
+    Raises:
+        InputError: If the architecture file of an export is damaged.
+    """
+    chosen = [(cell, cell.arch) for cell in cells]
+    num_keypoints = cells[0].num_keypoints
+    scale = Scale.of((arch for _, arch in chosen), num_keypoints)
+    blocks: list[Block] = [
+        Prose(
+            "Every block is an inverted bottleneck: its height is its width in channels, its colour the depthwise "
+            "kernel, the white bar the expansion of its hidden layer. Grey are stem, fusion deconvs and heads. All "
+            "drawings have one scale; point at a block for its sizes and MACs."
+        )
+    ]
+    devices = dict.fromkeys(cell.device for cell in cells)
+    for device in devices:
+        named = [(cell.tier, arch) for cell, arch in chosen if cell.device == device]
+        drawing = draw_comparison(named, num_keypoints, name=f"subnets for {device}", scale=scale)
+        blocks.append(Drawing(drawing, f"{device}: the chosen subnets at one scale, the smallest budget first."))
+    owners: dict[Arch, list[str]] = {}
+    for cell, arch in chosen:
+        owners.setdefault(arch, []).append(f"{cell.device}/{cell.tier}")
+    for arch, names in owners.items():
+        drawing = draw_subnet(arch, num_keypoints, name=f"subnet {arch.digest}", scale=scale)
+        complexity = measure_complexity(arch, num_keypoints)
+        cost = f"{complexity.macs / 1e6:,.4g} MMACs, {complexity.params:,} parameters"
+        blocks.append(Drawing(drawing, f"{', '.join(names)}: subnet {arch.digest}, {arch.image_size} px, {cost}."))
+    return Section("subnets", "Chosen subnets", blocks)

@@ -8,13 +8,27 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from latency_tables import LatencyTable
-from search.reporting.device_latency import DeviceLatency
-from search.reporting.page.charts import BLUE, GREY, HEIGHT, INK, PALETTE, VERMILION
-from search.reporting.page.recorded import recorded_blocks, span
-from search.reporting.page.section import Block, Chart, Listing, Prose, Section, Table
-from search.reporting.searches import SearchedCell
-from supernet.errors import InputError
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.reporting.evaluated import DeviceLatency
+from litepose_ofa.search.reporting.page.section import (
+    BLUE,
+    GREY,
+    HEIGHT,
+    PALETTE,
+    VERMILION,
+    Block,
+    Chart,
+    Listing,
+    Prose,
+    Section,
+    Table,
+    equality_line,
+    recorded_blocks,
+    zero_line,
+)
+from litepose_ofa.search.reporting.searches import FinishedSearch
+from litepose_ofa.search.workspace import Workspace
+from litepose_ofa.supernet.errors import InputError
 
 COMMAND = "litepose validate-table"
 
@@ -24,13 +38,8 @@ ROW = 44
 """Pixels of a table in the chart of errors."""
 
 
-def tables_section(workspace: Path, cells: Sequence[SearchedCell]) -> Section:
-    """Return what is known of the tables that searches used, and of those that were validated in the workspace.
-
-    Args:
-        workspace: The workspace; ``latency_tables/`` holds its validations.
-        cells: Finished searches.
-    """
+def tables_section(workspace: Path, cells: Sequence[FinishedSearch]) -> Section:
+    """Return what is known of the tables that searches used, and of those that were validated in the workspace."""
     tables, lost = _load_tables(cells)
     blocks: list[Block] = []
     if tables:
@@ -42,10 +51,10 @@ def tables_section(workspace: Path, cells: Sequence[SearchedCell]) -> Section:
     errors = network_errors(tables)
     if len(errors):
         blocks.append(_error_chart(errors))
-    records = sorted((workspace / "latency_tables").glob("*.json"))
+    records = sorted(Workspace(workspace).table_validations.glob("*.json"))
     for path in records:
         what = f"The validation of {path.stem}"
-        blocks += recorded_blocks(path, lambda value: _validation_blocks(value, tables), what=what, command=COMMAND)
+        blocks += recorded_blocks(path, lambda value: validation_blocks(value, tables), what=what, command=COMMAND)
     missing = [device for device in tables if device not in {path.stem for path in records}]
     if missing:
         blocks.append(
@@ -59,7 +68,7 @@ def tables_section(workspace: Path, cells: Sequence[SearchedCell]) -> Section:
     return Section("tables", "Latency tables", blocks)
 
 
-def _load_tables(cells: Sequence[SearchedCell]) -> tuple[dict[str, LatencyTable], list[str]]:
+def _load_tables(cells: Sequence[FinishedSearch]) -> tuple[dict[str, LatencyTable], list[str]]:
     """Return the tables by the name of their device, and which of them are gone."""
     tables, lost = dict[str, LatencyTable](), list[str]()
     for digest, cell in {cell.search["table"]: cell for cell in cells}.items():
@@ -92,11 +101,7 @@ def explain_provenance(tables: Mapping[str, LatencyTable]) -> list[str]:
 
 
 def table_figures(tables: Mapping[str, LatencyTable]) -> pd.DataFrame:
-    """Return one row a table: what it is, and its recorded errors.
-
-    Args:
-        tables: By name.
-    """
+    """Return one row a table: what it is, and its recorded errors."""
     return pd.DataFrame(_figures(name, table) for name, table in tables.items())
 
 
@@ -133,7 +138,6 @@ def network_errors(tables: Mapping[str, LatencyTable]) -> pd.DataFrame:
 
 def _error_chart(errors: pd.DataFrame) -> Chart:
     along = alt.X("error:Q", title="error of the table, %")
-    zero = alt.Chart(pd.DataFrame({"error": [0.0]})).mark_rule(color=INK, opacity=0.4, strokeDash=[3, 3])
     points = (
         alt.Chart(errors)
         .mark_point(filled=True, size=70, opacity=0.85)
@@ -146,13 +150,14 @@ def _error_chart(errors: pd.DataFrame) -> Chart:
         )
     )
     height = ROW * errors["table"].nunique()
-    chart = alt.layer(zero.encode(along), points).properties(width="container", height=height)
+    chart = alt.layer(zero_line("error").encode(along), points).properties(width="container", height=height)
     return Chart(
         chart, "Relative error of each table for whole networks whose latency is known, as its files record it."
     )
 
 
-def _validation_blocks(record: Mapping[str, Any], tables: Mapping[str, LatencyTable]) -> list[Block]:
+def validation_blocks(record: Mapping[str, Any], tables: Mapping[str, LatencyTable]) -> list[Block]:
+    """Return the blocks of a table's validation, as ``litepose validate-table`` records it."""
     name = str(record["table"])
     frame = validation_points(record["runs"])
     runs = "; ".join(
@@ -167,11 +172,7 @@ def _validation_blocks(record: Mapping[str, Any], tables: Mapping[str, LatencyTa
 
 
 def validation_points(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the networks of validations: ``run``, ``arch``, ``image_size``, ``measured``, ``ms``, ``low``, ``high``.
-
-    Args:
-        runs: ``ValidationReport.to_dict`` of each.
-    """
+    """Return the networks of validations: run, input size, measured ms, and the table's."""
     return pd.DataFrame(
         {
             "run": run["run"],
@@ -190,8 +191,6 @@ def validation_points(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def _validation_chart(frame: pd.DataFrame, name: str) -> Chart:
     scale = alt.Scale(type="log", nice=False, padding=12)
     x = alt.X("measured:Q", title="measured, ms", scale=scale)
-    ends = span(frame, "measured", "ms")
-    equal = alt.Chart(pd.DataFrame({"measured": ends, "ms": ends})).mark_line(color=GREY, strokeDash=[4, 4])
     colour = alt.Color("run:N", sort=None, scale=alt.Scale(range=[BLUE, VERMILION, *PALETTE[2:]]))
     whiskers = alt.Chart(frame).mark_rule(opacity=0.6).encode(x, alt.Y("low:Q"), y2="high:Q", color=colour)
     points = (
@@ -211,7 +210,7 @@ def _validation_chart(frame: pd.DataFrame, name: str) -> Chart:
             ],
         )
     )
-    layers = alt.layer(equal.encode(x, alt.Y("ms:Q")), whiskers, points)
+    layers = alt.layer(equality_line(frame, "measured", "ms").encode(x, alt.Y("ms:Q")), whiskers, points)
     caption = (
         f"{name}: latency by the table, with 80 % intervals, against latency measured; the dashed line is equality."
     )

@@ -9,13 +9,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from search.reporting.page.charts import HEIGHT, LOW_HEIGHT, percent_axis
-from search.reporting.page.recorded import recorded_blocks
-from search.reporting.page.section import Block, Chart, Grid, Prose, Section
-from supernet.errors import InputError
-from supernet.files import require_regular
-
-METRICS_FILE = "metrics.jsonl"
+from litepose_ofa.search.reporting.page.section import (
+    HEIGHT,
+    LOW_HEIGHT,
+    Block,
+    Chart,
+    Grid,
+    Prose,
+    Section,
+    percent_axis,
+    recorded_blocks,
+)
+from litepose_ofa.search.workspace import Workspace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import require_regular
 
 MOST_POINTS = 400
 """Of a curve: more are no wider than a line."""
@@ -31,19 +38,15 @@ PARTS = ("heatmap", "push", "pull", "distillation", "guide")
 
 
 def training_section(workspace: Path) -> Section:
-    """Return the curves of the workspace's supernet, and of the subnets that were finetuned.
-
-    Args:
-        workspace: The workspace.
-    """
+    """Return the curves of the workspace's supernet, and of the subnets that were finetuned."""
     blocks = recorded_blocks(
-        workspace / "supernet" / METRICS_FILE,
+        Workspace(workspace).training_metrics,
         _supernet_blocks,
         what="The training of the supernet",
         command="litepose train",
         read=read_metrics,
     )
-    tuned = sorted(workspace.glob(f"finetune/*/*/{METRICS_FILE}"))
+    tuned = Workspace(workspace).finetunings()
     if tuned:
         blocks += recorded_blocks(
             workspace / "finetune",
@@ -78,11 +81,6 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
 def thin_curve(steps: ArrayLike, values: ArrayLike, most: int = MOST_POINTS) -> pd.DataFrame:
     """Return a curve of at most so many points: neighbours become their mean; a value that is not finite is left out.
-
-    Args:
-        steps: Ascending, shape (n,).
-        values: Shape (n,).
-        most: Points of the result.
 
     Returns:
         The columns ``step`` and ``value``.

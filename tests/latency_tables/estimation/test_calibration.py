@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latency_tables.estimation.calibration import CalibrationPrior, fit_calibration, leave_one_out
+from litepose_ofa.latency_tables.estimation.calibration import CalibrationPrior, fit_calibration, leave_one_out
 
 LOOSE = CalibrationPrior(1e-6, {"conv": 1.0, "depthwise": 1.0, "transposed": 1.0}, with_constant=True)
 TRUE_MULTIPLIERS = np.array([0.7, 1.4, 3.0])

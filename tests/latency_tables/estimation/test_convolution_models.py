@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latency_tables.estimation.convolution_models import ConvolutionModel, DeviceModel
-from supernet.errors import InputError
-from supernet.operators import Convolution, Operator
+from litepose_ofa.latency_tables.estimation.convolution_models import ConvolutionModel, DeviceModel
+from litepose_ofa.supernet.archs.operators import Convolution, Operator
+from litepose_ofa.supernet.errors import InputError
 
 POINTWISE = ConvolutionModel(
     mape=0.1, overhead_ms=0.5, ms_per_mmac=2.0, ms_per_minput=3.0, ms_per_moutput=5.0, ms_per_mweight=7.0
@@ -88,7 +88,7 @@ def test_an_operator_adds_its_convolutions_and_their_independent_errors() -> Non
     ]
     latency = MODEL.operator_latency(block, multipliers)
     assert latency.ms == pytest.approx(sum(ms for ms, _ in parts), rel=1e-3)
-    assert latency.spread_ms == pytest.approx(math.hypot(*(ms * sigma for ms, sigma in parts)), rel=1e-3)
+    assert latency.std_ms == pytest.approx(math.hypot(*(ms * sigma for ms, sigma in parts)), rel=1e-3)
     assert latency.samples == 0
     by_class = MODEL.class_ms(block.convolutions, multipliers)
     assert float(by_class @ np.array([0.5, 2.0])) == pytest.approx(sum(ms for ms, _ in parts))

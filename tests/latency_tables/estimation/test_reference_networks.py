@@ -2,8 +2,8 @@
 
 import pytest
 
-from latency_tables.estimation.estimates import DeviceEstimate, estimated_devices
-from latency_tables.estimation.reference_networks import (
+from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, estimated_devices
+from litepose_ofa.latency_tables.estimation.reference_networks import (
     conv,
     gmacs_as_published,
     high_resolution_module,
@@ -11,7 +11,7 @@ from latency_tables.estimation.reference_networks import (
     published_gmacs,
     reference_network,
 )
-from supernet.operators import Convolution
+from litepose_ofa.supernet.archs.operators import Convolution
 
 TIMED = sorted({timing.network for device in estimated_devices() for timing in DeviceEstimate.of(device).references})
 

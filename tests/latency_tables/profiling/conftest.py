@@ -1,22 +1,220 @@
-"""The board's script in this process, and a machine whose time is invented."""
+"""Kits, a board whose true costs are known, and the kit's models in torch."""
 
 import csv
 import importlib
 import json
+import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
-from latency_tables.profiling.kit import BOARD_DIR, find_exporter, write_kit
-from latency_tables.profiling.manifest import MANIFEST_FILE
-from latency_tables.profiling.plan import ProfilingPlan, make_plan
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.profiling.fitting import boundary_elements
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, MANIFEST_FILE, Manifest, ModelFiles, write_kit
+from litepose_ofa.latency_tables.profiling.measurements import ChainTiming, Measurements, Timing
+from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan, chains_of, make_plan
+from litepose_ofa.latency_tables.profiling.subjects import (
+    ConvolutionWeights,
+    NullModel,
+    OperatorChain,
+    Subject,
+    WholeNetwork,
+    draw_weights,
+)
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of, places_of
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.network.litepose import LitePose
+
+SIMULATED_FACTS = {
+    "processor": "a simulated core",
+    "runtime": "a simulated runtime",
+    "runtime_version": "1.0",
+    "threads": 1,
+    "precision": "fp32",
+    "clocks": "fixed",
+    "started": "2026-01-31T12:00:00Z",
+}
+
+
+def timing(ms: float, sigma: float, rng: np.random.Generator) -> Timing:
+    """Return a timing with a relative error of sigma, which it states."""
+    noisy = ms * float(1 + sigma * rng.standard_normal())
+    return Timing(ms=noisy, std_ms=sigma * ms, runs=50, round_ms=(noisy,), round_p10_ms=(noisy,), throttled=0)
+
+
+class SimulatedBoard:
+    """What a kit would bring back from a board of known costs."""
+
+    call_ms, ms_per_minput, ms_per_moutput, null_ms = 0.03, 0.2, 0.4, 0.01
+    constant_ms, scale = 0.25, 1.1
+    facts = SIMULATED_FACTS
+
+    def sample_archs(self, space: SearchSpace, count: int, seed: int) -> list[Arch]:
+        """Draw distinct random architectures."""
+        rng = random.Random(seed)
+        return list(dict.fromkeys(space.sample(rng) for _ in range(count)))
+
+    def true_ms(self, operator: Operator) -> float:
+        """Return what an operator takes inside a network: work with a bend, and traffic."""
+        inputs, outputs = boundary_elements(operator)
+        return 0.005 + 0.03 * (operator.macs / 1e6) ** 0.95 + 0.05 * (inputs + outputs) / 1e6
+
+    def lone_ms(self, operator: Operator) -> float:
+        """Return what an operator takes alone."""
+        inputs, outputs = boundary_elements(operator)
+        boundary = self.call_ms + self.ms_per_minput * inputs / 1e6 + self.ms_per_moutput * outputs / 1e6
+        return self.true_ms(operator) + boundary
+
+    def network_ms(self, arch: Arch) -> float:
+        """Return what a whole network takes."""
+        return self.constant_ms + self.scale * sum(map(self.true_ms, operators_of(arch)))
+
+    def measure(
+        self,
+        space: SearchSpace,
+        archs: Sequence[Arch] = (),
+        *,
+        noise: float = 0.0,
+        network_noise: float = 0.0,
+        chosen: Callable[[Operator], bool] = lambda operator: True,
+        seed: int = 7,
+    ) -> Measurements:
+        """Return the measurements of a kit.
+
+        Args:
+            space: The space whose operators it times.
+            archs: The whole networks it times.
+            noise: Relative error (one sigma) of every operator's timing.
+            network_noise: The same of networks'.
+            chosen: Which operators it times.
+            seed: Of the noise.
+        """
+        rng = np.random.default_rng(seed)
+        operators = sorted(filter(chosen, space_operators(space)), key=str)
+        singles = {operator: timing(self.lone_ms(operator), noise, rng) for operator in operators}
+        chains = {}
+        for operator in operators:
+            for chain in chains_of(operator)[1:]:
+                ms = self.lone_ms(operator) + (chain.copies - 1) * self.true_ms(operator)
+                chains[operator] = ChainTiming(singles[operator], timing(ms, noise, rng), chain.copies)
+        manifest = Manifest(
+            runtime="onnxruntime",
+            backend="backend_onnxruntime",
+            spaces=(space.name,),
+            num_keypoints=(14,),
+            operators=len(space_operators(space)),
+            probe=OperatorChain(operators[0]).id,
+            models=tuple(ModelFiles(OperatorChain(operator), ()) for operator in operators),
+        )
+        networks = {arch: timing(self.network_ms(arch), network_noise, rng) for arch in archs}
+        return Measurements(
+            manifest=manifest,
+            facts=SIMULATED_FACTS,
+            singles=singles,
+            chains=chains,
+            networks=networks,
+            null=timing(self.null_ms, 0.0, rng),
+            probe=(),
+        )
+
+
+@pytest.fixture
+def simulated() -> SimulatedBoard:
+    return SimulatedBoard()
+
+
+@pytest.fixture(scope="session")
+def plan() -> ProfilingPlan:
+    """A few operators and networks."""
+    return make_plan([SearchSpace.preset("tiny")], sample=0.01, networks=1)
+
+
+@pytest.fixture(scope="session")
+def kit(plan: ProfilingPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their kit for ONNX Runtime, to be read only."""
+    folder = tmp_path_factory.mktemp("kits") / "kit"
+    write_kit(folder, plan, "onnxruntime")
+    return folder
+
+
+Arrays = list[NDArray[np.float32]]
+
+
+@pytest.fixture(scope="session")
+def run_torch() -> Callable[[Subject, Arrays], Arrays]:
+    """Run a subject in torch: operators by its functions, whole networks by LitePose, with the kit's weights."""
+
+    @torch.inference_mode()
+    def run(subject: Subject, inputs: Arrays) -> Arrays:
+        values = [torch.from_numpy(value) for value in inputs]
+        if isinstance(subject, WholeNetwork):
+            return [head.numpy() for head in build_network(subject)(*values)]
+        if isinstance(subject, NullModel):
+            return [values[0].relu().numpy()]
+        for operator, weights in zip(subject.operators, draw_weights(subject), strict=True):
+            values = [run_operator(operator, weights, values)]
+        return [values[0].numpy()]
+
+    return run
+
+
+def run_operator(operator: Operator, weights: list[ConvolutionWeights], inputs: list[Tensor]) -> Tensor:
+    """Return what an operator computes; in a batch norm of scale 1 the shift is a bias."""
+    steps = list(zip(operator.convolutions, weights, strict=True))
+    if operator.kind == "fusion_deconv":
+        return functional.relu(sum(convolve(x, *step) for x, step in zip(inputs, steps, strict=True)))
+    if operator.kind == "head":
+        branches = zip(inputs, (steps[:2], steps[2:]), strict=True)
+        return sum(convolve(functional.relu(convolve(x, *first)), *last) for x, (first, last) in branches)
+    x = inputs[0]
+    for convolution, drawn in steps:
+        x = convolve(x, convolution, drawn)
+        x = functional.relu6(x) if convolution.relu else x
+    return x + inputs[0] if operator.residual else x
+
+
+def convolve(x: Tensor, convolution: Convolution, weights: ConvolutionWeights) -> Tensor:
+    """Apply one convolution."""
+    kernel = torch.from_numpy(weights.kernel)
+    bias = None if weights.shift is None else torch.from_numpy(weights.shift)
+    where = {"stride": convolution.stride, "padding": convolution.padding}
+    if convolution.kind == "transposed":
+        return functional.conv_transpose2d(x, kernel, bias, **where)
+    return functional.conv2d(x, kernel, bias, **where, groups=x.shape[1] // kernel.shape[1])
+
+
+def build_network(subject: WholeNetwork) -> LitePose:
+    """Return the network in eval mode; the shifts are the biases of batch norms of scale 1."""
+    network = LitePose(subject.arch, subject.num_keypoints)
+    places = places_of(subject.arch.depths)
+    for place, operator, weights in zip(places, subject.operators, draw_weights(subject), strict=True):
+        for names, convolution, drawn in zip(place.layers, operator.convolutions, weights, strict=True):
+            network.get_submodule(names.convolution).load_state_dict({"weight": torch.from_numpy(drawn.kernel)})
+            if convolution.norm:
+                norm = network.get_submodule(names.norm)
+                torch.nn.init.ones_(norm.weight)
+                norm.bias.data.copy_(torch.from_numpy(drawn.shift))
+                norm.running_var.fill_(1 - norm.eps)
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def pose_network() -> Callable[[WholeNetwork], LitePose]:
+    """Build the torch network of a subject."""
+    return build_network
+
 
 FACTS = {
     "kit": "0123456789ab",
@@ -72,20 +270,6 @@ class Machine:
 
     def _next_hot(self) -> bool:
         return self.hot.pop(0) if len(self.hot) > 1 else self.hot[0]
-
-
-@pytest.fixture(scope="session")
-def plan() -> ProfilingPlan:
-    """A few operators and networks."""
-    return make_plan([SearchSpace.preset("tiny")], sample=0.01, networks=1)
-
-
-@pytest.fixture(scope="session")
-def kit(plan: ProfilingPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Their kit for ONNX Runtime, to be read only."""
-    folder = tmp_path_factory.mktemp("kits") / "kit"
-    write_kit(folder, plan, find_exporter("onnxruntime"), runtime="onnxruntime")
-    return folder
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from latency_tables.profiling.kit import find_exporter, write_kit
-from latency_tables.profiling.measurements import read_measurements
-from latency_tables.profiling.plan import make_plan
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables.profiling.kit import write_kit
+from litepose_ofa.latency_tables.profiling.measurements import read_measurements
+from litepose_ofa.latency_tables.profiling.plan import make_plan
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 ROUNDS = 2
 PLAN = make_plan([SearchSpace.preset("tiny")], sample=0.02, networks=1)
@@ -55,7 +55,7 @@ def timings(kit: Path) -> Counter[tuple[str, str]]:
 @pytest.mark.slow
 def test_three_kills_give_the_rows_of_an_uninterrupted_run(python: Path, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    write_kit(killed, PLAN, find_exporter("onnxruntime"), runtime="onnxruntime")
+    write_kit(killed, PLAN, "onnxruntime")
     shutil.copytree(killed, whole)
     for kill_after in (5, 20, 35):
         start(python, killed, kill_after)

@@ -6,11 +6,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from latency_tables.profiling.kit import BOARD_DIR, BOARD_FILES, find_exporter, runtimes, write_kit
-from latency_tables.profiling.manifest import MANIFEST_FILE, Manifest
-from latency_tables.profiling.plan import ProfilingPlan
-from latency_tables.profiling.subjects import OperatorChain
-from supernet.errors import InputError
+from litepose_ofa.latency_tables.profiling.exporters import EXPORTERS, Exporter, find_exporter
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, BOARD_FILES, MANIFEST_FILE, Manifest, write_kit
+from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
+from litepose_ofa.latency_tables.profiling.subjects import OperatorChain
+from litepose_ofa.supernet.errors import InputError
 
 
 def test_a_kit_holds_its_models_its_scripts_and_nothing_else(kit: Path, plan: ProfilingPlan) -> None:
@@ -31,7 +31,7 @@ def test_the_manifest_says_what_every_model_is(kit: Path, plan: ProfilingPlan) -
 
 
 def test_equal_plans_are_equal_kits(kit: Path, plan: ProfilingPlan, tmp_path: Path) -> None:
-    write_kit(tmp_path / "kit", plan, find_exporter("onnxruntime"), runtime="onnxruntime")
+    write_kit(tmp_path / "kit", plan, "onnxruntime")
     for path in kit.rglob("*.*"):
         assert (tmp_path / "kit" / path.relative_to(kit)).read_bytes() == path.read_bytes()
 
@@ -39,28 +39,27 @@ def test_equal_plans_are_equal_kits(kit: Path, plan: ProfilingPlan, tmp_path: Pa
 def test_a_folder_with_something_in_it_is_not_written_over(plan: ProfilingPlan, tmp_path: Path) -> None:
     (tmp_path / "measurements.csv").write_text("precious")
     with pytest.raises(InputError, match="is there already; a kit is written into a new folder"):
-        write_kit(tmp_path, plan, find_exporter("onnxruntime"), runtime="onnxruntime")
+        write_kit(tmp_path, plan, "onnxruntime")
     assert [path.name for path in tmp_path.iterdir()] == ["measurements.csv"]
 
 
-def test_a_kit_that_fails_half_way_leaves_nothing(plan: ProfilingPlan, tmp_path: Path) -> None:
-    class Failing:
-        backend = "backend_onnxruntime.py"
+def test_a_kit_that_fails_half_way_leaves_nothing(
+    plan: ProfilingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(subject: object, stem: Path) -> list[Path]:
+        stem.write_text("half")
+        if isinstance(subject, OperatorChain):
+            raise OSError("disk full")
+        return [stem]
 
-        def export(self, subject: object, stem: Path) -> list[Path]:
-            stem.write_text("half")
-            if isinstance(subject, OperatorChain):
-                raise OSError("disk full")
-            return [stem]
-
+    monkeypatch.setitem(EXPORTERS, "onnxruntime", Exporter("backend_onnxruntime.py", export))
     with pytest.raises(OSError, match="disk full"):
-        write_kit(tmp_path / "kit", plan, Failing(), runtime="onnxruntime")
+        write_kit(tmp_path / "kit", plan, "onnxruntime")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_runtime_has_an_exporter_module() -> None:
-    assert "onnxruntime" in runtimes()
-    assert (BOARD_DIR / find_exporter("onnxruntime").backend).is_file()
+def test_every_runtime_has_a_backend_for_the_board() -> None:
+    assert all((BOARD_DIR / exporter.backend).is_file() for exporter in EXPORTERS.values())
     with pytest.raises(InputError, match=r"unknown runtime 'tvm'; known: .*onnxruntime"):
         find_exporter("tvm")
 

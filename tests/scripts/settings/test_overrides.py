@@ -7,21 +7,21 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from scripts.cli import CONFIG_DIR
-from scripts.settings.config import checked_config
-from scripts.settings.exporting import ExportVerb
-from scripts.settings.overrides import Keys, prepare
-from scripts.settings.people import PredictVerb
-from scripts.settings.searching import SearchVerb
-from scripts.settings.training import TrainVerb
-from scripts.verb_help import composed_groups
-from supernet.errors import InputError
+from litepose_ofa.scripts.command.app import CONFIG_DIR
+from litepose_ofa.scripts.command.help import composed_groups
+from litepose_ofa.scripts.settings.config import checked_config
+from litepose_ofa.scripts.settings.exporting import ExportVerb
+from litepose_ofa.scripts.settings.overrides import Keys, prepare
+from litepose_ofa.scripts.settings.people import PredictVerb
+from litepose_ofa.scripts.settings.searching import SearchVerb
+from litepose_ofa.scripts.settings.training import TrainVerb
+from litepose_ofa.supernet.errors import InputError
 
 MODELS: dict[str, Any] = {
-    "run_search": SearchVerb,
-    "train_supernet": TrainVerb,
-    "predict_images": PredictVerb,
-    "export_subnet": ExportVerb,
+    "search": SearchVerb,
+    "train": TrainVerb,
+    "predict": PredictVerb,
+    "export": ExportVerb,
 }
 
 
@@ -30,7 +30,7 @@ def keys_of(config: str) -> Keys:
 
 
 def prepared(config: str, *arguments: str) -> list[str]:
-    return prepare(arguments, keys_of(config), Path(CONFIG_DIR))
+    return prepare(arguments, keys_of(config))
 
 
 def read(config: str, *arguments: str) -> Any:
@@ -58,21 +58,21 @@ def read(config: str, *arguments: str) -> Any:
     ],
 )
 def test_a_path_is_the_text_that_was_typed(text: str) -> None:
-    assert read("predict_images", f"input={text}", "model=m").input == text
+    assert read("predict", f"input={text}", "model=m").input == text
 
 
 @pytest.mark.parametrize("name", ["2024", "1.10", "12345e7", "0123", "true", "größe"])
 def test_a_name_is_the_text_that_was_typed(name: str) -> None:
-    cfg = read("run_search", f"tier={name}", f"device.name={name}", f"devices=[{name},b]")
+    cfg = read("search", f"tier={name}", f"device.name={name}", f"devices=[{name},b]")
     assert (cfg.tier, cfg.device.name, list(cfg.devices)) == (name, name, [name, "b"])
 
 
 def test_a_sweep_over_text_is_a_list_of_texts() -> None:
-    (sweep, flag) = reversed(prepared("run_search", "tier=xs,1.10,'a,b',855", "-m"))
+    (sweep, flag) = reversed(prepared("search", "tier=xs,1.10,'a,b',855", "-m"))
     assert flag == "-m"
     override = OverridesParser.create().parse_override(sweep)
     assert list(override.sweep_string_iterator()) == ["xs", "'1.10'", "'a,b'", "'855'"]
-    assert prepared("run_search", "-m", "device=glob(*)", "tier=choice(s,m)") == [
+    assert prepared("search", "-m", "device=glob(*)", "tier=choice(s,m)") == [
         "-m",
         "device=glob(*)",
         "tier=choice(s,m)",
@@ -81,66 +81,45 @@ def test_a_sweep_over_text_is_a_list_of_texts() -> None:
 
 def test_what_was_typed_plainly_stays_as_it_is() -> None:
     typed = ["training.steps=4", "workspace=runs/one", "recipe=sandwich", "seed=3", "~recipe.phases.sandwich"]
-    assert prepared("train_supernet", *typed) == typed
+    assert prepared("train", *typed) == typed
 
 
 def test_the_home_folder_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/anna")
-    cfg = read("predict_images", "input=~/x y", "model=~", "output=o")
+    cfg = read("predict", "input=~/x y", "model=~", "output=o")
     assert (cfg.input, cfg.model) == ("/home/anna/x y", "/home/anna")
 
 
 def test_options_may_stand_anywhere() -> None:
     arguments = ["seed=1", "-m", "tier=s", "--config-dir", "own", "goal=front"]
-    assert prepared("run_search", *arguments) == ["-m", "--config-dir", "own", "seed=1", "tier=s", "goal=front"]
+    assert prepared("search", *arguments) == ["-m", "--config-dir", "own", "seed=1", "tier=s", "goal=front"]
 
 
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
         ("traning.steps=2", "unknown key traning.steps; did you mean training.steps?"),
-        ("+traning.steps=2", "unknown key traning.steps; did you mean training.steps?"),
         ("++training.stepz=2", "unknown key training.stepz; did you mean training.steps?"),
         ("steps=2", "unknown key steps; did you mean training.steps?"),
         ("lr=0.1", "unknown key lr; did you mean training.learning_rate.peak?"),
-        ("epochs=2", "unknown key epochs; did you mean training.epochs?"),
-        ("batch=2", "unknown key batch; did you mean training.batch_size?"),
         ("batch_size=2", "unknown key batch_size; did you mean evaluation.batch_size or training.batch_size?"),
         ("device=cuda", "unknown key device; did you mean accelerator?"),
         ("training.loss.sigma.s=2", "unknown key training.loss.sigma.s"),
         ("+tune=asha", "unknown key tune"),
         ("~training.stepz", "unknown key training.stepz"),
-        ("space=bogus", "space is 'bogus'; it must be one of litepose, litepose_released, tiny"),
-        ("training=[1,2]", "training is '[1,2]'; it must be one of litepose, litepose_released, tiny"),
-        ("training=", "training is ''; it must be one of"),
+        ("training=[1,2]", "training is '[1,2]'; it must be the name of an option"),
+        ("training=", "training is ''; it must be the name of an option"),
+        ("space=null", "space is 'null'; it must be the name of an option"),
         ("recipe=single,sandwich,", "recipe=single,sandwich,: cannot be read"),
         ("foo", "foo: not of the form key=value"),
         ("training.steps=größe", "training.steps=größe: cannot be read; a value of other characters"),
         ("training.optimizer=adam,sgd", "training.optimizer=adam,sgd: several values are a sweep, which needs -m"),
-        ("training.steps=1,5", "training.steps=1,5: several values are a sweep, which needs -m"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(argument: str, told: str) -> None:
     with pytest.raises(InputError) as caught:
-        prepared("train_supernet", argument)
+        prepared("train", argument)
     assert str(caught.value).startswith(told)
-
-
-def test_a_processor_is_no_device() -> None:
-    with pytest.raises(
-        InputError, match=r"^device is 'cuda'; it must be one of .*; to compute on it: accelerator=cuda$"
-    ):
-        prepared("run_search", "device=cuda")
-
-
-def test_groups_of_a_folder_of_one_s_own_are_known(tmp_path: Path) -> None:
-    for option in ("device/mine", "experiment/first"):
-        (tmp_path / option).parent.mkdir()
-        (tmp_path / f"{option}.yaml").write_text("name: mine\n")
-    arguments = ["--config-dir", str(tmp_path), "device=mine", "+experiment=first"]
-    assert prepared("run_search", *arguments) == arguments
-    with pytest.raises(InputError, match="unknown key experiment"):
-        prepared("run_search", "+experiment=first")
 
 
 @pytest.mark.parametrize(
@@ -148,18 +127,13 @@ def test_groups_of_a_folder_of_one_s_own_are_known(tmp_path: Path) -> None:
     [
         ("workspace=", "workspace is ''; it must be a path"),
         ("workspace=null", "workspace is null; it must be a path"),
-        ("workspace=[1]", r"workspace is \[1\]; it must be a path"),
         ("dataset.val=5", "dataset.val is 5; it must be a mapping with the keys annotations, images, "),
         ("dataset.val.annotations=null", "dataset.val.annotations is null; it must be a path"),
-        ("dataset.train.images=[a]", r"dataset.train.images is \['a'\]; it must be a path"),
         ("tier=../m", r"tier is '\.\./m'; it must be a name"),
         ("device.name=a/b", "device.name is 'a/b'; it must be a name"),
-        ("dataset.name=..", r"dataset.name is '\.\.'; it must be a name"),
-        ("tier=", "tier is ''; it must be a name"),
         ("seed=99999999999999999999", "seed is 99999999999999999999; it must be an integer from 0 to 4294967295"),
         ("threads=100000", r"threads is 100000; it must be an integer from 1 to \d+ \(this machine has \d+ cores\)"),
         ("search.evolution=5", "search.evolution is 5; it must be a mapping with the keys"),
-        ("budget_ms=inf", "budget_ms is inf; it must be a number above 0"),
         ("fps=nan", "fps is nan; it must be a number above 0, or null"),
         ("~people_per_frame", "people_per_frame is missing"),
         ("devices=[]", r"devices is \[\]; it must be a list of at least 1 names of up to"),
@@ -167,39 +141,39 @@ def test_groups_of_a_folder_of_one_s_own_are_known(tmp_path: Path) -> None:
 )
 def test_a_value_that_cannot_be_is_one_line(argument: str, told: str) -> None:
     with pytest.raises(InputError, match=f"^{told}"):
-        read("run_search", argument)
+        read("search", argument)
 
 
 def test_one_value_stands_for_a_list_of_it() -> None:
-    assert list(read("export_subnet", "formats=onnx").formats) == ["onnx"]
-    assert list(read("run_search", "devices=jetson_nano").devices) == ["jetson_nano"]
-    assert list(read("run_search", "evaluation.scales=1").evaluation.scales) == [1]
+    assert list(read("export", "formats=onnx").formats) == ["onnx"]
+    assert list(read("search", "devices=jetson_nano").devices) == ["jetson_nano"]
+    assert list(read("search", "evaluation.scales=1").evaluation.scales) == [1]
 
 
 def test_a_name_in_a_config_file_may_be_an_integer_but_no_other_number(tmp_path: Path) -> None:
-    keys = keys_of("run_search")
+    keys = keys_of("search")
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        cfg = compose("run_search", ["device.name=855", "seed=1"])
+        cfg = compose("search", ["device.name=855", "seed=1"])
         assert checked_config(cfg, keys).device.name == "855"
         with pytest.raises(InputError, match=r"^device.name is 1\.1; it must be a name"):
-            checked_config(compose("run_search", ["device.name=1.10"]), keys)
+            checked_config(compose("search", ["device.name=1.10"]), keys)
 
 
 def test_an_unknown_key_of_a_config_file_is_refused_at_every_level() -> None:
-    keys = keys_of("train_supernet")
+    keys = keys_of("train")
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         for key in ("training.augmentation.colour.brigthness", "recipe.phases.sandwich.elastics", "sed"):
             with pytest.raises(InputError, match=f"^unknown key {key}; did you mean "):
-                checked_config(compose("train_supernet", [f"+{key}=1"]), keys)
+                checked_config(compose("train", [f"+{key}=1"]), keys)
 
 
 def test_interpolations_are_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHERE", "${oc.env:SECRET}")
     monkeypatch.setenv("SECRET", "hunter2")
-    cfg = read("run_search", "workspace='${oc.env:WHERE}'")
+    cfg = read("search", "workspace='${oc.env:WHERE}'")
     assert cfg.workspace == "${oc.env:SECRET}"
 
 
 def test_numbers_stay_as_they_were_written() -> None:
-    cfg = read("train_supernet", "training.learning_rate.peak=1", "training.loss.sigmas=[1,2]")
+    cfg = read("train", "training.learning_rate.peak=1", "training.loss.sigmas=[1,2]")
     assert (type(cfg.training.learning_rate.peak), type(cfg.training.loss.sigmas[0])) == (int, int)

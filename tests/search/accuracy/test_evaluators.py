@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
-from search.accuracy.evaluators import AccuracyCache, PredictorEvaluator, SupernetEvaluator, identity_digest
-from search.accuracy.predictor import AccuracyPredictor
-from search.append_only import read_json_lines
-from supernet.arch import Arch
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.search.accuracy.evaluators import (
+    AccuracyCache,
+    PredictorEvaluator,
+    SupernetEvaluator,
+    identity_digest,
+)
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.json_lines import read_json_lines
 
 SPACE = SearchSpace.preset("tiny")
 
@@ -87,7 +92,7 @@ def test_records_can_be_read_by_others(tmp_path: Path, identity: dict[str, Any])
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"step": 1}\n')
-    with pytest.raises(InputError, match="line 1: lacks the key 'arch_digest'"):
+    with pytest.raises(InputError, match="line 1: arch_digest is missing"):
         AccuracyCache(path)
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from search.cost import CostModel
-from supernet.complexity import measure_complexity
-from supernet.space import SearchSpace, StageSpace
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.space import SearchSpace, StageSpace
 
 
 def test_every_operator_can_be_the_peak() -> None:

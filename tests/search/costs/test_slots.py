@@ -1,21 +1,23 @@
-"""Slots: every network runs what its genes say, and few networks are looked at to find that out."""
+"""Slots: every network runs what its genes say; sums are exact, and a batch does not swell the memory."""
 
-import itertools
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from search.costs import slots
-from search.costs.slots import NetworkSlots, Slot, network_slots
-from search.genome import GenomeCodec, Genomes
-from supernet.arch import Arch
-from supernet.operators import Operator, operators_of
-from supernet.space import PRESETS, SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.costs.slots import NetworkSlots, Slot, network_slots
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import Operator, operators_of
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 
 NUM_KEYPOINTS = 17
+WORKING_MEMORY = 12 * 2**20
+BYTES_A_GENOME = 48
+"""Three sums, MACs and parameters as integers, and the latency."""
 
 
 def operator_at(slot: Slot, indices: Sequence[int]) -> Operator:
@@ -47,22 +49,33 @@ def test_networks_run_what_the_slots_say(name: str, small_space: SearchSpace) ->
         assert operators_by_slots(found, codec, genome, arch) == operators_of(arch, NUM_KEYPOINTS)
 
 
-def test_few_networks_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_at = []
-
-    def counted(arch: Arch, num_keypoints: int) -> list[Operator]:
-        looked_at.append(arch)
-        return operators_of(arch, num_keypoints)
-
-    monkeypatch.setattr(slots, "operators_of", counted)
-    network_slots.__wrapped__(SearchSpace.preset("litepose"), NUM_KEYPOINTS)
-    blocks, tails = 5 * 4 * 4 * 3 * 3, 5 * 4 * 4 * 4
-    assert len(looked_at) == blocks + tails
+def test_a_space_of_one_network(make_table: Callable[..., LatencyTable]) -> None:
+    space = SearchSpace.preset("tiny").restricted([])
+    table = make_table(space)
+    cost = CostModel(space, tables={"board": table})
+    costs = cost.evaluate(np.zeros((3, cost.codec.length), np.int8))
+    assert costs["latency_ms/board"] == pytest.approx([table.estimate(space.largest()).ms] * 3, rel=1e-12)
+    assert cost.fastest("board") == cost.slowest("board")
 
 
-@given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=5, unique=True).map(tuple), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None)
-def test_columns_of_a_group_differ_in_colour(groups: list[tuple[int, ...]]) -> None:
-    colours = slots._colours(groups)
-    assert set(colours) == set(itertools.chain(*groups))
-    assert all(len({colours[column] for column in group}) == len(group) for group in groups)
+@pytest.mark.parametrize("dtype", [np.int8, np.int64])
+def test_genes_of_any_integer_type_and_layout(dtype: type[np.integer], tiny_cost: CostModel) -> None:
+    genomes = tiny_cost.codec.sample(50, np.random.default_rng(2))
+    expected = tiny_cost.evaluate(genomes)
+    for laid_out in (genomes.astype(dtype), np.asfortranarray(genomes.astype(dtype)), genomes.repeat(2, axis=0)[::2]):
+        for name, values in tiny_cost.evaluate(laid_out).items():
+            np.testing.assert_array_equal(values, expected[name])
+
+
+@pytest.mark.parametrize("question", ["evaluate", "peak_memory_bytes"])
+def test_memory_is_the_results_and_a_constant(question: str, tiny_cost: CostModel) -> None:
+    genome: Genomes = tiny_cost.codec.encode(tiny_cost.space.largest())
+    genomes = np.broadcast_to(genome, (300_000, len(genome)))
+    getattr(tiny_cost, question)(genomes[:1])
+    tracemalloc.start()
+    try:
+        getattr(tiny_cost, question)(genomes)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < WORKING_MEMORY + BYTES_A_GENOME * len(genomes)

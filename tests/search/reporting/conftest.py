@@ -9,25 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latency_tables import LatencyTable
-from search.accuracy.evaluators import Accuracy, PredictorEvaluator
-from search.accuracy.predictor import AccuracyPredictor
-from search.accuracy.published_surrogate import PublishedSurrogate
-from search.cost import CostModel
-from search.course.generations import StudySettings
-from search.course.results import choose, front_candidates, write_chosen, write_front, write_progress
-from search.course.stopping import StopRule
-from search.course.study import SearchStudy
-from search.problem import SearchProblem
-from search.proposals.strategies import RandomStrategy
-from search.reporting.findings import Findings
-from search.reporting.searches import Gap, SearchedCell
-from supernet.arch import Arch
-from supernet.data.skeletons import CROWDPOSE
-from supernet.export.bundle import write_bundle
-from supernet.files import read_json, write_json
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.accuracy.evaluators import Accuracy, PredictorEvaluator
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
+from litepose_ofa.search.strategies.strategies import RandomStrategy
+from litepose_ofa.search.study.generations import StopRule, StudySettings
+from litepose_ofa.search.study.results import choose, front_candidates, write_chosen, write_front, write_progress
+from litepose_ofa.search.study.study import SearchStudy
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.export.bundle import write_bundle
+from litepose_ofa.supernet.files import read_json, write_json
+from litepose_ofa.supernet.network.litepose import LitePose
 
 SPACE = SearchSpace.preset("litepose_released")
 BUDGETS_MS = {"jetson_nano": 140.0, "raspberry_pi_4b": 600.0}
@@ -90,7 +89,7 @@ def _export(workspace: Path, device: str, tier: str, *, of: Arch | None = None, 
     write_bundle(folder, LitePose(arch), skeleton=CROWDPOSE, images=images, formats=(), facts=facts)
 
 
-def _collect(cells: Sequence[SearchedCell], gaps: Sequence[Gap] = (), **known: Any) -> Findings:
+def _collect(cells: Sequence[FinishedSearch], gaps: Sequence[Missing] = (), **known: Any) -> Findings:
     return Findings.collect(cells, gaps, rng=np.random.default_rng(0), **known)
 
 
@@ -134,6 +133,6 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AccuracyP
     cost = CostModel(SPACE, tables={"jetson_nano": LatencyTable.load("jetson_nano")})
     genomes = cost.codec.sample(60, np.random.default_rng(3))
     ap = PublishedSurrogate(SPACE).predict_ap(genomes)
-    predictor = AccuracyPredictor.fit(SPACE, genomes, ap, identity={"weights": "w", "split": "search"}, kind="ridge")
+    predictor = AccuracyPredictor(SPACE, genomes, ap, identity={"weights": "w", "split": "search"}, kind="ridge")
     _search(workspace, "jetson_nano", model=predictor, cost=cost, verified=3)
     return workspace, predictor

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-from latency_tables import LatencyTable
-from latency_tables.decoding import DecodingCost
-from search.reporting.card import CARD_JSON, CARD_TEXT, describe_subnet, write_card
-from search.reporting.card_text import render_card
-from supernet.arch import Arch
-from supernet.complexity import measure_complexity
-from supernet.data.skeletons import CROWDPOSE
-from supernet.files import read_json
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.search.reporting.card import CARD_JSON, CARD_TEXT, describe_subnet, render_card, write_card
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.files import read_json
 
 ARCH = SearchSpace.preset("tiny").smallest()
 DIFFERENCE = {"low": -0.021, "high": 0.004, "confidence": 0.95}

@@ -9,23 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from latency_tables import LatencyTable
-from search.accuracy.predictor import AccuracyPredictor
-from search.accuracy.sampling import AccuracySamples
-from search.cost import CostModel
-from search.reporting.evaluated import EvaluatedSubnets
-from search.reporting.findings import Findings
-from search.reporting.importances import accuracy_model
-from search.reporting.panels import build_panel
-from search.reporting.report import write_report
-from search.reporting.searches import SearchedCell, read_searches
-from search.reporting.summary import (
-    collect_fronts,
-    format_summary,
-    summarise,
-)
-from supernet.errors import InputError
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
+from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.importance import accuracy_model
+from litepose_ofa.search.reporting.page.report_page import write_report
+from litepose_ofa.search.reporting.panels import build_panel
+from litepose_ofa.search.reporting.searches import FinishedSearch, read_searches
+from litepose_ofa.search.reporting.summary import collect_fronts, format_summary, summarise
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 
 SPACE = SearchSpace.preset("litepose_released")
 
@@ -113,12 +109,10 @@ def test_importances_are_of_the_model_that_the_search_had(
     assert accuracy_model(surrogate, [], predictor).source == "published-surrogate"
 
 
-def test_a_search_of_measured_subnets_is_explained_by_a_fit_to_them(
-    predicted: tuple[Path, AccuracyPredictor],
-) -> None:
+def test_a_search_of_measured_subnets_is_explained_by_a_fit_to_them(predicted: tuple[Path, AccuracyPredictor]) -> None:
     (cell,), _ = read_searches(predicted[0])
     outcome = replace(cell.outcome, record={**cell.record, "ap_source": "supernet"})
-    measured = SearchedCell(cell.workspace, cell.device, cell.tier, outcome, cell.front)
+    measured = FinishedSearch(cell.workspace, cell.device, cell.tier, outcome, cell.front)
     evaluated = EvaluatedSubnets.of(cell)
     model = accuracy_model(measured, [evaluated], None)
     assert np.abs(model.predict_ap(evaluated.genomes) - evaluated.ap).mean() < 0.005

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search.cost import CostModel
-from search.genome import GenomeCodec, Genomes
-from search.reporting.importance import METHOD, ChoiceImportance, choice_genes, choice_importances, importance_table
-from supernet.space import PRESETS, SearchSpace
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.reporting.importance import (
+    METHOD,
+    ChoiceImportance,
+    choice_genes,
+    choice_importances,
+    importance_table,
+)
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 
 WEIGHTS = {"resolution": 3.0, "stage 2 width": -2.0, "stage 3 depth": 1.0, "deconv 1": 0.5}
 

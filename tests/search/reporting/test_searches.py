@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +12,27 @@ from markupsafe import escape
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from latency_tables import LatencyTable
-from latency_tables.decoding import DecodingCost
-from search.accuracy.predictor import AccuracyPredictor
-from search.accuracy.published_surrogate import PublishedSurrogate
-from search.cost import CostModel
-from search.course.study import IDENTITY_KEY
-from search.reporting.evaluated import EvaluatedSubnets
-from search.reporting.findings import Findings
-from search.reporting.page.report_page import report_page
-from search.reporting.panels import build_panel, panel_groups
-from search.reporting.report import write_report
-from search.reporting.searches import Gap, comparable, group_name, read_searches
-from search.reporting.summary import (
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
+from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.page.report_page import report_page, write_report
+from litepose_ofa.search.reporting.panels import build_panel, panel_groups
+from litepose_ofa.search.reporting.searches import Missing, comparable, group_name, read_searches
+from litepose_ofa.search.reporting.summary import (
     collect_fronts,
     collect_progress,
     format_gaps,
     format_summary,
     summarise,
 )
-from supernet.errors import InputError
-from supernet.files import write_json
-from supernet.space import SearchSpace
+from litepose_ofa.search.study.study import IDENTITY_KEY
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import write_json
 
 SPACE = SearchSpace.preset("litepose_released")
 BUDGETS_MS = {"jetson_nano": 140.0, "raspberry_pi_4b": 600.0}
@@ -161,7 +159,7 @@ def test_without_a_finished_search_there_is_no_report(tmp_path: Path) -> None:
 
 
 def test_gaps_of_one_reason_are_one_line() -> None:
-    gaps = [Gap("a", "s", "lost"), Gap("b", "s", "broken"), Gap("a", "m", "lost")]
+    gaps = [Missing("a", "s", "lost"), Missing("b", "s", "broken"), Missing("a", "m", "lost")]
     assert format_gaps(gaps) == ["a/s, a/m: lost", "b/s: broken"]
 
 
@@ -182,7 +180,7 @@ def test_searches_with_another_table_or_with_decoding_have_a_panel_of_their_own(
     workspace: Path, leave_search: Callable[..., None]
 ) -> None:
     table = LatencyTable.load("jetson_nano")
-    slower = LatencyTable(replace(table.metadata, network_scale=1.5 * table.metadata.network_scale), table.rows)
+    slower = table.with_metadata(network_scale=1.5 * table.metadata.network_scale)
     leave_search(workspace, "jetson_nano", tier="slow", cost=CostModel(SPACE, tables={"jetson_nano": slower}))
     decoding = {"jetson_nano": DecodingCost.load("host_cpu")}
     leave_search(
@@ -226,7 +224,7 @@ def test_a_search_for_several_devices_is_read_from_its_own_folder(
     (tmp_path / "several" / "search" / "raspberry_pi_4b" / "m" / "chosen.json").unlink()
     _, gaps = read_searches(tmp_path / "several")
     assert gaps == [
-        Gap("jetson_nano+raspberry_pi_4b", "m", "not searched to the end; the same litepose search goes on")
+        Missing("jetson_nano+raspberry_pi_4b", "m", "not searched to the end; the same litepose search goes on")
     ]
 
 

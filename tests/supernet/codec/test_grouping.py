@@ -13,10 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.codec import decode_people
-from supernet.codec.grouping import joint_order
-from supernet.errors import InputError
-from supernet.files import read_json
+from litepose_ofa.supernet.codec import decode_people
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import read_json
 
 Array = npt.NDArray[Any]
 Scene = tuple[Array, Array]
@@ -135,32 +134,6 @@ def test_equals_the_plain_implementation_on_maps_of_many_blocks(dtype: npt.DType
     assert assert_as_plain(heatmaps.astype(dtype), tags.astype(dtype)) >= 9
 
 
-def test_keeps_the_best_candidates_of_a_joint() -> None:
-    rng = np.random.default_rng(3)
-    heatmaps = np.zeros((2, 60, 60))
-    heatmaps[:, 5::6, 5::6] = rng.permutation(200).reshape(2, 10, 10) / 250 + 0.15
-    tags = np.repeat(5.0 * np.arange(3600).reshape(1, 60, 60, 1), 2, axis=0)
-    people, _ = decode_people(heatmaps[None], tags[None], refine=False)[0]
-    assert np.count_nonzero(people[:, :, 2], axis=0).tolist() == [30, 30]
-    assert_as_plain(heatmaps, tags, refine=False)
-    best = np.sort(heatmaps.reshape(2, -1), axis=1)[:, :-4:-1]
-    few, _ = decode_people(heatmaps[None], tags[None], refine=False, max_people=3)[0]
-    np.testing.assert_allclose(np.sort(few[few[:, 0, 2] > 0, 0, 2])[::-1], best[0], rtol=1e-6)
-
-
-def test_flat_maps_give_no_more_than_the_limit() -> None:
-    people, scores = decode_people(np.full((1, 3, 12, 12), 0.5), np.zeros((1, 3, 12, 12)))[0]
-    assert people.shape == (30, 3, 3)
-    assert np.all(scores > 0)
-
-
-def test_nothing_above_the_threshold_is_nobody() -> None:
-    people, scores = decode_people(np.full((2, 14, 8, 8), 0.1), np.zeros((2, 14, 8, 8)))[1]
-    assert people.shape == (0, 14, 3)
-    assert scores.shape == (0,)
-    assert (people.dtype, scores.dtype) == (np.float32, np.float32)
-
-
 def test_best_keeps_those_of_the_highest_scores() -> None:
     heatmaps, tags = random_scene("noise", 1)
     everyone, scores = decode_people(heatmaps[None], tags[None])[0]
@@ -168,20 +141,6 @@ def test_best_keeps_those_of_the_highest_scores() -> None:
     assert len(everyone) > 5
     np.testing.assert_array_equal(some, everyone[:5])
     np.testing.assert_array_equal(some_scores, np.sort(scores)[::-1][:5])
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_no_response(value: float) -> None:
-    heatmaps, tags = random_scene("apart", 2)
-    clean, _ = decode_people(np.where(np.arange(heatmaps.shape[2]) < 9, 0, heatmaps)[None], tags[None])[0]
-    for broken in (heatmaps, tags):
-        broken[:, :, :9] = value
-    people, _ = decode_people(heatmaps[None], np.where(np.isfinite(tags), tags, 0)[None])[0]
-    assert len(people) == len(clean)
-    people, _ = decode_people(np.where(np.isfinite(heatmaps), heatmaps, 1)[None], tags[None])[0]
-    assert len(people) == len(clean)
-    nobody, _ = decode_people(np.full((1, 2, 6, 6), value), np.full((1, 2, 6, 6), value))[0]
-    assert len(nobody) == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -228,16 +187,6 @@ def test_images_of_a_batch_do_not_meet() -> None:
         np.testing.assert_array_equal(scores, alone_scores)
 
 
-def test_mirrored_maps_give_mirrored_people() -> None:
-    for seed in range(5):
-        heatmaps, tags = random_scene("apart", seed)
-        people, scores = decode_people(heatmaps[None], tags[None], refine=False)[0]
-        mirrored, mirrored_scores = decode_people(heatmaps[None, :, :, ::-1], tags[None, :, :, ::-1], refine=False)[0]
-        np.testing.assert_allclose(mirrored_scores, scores, rtol=1e-6)
-        inner = (people[..., 0] > 1) & (people[..., 0] < heatmaps.shape[2] - 1)
-        np.testing.assert_allclose(mirrored[inner][:, 0], heatmaps.shape[2] - people[inner][:, 0], rtol=1e-6)
-
-
 def test_refinement_fills_a_joint_below_the_threshold_and_keeps_the_score() -> None:
     heatmaps, tags = np.zeros((2, 8, 8)), np.zeros((2, 8, 8))
     heatmaps[0, 2, 3] = 0.8
@@ -248,13 +197,6 @@ def test_refinement_fills_a_joint_below_the_threshold_and_keeps_the_score() -> N
     np.testing.assert_allclose(found[0], [[3.25, 2.25, 0.8], [0, 0, 0]], rtol=1e-6)
     np.testing.assert_allclose(filled[0], [[3.25, 2.25, 0.8], [5.25, 6.25, 0.05]], rtol=1e-6)
     np.testing.assert_allclose([*score, *filled_score], [0.4, 0.4], rtol=1e-6)
-
-
-def test_order_of_joints() -> None:
-    assert joint_order(17) == [0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16]
-    assert joint_order(14) == [0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13]
-    assert joint_order(12) == [0, 1, 2, 3, 4, 5, 6, 11, 7, 8, 9, 10]
-    assert joint_order(3) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -269,14 +211,6 @@ def test_order_of_joints() -> None:
 def test_refuses_what_does_not_fit(heatmaps: tuple[int], tags: tuple[int], named: str) -> None:
     with pytest.raises(InputError, match=named):
         decode_people(np.zeros(heatmaps), np.zeros(tags))
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("threshold", -0.5), ("threshold", np.nan), ("max_people", 0), ("best", 0), ("best", -1)]
-)
-def test_refuses_numbers_out_of_range(name: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"{name} is {value}"):
-        decode_people(np.zeros((1, 3, 8, 8)), np.zeros((1, 3, 8, 8)), **{name: value})
 
 
 def test_a_batch_of_none_gives_none() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.codec import refinement
-from supernet.codec.refinement import fittest_pixels
+from litepose_ofa.supernet.codec import refinement
+from litepose_ofa.supernet.codec.refinement import fittest_pixels
 
 Array = npt.NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from supernet.data.coco import KeypointDataset
-from supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.data.skeletons import Skeleton
 
 Json = dict[str, Any]
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.coco import BadImageError, ImageRecord, KeypointDataset
-from supernet.data.skeletons import Skeleton
-from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings
-from supernet.evaluation.inference import Predictions, predict_dataset
+from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.inference import Predictions, predict_dataset
+from litepose_ofa.supernet.evaluation.people import PeoplePredictor
 
 DOT = Skeleton(name="dot", keypoints=("dot",), limbs=(), sigmas=(0.05,), area="box")
 SIDE = 96
@@ -62,7 +62,7 @@ def dot_model(inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def predict(dataset: DotDataset, model: Model = dot_model, batch_size: int = 8) -> Predictions:
-    return predict_dataset(model, dataset, image_size=SIDE, settings=SETTINGS, batch_size=batch_size)
+    return predict_dataset(PeoplePredictor(model, SIDE, DOT, SETTINGS), dataset, batch_size=batch_size)
 
 
 def test_memory_grows_by_the_people_alone() -> None:
@@ -97,27 +97,6 @@ def test_the_next_batch_is_read_while_the_network_runs() -> None:
     assert sorted(dataset.read) == list(range(24))
 
 
-def test_people_come_in_the_order_of_the_dataset() -> None:
-    dataset = DotDataset(20, turned=True)
-    one, many = predict(dataset, batch_size=1), predict(dataset, batch_size=8)
-    assert one.results == many.results
-    assert one.image_ids == many.image_ids == tuple(range(1000, 1020))
-    assert many.results.image_ids.tolist() == sorted(many.results.image_ids.tolist())
-    for person in many.results:
-        index = person["image_id"] - 1000
-        assert person["keypoints"][:2] == pytest.approx([(7 * index) % SIDE + 0.5, index + 0.5], abs=2)
-
-
-@pytest.mark.parametrize("batch_size", [1, 8])
-def test_bad_images_are_left_out_in_their_order(batch_size: int) -> None:
-    dataset = DotDataset(20, bad=(3, 4, 17), skip=True)
-    predictions = predict(dataset, batch_size=batch_size)
-    assert predictions.skipped == (Path("3.jpg"), Path("4.jpg"), Path("17.jpg"))
-    assert predictions.image_ids == tuple(1000 + index for index in range(20) if index not in (3, 4, 17))
-    with pytest.raises(InputError, match="not one of 3 images can be read"):
-        predict(DotDataset(3, bad=(0, 1, 2), skip=True), batch_size=batch_size)
-
-
 def test_the_first_bad_image_ends_it_and_leaves_no_thread_behind() -> None:
     dataset = DotDataset(400, bad=(17, 9))
     seen: list[int] = []
@@ -140,11 +119,3 @@ def test_an_error_of_the_network_ends_the_reading_too() -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         predict(DotDataset(400), model)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read_image")]
-
-
-def test_people_are_kept_in_single_precision() -> None:
-    results = predict(DotDataset(8)).results
-    assert results.keypoints.dtype == results.scores.dtype == np.float32
-    assert results.keypoints.shape == (len(results), 1, 3)
-    assert results.nbytes == len(results) * (8 + 12 + 4)
-    assert results.keypoints.base is None

@@ -5,21 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from supernet.data.geometry import transform_points
-from supernet.evaluation.resampling import (
-    PROJECTION_LIMIT,
-    chain,
-    image_frame,
-    resample,
-    scaled_frame,
-    scaling,
-)
-
-
-@pytest.mark.parametrize("cubic", [False, True])
-def test_the_same_frame_gives_the_same_maps(cubic: bool) -> None:
-    maps = torch.randn(2, 3, 7, 5, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(resample(maps, scaling(1), (5, 7), cubic=cubic), maps)
+from litepose_ofa.supernet.data.geometry import transform_points
+from litepose_ofa.supernet.evaluation.resampling import PROJECTION_LIMIT, image_frame, resample, scaled_frame, scaling
 
 
 @pytest.mark.parametrize("size", [(14, 10), (28, 40), (5, 3)])
@@ -73,12 +60,3 @@ def test_frames_of_images() -> None:
     to_image, size = image_frame(scaling(2.5 * PROJECTION_LIMIT), (3001, 2000))
     assert size == (1201, 800)
     np.testing.assert_allclose(to_image, scaling(2.5))
-
-
-def test_a_chain_is_one_after_the_other() -> None:
-    rng = np.random.default_rng(0)
-    matrices, points = rng.normal(size=(3, 2, 3)), rng.normal(size=(5, 2))
-    expected = points
-    for matrix in matrices:
-        expected = transform_points(matrix, expected)
-    np.testing.assert_allclose(transform_points(chain(*matrices), points), expected)

@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.skeletons import CROWDPOSE
-from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings, streaming
-from supernet.evaluation.people import People, PeoplePredictor
-from supernet.evaluation.streaming import WINDOW_BATCHES, predict_stream
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.evaluation import InferenceSettings, streaming
+from litepose_ofa.supernet.evaluation.people import People, PeoplePredictor
+from litepose_ofa.supernet.evaluation.streaming import WINDOW_BATCHES, predict_stream
 
 Array = npt.NDArray[Any]
 
@@ -84,16 +83,6 @@ def test_no_more_is_read_than_a_window(recorder: Recorder, monkeypatch: pytest.M
         assert read <= done + 4
     monkeypatch.setattr(streaming, "WINDOW_PIXELS", 50)
     assert len(list(predict_stream(recorder, counted((10, 10)), batch_size=8))) == 100
-
-
-@pytest.mark.parametrize("batch_size", [0, -1, 2.0, True])
-def test_a_bad_batch_size_is_named(recorder: Recorder, batch_size: Any) -> None:
-    with pytest.raises(InputError, match="batch_size is"):
-        list(predict_stream(recorder, images([(8, 8)]), batch_size=batch_size))
-
-
-def test_nothing_in_nothing_out(recorder: Recorder) -> None:
-    assert list(predict_stream(recorder, images([]), batch_size=2)) == []
 
 
 def test_a_real_predictor_finds_the_same_alone_and_in_a_stream() -> None:

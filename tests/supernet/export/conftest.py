@@ -8,16 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.arch import Arch
-from supernet.bn_recalibration import recalibrate_batch_norm
-from supernet.data.skeletons import CROWDPOSE
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.export.bundle import write_bundle
-from supernet.export.manifest import Manifest
-from supernet.export.onnx_formats import OnnxFormat
-from supernet.extract import extract_subnet
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.export.bundle import Manifest, write_bundle
+from litepose_ofa.supernet.export.onnx_model import OnnxFormat
+from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-import os
+import json
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -13,21 +13,22 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from supernet.arch import Arch
-from supernet.checkpoints import load_subnet, read_description, weights_digest
-from supernet.complexity import measure_complexity
-from supernet.data.loading import normalise
-from supernet.data.skeletons import CROWDPOSE
-from supernet.export.bundle import write_bundle
-from supernet.export.formats import ExportFormat, ParityError
-from supernet.export.manifest import Manifest
-from supernet.export.onnx_formats import OnnxFormat
-from supernet.export.onnx_model import OPSET
-from supernet.export.verification import open_export
-from supernet.files import read_json
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.loading.batches import normalise
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.bundle import Manifest, open_export, read_manifest, write_bundle, write_manifest
+from litepose_ofa.supernet.export.formats import ExportFormat, ParityError
+from litepose_ofa.supernet.export.onnx_model import OPSET, OnnxFormat
+from litepose_ofa.supernet.files import read_json
+from litepose_ofa.supernet.network.checkpoints import load_subnet, read_description, weights_digest
+from litepose_ofa.supernet.network.litepose import LitePose
 
 FILES = ["arch.json", "manifest.json", "model.onnx", "subnet.yaml", "weights.safetensors"]
 
@@ -42,11 +43,6 @@ def write(
 def test_a_folder_holds_its_files_and_nothing_else(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == FILES
     assert [path.name for path in folder.parent.iterdir()] == ["m"]
-
-
-def test_the_architecture_is_the_published_form(folder: Path, subnet: LitePose) -> None:
-    assert Arch.load(folder / "arch.json") == subnet.arch
-    assert read_json(folder / "arch.json") == subnet.arch.to_dict()
 
 
 def test_the_weights_give_the_same_bits(folder: Path, subnet: LitePose, images: Tensor) -> None:
@@ -86,15 +82,17 @@ def test_equal_exports_are_equal_bytes(folder: Path, subnet: LitePose, images: T
 
 
 def test_what_a_caller_adds_is_in_the_manifest(subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
-    def examine(fmt: ExportFormat, folder: Path) -> dict[str, Any]:
+    def measure(fmt: ExportFormat, folder: Path) -> dict[str, Any]:
         assert fmt.open(folder)(images[:1].numpy())[0].shape == (1, 28, 24, 24)
         return {"accuracy": {"AP": 0.4}}
 
-    def complete(folder: Path, record: Mapping[str, Any]) -> None:
+    def add(folder: Path, record: Mapping[str, Any]) -> None:
         assert {path.name for path in folder.iterdir()} == {*FILES} - {"manifest.json"}
         (folder / "card.md").write_text(f"AP {record['formats']['onnx']['accuracy']['AP']}")
 
-    given = write(tmp_path / "m", subnet, images, examine=examine, complete=complete, config={"overrides": ["space=x"]})
+    given = write(
+        tmp_path / "m", subnet, images, measure_format=measure, add_files=add, config={"overrides": ["space=x"]}
+    )
     assert given.formats["onnx"]["accuracy"] == {"AP": 0.4}
     assert (given.folder / "card.md").read_text() == "AP 0.4"
     assert "card.md" in given.files
@@ -128,7 +126,7 @@ class Failing(OnnxFormat):
         super().__init__()
         self.error = error
 
-    def write(self, folder: Path, subnet: LitePose) -> list[str]:
+    def write(self, folder: Path, subnet: LitePose) -> None:
         (folder / "model.onnx").write_bytes(b"half")
         raise self.error
 
@@ -150,9 +148,8 @@ def test_a_failed_export_leaves_what_was_there(
 
 def test_an_export_that_computes_something_else_leaves_nothing(folder: Path, images: Tensor, tmp_path: Path) -> None:
     class Copying(OnnxFormat):
-        def write(self, target: Path, subnet: LitePose) -> list[str]:
+        def write(self, target: Path, subnet: LitePose) -> None:
             shutil.copy(folder / "model.onnx", target)
-            return ["model.onnx"]
 
     subnet = load_subnet(folder / "weights.safetensors")
     with torch.no_grad():
@@ -162,20 +159,94 @@ def test_an_export_that_computes_something_else_leaves_nothing(folder: Path, ima
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupt_between_the_two_renames_keeps_the_earlier_export(
-    folder: Path, subnet: LitePose, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = Path(shutil.copytree(folder, tmp_path / "m"))
-    replace = os.replace
+def rewrite(folder: Path, **changes: Any) -> None:
+    """Change the manifest as a text editor would."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}, indent=2) + "\n")
 
-    def interrupted(source: Path, destination: Path) -> None:
-        if Path(destination) == target and ".tmp" in Path(source).name:
-            raise KeyboardInterrupt
-        replace(source, destination)
 
-    monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write(target, subnet, images, formats=[])
-    monkeypatch.undo()
-    assert [path.name for path in tmp_path.iterdir()] == ["m"]
-    assert open_export(target).formats.keys() == {"onnx"}
+def reseal(folder: Path, **changes: Any) -> None:
+    """Write the manifest anew, with hashes and digest that are right."""
+    record = {key: value for key, value in read_manifest(folder).record.items() if key not in {"digest", "sha256"}}
+    write_manifest(folder, {**record, **changes})
+
+
+def complaint(folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        open_export(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_whole_folder_is_opened(folder: Path, manifest: Manifest) -> None:
+    assert open_export(folder) == manifest
+
+
+def test_files_of_others_beside_it_are_let_be(own_folder: Path) -> None:
+    (own_folder / "notes.txt").write_text("mine")
+    open_export(own_folder)
+
+
+def test_what_is_missing_or_foreign_is_named(own_folder: Path, tmp_path: Path) -> None:
+    assert complaint(tmp_path / "none").startswith(f"{tmp_path / 'none'}: no such folder")
+    assert complaint(own_folder / "arch.json").endswith("or name another")
+    assert "is not an export folder: it has no manifest.json; litepose export makes one" in complaint(tmp_path)
+    for content in ("[]", '{"kit": 1}', '{"arch_digest": "0"}', '{"kind": "dataset", "schema": 1}', "7"):
+        (own_folder / "manifest.json").write_text(content)
+        assert "is not of an export of this version" in complaint(own_folder)
+    for content in (b"", b"{", b"\xff\xfe\x00", b"[" * 100_000):
+        (own_folder / "manifest.json").write_bytes(content)
+        assert "manifest.json: is not JSON" in complaint(own_folder)
+    (own_folder / "manifest.json").unlink()
+    (own_folder / "manifest.json").mkdir()
+    assert "it has no manifest.json" in complaint(own_folder)
+
+
+@pytest.mark.parametrize("name", ["arch.json", "subnet.yaml", "weights.safetensors", "model.onnx"])
+def test_a_file_that_is_gone_or_another_is_named(own_folder: Path, name: str) -> None:
+    path = own_folder / name
+    content = path.read_bytes()
+    path.write_bytes(content + b" ")
+    assert complaint(own_folder).startswith(f"{path}: is damaged: its SHA-256 is not the one in manifest.json")
+    path.unlink()
+    assert complaint(own_folder).startswith(f"{path}: no such file, but manifest.json lists it; export again")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tier": "l"}, {"digest": "0"}, {"digest": None}, {"schema": 0}, {"more": 1}],
+)
+def test_a_manifest_that_was_edited_is_named(own_folder: Path, changes: dict[str, Any]) -> None:
+    rewrite(own_folder, **changes)
+    assert "manifest.json: was changed or damaged since the export; export again" in complaint(own_folder)
+
+
+def test_a_newer_schema_asks_for_a_newer_version(own_folder: Path) -> None:
+    rewrite(own_folder, schema=2)
+    assert "has schema 2, this version reads 1; install a newer litepose-ofa" in complaint(own_folder)
+
+
+def test_an_architecture_that_is_not_the_manifest_s_is_named(own_folder: Path) -> None:
+    other = SearchSpace.preset("tiny").largest()
+    assert other != Arch.load(own_folder / "arch.json")
+    other.save(own_folder / "arch.json")
+    digest = read_manifest(own_folder).arch_digest
+    reseal(own_folder)
+    assert f"arch.json: is not the architecture {digest} of manifest.json" in complaint(own_folder)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_flipped_or_missing_byte_is_accepted(data: st.DataObject, folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "m"
+    shutil.copytree(folder, own, dirs_exist_ok=True)
+    path = data.draw(st.sampled_from(sorted(own.iterdir())))
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[place] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[place:]
+    path.write_bytes(content)
+    assert path.name in complaint(own)

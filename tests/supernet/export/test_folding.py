@@ -2,6 +2,8 @@
 
 import copy
 import random
+import runpy
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -9,11 +11,14 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from supernet.arch import Arch
-from supernet.export.folding import LayerNames, fold_batch_norms, fold_weights, layer_names
-from supernet.litepose import LitePose
-from supernet.operators import operators_of
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.operators import LayerNames, operators_of, places_of
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.export.folding import fold_weights
+from litepose_ofa.supernet.network.litepose import LitePose
+
+BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "folded_network.py"
+fold_batch_norms = runpy.run_path(str(BENCHMARK))["fold_batch_norms"]
 
 
 @st.composite
@@ -71,7 +76,8 @@ def test_every_layer_is_the_same_with_variances_near_zero(network: LitePose, see
     generator = torch.Generator().manual_seed(seed)
     folded = fold_batch_norms(network)
     operators = operators_of(network.arch, network.num_keypoints)
-    for layers, operator in zip(layer_names(network.arch), operators, strict=True):
+    for place, operator in zip(places_of(network.arch.depths), operators, strict=True):
+        layers = list(place.layers)
         inputs = [
             torch.randn(1, convolution.in_channels, 6, 6, generator=generator, dtype=torch.float64)
             for convolution in operator.convolutions
@@ -109,7 +115,7 @@ def test_a_scale_of_one_leaves_a_depthwise_kernel(subnet: LitePose) -> None:
 def test_every_convolution_is_named_once_in_the_order_of_the_operators(space: str) -> None:
     arch: Arch = SearchSpace.preset(space).sample(random.Random(3))
     network = LitePose(arch)
-    names, operators = layer_names(arch), operators_of(arch)
+    names, operators = [place.layers for place in places_of(arch.depths)], operators_of(arch)
     convolutions = [
         name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
     ]

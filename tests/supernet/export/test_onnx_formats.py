@@ -1,4 +1,4 @@
-"""The two ONNX formats by the protocol of every format."""
+"""ONNX files of both formats are what torch computes, in every opset, or one line says what is wrong."""
 
 import copy
 from pathlib import Path
@@ -10,25 +10,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.errors import InputError
-from supernet.export.formats import ParityError, measure_parity
-from supernet.export.onnx_formats import OnnxFormat, OnnxPeaksFormat
-from supernet.export.onnx_graph import OPSETS
-from supernet.export.onnx_model import TOLERANCE
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.formats import TOLERANCE, ParityError, measure_parity
+from litepose_ofa.supernet.export.onnx_graph import OPSETS
+from litepose_ofa.supernet.export.onnx_model import OnnxFormat
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
+from litepose_ofa.supernet.network.litepose import LitePose
 
-Format = OnnxFormat | OnnxPeaksFormat
 FORMATS = [OnnxFormat(), OnnxPeaksFormat(), OnnxFormat(batch="dynamic"), OnnxPeaksFormat(batch="dynamic", most=7)]
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: f"{fmt.name}-{fmt.batch}")
-def test_what_is_written_is_what_torch_computes(fmt: Format, subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
-    names = fmt.write(tmp_path, subnet)
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
+def test_what_is_written_is_what_torch_computes(
+    fmt: OnnxFormat, subnet: LitePose, images: Tensor, tmp_path: Path
+) -> None:
+    fmt.write(tmp_path, subnet)
+    assert tuple(path.name for path in tmp_path.iterdir()) == fmt.files
     parity = measure_parity(fmt, tmp_path, subnet, images.numpy())
     assert parity.images == len(images)
     assert parity.max_abs_difference <= TOLERANCE < parity.max_abs_output
-    found = onnx.load(tmp_path / names[0])
+    found = onnx.load(tmp_path / fmt.files[0])
     described = fmt.describe()
     assert described["opset"] == found.opset_import[0].version
     assert described["ir_version"] == found.ir_version
@@ -40,14 +41,14 @@ def test_what_is_written_is_what_torch_computes(fmt: Format, subnet: LitePose, i
 def test_peaks_run_in_every_opset(opset: int, subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
     fmt = OnnxPeaksFormat(opset=opset)
     fmt.write(tmp_path, subnet)
-    onnx.checker.check_model(onnx.load(tmp_path / fmt.file), full_check=True)
+    onnx.checker.check_model(onnx.load(tmp_path / fmt.files[0]), full_check=True)
     measure_parity(fmt, tmp_path, subnet, images[:1].numpy())
 
 
 @pytest.mark.parametrize("fmt", FORMATS[:2], ids=lambda fmt: fmt.name)
 @pytest.mark.parametrize("change", [0.01, np.nan])
 def test_other_weights_are_noticed(
-    fmt: Format, change: float, subnet: LitePose, images: Tensor, tmp_path: Path
+    fmt: OnnxFormat, change: float, subnet: LitePose, images: Tensor, tmp_path: Path
 ) -> None:
     fmt.write(tmp_path, subnet)
     other = copy.deepcopy(subnet)
@@ -64,8 +65,8 @@ def test_other_peaks_are_noticed(subnet: LitePose, images: Tensor, tmp_path: Pat
 
 
 @pytest.mark.parametrize("fmt", FORMATS[:2], ids=lambda fmt: fmt.name)
-def test_files_that_do_not_run_are_named(fmt: Format, subnet: LitePose, tmp_path: Path) -> None:
-    path = tmp_path / fmt.file
+def test_files_that_do_not_run_are_named(fmt: OnnxFormat, subnet: LitePose, tmp_path: Path) -> None:
+    path = tmp_path / fmt.files[0]
     with pytest.raises(InputError, match=f"{path}: no such file"):
         fmt.open(tmp_path)
     fmt.write(tmp_path, subnet)
@@ -80,7 +81,7 @@ def test_files_that_do_not_run_are_named(fmt: Format, subnet: LitePose, tmp_path
 def test_one_format_s_file_is_not_the_other_s(subnet: LitePose, tmp_path: Path) -> None:
     heads, peaks = OnnxFormat(), OnnxPeaksFormat()
     heads.write(tmp_path, subnet)
-    (tmp_path / heads.file).rename(tmp_path / peaks.file)
+    (tmp_path / heads.files[0]).rename(tmp_path / peaks.files[0])
     with pytest.raises(InputError, match="outputs head0, head1; it must have scores, locations, tags"):
         peaks.open(tmp_path)
 

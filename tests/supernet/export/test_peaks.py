@@ -10,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from supernet.codec import decode_people
-from supernet.codec.grouping import find_candidates
-from supernet.evaluation.people import merge_heads
-from supernet.export.onnx_formats import OnnxPeaksFormat
-from supernet.export.onnx_graph import OnnxGraph, Output
-from supernet.export.peaks import HEATMAP_STRIDE, PEAK_NAMES, Peaks, group_peaks, peaks_difference
-from supernet.export.peaks_graph import add_decoder
-from supernet.litepose import LitePose
+from litepose_ofa.supernet.codec import decode_people
+from litepose_ofa.supernet.codec.grouping import find_candidates
+from litepose_ofa.supernet.evaluation.people import merge_heads
+from litepose_ofa.supernet.export.onnx_graph import OnnxGraph, Output
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat, Peaks, group_peaks, peaks_difference
+from litepose_ofa.supernet.export.peaks_graph import HEATMAP_STRIDE, PEAK_NAMES, add_decoder
+from litepose_ofa.supernet.network.litepose import LitePose
 
 Array = NDArray[np.float32]
 
@@ -96,20 +95,6 @@ def test_equal_peaks_come_in_row_major_order_and_plateaus_are_whole() -> None:
     assert scores[0, 0].tolist() == [0.5] * 6 + [0, 0]
     expected = [(0, 0), (6, 4), (7, 4), (25, 4), (3, 20), (31, 31)]
     assert np.floor(locations[0, 0, :6] / 2).tolist() == [list(pixel) for pixel in expected]
-
-
-def test_a_location_is_a_quarter_pixel_toward_the_higher_neighbour() -> None:
-    head0, head1 = np.zeros((1, 2, 16, 16), np.float32), np.zeros((1, 1, 32, 32), np.float32)
-    head1[0, 0, 10, 8] = 1
-    head1[0, 0, 10, 9], head1[0, 0, 9, 8] = 0.5, 0.4
-    _, locations, _ = run_decoder((head0, head1), most=1, threshold=0.1)
-    assert locations[0, 0, 0].tolist() == [2 * 8.75, 2 * 10.25]
-
-
-def test_nobody_is_nobody() -> None:
-    peaks = run_decoder((np.zeros((1, 4, 8, 8), np.float32), np.zeros((1, 2, 16, 16), np.float32)), most=5, threshold=0)
-    people, scores = group_peaks(peaks)
-    assert (people.shape, scores.shape) == ((0, 2, 3), (0,))
 
 
 def test_a_whole_network_gives_the_peaks_of_its_heads(subnet: LitePose, images: Tensor, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from supernet.export.precision import Precision
-from supernet.export.tflite_translation import translate_to_tflite
+from litepose_ofa.supernet.export.tflite_translation import translate_to_tflite
 
 pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
 
@@ -94,17 +93,6 @@ def test_convolutions_of_any_shape_compute_what_onnx_runtime_does(
     np.testing.assert_allclose(ours, expected, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("c_in", "c_out", "bias"), [(3, 5, True), (4, 1, False)])
-def test_transposed_convolutions_too(c_in: int, c_out: int, bias: bool) -> None:
-    inputs = ["x", "w", "b"] if bias else ["x", "w"]
-    node = helper.make_node("ConvTranspose", inputs, ["y"], kernel_shape=[4, 4], strides=[2, 2], pads=[1] * 4)
-    weights = {"w": draw(c_in, c_out, 4, 4)} | ({"b": draw(c_out)} if bias else {})
-    model = make_model([node], weights, channels=c_in, outputs={"y": [1, c_out, 2 * SIZE, 2 * SIZE]})
-    x = draw(1, c_in, SIZE, SIZE)
-    (ours,), (expected,) = run_tflite(translate_to_tflite(model), x), run_onnx(model, x)
-    np.testing.assert_allclose(ours, expected, atol=1e-5)
-
-
 def branched(*, also_before: bool) -> onnx.ModelProto:
     """Return y = clip(3 (w x)) + w x, or without the sum."""
     weights = {"w": 3 * draw(4, 4, 1, 1), "low": np.float32(0), "high": np.float32(6)}
@@ -145,11 +133,6 @@ def test_float16_computes_with_the_weights_rounded_to_it() -> None:
     assert operators_in(half) == {"DEQUANTIZE": 2, "PAD": 1, "CONV_2D": 1}
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_equal_models_give_equal_bytes(precision: Precision) -> None:
-    assert len({translate_to_tflite(convolution(), precision=precision) for _ in range(2)}) == 1
-
-
 def test_weights_beyond_float16_are_an_error_that_names_them() -> None:
     model = convolution()
     value = numpy_helper.to_array(model.graph.initializer[0]) * np.float32(1e6)
@@ -164,24 +147,6 @@ def clipped_at(high: float) -> onnx.ModelProto:
     return make_model(
         [helper.make_node("Clip", ["x", "low", "high"], ["y"])], weights, channels=4, outputs={"y": [1, 4, 8, 8]}
     )
-
-
-def sigmoid() -> onnx.ModelProto:
-    return make_model([helper.make_node("Sigmoid", ["x"], ["y"])], {}, channels=4, outputs={"y": [1, 4, 8, 8]})
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (sigmoid(), "Sigmoid has no translation to TFLite; known are Conv, "),
-        (clipped_at(5), "Clip y: TFLite needs 0 and 6 as its limits"),
-        (convolution(5, pad=1), "Conv y: TFLite needs padding that keeps the size"),
-    ],
-    ids=["operator", "limits", "padding"],
-)
-def test_what_tflite_does_not_have_is_refused(model: onnx.ModelProto, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        translate_to_tflite(model)
 
 
 def test_a_clip_of_its_own_and_a_lone_relu_run() -> None:

@@ -1,6 +1,9 @@
 """A few rendered people, a space at very small resolutions, and a training that takes a second."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,15 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import Augmentation, Batch, SampleRequest, TrainingImages, collate
-from supernet.data.skeletons import CROWDPOSE
-from supernet.data.synthetic import PeopleSettings, generate_split, split_paths
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.space import SearchSpace
-from supernet.training.objective import LossSettings
-from supernet.training.recipe import Phase, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, SampleRequest, TrainingImages, collate
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.objective import LossSettings
+from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, TrainingSettings, WarmupCosine
 
 BatchOf = Callable[[int, int], Batch]
 
@@ -86,6 +88,27 @@ def make_settings() -> Callable[..., TrainingSettings]:
         return TrainingSettings(**settings | changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def run_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
+    """Start a program of this folder on two ranks under torchrun; return what each of them saved."""
+
+    def run(program: str, *arguments: object) -> list[dict[str, Any]]:
+        folder = tmp_path_factory.mktemp("ranks")
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        done = subprocess.run(
+            [*torchrun, str(Path(__file__).with_name(program)), str(folder), *map(str, arguments)],
+            env=os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+
+    return run
 
 
 @pytest.fixture

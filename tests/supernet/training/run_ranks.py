@@ -5,28 +5,26 @@ Usage: run_ranks.py FOLDER, or run_ranks.py FOLDER RANK for that rank to die wit
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from supernet.elastic_layers import ElasticBatchNorm2d
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.extract import extract_subnet
-from supernet.space import SearchSpace
-from supernet.training.distributed import (
+from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
+from litepose_ofa.supernet.training.distributed import (
     Process,
     average,
     average_gradients,
-    broadcast_state,
     gather_objects,
     joined_process_group,
     synchronise_batch_norms,
 )
 
+COLLECTIVES = {"all_reduce": dist.all_reduce, "all_gather": dist.all_gather}
 NORM_CASES = {
     "float64": (torch.float64, (3, 3), 8, torch.contiguous_format),
     "float32": (torch.float32, (3, 3), 8, torch.contiguous_format),
@@ -38,52 +36,31 @@ NORM_CASES = {
 """Input dtype, images of rank 0 and 1, active channels of 8, memory format."""
 
 
-class Counter:
-    """Counts the calls of the collectives."""
-
-    def __init__(self) -> None:
-        self.calls: dict[str, int] = {}
-        for name in ("all_reduce", "all_gather"):
-            setattr(dist, name, self._counting(name, getattr(dist, name)))
-
-    def _counting(self, name: str, collective: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            self.calls[name] = self.calls.get(name, 0) + 1
-            return collective(*args, **kwargs)
-
-        return counted
-
-    def during(self, action: Callable[[], object]) -> dict[str, int]:
-        self.calls = {}
+def calls_during(action: Callable[[], object]) -> dict[str, int]:
+    """Count the calls of the collectives."""
+    with mock.patch.multiple(dist, all_reduce=mock.DEFAULT, all_gather=mock.DEFAULT) as mocks:
+        for name, replacement in mocks.items():
+            replacement.side_effect = COLLECTIVES[name]
         action()
-        return dict(self.calls)
+    return {name: replacement.call_count for name, replacement in mocks.items() if replacement.called}
 
 
-def check_gradients(process: Process, counter: Counter) -> dict[str, Any]:
+def check_gradients(process: Process) -> dict[str, Any]:
     """Average gradients that are None, channels-last on one rank alone, or plain."""
     generator = torch.Generator().manual_seed(process.rank)
     shapes = ((4, 3, 2, 2), (5,), (), (2, 2))
     parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
     for parameter in parameters[:3]:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
-    first = parameters[0].grad
-    assert first is not None
-    if process.rank == 0:
-        parameters[0].grad = first = first.contiguous(memory_format=torch.channels_last)
+    if process.rank == 0 and parameters[0].grad is not None:
+        parameters[0].grad = parameters[0].grad.contiguous(memory_format=torch.channels_last)
     before = [None if p.grad is None else p.grad.clone() for p in parameters]
-    calls = counter.during(lambda: average_gradients(iter(parameters), process))
-    calls_without = counter.during(lambda: average_gradients([parameters[3]], process))
-    return {
-        "before": before,
-        "after": [p.grad for p in parameters],
-        "calls": calls,
-        "calls without gradients": calls_without,
-        "same tensor": parameters[0].grad is first,
-        "stride": first.stride(),
-    }
+    calls = calls_during(lambda: average_gradients(iter(parameters), process))
+    calls_without = calls_during(lambda: average_gradients([parameters[3]], process))
+    return {"before": before, "after": [p.grad for p in parameters], "calls": [calls, calls_without]}
 
 
-def check_norm(process: Process, counter: Counter, case: str) -> dict[str, Any]:
+def check_norm(process: Process, case: str) -> dict[str, Any]:
     """Run one synchronised norm forward and backward on this rank's part of the batch."""
     dtype, sizes, channels, memory_format = NORM_CASES[case]
     generator = torch.Generator().manual_seed(process.rank)
@@ -97,8 +74,8 @@ def check_norm(process: Process, counter: Counter, case: str) -> dict[str, Any]:
     before = {name: value.clone() for name, value in norm.state_dict().items()}
     synchronise_batch_norms(nn.Sequential(norm), process)
     outputs: list[Tensor] = []
-    forward_calls = counter.during(lambda: outputs.append(norm(x)))
-    backward_calls = counter.during(lambda: outputs[0].backward(gradient))
+    forward_calls = calls_during(lambda: outputs.append(norm(x)))
+    backward_calls = calls_during(lambda: outputs[0].backward(gradient))
     return {
         "x": x.detach(),
         "gradient": gradient,
@@ -108,57 +85,7 @@ def check_norm(process: Process, counter: Counter, case: str) -> dict[str, Any]:
         "of_bias": norm.bias.grad,
         "before": before,
         "after": norm.state_dict(),
-        "calls": (forward_calls, backward_calls),
-    }
-
-
-def check_network(process: Process, make: Callable[[], nn.Module], extra: Sequence[object]) -> dict[str, Any]:
-    """Run a network with synchronised norms on one image of this rank, with the mean of squares as loss."""
-    torch.manual_seed(0)
-    network = synchronise_batch_norms(make().double().train(), process)
-    images = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(process.rank))
-    heads = network(images, *extra)
-    loss = sum((head**2).mean() for head in heads)
-    loss.backward()
-    average_gradients(network.parameters(), process)
-    return {
-        "images": images,
-        "heads": [head.detach() for head in heads],
-        "gradients": {name: parameter.grad for name, parameter in network.named_parameters()},
-        "statistics": dict(network.named_buffers()),
-    }
-
-
-def check_broadcast(process: Process) -> dict[str, Tensor]:
-    """Start with different weights and layouts on every rank, and take over those of rank 0."""
-    torch.manual_seed(process.rank)
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    if process.rank == 1:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module[1].running_mean.fill_(process.rank)
-    module[1].num_batches_tracked.fill_(7 + process.rank)
-    broadcast_state(module, process)
-    return module.state_dict()
-
-
-def run_checks(process: Process) -> dict[str, Any]:
-    counter = Counter()
-    values = torch.tensor([process.rank, 3.0], dtype=torch.float64)
-    tiny = SearchSpace.preset("tiny")
-    smallest = tiny.smallest()
-    networks: dict[str, tuple[Callable[[], nn.Module], Sequence[object]]] = {
-        "largest": (lambda: LitePoseSupernet(tiny), (tiny.largest(),)),
-        "smallest": (lambda: LitePoseSupernet(tiny), (smallest,)),
-        "static": (lambda: extract_subnet(LitePoseSupernet(tiny), smallest), ()),
-    }
-    return {
-        "process": process,
-        "gradients": check_gradients(process, counter),
-        "norm": {case: check_norm(process, counter, case) for case in NORM_CASES},
-        "network": {name: check_network(process, *network) for name, network in networks.items()},
-        "average": (average(values, process), values),
-        "objects": gather_objects({"rank": process.rank}, process),
-        "broadcast": check_broadcast(process),
+        "calls": [forward_calls, backward_calls],
     }
 
 
@@ -167,9 +94,15 @@ def main(folder: Path, dying: int | None) -> None:
     with joined_process_group(torch.device("cpu")) as process:
         if process.rank == dying:
             os._exit(7)
-        results = run_checks(process)
-    results["left"] = not dist.is_initialized()
-    torch.save(results, folder / f"{process.rank}.pt")
+        values = torch.tensor([process.rank, 3.0], dtype=torch.float64)
+        results = {
+            "process": process,
+            "gradients": check_gradients(process),
+            "norm": {case: check_norm(process, case) for case in NORM_CASES},
+            "average": (average(values, process), values),
+            "objects": gather_objects({"rank": process.rank}, process),
+        }
+    torch.save(results | {"left": not dist.is_initialized()}, folder / f"{process.rank}.pt")
 
 
 if __name__ == "__main__":

@@ -13,27 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supernet.elastic_layers import ElasticBatchNorm2d
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.extract import extract_subnet
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
-from supernet.training.distributed import (
-    SINGLE,
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.training.distributed import (
     TORCHRUN_VARIABLES,
     Process,
-    average,
-    average_gradients,
-    broadcast_state,
-    gather_objects,
     joined_process_group,
     synchronise_batch_norms,
 )
 
 PROGRAM = Path(__file__).with_name("run_ranks.py")
 CPU = torch.device("cpu")
-SECOND_OF_TWO = Process(rank=1, world=2)
 NORM_TOLERANCES = {
     "float64": 1e-12,
     "float32": 1e-6,
@@ -46,34 +39,9 @@ Ranks = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
+def ranks(run_two_ranks: Callable[[str], Ranks]) -> Ranks:
     """What each of two ranks saved."""
-    folder = tmp_path_factory.mktemp("ranks")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *torchrun, str(PROGRAM), str(folder)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
-
-
-@pytest.fixture
-def without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in TORCHRUN_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return run_two_ranks("run_ranks.py")
 
 
 def set_torchrun_variables(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
@@ -103,21 +71,14 @@ def test_gradients_are_averaged_in_one_reduction(ranks: Ranks) -> None:
                 assert found is None
             else:
                 torch.testing.assert_close(found, (own + other) / 2, rtol=1e-6, atol=1e-7)
-        assert saved["calls"] == {"all_reduce": 1}
-        assert saved["calls without gradients"] == {}
-        assert saved["same tensor"]
-
-
-def test_gradients_keep_their_memory_format(ranks: Ranks) -> None:
-    strides = [saved["gradients"]["stride"] for saved in ranks]
-    assert strides == [(12, 1, 6, 3), (12, 4, 2, 1)]
+        assert saved["calls"] == [{"all_reduce": 1}, {}]
+    assert [saved["after"][0].stride() for saved in (first, second)] == [(12, 1, 6, 3), (12, 4, 2, 1)]
 
 
 @pytest.mark.parametrize("case", NORM_TOLERANCES)
 def test_synchronised_norm(ranks: Ranks, case: str) -> None:
     """Outputs, gradients and running statistics are those of plain batch norm over the joint batch."""
     saved = [rank["norm"][case] for rank in ranks]
-    tolerance = NORM_TOLERANCES[case]
     exact = torch.float64 if case == "bfloat16" else saved[0]["x"].dtype
     x = joint(saved, "x").to(exact).requires_grad_()
     before = {name: value.to(exact) for name, value in saved[0]["before"].items() if value.ndim}
@@ -126,96 +87,33 @@ def test_synchronised_norm(ranks: Ranks, case: str) -> None:
     mean, var = before["running_mean"].clone(), before["running_var"].clone()
     y = F.batch_norm(x, mean[active], var[active], weight[active], bias[active], training=True)
     y.backward(joint(saved, "gradient").to(exact))
-    expected = {
-        "y": y.detach(),
-        "of_x": x.grad,
-        "mean": mean,
-        "var": var,
-        "of_weight": weight.grad,
-        "of_bias": bias.grad,
-    }
-    found = {
-        "y": joint(saved, "y"),
-        "of_x": joint(saved, "of_x"),
-        "mean": saved[0]["after"]["running_mean"],
-        "var": saved[0]["after"]["running_var"],
-        "of_weight": saved[0]["of_weight"] + saved[1]["of_weight"],
-        "of_bias": saved[0]["of_bias"] + saved[1]["of_bias"],
-    }
-    for name, value in expected.items():
-        assert value is not None
-        scale = float(value.abs().max())
-        torch.testing.assert_close(found[name].to(exact), value, rtol=0, atol=tolerance * scale, msg=name)
-
-
-@pytest.mark.parametrize("case", NORM_TOLERANCES)
-def test_synchronised_norm_keeps_ranks_dtypes_and_formats_together(ranks: Ranks, case: str) -> None:
-    first, second = (rank["norm"][case] for rank in ranks)
+    expected = {"y": y.detach(), "of_x": x.grad, "of_weight": weight.grad, "of_bias": bias.grad}
+    found = {name: joint(saved, name) for name in ("y", "of_x")}
+    found |= {name: saved[0][name] + saved[1][name] for name in ("of_weight", "of_bias")}
+    for rank in saved:
+        statistics = {"mean": rank["after"]["running_mean"], "var": rank["after"]["running_var"]}
+        for name, value in (expected | {"mean": mean, "var": var}).items():
+            tolerance = NORM_TOLERANCES[case] * float(value.abs().max())
+            torch.testing.assert_close((found | statistics)[name].to(exact), value, rtol=0, atol=tolerance, msg=name)
+        assert rank["y"].dtype == rank["of_x"].dtype == rank["x"].dtype
+        assert rank["y"].stride() == rank["of_x"].stride() == rank["x"].stride()
+        assert rank["calls"] == [{"all_gather": 1}, {"all_reduce": 1}]
     for name in ("running_mean", "running_var"):
-        assert torch.equal(first["after"][name], second["after"][name])
-        inactive = slice(first["x"].shape[1], None)
-        assert torch.equal(first["after"][name][inactive], first["before"][name][inactive])
-    for saved in (first, second):
-        assert saved["y"].dtype == saved["of_x"].dtype == saved["x"].dtype
-        assert saved["y"].stride() == saved["of_x"].stride() == saved["x"].stride()
-        assert saved["calls"] == ({"all_gather": 1}, {"all_reduce": 1})
+        assert torch.equal(saved[0]["after"][name], saved[1]["after"][name])
 
 
-@pytest.mark.parametrize("name", ["largest", "smallest", "static"])
-def test_networks_equal_one_process_with_the_joint_batch(ranks: Ranks, name: str) -> None:
-    space = SearchSpace.preset("tiny")
-    torch.manual_seed(0)
-    supernet = LitePoseSupernet(space)
-    arch = space.largest() if name == "largest" else space.smallest()
-    network = (extract_subnet(supernet, arch) if name == "static" else supernet).double().train()
-    saved = [rank["network"][name] for rank in ranks]
-    images = joint(saved, "images")
-    heads = network(images) if name == "static" else network(images, arch)
-    sum((head**2).mean() for head in heads).backward()
-
-    for h, head in enumerate(heads):
-        found = torch.cat([rank["heads"][h] for rank in saved])
-        torch.testing.assert_close(found, head.detach(), rtol=1e-9, atol=1e-12)
-    for key, parameter in network.named_parameters():
-        first, second = (rank["gradients"][key] for rank in saved)
-        if parameter.grad is None:
-            assert first is second is None
-        else:
-            assert torch.equal(first, second)
-            scale = float(parameter.grad.abs().max())
-            torch.testing.assert_close(first, parameter.grad, rtol=1e-8, atol=1e-9 * scale + 1e-16, msg=key)
-    for key, buffer in network.named_buffers():
-        if not key.endswith("num_batches_tracked"):
-            first, second = (rank["statistics"][key] for rank in saved)
-            assert torch.equal(first, second)
-            torch.testing.assert_close(first, buffer, rtol=1e-9, atol=1e-12, msg=key)
-
-
-def test_average_leaves_its_argument_alone(ranks: Ranks) -> None:
+def test_values_and_objects_arrive_everywhere(ranks: Ranks) -> None:
     for rank, saved in enumerate(ranks):
         found, values = saved["average"]
-        assert found.tolist() == [0.5, 3.0]
-        assert found.dtype == torch.float64
-        assert values.tolist() == [rank, 3.0]
+        assert (found.tolist(), values.tolist()) == ([0.5, 3.0], [rank, 3.0])
+        assert saved["objects"] == [{"rank": 0}, {"rank": 1}]
 
 
-def test_objects_arrive_everywhere_in_the_order_of_ranks(ranks: Ranks) -> None:
-    assert [saved["objects"] for saved in ranks] == [[{"rank": 0}, {"rank": 1}]] * 2
-
-
-def test_every_rank_starts_with_the_state_of_the_first(ranks: Ranks) -> None:
-    torch.manual_seed(0)
-    expected = nn.Conv2d(3, 4, 3).state_dict()
-    for saved in ranks:
-        state = saved["broadcast"]
-        assert torch.equal(state["0.weight"], expected["weight"])
-        assert torch.equal(state["0.bias"], expected["bias"])
-        assert state["1.running_mean"].tolist() == [0.0] * 4
-        assert state["1.num_batches_tracked"] == 7
-
-
-def test_a_rank_ends_at_once_when_another_has_died(tmp_path: Path, free_port: str) -> None:
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port, "WORLD_SIZE": "2"}
+def test_a_rank_ends_at_once_when_another_has_died(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     processes = [
         subprocess.Popen(
             [sys.executable, str(PROGRAM), str(tmp_path), "1"],
@@ -234,59 +132,24 @@ def test_a_rank_ends_at_once_when_another_has_died(tmp_path: Path, free_port: st
     assert "RuntimeError" in errors[0]
 
 
-def test_the_group_is_left_after_an_exception(monkeypatch: pytest.MonkeyPatch, free_port: str) -> None:
-    set_torchrun_variables(monkeypatch, RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", free_port)
-
-    def fail_inside() -> None:
-        with joined_process_group(CPU) as process:
-            assert torch.distributed.is_initialized()
-            assert process == SINGLE
-            raise KeyError("anything")
-
-    with pytest.raises(KeyError, match="anything"):
-        fail_inside()
-    assert not torch.distributed.is_initialized()
-
-
-@pytest.mark.usefixtures("without_torchrun")
-def test_without_torchrun_there_is_one_process() -> None:
+@pytest.mark.parametrize("variables", [{}, {"RANK": "3"}], ids=["none", "not all"])
+def test_without_torchruns_variables_there_is_one_process(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in TORCHRUN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     accelerator = torch.device("cuda")
     with joined_process_group(accelerator) as process:
         assert process == Process(0, 1, accelerator)
         assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.usefixtures("without_torchrun")
-def test_some_of_torchruns_variables_are_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "3")
-    with joined_process_group(CPU) as process:
-        assert process == SINGLE
-
-
-def test_alone_the_collectives_change_nothing() -> None:
-    parameter = nn.Parameter(torch.zeros(2))
-    parameter.grad = gradient = torch.tensor([1.0, 2.0])
-    average_gradients([parameter], SINGLE)
-    assert parameter.grad is gradient
-    assert gradient.tolist() == [1.0, 2.0]
-    values = torch.tensor([1.0, float("nan")], requires_grad=True)
-    found = average(values, SINGLE)
-    assert not found.requires_grad
-    torch.testing.assert_close(found, values.detach(), equal_nan=True)
-    assert gather_objects("value", SINGLE) == ["value"]
-    module = nn.BatchNorm2d(3)
-    broadcast_state(module, SINGLE)
-    assert synchronise_batch_norms(nn.Sequential(module), SINGLE)[0] is module
-
-
 @pytest.mark.parametrize(
     ("changes", "accelerator", "message"),
     [
         ({"LOCAL_RANK": "1"}, "cuda", "LOCAL_RANK is 1; torch finds 1 CUDA devices, so it must be below 1"),
-        ({"RANK": "first"}, "cpu", "RANK is 'first'; it must be an integer of at least 0, as torchrun sets it"),
-        ({"WORLD_SIZE": "-2"}, "cpu", "WORLD_SIZE is '-2'; it must be"),
         ({}, "cpu", "cannot join the process group as rank 1 of 2: .*MASTER_ADDR"),
     ],
 )
@@ -301,42 +164,17 @@ def test_wrong_variables_are_input_errors(
     assert not torch.distributed.is_initialized()
 
 
-@pytest.fixture(params=["supernet", "static"])
-def network(request: pytest.FixtureRequest, tiny: SearchSpace) -> nn.Module:
-    return LitePoseSupernet(tiny) if request.param == "supernet" else LitePose(tiny.smallest())
-
-
-def test_synchronising_keeps_names_parameters_and_buffers(network: nn.Module) -> None:
+@pytest.mark.parametrize("static", [False, True])
+def test_every_norm_is_synchronised_and_nothing_else_changes(static: bool, tiny: SearchSpace) -> None:
+    network = LitePose(tiny.smallest()) if static else LitePoseSupernet(tiny)
+    network.get_submodule("first.3").eps = 0.01
     before = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     keys = list(network.state_dict())
-    assert synchronise_batch_norms(network, SECOND_OF_TWO) is network
+    assert synchronise_batch_norms(network, Process(rank=1, world=2)) is network
     after = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     assert list(network.state_dict()) == keys
     assert after.keys() == before.keys()
     assert all(after[name] is before[name] for name in before)
-
-
-def test_every_norm_is_synchronised(network: nn.Module) -> None:
-    synchronise_batch_norms(network, SECOND_OF_TWO)
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    assert norms
     assert all(isinstance(norm, ElasticBatchNorm2d) and norm.synchronised for norm in norms)
-
-
-def test_conversion_keeps_mode_momentum_and_eps(tiny: SearchSpace) -> None:
-    network = LitePose(tiny.smallest()).eval()
-    network.first[3].eps, network.first[3].momentum = 0.01, 0.3
-    synchronise_batch_norms(network, SECOND_OF_TWO)
-    norm = network.first[3]
-    assert (norm.eps, norm.momentum, norm.training) == (0.01, 0.3, False)
-
-
-def test_evaluation_stays_bit_equal(
-    network: nn.Module, tiny: SearchSpace, randomise: Callable[[nn.Module, int], nn.Module]
-) -> None:
-    randomise(network, 0).eval()
-    images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    extra = (tiny.smallest(),) if isinstance(network, LitePoseSupernet) else ()
-    before = network(images, *extra)
-    after = synchronise_batch_norms(network, SECOND_OF_TWO)(images, *extra)
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert network.get_submodule("first.3").eps == 0.01

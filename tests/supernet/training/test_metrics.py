@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from supernet.training.metrics import MetricsLog
+from litepose_ofa.supernet.training.metrics import MetricsLog
 
 
 def lines(folder: Path) -> list[dict[str, float]]:

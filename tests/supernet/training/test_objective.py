@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.data.loading import Batch
-from supernet.litepose import Heads
-from supernet.losses import heatmap_loss, tag_guide_loss, tag_loss
-from supernet.training.objective import LossSettings, Targets, make_targets, pose_loss
+from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.network.litepose import Heads
+from litepose_ofa.supernet.training.losses import heatmap_loss, tag_guide_loss, tag_loss
+from litepose_ofa.supernet.training.objective import LossSettings, Targets, make_targets, pose_loss
 
 K = 14
 SETTINGS = LossSettings(
@@ -44,10 +44,6 @@ def random_heads(seed: int) -> Heads:
         torch.randn(2, 2 * K, 16, 16, generator=generator).requires_grad_(),
         torch.randn(2, K, 32, 32, generator=generator).requires_grad_(),
     )
-
-
-def total(heads: Heads, targets: Targets, *, progress: float = 0.0, teacher: Heads | None = None) -> Tensor:
-    return pose_loss(heads, targets, SETTINGS, progress=progress, teacher=teacher)[0]
 
 
 def test_with_a_sigma_size_the_gaussians_grow_with_the_input() -> None:
@@ -119,13 +115,6 @@ def test_the_loss_is_what_its_settings_say(targets: Targets, with_teacher: bool)
         assert not value.requires_grad
 
 
-def test_the_defaults_are_litepose_s(targets: Targets) -> None:
-    heads = random_heads(0)
-    found, parts = pose_loss(heads, targets, LossSettings(), progress=0.5)
-    assert parts.keys() == {"heatmap", "push", "pull"}
-    torch.testing.assert_close(found, parts["heatmap"] + 0.001 * (parts["push"] + parts["pull"]))
-
-
 @pytest.mark.parametrize("progress", [0.0, 0.4, 1.0])
 def test_the_guide_falls_linearly_to_its_final_fraction(targets: Targets, progress: float) -> None:
     heads = random_heads(0)
@@ -134,30 +123,3 @@ def test_the_guide_falls_linearly_to_its_final_fraction(targets: Targets, progre
     plain, _ = pose_loss(heads, targets, unguided, progress=progress)
     share = 1.0 + progress * (0.25 - 1.0)
     torch.testing.assert_close(guided - plain, 0.02 * share * parts["guide"], atol=1e-5, rtol=1e-4)
-
-
-def test_tags_learn_nothing_from_the_teacher(targets: Targets) -> None:
-    heads, teacher = random_heads(0), random_heads(1)
-    other_tags = (torch.cat([teacher[0][:, :K], teacher[0][:, K:] + 7], dim=1), teacher[1])
-    loss = total(heads, targets, teacher=teacher)
-    assert torch.equal(loss, total(heads, targets, teacher=other_tags))
-    (taught,) = torch.autograd.grad(loss, heads[0])
-    (alone,) = torch.autograd.grad(total(heads, targets), heads[0])
-    torch.testing.assert_close(taught[:, K:], alone[:, K:])
-    assert not torch.allclose(taught[:, :K], alone[:, :K])
-
-
-def test_no_gradient_reaches_the_teacher(targets: Targets) -> None:
-    heads, teacher = random_heads(0), random_heads(1)
-    total(heads, targets, teacher=teacher).backward()
-    assert [head.grad for head in teacher] == [None, None]
-    assert all(head.grad is not None for head in heads)
-
-
-def test_heatmaps_under_the_mask_do_not_count(targets: Targets) -> None:
-    heads, teacher = random_heads(0), random_heads(1)
-    for gradient, mask in zip(
-        torch.autograd.grad(total(heads, targets, teacher=teacher), heads), targets.masks, strict=True
-    ):
-        assert gradient[:, :K].abs().sum(dim=1)[mask == 0].count_nonzero() == 0
-        assert (gradient[:, :K].abs().sum(dim=1)[mask == 1] > 0).all()

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.data.loading import SampleRequest
-from supernet.errors import InputError
-from supernet.training.sampler import StepSampler, epoch_order
+from litepose_ofa.supernet.data.loading.batches import SampleRequest
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.training.sampler import StepSampler, epoch_order
 
 seeds = st.integers(0, 2**31 - 1)
 

@@ -1,24 +1,20 @@
 """Validation in the middle of a training: what is watched, measured as an evaluation would, without a trace."""
 
 import copy
-import random
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 import torch
 
-from supernet.arch import Arch
-from supernet.data.coco import KeypointDataset
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.evaluation import InferenceSettings
-from supernet.evaluation.subnets import Calibration, SubnetEvaluator
-from supernet.litepose import LitePose
-from supernet.space import SearchSpace
-from supernet.training import validation
-from supernet.training.distributed import SINGLE, Process
-from supernet.training.validation import Validator, copy_of, validated_archs
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.subnets import Calibration, SubnetEvaluator
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.distributed import SINGLE, Process
+from litepose_ofa.supernet.training.validation import Validator, copy_of, validated_archs
 
 SETTINGS = InferenceSettings(flip_test=False)
 PUBLISHED = ["search-XS", "search-S", "search-M", "search-L", "prune-S", "prune-M", "prune-L"]
@@ -53,15 +49,11 @@ def test_extremes_and_the_published_networks_of_a_space_are_watched(
     assert all(archs[one] == published_archs[one] for one in published)
 
 
-def snapshot(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return copy.deepcopy(dict(model.state_dict()))
-
-
 def test_a_subnet_s_accuracy_is_that_of_the_evaluator(
     make_validator: MakeValidator, supernet: LitePoseSupernet, people: KeypointDataset
 ) -> None:
     archs = {"small": supernet.space.smallest(), "large": supernet.space.largest()}
-    before = snapshot(supernet)
+    before = copy.deepcopy(supernet.state_dict())
     found = make_validator(archs)(supernet)
     assert supernet.training
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
@@ -72,53 +64,8 @@ def test_a_subnet_s_accuracy_is_that_of_the_evaluator(
 
 def test_one_network_is_measured_without_a_trace(make_validator: MakeValidator, supernet: LitePoseSupernet) -> None:
     network = copy_of(supernet, supernet.space.smallest()).train()
-    before = snapshot(network)
+    before = copy.deepcopy(network.state_dict())
     found = make_validator({"subnet": network.arch})(network)
     assert found == make_validator({"subnet": network.arch})(supernet)
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-@pytest.mark.parametrize("static", [False, True])
-def test_a_copy_shares_nothing(supernet: LitePoseSupernet, static: bool) -> None:
-    arch = supernet.space.smallest()
-    model = copy_of(supernet, arch) if static else supernet
-    copied = copy_of(model, arch)
-    assert isinstance(copied, LitePose)
-    assert copied.arch == arch
-    assert not {value.data_ptr() for value in copied.state_dict().values()} & {
-        value.data_ptr() for value in model.state_dict().values()
-    }
-    if static:
-        theirs = model.state_dict()
-        assert all(torch.equal(value, theirs[name]) for name, value in copied.state_dict().items())
-
-
-@pytest.mark.parametrize("world", [1, 2, 3, 5])
-def test_ranks_share_out_the_subnets_and_agree(
-    make_validator: MakeValidator, supernet: LitePoseSupernet, monkeypatch: pytest.MonkeyPatch, world: int
-) -> None:
-    """The ranks one after the other: all but the last gather too little, as nobody waits here."""
-    rng = random.Random(0)
-    archs = {f"a{number}": supernet.space.sample(rng) for number in range(4)}
-    measured: list[dict[str, float]] = []
-    counted: list[str] = []
-
-    def measure(self: Validator, model: LitePoseSupernet, arch: Arch) -> float:
-        counted.append(arch.digest)
-        return int(arch.digest, 16) / 16**12
-
-    def gather(value: dict[str, float], process: Process) -> list[dict[str, float]]:
-        measured.append(value)
-        return measured
-
-    monkeypatch.setattr(Validator, "_measure", measure)
-    monkeypatch.setattr(validation, "gather_objects", gather)
-    for rank in range(world - 1):
-        with suppress(KeyError):
-            make_validator(archs, Process(rank, world))(supernet)
-    found = make_validator(archs, Process(world - 1, world))(supernet)
-    assert sorted(counted) == sorted(arch.digest for arch in archs.values())
-    assert list(found) == list(archs)
-    assert found == {name: int(arch.digest, 16) / 16**12 for name, arch in archs.items()}
-    assert max(map(len, measured)) - min(map(len, measured)) <= 1

@@ -7,39 +7,33 @@ import dataclasses
 import errno
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
-from supernet.arch import Arch
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import Augmentation, Batch, TrainingImages
-from supernet.data.skeletons import CROWDPOSE
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.evaluation import InferenceSettings
-from supernet.evaluation.subnets import Calibration
-from supernet.space import SearchSpace
-from supernet.training import trainer as trainer_module
-from supernet.training.distributed import SINGLE, Process, joined_process_group, run_on_main
-from supernet.training.divergence import TrainingDivergedError
-from supernet.training.objective import LossSettings
-from supernet.training.recipe import Phase, StepPlan, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, train_on_batch
-from supernet.training.trainer import Trainer
-from supernet.training.validation import Validator
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, TrainingImages
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.subnets import Calibration
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import PoseNetwork
+from litepose_ofa.supernet.training import trainer as trainer_module
+from litepose_ofa.supernet.training.distributed import SINGLE, Process, joined_process_group, run_on_main
+from litepose_ofa.supernet.training.objective import LossSettings
+from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, TrainingSettings, WarmupCosine
+from litepose_ofa.supernet.training.step import StepResult, train_on_batch
+from litepose_ofa.supernet.training.trainer import Trainer, TrainingDivergedError
+from litepose_ofa.supernet.training.validation import Validator
 
 BATCH_SIZE = 4
 STEPS = 5
-GRADIENT_SIZE = 10_000
-"""Elements of the least gradient of a subnet, and more than any other tensor that is reduced has."""
-
 SPACE = dataclasses.replace(SearchSpace.preset("tiny"), name="small", image_sizes=(32, 48))
 RATE = WarmupCosine(peak=0.004)
 SANDWICH = (Phase("sandwich", STEPS, RATE),)
@@ -61,35 +55,6 @@ be zero: it is compared in float64, SGD in float32.
 """
 
 
-class Diary:
-    """What a rank's steps did: plans, image ids, large all-reduces."""
-
-    def __init__(self) -> None:
-        self.plans: list[StepPlan] = []
-        self.image_ids: list[tuple[int, ...]] = []
-        self.reductions: list[int] = []
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Note every step of the trainings in a ``with`` block."""
-        reduce = dist.all_reduce
-
-        def counted(tensor: torch.Tensor, *rest: Any, **more: Any) -> Any:
-            self.reductions[-1:] = [self.reductions[-1] + (tensor.numel() >= GRADIENT_SIZE)]
-            return reduce(tensor, *rest, **more)
-
-        def noted(model: PoseNetwork, batch: Batch, plan: StepPlan, *rest: Any, **more: Any) -> StepResult:
-            batch = dataclasses.replace(batch, images=batch.images.to(next(model.parameters()).dtype))
-            self.plans.append(plan)
-            self.image_ids.append(batch.image_ids)
-            self.reductions.append(0)
-            return train_on_batch(model, batch, plan, *rest, **more)
-
-        dist.all_reduce, trainer_module.train_on_batch = counted, noted
-        yield
-        dist.all_reduce, trainer_module.train_on_batch = reduce, train_on_batch
-
-
 def train(images: TrainingImages, folder: Path, process: Process, case: str, **changes: Any) -> dict[str, Any]:
     """Train a case; ranks begin with different weights, of which those of rank 0 hold."""
     phases, dtype, of_case = CASES[case]
@@ -102,52 +67,42 @@ def train(images: TrainingImages, folder: Path, process: Process, case: str, **c
         update="per_subnet" if case.endswith("per_subnet") else "per_sandwich",
         **of_case | changes,
     )
-    trainer = Trainer(
-        LitePoseSupernet(SPACE).to(dtype),
-        images,
-        SupernetPlan(SPACE, phases, 0),
-        settings,
-        folder=folder,
-        process=process,
-    )
+    plan = SupernetPlan(SPACE, phases, 0)
+    trainer = Trainer(LitePoseSupernet(SPACE).to(dtype), images, plan, settings, folder=folder, process=process)
     start = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    diary = Diary()
+    image_ids: list[tuple[int, ...]] = []
     losses: list[dict[str, float]] = []
-    with diary.kept():
+
+    def noted(model: PoseNetwork, batch: Batch, *rest: Any, **more: Any) -> StepResult:
+        image_ids.append(batch.image_ids)
+        return train_on_batch(model, dataclasses.replace(batch, images=batch.images.to(dtype)), *rest, **more)
+
+    with mock.patch.object(trainer_module, "train_on_batch", noted):
         trainer.train(on_step=lambda step, result: losses.append(result.losses))
-    return {
-        "start": start,
-        "state": trainer.state_dict(),
-        "archs": [[arch.to_dict() for arch in plan.subnets.values()] for plan in diary.plans],
-        "image_ids": diary.image_ids,
-        "reductions": diary.reductions,
-        "losses": losses,
-    }
+    return {"start": start, "state": trainer.state_dict(), "image_ids": image_ids, "losses": losses}
 
 
 def diverge(images: TrainingImages, folder: Path, process: Process) -> dict[str, Any]:
     """Train on images of which those of rank 1 are not finite; return what it stopped with."""
 
-    def spoilt(model: PoseNetwork, batch: Batch, plan: StepPlan, *rest: Any, **more: Any) -> StepResult:
+    image_ids: list[tuple[int, ...]] = []
+
+    def spoilt(model: PoseNetwork, batch: Batch, *rest: Any, **more: Any) -> StepResult:
         if process.rank == 1:
             batch = dataclasses.replace(batch, images=torch.full_like(batch.images, math.nan))
-        diary.image_ids.append(batch.image_ids)
-        return train_on_batch(model, batch, plan, *rest, **more)
+        image_ids.append(batch.image_ids)
+        return train_on_batch(model, batch, *rest, **more)
 
-    diary = Diary()
     phases = (Phase("one", 30, RATE, elastic=("kernel",), rule="largest", num_random=0, teacher="none"),)
     settings = TrainingSettings(batch_size=BATCH_SIZE)
     space = dataclasses.replace(SPACE, image_sizes=(32,))
-    trainer = Trainer(
-        LitePoseSupernet(space), images, SupernetPlan(space, phases, 0), settings, folder=folder, process=process
-    )
-    trainer_module.train_on_batch = spoilt
-    try:
-        trainer.train()
-    except TrainingDivergedError as error:
-        return {"message": str(error), "step": trainer.step, "image_ids": diary.image_ids[-1]}
-    finally:
-        trainer_module.train_on_batch = train_on_batch
+    plan = SupernetPlan(space, phases, 0)
+    trainer = Trainer(LitePoseSupernet(space), images, plan, settings, folder=folder, process=process)
+    with mock.patch.object(trainer_module, "train_on_batch", spoilt):
+        try:
+            trainer.train()
+        except TrainingDivergedError as error:
+            return {"message": str(error), "step": trainer.step, "image_ids": image_ids[-1]}
     raise AssertionError("it did not stop")
 
 

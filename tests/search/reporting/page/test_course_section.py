@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from search.reporting.importance import ChoiceImportance
-from search.reporting.page.charts import spec_of
-from search.reporting.page.course_section import LOWERS, RAISES, course_section, importance_section
-from search.reporting.page.section import Chart, Grid, Section
+from litepose_ofa.search.reporting.importance import ChoiceImportance
+from litepose_ofa.search.reporting.page.course_section import LOWERS, RAISES, course_section, importance_section
+from litepose_ofa.search.reporting.page.drawing import spec_of
+from litepose_ofa.search.reporting.page.section import Chart, Grid, Section
 
 
 def charts_of(section: Section | None) -> list[Chart]:
@@ -19,7 +19,7 @@ def charts_of(section: Section | None) -> list[Chart]:
 
 
 def rows_of(chart: Chart) -> list[dict[str, Any]]:
-    spec = spec_of(chart.chart, chart.caption)
+    spec = spec_of(chart)
     assert vl_convert.vegalite_to_svg({**spec, "width": 400}).startswith("<svg")
     return [row for rows in spec["datasets"].values() for row in rows]
 

@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.reporting.page.document import CODE, Page, render
-from search.reporting.page.section import Block, Chart, Drawing, Grid, Link, Listing, Picture, Prose, Section, Table
+from litepose_ofa.search.reporting.page.document import CODE, Page, render
+from litepose_ofa.search.reporting.page.section import (
+    Block,
+    Chart,
+    Drawing,
+    Grid,
+    Link,
+    Listing,
+    Picture,
+    Prose,
+    Section,
+    Table,
+)
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>\"&{{ 7 * 7 }}"
 VOID = {"meta", "img", "br", "hr", "link", "input"}

@@ -1,7 +1,6 @@
 """The charts of the fronts: every point where it belongs, told in full, estimates marked."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,13 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from search.cost import CostModel
-from search.course.trials import write_genome
-from search.reporting.front_plot import plot_fronts
-from search.reporting.front_view import ap_range, latency_window, staircase
-from search.reporting.page.charts import spec_of
-from search.reporting.page.front_points import MOST_CLOUD
-from search.reporting.page.fronts_section import INTERVAL_NOTE, fronts_section
-from search.reporting.page.section import Chart
-from search.reporting.panels import Cloud, DevicePanel
-from search.reporting.published_points import PublishedPoint
-from search.reporting.summary import AP_BY
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.reporting.page.drawing import spec_of
+from litepose_ofa.search.reporting.page.fronts_section import INTERVAL_NOTE, MOST_CLOUD, fronts_section
+from litepose_ofa.search.reporting.page.section import Chart
+from litepose_ofa.search.reporting.panels import Cloud, DevicePanel, PublishedPoint, ap_range, latency_window, staircase
+from litepose_ofa.search.reporting.summary import AP_BY
+from litepose_ofa.search.study.trials import write_genome
 
 Spec = Mapping[str, Any]
 
@@ -62,7 +57,7 @@ def panel(front: pd.DataFrame) -> DevicePanel:
 def chart_spec(panel: DevicePanel, cost: CostModel) -> tuple[Spec, str]:
     section = fronts_section([panel], space=cost.space, source="predictor", dataset="people")
     (chart,) = [block for block in section.blocks if isinstance(block, Chart)]
-    return spec_of(chart.chart, chart.caption), chart.caption
+    return spec_of(chart), chart.caption
 
 
 def points_of(spec: Spec, label: str) -> list[dict[str, Any]]:
@@ -98,13 +93,13 @@ def test_a_choice_far_below_its_budget_is_shown(panel: DevicePanel) -> None:
     assert loose.summary["latency_ms"].map(latency_window(loose).holds).all()
 
 
-def test_a_front_of_one_subnet_at_its_budget_has_axes(panel: DevicePanel, tmp_path: Path) -> None:
+def test_a_front_of_one_subnet_at_its_budget_has_axes(panel: DevicePanel, tiny_cost: CostModel) -> None:
     summary = panel.summary.iloc[[1]]
     only = summary.assign(budget_ms=summary["latency_ms"])
     alone = DevicePanel("board", only, panel.front[panel.front["arch_digest"].isin(only["arch_digest"])])
     window = latency_window(alone)
     assert window.low_ms < only["latency_ms"].item() < window.high_ms
-    plot_fronts(tmp_path / "front.png", [alone], source="predictor", dataset=None)
+    assert "estimated latency, ms" in vl_convert.vegalite_to_svg({**chart_spec(alone, tiny_cost)[0], "width": 700})
 
 
 def test_every_subnet_is_told_in_full_and_its_latency_marked(panel: DevicePanel, tiny_cost: CostModel) -> None:

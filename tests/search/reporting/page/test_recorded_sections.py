@@ -11,17 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.reporting.page.charts import spec_of
-from search.reporting.page.fidelity_section import fidelity_section, fidelity_table
-from search.reporting.page.predictor_section import predictor_section, regressor_table
-from search.reporting.page.recorded import interval
-from search.reporting.page.samples_section import samples_section
-from search.reporting.page.section import Chart, Grid, Picture, Prose, Section, Table
-from search.reporting.page.sensitivity_section import changes, sensitivity_section
-from search.reporting.page.training_section import curves, read_metrics, thin_curve, training_section
-from search.supernet_quality.rank_fidelity import FidelityRecord, fidelity_report
-from supernet.errors import InputError
-from supernet.files import write_json, write_text
+from litepose_ofa.search.reporting.page.drawing import spec_of
+from litepose_ofa.search.reporting.page.predictor_section import predictor_section, regressor_table
+from litepose_ofa.search.reporting.page.report_page import samples_section
+from litepose_ofa.search.reporting.page.section import Chart, Grid, Picture, Prose, Section, Table, interval
+from litepose_ofa.search.reporting.page.sensitivity_section import (
+    changes,
+    fidelity_section,
+    fidelity_table,
+    sensitivity_section,
+)
+from litepose_ofa.search.reporting.page.training_section import curves, read_metrics, thin_curve, training_section
+from litepose_ofa.search.trust.rank_fidelity import FidelityRecord, fidelity_report
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import write_json, write_text
 
 RECORDS: dict[str, tuple[Callable[[Path], Section], str]] = {
     "supernet/metrics.jsonl": (training_section, "`litepose train`"),
@@ -43,7 +46,7 @@ def prose(section: Section) -> str:
 
 def points_of(chart: Chart) -> list[list[dict[str, Any]]]:
     """The data of a chart, one list a table in it."""
-    spec = spec_of(chart.chart, chart.caption)
+    spec = spec_of(chart)
     assert spec["width"] == "container"
     return list(spec["datasets"].values())
 

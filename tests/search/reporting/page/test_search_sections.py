@@ -4,35 +4,39 @@ import dataclasses
 import random
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from latency_tables import LatencyTable
-from latency_tables.profiling.validation import NetworkCheck, ValidationReport
-from search.course.outcome import SearchOutcome
-from search.reporting.page.charts import spec_of
-from search.reporting.page.section import Chart, Drawing, Listing, Prose, Section, Table
-from search.reporting.page.subnets_section import subnets_section
-from search.reporting.page.tables_section import explain_provenance, network_errors, tables_section, validation_points
-from search.reporting.searches import SearchedCell
-from supernet.arch import Arch
-from supernet.files import write_json, write_text
-from supernet.space import SearchSpace
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.profiling.validation import NetworkCheck, ValidationReport
+from litepose_ofa.search.reporting.page.drawing import spec_of
+from litepose_ofa.search.reporting.page.section import Chart, Drawing, Listing, Prose, Section, Table
+from litepose_ofa.search.reporting.page.summary_section import subnets_section
+from litepose_ofa.search.reporting.page.tables_section import (
+    explain_provenance,
+    network_errors,
+    tables_section,
+    validation_points,
+)
+from litepose_ofa.search.reporting.searches import FinishedSearch
+from litepose_ofa.search.study.results import SearchOutcome
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.files import write_json, write_text
 
 SPACE = SearchSpace.preset("tiny")
 MakeTable = Callable[..., LatencyTable]
 
 
-def cell(workspace: Path, device: str, tier: str, arch: Arch, *, table: str = "", digest: str = "") -> SearchedCell:
+def cell(workspace: Path, device: str, tier: str, arch: Arch, *, table: str = "", digest: str = "") -> FinishedSearch:
     """A finished search that chose an architecture."""
     search = {"space": SPACE.to_dict(), "num_keypoints": 14, "table": digest}
     record = {"arch_digest": arch.digest, "table": table, "search": search}
     outcome = SearchOutcome(workspace / "search" / device / tier, arch, record)
-    return SearchedCell(workspace, device, tier, outcome, pd.DataFrame({"arch_digest": [arch.digest]}))
+    return FinishedSearch(workspace, device, tier, outcome, pd.DataFrame({"arch_digest": [arch.digest]}))
 
 
 def texts(section: Section) -> str:
@@ -65,19 +69,16 @@ def test_an_export_that_finetuning_preferred_is_drawn(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def board(make_table: MakeTable, tmp_path: Path) -> tuple[LatencyTable, SearchedCell]:
+def board(make_table: MakeTable, tmp_path: Path) -> tuple[LatencyTable, FinishedSearch]:
     """A measured table with recorded errors, and a search by it."""
-    made = make_table(SPACE)
-    metadata = replace(
-        made.metadata, fit_errors={"a": 0.1, "b": -0.1}, validation_errors={"c": 0.3}, interval_coverage=0.75
-    )
-    table = LatencyTable(metadata, made.rows)
+    errors = {"fit_errors": {"a": 0.1, "b": -0.1}, "validation_errors": {"c": 0.3}}
+    table = make_table(SPACE).with_metadata(**errors, interval_coverage=0.75)
     table.save(tmp_path / "board")
     return table, cell(tmp_path, "board", "s", SPACE.smallest(), table=str(tmp_path / "board.csv"), digest=table.digest)
 
 
 def test_a_table_tells_its_errors_and_what_would_validate_it(
-    board: tuple[LatencyTable, SearchedCell], tmp_path: Path
+    board: tuple[LatencyTable, FinishedSearch], tmp_path: Path
 ) -> None:
     section = tables_section(tmp_path, [board[1]])
     assert texts(section).startswith("Measured: board.")
@@ -89,7 +90,7 @@ def test_a_table_tells_its_errors_and_what_would_validate_it(
     assert row["inside"] == "75 %"
     assert row["operators"].endswith(" measured")
     (chart,) = [block for block in section.blocks if isinstance(block, Chart)]
-    points = [point for data in spec_of(chart.chart, "")["datasets"].values() for point in data if "network" in point]
+    points = [point for data in spec_of(chart)["datasets"].values() for point in data if "network" in point]
     assert sorted((p["network"], p["part"], round(p["error"])) for p in points) == [
         ("a", "in the fit", 10), ("b", "in the fit", -10), ("c", "left out of the fit", 30),
     ]  # fmt: skip
@@ -120,7 +121,7 @@ def validation_of(table: LatencyTable, digest: str) -> dict[str, Any]:
     return {"table": "board", "digest": digest, "runs": [ValidationReport("first run", checks).to_dict()]}
 
 
-def test_a_validation_is_drawn_with_its_intervals(board: tuple[LatencyTable, SearchedCell], tmp_path: Path) -> None:
+def test_a_validation_is_drawn_with_its_intervals(board: tuple[LatencyTable, FinishedSearch], tmp_path: Path) -> None:
     table, searched = board
     record = validation_of(table, table.digest)
     write_json(tmp_path / "latency_tables" / "board.json", record)
@@ -134,10 +135,10 @@ def test_a_validation_is_drawn_with_its_intervals(board: tuple[LatencyTable, Sea
     assert (points["measured"] / points["ms"]).tolist() == pytest.approx([1.1] * 4)
     assert (points["low"] < points["ms"]).all()
     assert (points["ms"] < points["high"]).all()
-    assert any(len(data) == 4 for data in spec_of(chart.chart, "")["datasets"].values())
+    assert any(len(data) == 4 for data in spec_of(chart)["datasets"].values())
 
 
-def test_a_validation_of_another_version_says_so(board: tuple[LatencyTable, SearchedCell], tmp_path: Path) -> None:
+def test_a_validation_of_another_version_says_so(board: tuple[LatencyTable, FinishedSearch], tmp_path: Path) -> None:
     write_json(tmp_path / "latency_tables" / "board.json", validation_of(board[0], "another"))
     write_text(tmp_path / "latency_tables" / "broken.json", "{}")
     text = texts(tables_section(tmp_path, [board[1]]))
@@ -145,7 +146,7 @@ def test_a_validation_of_another_version_says_so(board: tuple[LatencyTable, Sear
     assert "broken.json is not what `litepose validate-table` writes" in text
 
 
-def test_texts_of_a_table_are_facts_of_its_metadata(board: tuple[LatencyTable, SearchedCell], tmp_path: Path) -> None:
+def test_texts_of_a_table_are_facts_of_its_metadata(board: tuple[LatencyTable, FinishedSearch], tmp_path: Path) -> None:
     table, searched = board
     rows = {operator: dataclasses.replace(row, samples=0) for operator, row in list(table.rows.items())[:5]}
     fitted = LatencyTable(table.metadata, {**table.rows, **rows})

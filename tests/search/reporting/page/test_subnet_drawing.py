@@ -8,19 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.reporting.page.subnet_drawing import (
+from litepose_ofa.search.reporting.page.subnet_drawing import (
+    BODY,
     HEAD_FEEDS,
     KERNEL_COLOURS,
     OTHER_KERNEL,
     RAW_SKIPS,
+    Scale,
     draw_comparison,
     draw_subnet,
+    groups_of,
 )
-from search.reporting.page.subnet_layout import BODY, Scale, groups_of
-from supernet.arch import Arch, BlockArch, StageArch
-from supernet.operators import operators_of
-from supernet.published import published_archs
-from supernet.space import SearchSpace
+from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.published import published_archs
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 SVG = "{http://www.w3.org/2000/svg}"
 KINDS = ("stem", "bottleneck", "fusion_deconv", "head")
@@ -111,7 +113,7 @@ def test_labels_give_every_number() -> None:
     svg = fromstring(draw_subnet(arch, name="mine"))
     shown = texts(svg)
     assert [text for text in shown if text.endswith(" px")] == [
-        *("48 px", "24 px", "12 px", "6 px", "6 px", "12 px", "24 px", "48 px", "24 px", "48 px"),
+        *("48 px", "24 px", "12 px", "6 px", "6 px", "12 px", "24 px", "48 px", "24 px", "48 px")
     ]
     assert {"8", "16", "24", "40", "56", "32", "48", "64", "28", "14"} <= set(shown)
     steps = [line for line in svg.iter(f"{SVG}line") if line.get("class") == "step"]

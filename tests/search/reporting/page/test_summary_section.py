@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from search.reporting.page.section import Link, Listing, Table
-from search.reporting.page.summary_section import missing_section, summary_section
-from search.reporting.searches import Gap
-from search.reporting.summary import SURROGATE
+from litepose_ofa.search.reporting.page.section import Link, Listing, Table
+from litepose_ofa.search.reporting.page.summary_section import missing_section, summary_section
+from litepose_ofa.search.reporting.searches import Missing
+from litepose_ofa.search.reporting.summary import SURROGATE
 
 ROW: dict[str, Any] = {
     "device": "pi", "tier": "m", "budget_ms": 20.0, "latency_ms": 18.126, "latency_low_ms": 16.0,
@@ -52,12 +52,7 @@ def test_an_export_adds_what_was_measured_and_checked(tmp_path: Path) -> None:
     weights.parent.mkdir(parents=True)
     weights.write_bytes(bytes(2**20))
     (row,) = table_of(tmp_path, ap_search=0.5, ap_val=0.4, bit_equal=True).to_dict("records")
-    assert (row["AP search"], row["AP held-out"], row["weights, MiB"], row["equal"]) == (
-        "50.0",
-        "40.0",
-        "1.00",
-        "yes",
-    )
+    assert (row["AP search"], row["AP held-out"], row["weights, MiB"], row["equal"]) == ("50.0", "40.0", "1.00", "yes")
     (odd,) = table_of(tmp_path, folder=str(tmp_path / "export" / "pi" / "a #1?")).to_dict("records")
     assert odd["tier"].href == "../export/pi/a%20%231%3F/"
     (tuned,) = table_of(tmp_path, finetuned=True).to_dict("records")
@@ -65,7 +60,7 @@ def test_an_export_adds_what_was_measured_and_checked(tmp_path: Path) -> None:
 
 
 def test_gaps_are_a_list_and_none_no_section() -> None:
-    section = missing_section([Gap("pi", "xs", "lost"), Gap("pi", "m", "lost")])
+    section = missing_section([Missing("pi", "xs", "lost"), Missing("pi", "m", "lost")])
     assert section is not None
     assert section.blocks[1] == Listing(["pi/xs, pi/m: lost"])
     assert missing_section([]) is None

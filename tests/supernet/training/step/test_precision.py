@@ -3,21 +3,14 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.training.recipe import StepPlan
-from supernet.training.step import StepResult
-
-AssertSameBits = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
-Moves = Callable[[nn.Module, list[Tensor]], Tensor]
-RunStep = Callable[..., StepResult]
-WeightsOf = Callable[[nn.Module], list[Tensor]]
+from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 
 
 def in_float32(supernet: LitePoseSupernet, batch: Batch) -> tuple[LitePoseSupernet, Batch]:
@@ -32,27 +25,22 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 def test_bfloat16_products_give_float32_gradients_close_to_float32_s(
-    supernet: LitePoseSupernet,
-    batch: Batch,
-    make_step_plan: Callable[..., StepPlan],
-    run_step: RunStep,
-    weights_of: WeightsOf,
-    moves: Moves,
+    supernet: LitePoseSupernet, batch: Batch, steps: Any
 ) -> None:
     supernet, batch = in_float32(supernet, batch)
-    exact, before = copy.deepcopy(supernet), weights_of(supernet)
+    exact, before = copy.deepcopy(supernet), steps.weights_of(supernet)
     types = set()
     for parameter in supernet.parameters():
         parameter.register_post_accumulate_grad_hook(lambda tensor: types.add(tensor.grad.dtype))
     seen: list[torch.dtype] = []
     supernet.register_forward_hook(lambda module, arguments, heads: seen.append(heads[0].dtype))
-    plan = make_step_plan(rule="largest", teacher="none")
-    result = run_step(supernet, batch, plan, precision="bfloat16")
-    reference = run_step(exact, batch, plan)
+    plan = steps.plan(rule="largest", teacher="none")
+    result = steps.run(supernet, batch, plan, precision="bfloat16")
+    reference = steps.run(exact, batch, plan)
     assert seen == [torch.bfloat16]
     assert types == {torch.float32}
     assert result.losses["largest"] == pytest.approx(reference.losses["largest"], rel=0.02)
-    ours, theirs = moves(supernet, before), moves(exact, before)
+    ours, theirs = steps.moves(supernet, before), steps.moves(exact, before)
     assert cosine(ours, theirs) > 0.99
     assert float(ours.norm()) == pytest.approx(float(theirs.norm()), rel=0.05)
 
@@ -68,21 +56,14 @@ def needs_float16() -> None:
 
 
 @pytest.mark.usefixtures("needs_float16")
-def test_float16_gradients_are_scaled_and_unscaled(
-    supernet: LitePoseSupernet,
-    batch: Batch,
-    make_step_plan: Callable[..., StepPlan],
-    run_step: RunStep,
-    weights_of: WeightsOf,
-    moves: Moves,
-) -> None:
+def test_float16_gradients_are_scaled_and_unscaled(supernet: LitePoseSupernet, batch: Batch, steps: Any) -> None:
     supernet, batch = in_float32(supernet, batch)
-    exact, before = copy.deepcopy(supernet), weights_of(supernet)
-    plan = make_step_plan(num_random=0)
+    exact, before = copy.deepcopy(supernet), steps.weights_of(supernet)
+    plan = steps.plan(num_random=0)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    run_step(supernet, batch, plan, update="per_sandwich", precision="float16", scaler=scaler, clip_norm=1.0)
-    run_step(exact, batch, plan, update="per_sandwich", clip_norm=1.0)
-    ours, theirs = moves(supernet, before), moves(exact, before)
+    steps.run(supernet, batch, plan, update="per_sandwich", precision="float16", scaler=scaler, clip_norm=1.0)
+    steps.run(exact, batch, plan, update="per_sandwich", clip_norm=1.0)
+    ours, theirs = steps.moves(supernet, before), steps.moves(exact, before)
     assert cosine(ours, theirs) > 0.99
     assert float(ours.norm()) == pytest.approx(float(theirs.norm()), rel=0.02)
     assert scaler.get_scale() == 2.0**10
@@ -90,17 +71,13 @@ def test_float16_gradients_are_scaled_and_unscaled(
 
 @pytest.mark.usefixtures("needs_float16")
 def test_a_float16_overflow_is_skipped_and_lowers_the_scale(
-    supernet: LitePoseSupernet,
-    batch: Batch,
-    make_step_plan: Callable[..., StepPlan],
-    run_step: RunStep,
-    assert_same_bits: AssertSameBits,
+    supernet: LitePoseSupernet, batch: Batch, steps: Any
 ) -> None:
     supernet, batch = in_float32(supernet, batch)
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
-    result = run_step(supernet, batch, make_step_plan(num_random=0), precision="float16", scaler=scaler)
+    result = steps.run(supernet, batch, steps.plan(num_random=0), precision="float16", scaler=scaler)
     assert result.skipped == "largest"
     assert math.isfinite(result.losses["largest"])
-    assert_same_bits(supernet.state_dict(), before)
+    steps.assert_same_bits(supernet.state_dict(), before)
     assert scaler.get_scale() == 2.0**59

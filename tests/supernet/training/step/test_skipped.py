@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,15 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from supernet.data.loading import Batch
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.training.optimizers import make_optimizer
-from supernet.training.recipe import StepPlan
-from supernet.training.settings import Update
-from supernet.training.step import StepResult
-
-AssertSameBits = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
-RunStep = Callable[..., StepResult]
+from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.training.recipe import StepPlan, Update
+from litepose_ofa.supernet.training.step import make_optimizer
 
 
 def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -36,32 +30,25 @@ def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_bad_image_changes_no_weight_no_moment_and_no_statistic(
-    supernet: LitePoseSupernet,
-    batch: Batch,
-    make_step_plan: Callable[..., StepPlan],
-    update: Update,
-    value: float,
-    accumulation: int,
-    run_step: RunStep,
-    assert_same_bits: AssertSameBits,
+    supernet: LitePoseSupernet, batch: Batch, update: Update, value: float, accumulation: int, steps: Any
 ) -> None:
-    plan = make_step_plan(num_random=0)
+    plan = steps.plan(num_random=0)
     optimizer = make_optimizer("adamw", supernet, weight_decay=0.01)
     for group in optimizer.param_groups:
         group["lr"] = 0.001
-    run_step(supernet, batch, plan, optimizer=optimizer, clip_norm=5.0, update=update)
+    steps.run(supernet, batch, plan, optimizer=optimizer, clip_norm=5.0, update=update)
     before = snapshot(supernet, optimizer)
     assert len(before) > 2 * len(supernet.state_dict()), "weights and moments"
     images = batch.images.clone()
     images[2, 1, 7, 9] = value
     spoiled = dataclasses.replace(batch, images=images)
     changes: dict[str, Any] = {"clip_norm": 5.0, "update": update, "accumulation": accumulation}
-    result = run_step(supernet, spoiled, plan, optimizer=optimizer, **changes)
+    result = steps.run(supernet, spoiled, plan, optimizer=optimizer, **changes)
     assert result.skipped in plan.subnets
     assert not math.isfinite(result.losses["largest"])
-    assert_same_bits(snapshot(supernet, optimizer), before)
+    steps.assert_same_bits(snapshot(supernet, optimizer), before)
     assert all(parameter.grad is None for parameter in supernet.parameters())
-    assert run_step(supernet, batch, plan, optimizer=optimizer, **changes).skipped is None
+    assert steps.run(supernet, batch, plan, optimizer=optimizer, **changes).skipped is None
 
 
 def spoil_small_kernels(supernet: LitePoseSupernet) -> None:
@@ -73,32 +60,27 @@ def spoil_small_kernels(supernet: LitePoseSupernet) -> None:
 
 
 def test_earlier_updates_of_a_skipped_step_remain_and_statistics_go_back(
-    supernet: LitePoseSupernet,
-    batch: Batch,
-    make_step_plan: Callable[..., StepPlan],
-    plan: StepPlan,
-    run_step: RunStep,
-    assert_same_bits: AssertSameBits,
+    supernet: LitePoseSupernet, batch: Batch, plan: StepPlan, steps: Any
 ) -> None:
     spoil_small_kernels(supernet)
     expected = copy.deepcopy(supernet)
     before = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
-    run_step(expected, batch, make_step_plan(rule="largest", teacher="none"))
-    result = run_step(supernet, batch, plan, update="per_subnet")
+    steps.run(expected, batch, steps.plan(rule="largest", teacher="none"))
+    result = steps.run(supernet, batch, plan, update="per_subnet")
     assert result.skipped == "smallest"
     assert list(result.losses) == ["largest", "smallest"]
-    assert_same_bits(dict(supernet.named_parameters()), dict(expected.named_parameters()))
-    assert_same_bits(dict(supernet.named_buffers()), before)
+    steps.assert_same_bits(dict(supernet.named_parameters()), dict(expected.named_parameters()))
+    steps.assert_same_bits(dict(supernet.named_buffers()), before)
     assert not torch.equal(expected.state_dict()["first.3.running_mean"], before["first.3.running_mean"])
 
 
 def test_a_sandwich_with_one_bad_subnet_is_skipped_as_a_whole(
-    supernet: LitePoseSupernet, batch: Batch, plan: StepPlan, run_step: RunStep, assert_same_bits: AssertSameBits
+    supernet: LitePoseSupernet, batch: Batch, plan: StepPlan, steps: Any
 ) -> None:
     spoil_small_kernels(supernet)
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    result = run_step(supernet, batch, plan, update="per_sandwich")
+    result = steps.run(supernet, batch, plan, update="per_sandwich")
     assert result.skipped is not None
     assert math.isfinite(result.losses["largest"])
     assert not math.isfinite(result.losses["smallest"])
-    assert_same_bits(supernet.state_dict(), before)
+    steps.assert_same_bits(supernet.state_dict(), before)

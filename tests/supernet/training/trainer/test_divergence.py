@@ -11,24 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supernet.checkpoints import load_supernet
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import Sample, SampleRequest, TrainingImages
-from supernet.errors import InputError
-from supernet.space import SearchSpace
-from supernet.training.divergence import LAST_SKIPPED, MOST_SKIPPED, TrainingDivergedError
-from supernet.training.recipe import SupernetPlan, WarmupCosine
-from supernet.training.sampler import StepSampler
-from supernet.training.step import StepResult
-from supernet.training.trainer import BEST_FILE, Trainer
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading.batches import Sample, SampleRequest, TrainingImages
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.checkpoints import load_supernet
+from litepose_ofa.supernet.training.recipe import WarmupCosine
+from litepose_ofa.supernet.training.sampler import StepSampler
+from litepose_ofa.supernet.training.step import StepResult
+from litepose_ofa.supernet.training.trainer import BEST_FILE, LAST_SKIPPED, MOST_SKIPPED, Trainer, TrainingDivergedError
 
 State = dict[str, Any]
 MakeTrainer = Callable[..., Trainer]
-MakePlan = Callable[..., SupernetPlan]
-AfterSteps = Callable[[int], Callable[[], bool]]
-AssertEqual = Callable[[object, object], None]
-IsEqual = Callable[[State, State], bool]
-ReadMetrics = Callable[[Path], list[dict[str, float]]]
 
 
 class SpoiledImages(TrainingImages):
@@ -36,6 +29,7 @@ class SpoiledImages(TrainingImages):
 
     def __init__(self, images: TrainingImages, sampler: StepSampler, steps: set[int]) -> None:
         super().__init__(images.dataset, augmentation=images.augmentation)
+        self.sampler = sampler
         self.seeds = {request.seed for step in steps for request in sampler.requests(step)}
 
     def __getitem__(self, request: SampleRequest) -> Sample:
@@ -46,30 +40,22 @@ class SpoiledImages(TrainingImages):
 
 
 @pytest.fixture
-def make_spoiled(
-    images: TrainingImages, make_trainer: MakeTrainer, make_plan: MakePlan, smallest_images: SearchSpace
-) -> MakeTrainer:
+def make_spoiled(images: TrainingImages, trainings: Any) -> MakeTrainer:
     """Make trainers for 24 steps, with images that are not finite at some of them."""
 
     def make(folder: Path, *, steps: set[int], **changes: Any) -> Trainer:
-        plan = make_plan(space=smallest_images, steps=24, num_random=0)
+        plan = trainings.plan(space=trainings.smallest_images, steps=24, num_random=0)
         sampler = StepSampler(
             len(images), batch_size=2, image_size_at=plan.image_size_at, seed=0, first_step=0, last_step=24
         )
-        return make_trainer(folder, images=SpoiledImages(images, sampler, steps), plan=plan, **changes)
+        return trainings.make(folder, images=SpoiledImages(images, sampler, steps), plan=plan, **changes)
 
     return make
 
 
 @pytest.mark.parametrize("update", ["per_subnet", "per_sandwich"])
 def test_a_loss_that_is_not_finite_costs_its_step_alone(
-    make_spoiled: MakeTrainer,
-    folder: Path,
-    update: str,
-    after_steps: AfterSteps,
-    read_metrics: ReadMetrics,
-    assert_equal_states: AssertEqual,
-    is_equal: IsEqual,
+    make_spoiled: MakeTrainer, folder: Path, update: str, trainings: Any
 ) -> None:
     trainer = make_spoiled(folder, steps={2}, update=update, ema_decay=0.5)
     states: list[State] = []
@@ -79,13 +65,13 @@ def test_a_loss_that_is_not_finite_costs_its_step_alone(
         states.append(copy.deepcopy(trainer.state_dict()))
         skipped.append(result.skipped)
 
-    trainer.train(on_step=keep, should_stop=after_steps(5))
+    trainer.train(on_step=keep, should_stop=trainings.stop_after(5))
     assert skipped == [None, None, "largest", None, None]
     for part in ("model", "optimizer", "average"):
         before, after = (dict(state[part]["state"]) if part == "optimizer" else state[part] for state in states[1:3])
-        assert_equal_states(before, after)
-    assert not is_equal(states[2]["model"], states[3]["model"])
-    lines = read_metrics(folder)
+        trainings.assert_equal(before, after)
+    assert not trainings.is_equal(states[2]["model"], states[3]["model"])
+    lines = trainings.metrics(folder)
     assert [line["skipped_updates"] for line in lines] == [0, 0, 1, 1, 1]
     assert [line["loss/largest"] is None for line in lines] == [False, False, True, False, False]
     assert trainer.skipped == 1
@@ -100,44 +86,31 @@ def test_nineteen_in_a_row_are_borne(make_spoiled: MakeTrainer, folder: Path) ->
 
 @pytest.mark.parametrize("cut", [None, 12])
 def test_after_twenty_in_a_row_it_stops_with_step_architecture_and_images(
-    make_spoiled: MakeTrainer,
-    folder: Path,
-    people: KeypointDataset,
-    cut: int | None,
-    after_steps: AfterSteps,
-    read_metrics: ReadMetrics,
-    is_equal: IsEqual,
+    make_spoiled: MakeTrainer, folder: Path, people: KeypointDataset, cut: int | None, trainings: Any
 ) -> None:
     bad = set(range(2, 2 + MOST_SKIPPED))
     last = max(bad)
     trainer = make_spoiled(folder, steps=bad, checkpoint_every=1)
     if cut is not None:
-        assert not trainer.train(should_stop=after_steps(cut))
+        assert not trainer.train(should_stop=trainings.stop_after(cut))
         trainer = make_spoiled(folder, steps=bad, checkpoint_every=1)
         assert trainer.skipped_in_a_row == cut - 2
-    kept = copy.deepcopy(trainer.state_dict()["model"]) if cut else None
     with pytest.raises(TrainingDivergedError) as raised:
         trainer.train()
 
-    of_step = trainer.plan(last)
-    requests = StepSampler(
-        len(people), batch_size=2, image_size_at=trainer.plan.image_size_at, seed=0, first_step=0, last_step=24
-    ).requests(last)
+    requests = trainer.images.sampler.requests(last)
     ids = ", ".join(str(people.records[request.index].id) for request in requests)
-    arch = of_step.subnets["largest"]
-    told = (
+    arch = trainer.plan(last).subnets["largest"]
+    assert str(raised.value).startswith(
         f"loss or gradient was not finite for 20 steps in a row, last at step {last} in subnet largest "
         f"({arch.digest}, {arch.image_size} px) on images {ids};"
     )
-    assert str(raised.value).startswith(told)
     assert "\n" not in str(raised.value)
-    assert [line["step"] for line in read_metrics(folder)] == list(range(last))
+    assert [line["step"] for line in trainings.metrics(folder)] == list(range(last))
 
     again = make_spoiled(folder, steps=bad, checkpoint_every=1)
     assert (again.step, again.skipped_in_a_row) == (last, MOST_SKIPPED - 1)
     assert all(tensor.isfinite().all() for tensor in again.model.state_dict().values())
-    if kept is not None:
-        assert is_equal(again.model.state_dict(), kept)
 
 
 def test_updates_left_out_to_the_end_are_no_success(make_spoiled: MakeTrainer, folder: Path) -> None:
@@ -146,21 +119,21 @@ def test_updates_left_out_to_the_end_are_no_success(make_spoiled: MakeTrainer, f
         trainer.train()
 
 
-def test_a_short_training_of_no_update_is_no_success(make_trainer: MakeTrainer, make_plan: MakePlan) -> None:
-    trainer = make_trainer(plan=make_plan(steps=2, learning_rate=WarmupCosine(peak=1e38)))
+def test_a_short_training_of_no_update_is_no_success(trainings: Any) -> None:
+    trainer = trainings.make(plan=trainings.plan(steps=2, learning_rate=WarmupCosine(peak=1e38)))
     with pytest.raises(TrainingDivergedError, match="a lower learning rate helps"):
         trainer.train()
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_ruined_weights_are_neither_kept_nor_measured(averaged: bool, make_trainer: MakeTrainer, folder: Path) -> None:
+def test_ruined_weights_are_neither_kept_nor_measured(averaged: bool, folder: Path, trainings: Any) -> None:
     measured: list[int] = []
 
     def validate(network: object) -> dict[str, float]:
         measured.append(trainer.step)
         return {"AP": 0.5}
 
-    trainer = make_trainer(checkpoint_every=1, validate_every=1, ema_decay=0.5 * averaged, validate=validate)
+    trainer = trainings.make(checkpoint_every=1, validate_every=1, ema_decay=0.5 * averaged, validate=validate)
 
     def ruin(step: int, result: StepResult) -> None:
         if step == 3:
@@ -171,12 +144,10 @@ def test_ruined_weights_are_neither_kept_nor_measured(averaged: bool, make_train
     ):
         trainer.train(on_step=ruin)
     assert measured == [1, 2]
-    assert (make_trainer().step, load_supernet(folder / BEST_FILE).training) == (2, False)
+    assert (trainings.make().step, load_supernet(folder / BEST_FILE).training) == (2, False)
 
 
-def test_a_lost_loading_process_is_one_line(
-    make_trainer: MakeTrainer, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_loading_process_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, trainings: Any) -> None:
     monkeypatch.setattr(TrainingImages, "__getitem__", lambda images, request: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(InputError, match=r"a loading process .*what was saved is kept, and the same command goes on"):
-        make_trainer(workers=1).train()
+        trainings.make(workers=1).train()

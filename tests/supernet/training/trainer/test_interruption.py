@@ -1,30 +1,21 @@
-"""Interrupted anywhere, killed, or its checkpoint damaged, a training ends with the same bits."""
+"""Interrupted anywhere or killed, a training ends with the same bits."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from supernet.data.loading import TrainingImages
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.extract import extract_subnet
-from supernet.space import SearchSpace
-from supernet.training.recipe import Phase, SubnetPlan, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import StepResult
-from supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.loading.batches import TrainingImages
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.training.recipe import Phase, SubnetPlan, WarmupCosine
+from litepose_ofa.supernet.training.step import StepResult
+from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
 
 State = dict[str, Any]
-MakeTrainer = Callable[..., Trainer]
-MakePlan = Callable[..., SupernetPlan]
-AfterSteps = Callable[[int], Callable[[], bool]]
-AssertEqual = Callable[[object, object], None]
-ReadMetrics = Callable[[Path], list[dict[str, float]]]
-
-
 STEPS_OF_AN_EPOCH = 4
 """Of eight images at batch 2."""
 
@@ -47,53 +38,21 @@ RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_interrupted_after_every_step_it_ends_with_the_same_bits(
-    make_trainer: MakeTrainer,
-    make_plan: MakePlan,
-    tmp_path: Path,
-    recipe: str,
-    after_steps: AfterSteps,
-    read_metrics: ReadMetrics,
-    assert_equal_states: AssertEqual,
-) -> None:
+def test_interrupted_after_every_step_it_ends_with_the_same_bits(tmp_path: Path, recipe: str, trainings: Any) -> None:
     of_plan, of_settings = RECIPES[recipe]
-    plan = make_plan(**of_plan)
+    plan = trainings.plan(**of_plan)
     assert plan.steps % STEPS_OF_AN_EPOCH, "the last cut is to be inside an epoch"
-    whole = make_trainer(tmp_path / "whole", plan=plan, **of_settings)
+    whole = trainings.make(tmp_path / "whole", plan=plan, **of_settings)
     for step, state in enumerate(states_of(whole), 1):
-        part = make_trainer(tmp_path / "parts", plan=plan, **of_settings)
+        part = trainings.make(tmp_path / "parts", plan=plan, **of_settings)
         assert part.step == step - 1
-        assert part.train(should_stop=after_steps(1)) == (step == plan.steps)
-        assert_equal_states(part.state_dict(), state)
-    assert read_metrics(tmp_path / "parts") == read_metrics(tmp_path / "whole")
-    assert [line["step"] for line in read_metrics(tmp_path / "whole")] == list(range(plan.steps))
+        assert part.train(should_stop=trainings.stop_after(1)) == (step == plan.steps)
+        trainings.assert_equal(part.state_dict(), state)
+    assert trainings.metrics(tmp_path / "parts") == trainings.metrics(tmp_path / "whole")
+    assert [line["step"] for line in trainings.metrics(tmp_path / "whole")] == list(range(plan.steps))
 
 
-def test_cut_inside_phases_and_between_them_it_ends_with_the_same_bits(
-    make_trainer: MakeTrainer,
-    make_plan: MakePlan,
-    tmp_path: Path,
-    after_steps: AfterSteps,
-    read_metrics: ReadMetrics,
-    assert_equal_states: AssertEqual,
-) -> None:
-    plan = make_plan(progressive=3)
-    settings = {"ema_decay": 0.9, "optimizer": "adam"}
-    whole = make_trainer(tmp_path / "whole", plan=plan, **settings)
-    whole.train()
-    for until in (1, 3, 5, 9, 14):
-        part = make_trainer(tmp_path / "parts", plan=plan, **settings)
-        assert not part.train(should_stop=after_steps(until - part.step))
-        assert part.step == until
-    rest = make_trainer(tmp_path / "parts", plan=plan, **settings)
-    assert rest.train()
-    assert_equal_states(rest.state_dict(), whole.state_dict())
-    assert read_metrics(tmp_path / "parts") == read_metrics(tmp_path / "whole")
-
-
-def test_a_kill_costs_only_the_steps_since_the_last_checkpoint(
-    make_trainer: MakeTrainer, tmp_path: Path, read_metrics: ReadMetrics, assert_equal_states: AssertEqual
-) -> None:
+def test_a_kill_costs_only_the_steps_since_the_last_checkpoint(tmp_path: Path, trainings: Any) -> None:
     class KilledError(Exception):
         pass
 
@@ -101,26 +60,21 @@ def test_a_kill_costs_only_the_steps_since_the_last_checkpoint(
         if step == 5:
             raise KilledError
 
-    whole = make_trainer(tmp_path / "whole")
+    whole = trainings.make(tmp_path / "whole")
     whole.train()
-    killed = make_trainer(tmp_path / "killed", checkpoint_every=2)
+    killed = trainings.make(tmp_path / "killed", checkpoint_every=2)
     with pytest.raises(KilledError):
         killed.train(on_step=kill)
-    assert [line["step"] for line in read_metrics(tmp_path / "killed")] == [0, 1, 2, 3, 4]
-    rest = make_trainer(tmp_path / "killed", checkpoint_every=2)
+    assert [line["step"] for line in trainings.metrics(tmp_path / "killed")] == [0, 1, 2, 3, 4]
+    rest = trainings.make(tmp_path / "killed", checkpoint_every=2)
     assert rest.step == 4
     rest.train()
-    assert_equal_states(rest.state_dict(), whole.state_dict())
-    assert read_metrics(tmp_path / "killed") == read_metrics(tmp_path / "whole")
+    trainings.assert_equal(rest.state_dict(), whole.state_dict())
+    assert trainings.metrics(tmp_path / "killed") == trainings.metrics(tmp_path / "whole")
 
 
 def test_a_single_network_goes_on_too(
-    images: TrainingImages,
-    small_space: SearchSpace,
-    make_settings: Callable[..., TrainingSettings],
-    tmp_path: Path,
-    after_steps: AfterSteps,
-    assert_equal_states: AssertEqual,
+    images: TrainingImages, small_space: SearchSpace, tmp_path: Path, trainings: Any
 ) -> None:
     supernet = LitePoseSupernet(small_space)
     phase = Phase("alone", 4, WarmupCosine(peak=0.004), rule="largest", num_random=0, teacher="none")
@@ -128,74 +82,30 @@ def test_a_single_network_goes_on_too(
 
     def make(folder: Path) -> Trainer:
         network = extract_subnet(supernet, plan.arch)
-        trainer = Trainer(network, images, plan, make_settings(ema_decay=0.9), folder=folder)
+        trainer = Trainer(network, images, plan, trainings.settings(ema_decay=0.9), folder=folder)
         trainer.resume()
         return trainer
 
     for step, state in enumerate(states_of(make(tmp_path / "whole")), 1):
         part = make(tmp_path / "parts")
-        part.train(should_stop=after_steps(1))
+        part.train(should_stop=trainings.stop_after(1))
         assert part.step == step
-        assert_equal_states(part.state_dict(), state)
+        trainings.assert_equal(part.state_dict(), state)
 
 
-def test_a_finished_training_stays_as_it_is(
-    make_trainer: MakeTrainer,
-    make_plan: MakePlan,
-    folder: Path,
-    read_metrics: ReadMetrics,
-    assert_equal_states: AssertEqual,
-) -> None:
-    plan = make_plan(steps=2)
-    first = make_trainer(plan=plan)
+def test_a_finished_training_stays_as_it_is(folder: Path, trainings: Any) -> None:
+    plan = trainings.plan(steps=2)
+    first = trainings.make(plan=plan)
     first.train()
-    again = make_trainer(plan=plan)
+    again = trainings.make(plan=plan)
     assert again.train(on_step=lambda step, result: pytest.fail("nothing is left to do"))
-    assert_equal_states(again.state_dict(), first.state_dict())
-    assert len(read_metrics(folder)) == 2
-
-
-@pytest.mark.parametrize("damage", ["cut short", "a bit flipped"])
-def test_the_checkpoint_before_a_damaged_one_is_used(
-    make_trainer: MakeTrainer,
-    folder: Path,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    damage: str,
-    after_steps: AfterSteps,
-    read_metrics: ReadMetrics,
-    assert_equal_states: AssertEqual,
-) -> None:
-    whole = make_trainer(tmp_path / "whole")
-    whole.train()
-    make_trainer(checkpoint_every=2).train(should_stop=after_steps(5))
-    *_, before, last = sorted((folder / CHECKPOINTS_FOLDER).iterdir())
-    content = bytearray(last.read_bytes())
-    if damage == "a bit flipped":
-        content[len(content) // 2] ^= 1
-    last.write_bytes(content[: len(content) // 2] if damage == "cut short" else content)
-    rest = make_trainer(checkpoint_every=2)
-    assert rest.step == 4
-    assert f"{last}: is damaged" in caplog.text
-    assert before.exists()
-    rest.train()
-    assert_equal_states(rest.state_dict(), whole.state_dict())
-    assert read_metrics(folder) == read_metrics(tmp_path / "whole")
-
-
-def test_without_a_whole_checkpoint_it_does_not_start_over(
-    make_trainer: MakeTrainer, folder: Path, after_steps: AfterSteps
-) -> None:
-    make_trainer(checkpoint_every=1).train(should_stop=after_steps(2))
-    for path in (folder / CHECKPOINTS_FOLDER).iterdir():
-        path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match="no checkpoint is whole; remove the folder to start again"):
-        make_trainer()
+    trainings.assert_equal(again.state_dict(), first.state_dict())
+    assert len(trainings.metrics(folder)) == 2
 
 
 @pytest.mark.parametrize("state", [{"step": 1}, {"version": 1, "step": 1}])
-def test_a_checkpoint_of_another_version_is_named(make_trainer: MakeTrainer, state: State) -> None:
-    trainer = make_trainer()
+def test_a_checkpoint_of_another_version_is_named(state: State, trainings: Any) -> None:
+    trainer = trainings.make()
     trainer.store.save(1, state)
     with pytest.raises(InputError, match=f"{CHECKPOINTS_FOLDER}: its checkpoints are of another version"):
-        make_trainer()
+        trainings.make()

@@ -2,49 +2,34 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 
-from supernet.data.loading import Batch, TrainingImages
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.extract import extract_subnet
-from supernet.litepose import Heads
-from supernet.space import SearchSpace
-from supernet.training import trainer as trainer_module
-from supernet.training.recipe import Phase, StepPlan, SubnetPlan, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, train_on_batch
-from supernet.training.trainer import Trainer
-
-State = dict[str, Any]
-MakeTrainer = Callable[..., Trainer]
-MakePlan = Callable[..., SupernetPlan]
-AfterSteps = Callable[[int], Callable[[], bool]]
-IsEqual = Callable[[State, State], bool]
+from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
+from litepose_ofa.supernet.training import trainer as trainer_module
+from litepose_ofa.supernet.training.recipe import StepPlan
+from litepose_ofa.supernet.training.step import StepResult, train_on_batch
+from litepose_ofa.supernet.training.trainer import Trainer
 
 
 @torch.no_grad()
-def largest_outputs(model: PoseNetwork) -> Heads:
-    """Return what the largest subnet makes of a fixed image in eval mode; the mode stays as it was."""
-    assert isinstance(model, LitePoseSupernet)
+def largest_outputs(model: Any) -> Heads:
+    """Return what the largest subnet makes of a fixed image in eval mode."""
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    mode = model.training
-    model.eval()
-    heads = model(image, model.space.largest())
-    model.train(mode)
-    return cast(Heads, heads)
+    heads: Heads = copy.deepcopy(model).eval()(image, model.space.largest())
+    return heads
 
 
 @dataclasses.dataclass
 class Moment:
     """A copy of what phases change, and what the largest subnet and its average compute."""
 
-    state: State
+    state: dict[str, Any]
     outputs: tuple[Heads, Heads]
     has_moments: bool
 
@@ -55,11 +40,9 @@ class Moment:
 
 
 @pytest.fixture
-def phase_starts(
-    make_trainer: MakeTrainer, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, tuple[Moment, Moment]]:
+def phase_starts(monkeypatch: pytest.MonkeyPatch, trainings: Any) -> dict[str, tuple[Moment, Moment]]:
     """For every later phase of the progressive recipe: the moment before it begins, and that before its first step."""
-    trainer = make_trainer(plan=make_plan(progressive=2), ema_decay=0.5)
+    trainer = trainings.make(plan=trainings.plan(progressive=2), ema_decay=0.5)
     ends: list[Moment] = []
     starts: list[tuple[str, Moment]] = []
 
@@ -73,44 +56,27 @@ def phase_starts(
 
 
 def test_a_phase_begins_sorted_without_moments_and_with_the_first_phases_teacher(
-    phase_starts: dict[str, tuple[Moment, Moment]], is_equal: IsEqual
+    phase_starts: dict[str, tuple[Moment, Moment]], trainings: Any
 ) -> None:
     for name, (before, after) in phase_starts.items():
         assert before.has_moments
         assert not after.has_moments
         is_sorted = name in ("expansion", "width")
         for which in ("model", "average"):
-            assert is_equal(before.state[which], after.state[which]) != is_sorted, f"{which} in {name}"
+            assert trainings.is_equal(before.state[which], after.state[which]) != is_sorted, f"{which} in {name}"
         for network in range(2):
             for ours, theirs in zip(before.outputs[network], after.outputs[network], strict=True):
                 difference = float((ours - theirs).abs().max() / theirs.abs().max())
                 assert difference < 1e-5 if is_sorted else difference == 0
     assert phase_starts["kernel"][0].state["frozen_teacher"] is None
     teachers = [after.state["frozen_teacher"] for _, after in phase_starts.values()]
-    assert all(is_equal(teacher, teachers[0]) for teacher in teachers)
+    assert all(trainings.is_equal(teacher, teachers[0]) for teacher in teachers)
 
 
-def test_the_frozen_teacher_is_the_full_network_of_the_first_phase(
-    make_trainer: MakeTrainer, make_plan: MakePlan, after_steps: AfterSteps, is_equal: IsEqual
-) -> None:
-    trainer = make_trainer(plan=make_plan(progressive=2))
-    trainer.train(should_stop=after_steps(2))
+def test_the_frozen_teacher_is_the_full_network_of_the_first_phase(trainings: Any) -> None:
+    trainer = trainings.make(plan=trainings.plan(progressive=2))
+    trainer.train(should_stop=trainings.stop_after(2))
     assert isinstance(trainer.model, LitePoseSupernet)
     largest = extract_subnet(trainer.model, trainer.model.space.largest()).state_dict()
-    trainer.train(should_stop=after_steps(1))
-    assert is_equal(trainer.state_dict()["frozen_teacher"], largest)
-
-
-@pytest.mark.parametrize("kind", ["external", "frozen"])
-def test_a_teacher_that_cannot_be_is_named(
-    images: TrainingImages,
-    small_space: SearchSpace,
-    make_settings: Callable[..., TrainingSettings],
-    folder: Path,
-    kind: Any,
-) -> None:
-    network = extract_subnet(LitePoseSupernet(small_space), small_space.smallest())
-    phase = Phase("alone", 2, WarmupCosine(peak=0.004), rule="largest", num_random=0, teacher=kind)
-    trainer = Trainer(network, images, SubnetPlan(network.arch, phase), make_settings(), folder=folder)
-    with pytest.raises(InputError, match=f"teacher is '{kind}'"):
-        trainer.train()
+    trainer.train(should_stop=trainings.stop_after(1))
+    assert trainings.is_equal(trainer.state_dict()["frozen_teacher"], largest)

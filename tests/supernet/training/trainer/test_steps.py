@@ -1,10 +1,10 @@
 """What the steps of a training see, what they write down, and that they learn."""
 
+import copy
 import dataclasses
 import math
 import random
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.checkpoints import weights_digest
-from supernet.data.coco import KeypointDataset
-from supernet.data.loading import Batch, TrainingImages
-from supernet.elastic_litepose import LitePoseSupernet
-from supernet.errors import InputError
-from supernet.space import SearchSpace
-from supernet.training import trainer as trainer_module
-from supernet.training.distributed import Process
-from supernet.training.recipe import StepPlan, SupernetPlan, WarmupCosine
-from supernet.training.settings import TrainingSettings
-from supernet.training.step import PoseNetwork, StepResult, train_on_batch
-from supernet.training.trainer import Trainer
-
-MakeTrainer = Callable[..., Trainer]
-MakePlan = Callable[..., SupernetPlan]
-AfterSteps = Callable[[int], Callable[[], bool]]
-ReadMetrics = Callable[[Path], list[dict[str, float]]]
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading.batches import Batch, TrainingImages
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.checkpoints import load_supernet
+from litepose_ofa.supernet.network.litepose import PoseNetwork
+from litepose_ofa.supernet.training import trainer as trainer_module
+from litepose_ofa.supernet.training.distributed import Process
+from litepose_ofa.supernet.training.recipe import StepPlan, WarmupCosine
+from litepose_ofa.supernet.training.step import StepResult, train_on_batch
+from litepose_ofa.supernet.training.trainer import BEST_FILE, Trainer
 
 
-def test_training_takes_no_global_random_numbers(
-    make_trainer: MakeTrainer, make_plan: MakePlan, tmp_path: Path
-) -> None:
-    trainer = make_trainer(plan=make_plan(progressive=1), ema_decay=0.9)
+def test_training_takes_no_global_random_numbers(tmp_path: Path, trainings: Any) -> None:
+    trainer = trainings.make(plan=trainings.plan(progressive=1), ema_decay=0.9)
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     trainer.train()
     after = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
@@ -43,17 +34,8 @@ def test_training_takes_no_global_random_numbers(
     assert after[2] == before[2]
 
 
-def test_another_seed_trains_other_weights(make_trainer: MakeTrainer, tmp_path: Path, after_steps: AfterSteps) -> None:
-    digests = set()
-    for seed in (0, 1):
-        trainer = make_trainer(tmp_path / str(seed), seed=seed)
-        trainer.train(should_stop=after_steps(1))
-        digests.add(weights_digest(trainer.model))
-    assert len(digests) == 2
-
-
 def test_each_step_has_its_own_subnets_at_the_size_of_its_images(
-    make_trainer: MakeTrainer, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, trainings: Any
 ) -> None:
     seen: list[tuple[StepPlan, int]] = []
 
@@ -62,22 +44,20 @@ def test_each_step_has_its_own_subnets_at_the_size_of_its_images(
         return train_on_batch(model, batch, plan, *rest, **more)
 
     monkeypatch.setattr(trainer_module, "train_on_batch", record)
-    plan = make_plan(steps=4, num_random=2, seed=3)
-    make_trainer(plan=plan).train()
+    plan = trainings.plan(steps=4, num_random=2, seed=3)
+    trainings.make(plan=plan).train()
     assert [of_step for of_step, _ in seen] == [plan(step) for step in range(4)]
     assert all(arch.image_size == size for of_step, size in seen for arch in of_step.subnets.values())
     assert len({size for _, size in seen}) == 2
     assert len({of_step.subnets["random0"] for of_step, _ in seen}) > 1
 
 
-def test_metrics_say_what_a_step_did(
-    make_trainer: MakeTrainer, make_plan: MakePlan, folder: Path, read_metrics: ReadMetrics
-) -> None:
+def test_metrics_say_what_a_step_did(folder: Path, trainings: Any) -> None:
     seen: list[tuple[int, dict[str, float]]] = []
-    trainer = make_trainer(plan=make_plan(steps=5, num_random=2), log_every=2)
+    trainer = trainings.make(plan=trainings.plan(steps=5, num_random=2), log_every=2)
     trainer.train(on_step=lambda step, result: seen.append((step, result.losses)))
     assert [step for step, _ in seen] == [1, 2, 3, 4, 5]
-    lines = read_metrics(folder)
+    lines = trainings.metrics(folder)
     assert [line["step"] for line in lines] == [1, 3, 4]
     rate = WarmupCosine(peak=0.004)
     for line in lines:
@@ -92,25 +72,21 @@ def test_metrics_say_what_a_step_did(
 
 
 def test_images_that_do_not_decode_are_counted_once_each(
-    people: KeypointDataset,
-    make_trainer: MakeTrainer,
-    tmp_path: Path,
-    after_steps: AfterSteps,
-    read_metrics: ReadMetrics,
+    people: KeypointDataset, tmp_path: Path, trainings: Any
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     records = [dataclasses.replace(people.records[0], path=broken), *people.records[1:4]]
     dataset = KeypointDataset(people.annotations_path, people.images_dir, people.skeleton, records, on_bad_image="skip")
     images = TrainingImages(dataset, augmentation=None)
-    make_trainer(images=images).train(should_stop=after_steps(4))
-    rest = make_trainer(images=images)
+    trainings.make(images=images).train(should_stop=trainings.stop_after(4))
+    rest = trainings.make(images=images)
     rest.train()
     assert rest.bad_images == {str(broken)}
-    assert [line["bad_images"] for line in read_metrics(rest.folder)][3:] == [1, 1, 1]
+    assert [line["bad_images"] for line in trainings.metrics(rest.folder)][3:] == [1, 1, 1]
     dataset.on_bad_image = "error"
     with pytest.raises(InputError, match=r"broken\.jpg: does not decode"):
-        make_trainer(tmp_path / "strict", images=images).train()
+        trainings.make(tmp_path / "strict", images=images).train()
 
 
 @pytest.mark.parametrize(
@@ -122,41 +98,56 @@ def test_images_that_do_not_decode_are_counted_once_each(
     ],
 )
 def test_a_batch_that_cannot_be_shared_out_is_refused_before_anything_is_written(
-    make_supernet: Callable[[], LitePoseSupernet],
-    images: TrainingImages,
-    make_plan: MakePlan,
-    make_settings: Callable[..., TrainingSettings],
-    folder: Path,
-    world: int,
-    changes: dict[str, int],
-    message: str,
+    folder: Path, world: int, changes: dict[str, int], message: str, trainings: Any
 ) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
-        Trainer(
-            make_supernet(),
-            images,
-            make_plan(),
-            make_settings(**changes),
-            folder=folder,
-            process=Process(rank=world - 1, world=world),
-        )
+        trainings.make(process=Process(rank=world - 1, world=world), **changes)
     assert list(folder.iterdir()) == []
 
 
-@pytest.fixture
-def same_images(people: KeypointDataset) -> TrainingImages:
-    """Four images, the same at every step."""
-    return TrainingImages(people.first(4), augmentation=None)
-
-
-def test_the_loss_falls_on_a_few_images(
-    same_images: TrainingImages, make_trainer: MakeTrainer, make_plan: MakePlan, smallest_images: SearchSpace
-) -> None:
+def test_the_loss_falls_on_a_few_images(people: KeypointDataset, trainings: Any) -> None:
     losses: list[dict[str, float]] = []
-    plan = make_plan(space=smallest_images, steps=40, learning_rate=WarmupCosine(peak=0.01))
-    trainer = make_trainer(images=same_images, plan=plan, batch_size=4)
+    plan = trainings.plan(space=trainings.smallest_images, steps=40, learning_rate=WarmupCosine(peak=0.01))
+    trainer = trainings.make(images=TrainingImages(people.first(4), augmentation=None), plan=plan, batch_size=4)
     trainer.train(on_step=lambda step, result: losses.append(result.losses))
     ratios = {name: losses[-1][name] / first for name, first in losses[0].items()}
     assert ratios["largest"] < 0.5
     assert max(ratios.values()) < 0.7
     assert all(map(math.isfinite, ratios.values()))
+
+
+class PlannedScores:
+    """A validation whose scores are planted by step; keeps the weights that it was given."""
+
+    scores: dict[int, dict[str, float]] = {  # noqa: RUF012
+        2: {"smallest": 0.2, "largest": 0.5},
+        4: {"smallest": 0.3, "largest": 0.6},
+        6: {"smallest": 0.1, "largest": 0.7},
+    }
+    best = 4
+
+    def __init__(self) -> None:
+        self.given: dict[int, dict[str, Any]] = {}
+        self.trainer: Trainer | None = None
+
+    def __call__(self, model: PoseNetwork) -> dict[str, float]:
+        assert self.trainer is not None
+        assert model is self.trainer.trained
+        self.given[self.trainer.step] = copy.deepcopy(model.state_dict())
+        return self.scores[self.trainer.step]
+
+
+@pytest.mark.parametrize(("cuts", "ema_decay"), [((), 0.5), ((3,), 0.5), ((4,), 0.5), ((5,), 0.0)])
+def test_the_best_weights_are_kept(folder: Path, cuts: tuple[int, ...], ema_decay: float, trainings: Any) -> None:
+    validate = PlannedScores()
+    for until in (*cuts, 6):
+        trainer = trainings.make(validate=validate, validate_every=2, ema_decay=ema_decay)
+        validate.trainer = trainer
+        trainer.train(should_stop=trainings.stop_after(until - trainer.step))
+    assert list(validate.given) == [2, 4, 6]
+    assert trainings.is_equal(load_supernet(folder / BEST_FILE).state_dict(), validate.given[validate.best])
+    assert trainer.best_ap == pytest.approx(0.45)
+    lines = [line for line in trainings.metrics(folder) if "ap/smallest" in line]
+    assert [(line["step"] + 1, line["ap/smallest"], line["ap/largest"]) for line in lines] == [
+        (step, *scores.values()) for step, scores in validate.scores.items()
+    ]

@@ -1,0 +1,1 @@
+"""What a frame costs beyond its network."""

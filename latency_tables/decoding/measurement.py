@@ -1,0 +1,198 @@
+"""Time what a frame costs beyond its network, on this machine: the frame to the input, the outputs to people.
+
+Legend: B batch, N people, K keypoints, R side of the network's square input in pixels.
+"""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
+
+from litepose_ofa.latency_tables.decoding.cost import PEOPLE_EXPONENT, DecodingCost, SizeCost
+from litepose_ofa.supernet.codec import make_heatmaps
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.errors import require
+from litepose_ofa.supernet.evaluation.people import InferenceSettings, require_size
+from litepose_ofa.supernet.export.runtime import SquarePredictor
+
+SIGMA = 2.0
+"""Of the joints' Gaussians, in heatmap pixels."""
+
+TAG_SPACING = 1.5
+"""Between the tags of two people: more than the distance at which candidates are told apart."""
+
+MISSING_SHARE = 0.1
+"""Of the joints, those that the maps do not show."""
+
+Heads = tuple[Tensor, Tensor]
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingSettings:
+    """What is measured.
+
+    Attributes:
+        image_sizes: R of each.
+        people_counts: Numbers of people.
+        scenes: Scenes of each number of people, at each size.
+        rounds: Times that all scenes are run, in turns.
+        frame: Width and height of the frames in pixels.
+
+    Raises:
+        InputError: If a value is impossible; the message names it.
+    """
+
+    image_sizes: tuple[int, ...] = (96, 128, 256, 320, 384, 448, 512)
+    people_counts: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 30)
+    scenes: int = 5
+    rounds: int = 15
+    frame: tuple[int, int] = (640, 480)
+
+    def __post_init__(self) -> None:
+        for size in self.image_sizes:
+            require_size("image_sizes", size)
+        require(_ascends(self.image_sizes, 1), "image_sizes", self.image_sizes, "ascending sizes, at least one")
+        counts = self.people_counts
+        counted = _ascends(counts, 2) and counts[0] >= 0
+        require(counted, "people_counts", counts, "ascending numbers of at least 0, two or more")
+        require(self.scenes >= 2, "scenes", self.scenes, "at least 2")
+        require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
+        require(min(self.frame) >= 1, "frame", self.frame, "a width and a height in pixels")
+
+
+def measure_decoding(
+    name: str,
+    settings: DecodingSettings,
+    rng: np.random.Generator,
+    *,
+    clock: Clock = time.process_time,
+    on_round: Callable[[int], object] = lambda done: None,
+) -> DecodingCost:
+    """Measure on this machine, one thread; sets the threads of OpenCV and torch.
+
+    A round runs every scene once, so that what disturbs the machine disturbs all alike; a scene's cost is its median
+    over the rounds, after one that does not count.
+
+    Args:
+        name: Name of the machine.
+        settings: What is measured.
+        rng: Draws frames and scenes.
+        clock: Seconds; the default counts the processor's time, which other processes disturb least.
+        on_round: Called after each round with 1.
+    """
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    frame = rng.integers(0, 256, (settings.frame[1], settings.frame[0], 3), dtype=np.uint8)
+    cells = list(itertools.product(settings.image_sizes, settings.people_counts, range(settings.scenes)))
+    predictors = {(size, people, scene): _predictor(size, people, rng) for size, people, scene in cells}
+    times: dict[tuple[int, int, int], list[float]] = {cell: [] for cell in cells}
+    for round_number in range(settings.rounds + 1):
+        for cell, predictor in predictors.items():
+            began = clock()
+            predictor.predict([frame])
+            elapsed = clock() - began
+            if round_number:
+                times[cell].append(1000 * elapsed)
+        on_round(1)
+    medians = {cell: statistics.median(values) for cell, values in times.items()}
+    return DecodingCost(
+        name=name,
+        processor=processor_name(),
+        software=", ".join(f"{library} {version(library)}" for library in ("numpy", "scipy", "torch")),
+        threads=1,
+        clock="processor time" if clock is time.process_time else "wall clock",
+        num_keypoints=CROWDPOSE.num_keypoints,
+        frame=settings.frame,
+        date=date.today().isoformat(),
+        made_by="litepose measure-decoding",
+        notes="frame to input, heads to maps, maps to people in frame pixels; no flip test, no camera, no drawing",
+        sizes=tuple(
+            fit_size(size, {n: [medians[size, n, s] for s in range(settings.scenes)] for n in settings.people_counts})
+            for size in settings.image_sizes
+        ),
+    )
+
+
+def fit_size(image_size: int, scene_ms: Mapping[int, Sequence[float]]) -> SizeCost:
+    """Fit the cost at one size by least squares of the relative error over all scenes; people cost at least nothing.
+
+    Args:
+        image_size: R.
+        scene_ms: Milliseconds of single scenes by number of people: two numbers of people or more, three scenes in all.
+    """
+    people = np.array([n for n, values in scene_ms.items() for _ in values], float)
+    ms = np.array([value for values in scene_ms.values() for value in values])
+    terms = np.stack([np.ones_like(ms), people**PEOPLE_EXPONENT], axis=1) / ms[:, None]
+    (base, person), _ = nnls(terms, np.ones_like(ms))
+    residuals = terms @ (base, person) - 1
+    return SizeCost(
+        image_size=image_size,
+        base_ms=round(float(base), 4),
+        person_ms=round(float(person), 4),
+        spread=round(float(np.sqrt((residuals**2).sum() / (len(ms) - 2))), 4),
+        measured_ms={n: round(statistics.median(values), 4) for n, values in scene_ms.items()},
+    )
+
+
+def make_heads(image_size: int, people: int, rng: np.random.Generator, *, num_keypoints: int = 14) -> Heads:
+    """Draw the outputs of a network that sees people at random places.
+
+    Args:
+        image_size: R.
+        people: N.
+        rng: Draws places, responses, tags and noise.
+        num_keypoints: K.
+
+    Returns:
+        Head 0, (1, 2K, R/4, R/4), heatmaps then AE tags, and head 1, (1, K, R/2, R/2), heatmaps: noise, and a Gaussian
+        a joint with its person's tag around it.
+    """
+    centres = rng.uniform(0.15, 0.85, (people, 1, 2))
+    joints = image_size * (centres + rng.uniform(-0.12, 0.12, (people, num_keypoints, 2)))
+    shown = rng.random((people, num_keypoints, 1)) >= MISSING_SHARE
+    responses = rng.uniform(0.3, 1, people)
+    keypoints = torch.tensor(np.concatenate([joints, shown], axis=2), dtype=torch.float32)
+    quarter, half = (
+        torch.tensor(rng.normal(0, 0.02, (1, num_keypoints, side, side)), dtype=torch.float32)
+        for side in (image_size // 4, image_size // 2)
+    )
+    tags = torch.tensor(rng.normal(0, 0.3, quarter.shape), dtype=torch.float32)
+    for number, (person, response) in enumerate(zip(keypoints, responses, strict=True)):
+        for heatmaps in (quarter, half):
+            own = response * make_heatmaps(
+                person[None, None], input_size=image_size, heatmap_size=heatmaps.shape[-1], sigma=SIGMA
+            )
+            if heatmaps is quarter:
+                tags[own > quarter.clamp(min=0.02)] = TAG_SPACING * number + rng.normal(0, 0.05)
+            torch.maximum(heatmaps, own, out=heatmaps)
+    return torch.cat([quarter, tags], dim=1), half
+
+
+def processor_name() -> str:
+    """Return what the system calls its processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    fields = [line.split(":", 1) for line in lines if ":" in line]
+    models = [value.strip() for key, value in fields if key.strip() in ("model name", "Hardware", "Processor")]
+    return models[0] if models else "unknown"
+
+
+def _predictor(image_size: int, people: int, rng: np.random.Generator) -> SquarePredictor:
+    """Return what finds people with a network that takes no time."""
+    heads = make_heads(image_size, people, rng, num_keypoints=CROWDPOSE.num_keypoints)
+    return SquarePredictor(lambda images: heads, image_size, CROWDPOSE, InferenceSettings(flip_test=False))
+
+
+def _ascends(values: Sequence[int], least: int) -> bool:
+    return len(values) >= least and all(a < b for a, b in itertools.pairwise(values))

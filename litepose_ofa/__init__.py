@@ -1,0 +1,1 @@
+"""Once-for-all neural architecture search for LitePose."""

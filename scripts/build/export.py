@@ -1,0 +1,155 @@
+"""The content of an export: the formats that the config names, and facts for manifest and ``subnet.yaml``."""
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig
+
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.evaluation import ap_interval, keypoint_breakdown
+from litepose_ofa.supernet.evaluation.inference import EvaluationResult
+from litepose_ofa.supernet.evaluation.subnets import Calibration, SubnetEvaluator
+from litepose_ofa.supernet.export.formats import ExportFormat
+from litepose_ofa.supernet.export.litert import LitertFormat
+from litepose_ofa.supernet.export.ncnn import NcnnFormat
+from litepose_ofa.supernet.export.onnx_model import OnnxFormat
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
+from litepose_ofa.supernet.export.quantisation import OnnxInt8Format
+
+SPLIT = "val"
+
+
+def build_formats(cfg: DictConfig, evaluator: SubnetEvaluator, image_size: int) -> list[ExportFormat]:
+    """Return the formats that ``formats`` names, in its order.
+
+    Args:
+        cfg: The composed config.
+        evaluator: Has the training split, whose images int8 takes its ranges from, and says what a peak is.
+        image_size: Side of the network's input in pixels.
+
+    Raises:
+        InputError: If a name or an option is unknown, a format is named twice, or its package is not installed.
+    """
+    onnx: dict[str, Any] = {"batch": cfg.onnx.batch, "opset": cfg.onnx.opset}
+    peaks: dict[str, Any] = {"most": evaluator.settings.max_people, "threshold": evaluator.settings.threshold}
+
+    def calibrated() -> ExportFormat:
+        """Return the int8 format, its ranges to be taken from training images drawn by the seed."""
+        training = evaluator.calibration.dataset
+        images = Calibration(training, num_images=cfg.calibration_images, batch_size=1, seed=cfg.seed)
+        return OnnxInt8Format(np.concatenate([image.numpy() for image in images.batches(image_size)]))
+
+    makers: Mapping[str, Callable[[], ExportFormat]] = {
+        OnnxFormat.name: lambda: OnnxFormat(**onnx),
+        OnnxInt8Format.name: calibrated,
+        OnnxPeaksFormat.name: lambda: OnnxPeaksFormat(**onnx, **peaks),
+        "litert": lambda: LitertFormat(),
+        "litert_fp16": lambda: LitertFormat("float16"),
+        "ncnn": lambda: NcnnFormat(),
+        "ncnn_fp16": lambda: NcnnFormat("float16"),
+    }
+    names = cfg.formats
+    allowed = f"a list of different names of {', '.join(makers)}"
+    require(isinstance(names, ListConfig) and len(set(names)) == len(names), "formats", names, allowed)
+    for name in names:
+        require(name in makers, "formats", name, f"of {', '.join(makers)}")
+    return [makers[name]() for name in names]
+
+
+def latency_facts(
+    cfg: DictConfig, table: LatencyTable, evaluator: SubnetEvaluator, arch: Arch, chosen: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the latency of the network, and that of a whole frame where the search or the config has a decoding cost.
+
+    Args:
+        cfg: The composed config.
+        table: The device's table.
+        evaluator: Knows the space and the keypoints.
+        arch: The architecture.
+        chosen: The search's record of it, if a search chose it.
+
+    Raises:
+        InputError: If the decoding cost is gone or is not the search's.
+    """
+    network = asdict(table.estimate(arch, evaluator.num_keypoints))
+    facts = {"table": {"name": table.metadata.device, "digest": table.digest}, "network": network, "frame": None}
+    found = _decoding(cfg, chosen)
+    if found is None:
+        return facts
+    decoding, people = found
+    device = cfg.device.name
+    cost = CostModel(
+        evaluator.space,
+        tables={device: table},
+        num_keypoints=evaluator.num_keypoints,
+        decoding={device: decoding},
+        people=people,
+    )
+    genomes = cost.codec.encode(arch)[None]
+    low_ms, high_ms = cost.latency_interval(genomes, device)
+    frame = {"ms": cost.latency_ms(genomes, device).item(), "low_ms": low_ms.item(), "high_ms": high_ms.item()}
+    is_own = decoding.name == table.metadata.device
+    source = {"measured_on": decoding.name, "digest": decoding.digest, "people": people}
+    return {**facts, "frame": {**frame, "decoding": {**source, "provenance": "measured" if is_own else "assumed"}}}
+
+
+def accuracy_facts(cfg: DictConfig, result: EvaluationResult) -> dict[str, Any]:
+    """Return what was measured of the network on the held-out images, by crowding too where the file has it."""
+    draws = {"resamples": cfg.resamples, "seed": cfg.seed}
+    interval = asdict(ap_interval(result.comparison.matches, **draws)) if cfg.resamples else None
+    return {
+        "dataset": cfg.dataset.name,
+        "split": SPLIT,
+        "images": len(result.predictions.image_ids),
+        "skipped_images": len(result.predictions.skipped),
+        "metrics": result.metrics,
+        "interval": interval,
+        "crowding": keypoint_breakdown(result.comparison)["crowding"],
+    }
+
+
+def usage_config(name: str) -> dict[str, Any]:
+    """Return the overrides under which a subnet was measured, and the commands that take the folder, ``FOLDER``.
+
+    Args:
+        name: A name for what is trained from it.
+    """
+    hydra = HydraConfig.get()
+    groups, choices = ("experiment", "space", "dataset", "evaluation"), hydra.runtime.choices
+    by_default = {"experiment": None, "evaluation": choices["space"]}
+    chosen = [f"{group}={choices[group]}" for group in groups if choices[group] != by_default.get(group, "")]
+    keys = tuple(f"{group}." for group in groups)
+    changed = [each for each in hydra.overrides.task if each.lstrip("+~").startswith(keys)]
+    overrides = [*chosen, *(each for each in changed if not each.startswith("dataset.root="))]
+    given = shlex.join(overrides)
+    return {
+        "overrides": overrides,
+        "commands": {
+            "evaluate": f"litepose evaluate weights=FOLDER {given}",
+            "finetune": f"litepose finetune start=FOLDER tier={name} {given}",
+            "train": f"litepose finetune start=scratch arch=FOLDER/arch.json share=1 rate=1 tier={name} {given}",
+            "predict": "litepose predict model=FOLDER input=PICTURES output=OUTPUT",
+        },
+    }
+
+
+def _decoding(cfg: DictConfig, chosen: Mapping[str, Any] | None) -> tuple[DecodingCost, float] | None:
+    searched = (chosen or {}).get("search", {}).get("devices", {}).get(cfg.device.name, {}).get("decoding")
+    if searched is None:
+        given = cfg.device.get("decoding")
+        return None if given is None else (DecodingCost.load(str(given)), cfg.people_per_frame)
+    decoding = DecodingCost.load(str(cfg.device.get("decoding") or searched["measured_on"]))
+    if decoding.digest != searched["digest"]:
+        known = f"the decoding cost {searched['measured_on']} ({searched['digest']}), not {decoding.digest}"
+        raise InputError(
+            f"tier {cfg.tier} was searched with {known}; search again, or pass device.decoding=... as then"
+        )
+    return decoding, searched["people"]

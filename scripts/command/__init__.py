@@ -1,0 +1,1 @@
+"""The ``litepose`` command: its verbs, its help, its errors."""

@@ -1,0 +1,145 @@
+"""Measure one network on a split: AP with its interval, AR, and the time in network and decoding.
+
+A subnet of the workspace's supernet, or ``weights=PATH``: a subnet's file, an export folder or a runtime's file in it,
+or others' weights with their ``arch``.
+"""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from litepose_ofa.scripts.build.data import find_arch, load_split
+from litepose_ofa.scripts.build.networks import build_inference, build_subnet_evaluator
+from litepose_ofa.scripts.build.pose_models import open_pose_network
+from litepose_ofa.scripts.command.app import run_record, script, start_run
+from litepose_ofa.scripts.settings.searching import EvaluateVerb
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation import (
+    ap_interval,
+    breakdown_table,
+    evaluate_model,
+    keypoint_breakdown,
+    write_results,
+)
+from litepose_ofa.supernet.evaluation.inference import EvaluationResult
+from litepose_ofa.supernet.evaluation.intervals import Interval
+from litepose_ofa.supernet.evaluation.keypoint_ap import official_differences, official_parameters, require_engine
+from litepose_ofa.supernet.evaluation.subnets import NetworkEvaluator
+from litepose_ofa.supernet.files import write_json
+
+logger = logging.getLogger(__name__)
+
+
+class _Measured(NamedTuple):
+    """A network's architecture, its accuracy, the name of its files, and what the record says of its source."""
+
+    arch: Arch
+    result: EvaluationResult
+    name: str
+    identity: dict[str, Any]
+
+
+@script("evaluate", EvaluateVerb)
+def main(cfg: DictConfig) -> None:
+    """Find or prepare the network, evaluate it, write one JSON, and its results file if asked."""
+    require_engine(cfg.engine)
+    measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg)
+    result = measured.result
+    interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
+    record = _record(measured, interval)
+    if cfg.breakdown:
+        record["breakdown"] = keypoint_breakdown(result.comparison)
+        logger.info("%s\n", breakdown_table(record["breakdown"]))
+    if cfg.save_results:
+        record["coco_eval"] = official_parameters(result.comparison)
+    folder = start_run(cfg)
+    path = folder / f"{measured.name}_{cfg.split}.json"
+    write_json(path, {**record, "run": run_record(cfg)})
+    for skipped in result.predictions.skipped:
+        logger.warning("skipped %s", skipped)
+    logger.info(
+        "%s, %d px, %.1f MMACs, %d images of %s: %s (network %.1f s, decoding %.1f s)",
+        measured.name, measured.arch.image_size, record["macs"] / 1e6, len(result.predictions.image_ids), cfg.split,
+        _shown(result.metrics, interval), result.predictions.network_seconds, result.predictions.decode_seconds,
+    )  # fmt: skip
+    logger.info("%s", path)
+    if cfg.save_results:
+        results = folder / f"results_{cfg.split}_{measured.name}.json"
+        write_results(results, result.predictions.results)
+        needed = ", ".join(record["coco_eval"])
+        logger.info("%s%s", results, f"; for this AP, COCOeval needs the record's {needed}" if needed else "")
+        for difference in official_differences(result.comparison):
+            logger.warning("COCOeval gives another AP of the dataset's file: %s", difference)
+
+
+def _of_supernet(cfg: DictConfig) -> _Measured:
+    """Return a subnet of the workspace's supernet, extracted and recalibrated."""
+    evaluator = build_subnet_evaluator(cfg, cfg.split)
+    choice = "largest" if cfg.arch is None else cfg.arch
+    arch = find_arch(evaluator.space, choice)
+    if cfg.image_size is not None:
+        arch = arch.with_image_size(cfg.image_size)
+    if not evaluator.space.contains(arch):
+        raise InputError(f"arch {choice} at {arch.image_size} px is not in the space {evaluator.space.name!r}")
+    result = evaluator.evaluate_prepared(evaluator.prepare(arch), engine=cfg.engine)
+    return _Measured(arch, result, arch.digest, evaluator.identity)
+
+
+def _of_path(cfg: DictConfig) -> _Measured:
+    """Return the network of ``weights``; a runtime's file takes the one input that it has."""
+    path = Path(str(cfg.weights))
+    network = open_pose_network(cfg, path)
+    dataset = load_split(cfg, cfg.split)
+    _require_skeleton(path, network.skeleton, dataset.skeleton)
+    settings, batch_size = build_inference(cfg)
+    evaluator = NetworkEvaluator(dataset, settings=settings, batch_size=batch_size)
+    result = evaluate_model(
+        network.model,
+        dataset,
+        image_size=network.arch.image_size,
+        settings=settings,
+        batch_size=batch_size,
+        device=network.device,
+        engine=cfg.engine,
+        predictor=network.predictor,
+    )
+    of_file = {} if network.file is None else {"format": network.format, "file": network.file}
+    name, identity = f"{network.arch.digest}_{network.digest}", evaluator.identity_of(network.weights)
+    return _Measured(network.arch, result, name, {**identity, **of_file})
+
+
+def _require_skeleton(path: Path, found: Skeleton, wanted: Skeleton) -> None:
+    """Refuse a network of other keypoints than the dataset's."""
+    if found.num_keypoints != wanted.num_keypoints:
+        has = f"{found.num_keypoints} keypoints; dataset.skeleton {wanted.name} has {wanted.num_keypoints}"
+        raise InputError(f"{path}: is a subnet of {has}")
+    difference = wanted.difference(found)
+    if difference is not None:
+        raise InputError(f"{path}: is a subnet of another skeleton than dataset.skeleton, with {difference}")
+
+
+def _record(measured: _Measured, interval: Interval | None) -> dict[str, Any]:
+    result = measured.result
+    cost = measure_complexity(measured.arch, result.comparison.skeleton.num_keypoints)
+    return {
+        "arch": measured.arch.to_dict(),
+        "metrics": result.metrics,
+        "ap_interval": None if interval is None else asdict(interval),
+        "skipped_images": [str(skipped) for skipped in result.predictions.skipped],
+        "macs": cost.macs,
+        "params": cost.params,
+        "measured_on": measured.identity,
+    }
+
+
+def _shown(metrics: dict[str, float], interval: Interval | None) -> str:
+    shown = {name: f"{100 * value:.1f}" for name, value in metrics.items()}
+    if interval is not None:
+        shown["AP"] += f" ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
+    return " ".join(f"{name} {value}" for name, value in shown.items())

@@ -1,0 +1,233 @@
+"""Cut out the subnet that a search chose, prove it equal to the supernet, recalibrate, measure, export.
+
+Or export what became of it in a finetuning.
+"""
+
+import copy
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.scripts.build.data import find_arch
+from litepose_ofa.scripts.build.export import SPLIT, accuracy_facts, build_formats, latency_facts, usage_config
+from litepose_ofa.scripts.build.finetuning import read_facts
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator, supernet_path
+from litepose_ofa.scripts.command.app import script, start_run
+from litepose_ofa.scripts.settings.exporting import ExportVerb
+from litepose_ofa.search.reporting.card import write_card
+from litepose_ofa.search.study.results import SearchOutcome
+from litepose_ofa.search.workspace import Workspace
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.data.loading.batches import SampleRequest, TrainingImages, collate
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
+from litepose_ofa.supernet.export.accuracy import FormatEvaluator
+from litepose_ofa.supernet.export.bundle import MANIFEST_FILE, Manifest, open_export, write_bundle
+from litepose_ofa.supernet.export.formats import ExportFormat
+from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
+from litepose_ofa.supernet.export.quantisation import OnnxInt8Format
+from litepose_ofa.supernet.files import locked_folder, restore_folder
+from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
+from litepose_ofa.supernet.network.extract import extract_subnet, is_equal_to_supernet
+from litepose_ofa.supernet.network.litepose import LitePose
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Finetuned:
+    """A finetuned network on the evaluator's device, where it was, and the record of its training."""
+
+    subnet: LitePose
+    path: Path
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """An architecture to export, where to, and all that the folder's content follows from."""
+
+    folder: Path
+    arch: Arch
+    finetuned: _Finetuned | None
+    table: LatencyTable
+    formats: Sequence[ExportFormat]
+    facts: dict[str, Any]
+
+    @property
+    def lock(self) -> Path:
+        """The folder that is held while this export is written, wherever its run folder is."""
+        return self.folder.parents[1] / ".runs" / self.folder.parent.name / self.folder.name
+
+
+@script("export", ExportVerb)
+def main(cfg: DictConfig) -> None:
+    """Write the export folder of one device and tier, or of one architecture."""
+    evaluator = build_subnet_evaluator(cfg, SPLIT)
+    plan = _plan(cfg, evaluator)
+    with locked_folder(plan.lock):
+        restore_folder(plan.folder)
+        if _is_exported(plan):
+            logger.info("%s: already exported", plan.folder)
+            return
+        _refuse_foreign(plan.folder)
+        start_run(cfg)
+        _report(_export(cfg, evaluator, plan))
+
+
+def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
+    arch, chosen = _chosen(cfg, evaluator)
+    table = LatencyTable.load(cfg.device.table)
+    if chosen is not None and chosen["search"]["table"] != table.digest:
+        known = f"the table {chosen['table']} ({chosen['search']['table']}), not {table.digest}"
+        raise InputError(f"tier {cfg.tier} was searched with {known}; search again, or pass device.table=... as then")
+    finetuned = _load_finetuned(cfg, evaluator, arch) if cfg.finetuned else None
+    if finetuned is not None:
+        arch = finetuned.subnet.arch  # of several candidates, finetuning may have preferred another
+    path, weights = supernet_path(cfg), evaluator.identity["weights"]
+    if finetuned is not None:
+        path, weights = finetuned.path, finetuned.record["weights"]
+    facts = {
+        "device": cfg.device.name,
+        "tier": cfg.tier if cfg.arch is None else None,
+        "search": chosen,
+        "source": {"checkpoint": Path(os.path.relpath(path, cfg.workspace)).as_posix(), "weights": weights},
+        "finetuned": None if finetuned is None else finetuned.record,
+        "latency": latency_facts(cfg, table, evaluator, arch, chosen),
+        "measured_on": evaluator.identity,
+        "options": {name: cfg[name] for name in ("seed", "checked_images", "measure_formats", "resamples")},
+    }
+    name = cfg.tier if cfg.arch is None else arch.digest
+    folder = Workspace(Path(cfg.workspace)).export(cfg.device.name, name)
+    formats = build_formats(cfg, evaluator, arch.image_size)
+    return _Plan(folder, arch, finetuned, table, formats, json.loads(json.dumps(facts)))
+
+
+def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str, Any] | None]:
+    """Return the architecture to export, and the search's record of it unless the config names one."""
+    if cfg.arch is not None:
+        arch = find_arch(evaluator.space, cfg.arch)
+        chosen = None
+    else:
+        outcome = SearchOutcome.load(Workspace(Path(cfg.workspace)).search(cfg.device.name, cfg.tier))
+        outcome.require_weights(evaluator.identity["weights"])
+        arch, chosen = outcome.arch, dict(outcome.record)
+    if not evaluator.space.contains(arch):
+        raise InputError(f"architecture {arch.digest} is not in the space {evaluator.space.name!r}")
+    return arch, chosen
+
+
+def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> _Finetuned:
+    path = Workspace(Path(cfg.workspace)).finetuned(cfg.device.name, cfg.tier)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; finetune first (litepose finetune device=... tier={cfg.tier})")
+    subnet, record = load_subnet(path), read_facts(path)
+    known = record["archs"][0] if cfg.arch is None else subnet.arch.digest
+    if arch.digest != known:
+        raise InputError(f"{path}: was finetuned from the architecture {known}; the one to export is {arch.digest}")
+    weights = evaluator.identity["weights"]
+    if record["supernet"] not in (None, weights):
+        raise InputError(f"{path}: was finetuned from other weights than the workspace's supernet has ({weights})")
+    if subnet.num_keypoints != evaluator.num_keypoints:
+        raise InputError(f"{path}: has {subnet.num_keypoints} keypoints; the dataset has {evaluator.num_keypoints}")
+    device = next(evaluator.supernet.parameters()).device
+    return _Finetuned(subnet.to(device), path, {**record, "weights": weights_digest(subnet)})
+
+
+def _is_exported(plan: _Plan) -> bool:
+    """Say whether the folder is whole, and of this plan's facts and formats."""
+    try:
+        manifest = open_export(plan.folder)
+    except InputError:
+        return False
+    known, formats = manifest.record, {fmt.name: json.loads(json.dumps(fmt.describe())) for fmt in plan.formats}
+    return (
+        manifest.arch_digest == plan.arch.digest
+        and {key: known.get(key) for key in plan.facts} == plan.facts
+        and list(manifest.formats) == list(formats)
+        and all(described.items() <= dict(manifest.formats[name]).items() for name, described in formats.items())
+    )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse to replace a folder that no export wrote."""
+    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST_FILE).exists() or not any(folder.iterdir()))):
+        raise InputError(f"{folder}: holds other things than an export ({MANIFEST_FILE} is missing); move it away")
+
+
+def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifest:
+    """Prove, recalibrate, measure, write."""
+    images = _images(evaluator, plan.arch, cfg.checked_images)
+    if plan.finetuned is None:
+        _prove_equal(evaluator, plan.arch, images)
+        subnet = evaluator.prepare(plan.arch)
+        equality = {"images": len(images), "bit_equal": True, "recalibrated_after": True}
+    else:
+        subnet, equality = plan.finetuned.subnet, None
+    accuracy = accuracy_facts(cfg, evaluator.evaluate_prepared(subnet))
+    subnet, skeleton = subnet.cpu(), evaluator.dataset.skeleton
+    files = FormatEvaluator(
+        subnet,
+        evaluator.dataset,
+        evaluator.settings,
+        evaluator.batch_size,
+        resamples=cfg.resamples,
+        seed=cfg.seed,
+        threads=torch.get_num_threads(),
+    )
+
+    def measure(fmt: ExportFormat, folder: Path) -> dict[str, Any]:
+        has_heatmaps = fmt.name != OnnxPeaksFormat.name
+        measured = fmt.name == OnnxInt8Format.name or (cfg.measure_formats and has_heatmaps)
+        return {"accuracy": files.measure(fmt, folder) if measured else None}
+
+    return write_bundle(
+        plan.folder,
+        subnet,
+        skeleton=skeleton,
+        images=images.contiguous().numpy(),
+        formats=plan.formats,
+        facts={**plan.facts, "accuracy": accuracy, "equal_to_supernet": equality},
+        config=usage_config(plan.arch.digest),
+        measure_format=measure,
+        add_files=lambda folder, record: write_card(folder, plan.arch, skeleton, record, table=plan.table),
+    )
+
+
+def _prove_equal(evaluator: SubnetEvaluator, arch: Arch, images: Tensor) -> None:
+    supernet = copy.deepcopy(evaluator.supernet).cpu()  # bit-equality is a promise on the CPU
+    if not is_equal_to_supernet(extract_subnet(supernet, arch), supernet, images):
+        raise RuntimeError(f"subnet {arch.digest} differs from its supernet")
+
+
+def _images(evaluator: SubnetEvaluator, arch: Arch, count: int) -> Tensor:
+    """Return held-out images as the network's input, (B, 3, R, R)."""
+    images = TrainingImages(evaluator.dataset, augmentation=None)
+    requests = [SampleRequest(index, arch.image_size, 0) for index in range(min(count, len(images)))]
+    return collate([images[request] for request in requests]).images
+
+
+def _report(manifest: Manifest) -> None:
+    record = manifest.record
+    accuracy, equality = record["accuracy"], record["equal_to_supernet"]
+    logger.info(
+        "%s: %s, AP %.1f on %d held-out images",
+        manifest.folder, "finetuned" if equality is None else f"equal to the supernet on {equality['images']} images",
+        100 * accuracy["metrics"]["AP"], accuracy["images"],
+    )  # fmt: skip
+    for name, described in manifest.formats.items():
+        parity, measured = described["parity"], described["accuracy"]
+        ap = "" if measured is None else f", AP {100 * measured['AP']:.1f} ({100 * measured['difference']:+.2f})"
+        logger.info(
+            "%s: %s, within %.1e of torch on %d images%s",
+            name, " and ".join(described["files"]), parity["max_abs_difference"], parity["images"], ap,
+        )  # fmt: skip

@@ -1,0 +1,39 @@
+"""Measure on this machine what a frame costs beyond its network: the input made of it, people made of the outputs."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.latency_tables.decoding.measurement import DecodingSettings, measure_decoding
+from litepose_ofa.scripts.build.data import plain
+from litepose_ofa.scripts.command.app import script
+from litepose_ofa.scripts.settings.tables import MeasureDecodingVerb
+from litepose_ofa.supernet.validation import validate
+
+logger = logging.getLogger(__name__)
+
+
+@script("measure_decoding", MeasureDecodingVerb)
+def main(cfg: DictConfig) -> None:
+    """Write ``<output>/<name>.yaml``; show the fitted cost of each size."""
+    names = ("image_sizes", "people_counts", "scenes", "rounds", "frame")
+    settings = validate(DecodingSettings, {name: plain(cfg)[name] for name in names}, key="measure_decoding")
+    with tqdm(total=settings.rounds + 1, desc="decoding", unit="round", disable=None) as bar:
+        cost = measure_decoding(cfg.name, settings, np.random.default_rng(cfg.seed), on_round=bar.update)
+    path = Path(cfg.output) / f"{cfg.name}.yaml"
+    cost.save(path)
+    logger.info("%s: %s, %d thread", path, cost.processor, cost.threads)
+    logger.info("%s", _format(cost))
+
+
+def _format(cost: DecodingCost) -> str:
+    counts = (0, 1, 5, cost.most_people)
+    lines = ["  R  " + "".join(f"{f'{count} people':>12}" for count in counts) + "  spread  mean error"]
+    for size in cost.sizes:
+        times = "".join(f"{size.ms(count):9.2f} ms" for count in counts)
+        lines.append(f"{size.image_size:3d}  {times}  {100 * size.spread:4.1f} %  {100 * size.mean_error:8.1f} %")
+    return "\n".join(lines)

@@ -1,0 +1,233 @@
+"""The regressions that the accuracy predictor chooses among: three of scikit-learn's and a Gaussian process.
+
+Legend: n queries, m samples, P features, E members.
+"""
+
+import itertools
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["ridge", "gaussian_process", "boosting", "mlp_ensemble"]
+Floats = NDArray[np.float64]
+
+CHUNK = 4096
+"""Queries worked on at a time: arrays stay in the processor's cache, and memory is bounded."""
+
+MEMBERS = 5
+LENGTH_SCALES = (0.7, 1.0, 1.5, 2.5, 4.0)
+DEVIATIONS = (0.1, 0.3, 1.0)
+NOISES = tuple(np.logspace(-4, 1, 16).tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Samples to fit to.
+
+    Attributes:
+        features: Shape (m, P).
+        targets: Shape (m,).
+        feature_weights: How much each standardised feature counts, shape (P,).
+    """
+
+    features: Floats
+    targets: Floats
+    feature_weights: Floats
+
+    def rows(self, rows: NDArray[np.intp]) -> "TrainingSet":
+        """Return some of the samples."""
+        return TrainingSet(self.features[rows], self.targets[rows], self.feature_weights)
+
+
+class Regressor(ABC):
+    """A regression fitted to samples, with a standard deviation; fitting is deterministic."""
+
+    def __init__(self, samples: TrainingSet) -> None:
+        self._offset, std = samples.features.mean(axis=0), samples.features.std(axis=0)
+        varies = std > 1e-9 * np.maximum(np.abs(self._offset), 1)
+        self._scale = np.where(varies, samples.feature_weights / np.where(varies, std, 1), 0)
+        self._mean, self._std = float(samples.targets.mean()), max(float(samples.targets.std()), 1e-6)
+
+    def refitted(self, samples: TrainingSet) -> Self:
+        """Return this regression fitted to other samples; settings that take long to choose may be kept."""
+        return type(self)(samples)
+
+    def predict_mean(self, features: Floats) -> Floats:
+        """Return the predictions for features (n, P), shape (n,)."""
+        return self._in_chunks(features, self._predict_mean)
+
+    def predict_std(self, features: Floats) -> Floats:
+        """Return the standard deviations of the predictions, without the noise of a measurement, shape (n,)."""
+        return self._in_chunks(features, self._predict_std)
+
+    @abstractmethod
+    def _predict_mean(self, x: Floats) -> Floats:
+        """Return the predictions for standardised features (n, P), shape (n,)."""
+
+    @abstractmethod
+    def _predict_std(self, x: Floats) -> Floats: ...
+
+    def _in_chunks(self, features: Floats, predict: Callable[[Floats], Floats]) -> Floats:
+        starts = range(0, len(features), CHUNK)
+        parts = [predict(self._standardised(features[start : start + CHUNK])) for start in starts]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def _standardised(self, features: Floats) -> Floats:
+        """Return features (n, P) times their weights, with mean 0 and deviation 1 over the samples; 0 if constant."""
+        standardised: Floats = (features - self._offset) * self._scale
+        return standardised
+
+
+class Ridge(Regressor):
+    """Bayesian ridge regression."""
+
+    def __init__(self, samples: TrainingSet) -> None:
+        from sklearn.linear_model import BayesianRidge  # takes a second
+
+        super().__init__(samples)
+        targets = (samples.targets - self._mean) / self._std
+        self._model: Any = BayesianRidge().fit(self._standardised(samples.features), targets)
+
+    def _predict_mean(self, x: Floats) -> Floats:
+        mean: Floats = self._mean + self._std * self._model.predict(x)
+        return mean
+
+    def _predict_std(self, x: Floats) -> Floats:
+        std = self._model.predict(x, return_std=True)[1]
+        signal: Floats = self._std * np.sqrt(np.maximum(std**2 - 1 / self._model.alpha_, 0))
+        return signal
+
+
+class Ensemble(Regressor):
+    """Estimators of scikit-learn, each fitted to a bootstrap of the samples; their mean and standard deviation."""
+
+    def __init__(self, samples: TrainingSet) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+
+        super().__init__(samples)
+        x, targets = self._standardised(samples.features), (samples.targets - self._mean) / self._std
+        draws = np.random.default_rng(0).integers(len(x), size=(MEMBERS, len(x)))  # not by weights, which may all be 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the last per mille of a loss is not waited for
+            self._models = [self._estimator(seed).fit(x[rows], targets[rows]) for seed, rows in enumerate(draws)]
+
+    @abstractmethod
+    def _estimator(self, seed: int) -> Any: ...
+
+    def _predict_mean(self, x: Floats) -> Floats:
+        mean: Floats = self._predict_members(x).mean(axis=0)
+        return mean
+
+    def _predict_std(self, x: Floats) -> Floats:
+        std: Floats = self._predict_members(x).std(axis=0, ddof=1)
+        return std
+
+    def _predict_members(self, x: Floats) -> Floats:
+        members: Floats = self._mean + self._std * np.stack([model.predict(x) for model in self._models])
+        return members
+
+
+class Boosting(Ensemble):
+    """Gradient boosting of regression trees."""
+
+    def _estimator(self, seed: int) -> Any:
+        from sklearn.ensemble import GradientBoostingRegressor
+
+        return GradientBoostingRegressor(subsample=0.7, max_features=0.3, random_state=seed)
+
+
+class MlpEnsemble(Ensemble):
+    """Perceptrons with one small hidden layer."""
+
+    def _estimator(self, seed: int) -> Any:
+        from sklearn.neural_network import MLPRegressor
+
+        return MLPRegressor(
+            hidden_layer_sizes=(24,), solver="lbfgs", alpha=1.0, tol=1e-3, max_iter=1000, random_state=seed
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Covariance a.b / P + deviation x exp(-|a - b|^2 / (2 P length_scale^2)): a linear trend, and interactions.
+
+    The linear part carries the prediction to the edges of the space, where a search goes and samples are few.
+    """
+
+    length_scale: float
+    deviation: float
+
+    def __call__(self, a: Floats, b: Floats) -> Floats:
+        """Return the covariances of features (n, P) and (m, P), shape (n, m)."""
+        products = a @ b.T
+        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
+        distances = np.maximum(squares - 2 * products, 0)
+        scale = 2 * a.shape[1] * self.length_scale**2
+        covariance: Floats = products / a.shape[1] + self.deviation * np.exp(-distances / scale)
+        return covariance
+
+    def variance(self, a: Floats) -> Floats:
+        """Return the covariances of features with themselves, shape (n,)."""
+        variance: Floats = (a**2).sum(axis=1) / a.shape[1] + self.deviation
+        return variance
+
+
+class GaussianProcess(Regressor):
+    """A Gaussian process with the kernel and the noise of maximum marginal likelihood on a fixed grid.
+
+    scikit-learn's has the same accuracy here, and predicts half as fast: it works out distances pair by pair.
+
+    Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), chapters 2 and 5.
+    """
+
+    def __init__(self, samples: TrainingSet, kernels: Sequence[Kernel] = ()) -> None:
+        super().__init__(samples)
+        self._samples = self._standardised(samples.features)
+        centred = samples.targets - self._mean
+        kernels = kernels or [Kernel(*pair) for pair in itertools.product(LENGTH_SCALES, DEVIATIONS)]
+        fits = [_fit_noise(kernel, self._samples, centred) for kernel in kernels]
+        _, noise, self._signal, self._kernel = min(fits, key=lambda fit: fit[0])
+        covariance = self._kernel(self._samples, self._samples)
+        self._precision = np.asarray(np.linalg.inv(covariance + noise * np.eye(len(centred))), np.float64)
+        self._weights = self._precision @ centred
+
+    def refitted(self, samples: TrainingSet) -> Self:
+        """Return this process with its kernel, fitted to other samples, their noise and signal too."""
+        return type(self)(samples, [self._kernel])
+
+    def _predict_mean(self, x: Floats) -> Floats:
+        mean: Floats = self._mean + self._kernel(x, self._samples) @ self._weights
+        return mean
+
+    def _predict_std(self, x: Floats) -> Floats:
+        covariance = self._kernel(x, self._samples)
+        explained = np.einsum("nm,nm->n", covariance @ self._precision, covariance)
+        std: Floats = np.sqrt(self._signal * np.maximum(self._kernel.variance(x) - explained, 0))
+        return std
+
+
+REGRESSORS: dict[Kind, type[Regressor]] = {
+    "ridge": Ridge,
+    "gaussian_process": GaussianProcess,
+    "boosting": Boosting,
+    "mlp_ensemble": MlpEnsemble,
+}
+"""Simplest first."""
+
+
+def _fit_noise(kernel: Kernel, samples: Floats, centred: Floats) -> tuple[float, float, float, Kernel]:
+    """Return (negative log marginal likelihood, noise ratio, signal variance, kernel) for the best noise ratio."""
+    eigenvalues, vectors = np.linalg.eigh(kernel(samples, samples))
+    eigenvalues = np.maximum(eigenvalues, 0)
+    projected = (vectors.T @ centred) ** 2
+    best = (np.inf, NOISES[-1], 0.0, kernel)
+    for noise in NOISES:
+        signal = float((projected / (eigenvalues + noise)).mean())
+        score = len(centred) * np.log(max(signal, 1e-300)) + float(np.log(eigenvalues + noise).sum())
+        best = min(best, (score, noise, signal, kernel), key=lambda fit: fit[0])
+    return best

@@ -1,1 +1,0 @@
-"""What to evaluate next: variation and selection of genomes, surrogates, and the strategies built of them."""

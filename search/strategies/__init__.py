@@ -1,0 +1,1 @@
+"""How a search proposes its next subnets."""

@@ -1,0 +1,341 @@
+"""The files of a search, written and read back: the front with all its numbers, the subnet chosen from it, progress.
+
+Legend: n genomes, G genes.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from litepose_ofa.search.accuracy.evaluators import Accuracy, Evaluator, Source
+from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.genome import GenomeCodec, Genomes
+from litepose_ofa.search.problem.history import History
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.study.generations import Progress
+from litepose_ofa.search.study.trials import read_genome, write_genome
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError, located, require
+from litepose_ofa.supernet.files import read_json, replacing, require_regular, write_json
+from litepose_ofa.supernet.validation import Checked, Count, Fraction, NonNegative, Whole, validate
+
+FRONT_FILE = "front.csv"
+CHOSEN_FILE = "chosen.json"
+PROGRESS_FILE = "progress.csv"
+
+NUMBERS = (
+    "latency_ms", "latency_low_ms", "latency_high_ms", "latency_provenance", "latency_table", "decoding_provenance",
+    "decoding_cost", "macs", "macs_as_published", "params", "peak_memory_bytes",
+)  # fmt: skip
+FRONT_COLUMNS = ("arch_digest", "ap", "ap_source", "ap_std", "verified_ap", *NUMBERS, "image_size", "genome")
+"""Columns of ``front.csv``; of a search for several devices, ``latency_ms/<device>`` of the others comes after."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture of a device's front with everything known of it.
+
+    Attributes:
+        arch: The architecture.
+        genome: Its canonical genome, shape (G,).
+        accuracy: The accuracy that the search used.
+        verified: The accuracy measured afterwards, if it was.
+        latency_ms: Latency on the device.
+        latency_low_ms, latency_high_ms: Ends of the latency's 80 % interval.
+        latency_provenance: Whether the latency table was measured or estimated.
+        latency_table: The table's digest.
+        decoding_provenance: Whether the decoding that the latency includes was measured or assumed; empty without it.
+        decoding_cost: The decoding cost's digest; empty without it.
+        macs: True multiply-accumulates.
+        macs_as_published: The LitePose paper's count of them.
+        params: Trainable parameters.
+        peak_memory_bytes: Peak activation memory at batch 1 and float32.
+        other_latencies_ms: Latencies on the search's other devices.
+    """
+
+    arch: Arch
+    genome: Genomes
+    accuracy: Accuracy
+    verified: Accuracy | None
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    latency_provenance: str
+    latency_table: str
+    decoding_provenance: str
+    decoding_cost: str
+    macs: int
+    macs_as_published: int
+    params: int
+    peak_memory_bytes: int
+    other_latencies_ms: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain values, a key a column of ``front.csv``."""
+        return {
+            "arch_digest": self.arch.digest,
+            "ap": self.accuracy.ap,
+            "ap_source": self.accuracy.source,
+            "ap_std": self.accuracy.std,
+            "verified_ap": None if self.verified is None else self.verified.ap,
+            **{name: getattr(self, name) for name in NUMBERS},
+            "image_size": self.arch.image_size,
+            "genome": write_genome(self.genome),
+            **{f"latency_ms/{device}": ms for device, ms in self.other_latencies_ms.items()},
+        }
+
+
+def front_candidates(
+    problem: SearchProblem,
+    history: History,
+    source: Source,
+    *,
+    device: str | None = None,
+    rows: NDArray[np.intp] | None = None,
+) -> list[Candidate]:
+    """Return a front of a search with all its numbers, the greatest AP first.
+
+    Args:
+        problem: What was searched.
+        history: All evaluations.
+        source: Where their accuracies come from.
+        device: The device that latencies are of; None for the only one.
+        rows: Indices of the front's evaluations; None for the device's own front.
+    """
+    chosen = history.rows(problem.front(history, device) if rows is None else rows)
+    accuracies = [Accuracy(ap, source, std) for ap, std in zip(chosen.ap.tolist(), chosen.ap_std.tolist(), strict=True)]
+    return _candidates(problem, chosen.genomes, accuracies, device or problem.device)
+
+
+def sampled_candidates(
+    problem: SearchProblem, samples: AccuracySamples, evaluator: Evaluator, *, device: str | None = None
+) -> list[Candidate]:
+    """Return the measured samples that a device (with ``goal="shared"`` every device) allows, as verified."""
+    device = device or problem.device
+    excess = problem.excess(samples.genomes)
+    column = problem.devices.index(device)
+    within = (excess.sum(axis=1) if problem.goal == "shared" else excess[:, column]) == 0
+    genomes = samples.genomes[within]
+    if not len(genomes):
+        return []
+    measured = [Accuracy(ap, "supernet") for ap in samples.ap[within].tolist()]
+    used = measured if evaluator.source == "supernet" else evaluator.evaluate(problem.cost.codec.decode_many(genomes))
+    found = _candidates(problem, genomes, used, device)
+    return [replace(each, verified=accuracy) for each, accuracy in zip(found, measured, strict=True)]
+
+
+def verify(candidates: Sequence[Candidate], evaluator: Evaluator) -> Iterator[Candidate]:
+    """Measure candidates with a true evaluator, one at a time."""
+    for candidate in candidates:
+        (accuracy,) = evaluator.evaluate([candidate.arch])
+        yield replace(candidate, verified=accuracy)
+
+
+def choose(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the best verified candidate, or the best if none is verified.
+
+    Of equal accuracies the faster wins, then the smaller, then the lesser digest.
+    """
+    verified = [candidate for candidate in candidates if candidate.verified is not None]
+    return min(verified or candidates, key=_preference)
+
+
+def write_front(path: Path | str, candidates: Sequence[Candidate]) -> None:
+    """Write the front as CSV, a candidate a line, in the given order; what is unknown is empty."""
+    others = candidates[0].other_latencies_ms if candidates else ()
+    columns = (*FRONT_COLUMNS, *(f"latency_ms/{device}" for device in others))
+    _write_csv(path, columns, (candidate.to_dict() for candidate in candidates))
+
+
+def write_chosen(path: Path | str, chosen: Candidate, record: Mapping[str, Any]) -> None:
+    """Write the chosen subnet: its architecture in published form, its numbers, a record of the search."""
+    write_json(path, {"arch": chosen.arch.to_dict(), **chosen.to_dict(), **record})
+
+
+def write_progress(path: Path | str, progress: Sequence[Progress], source: Source) -> None:
+    """Write how the hypervolume, by accuracies of one source, grew; a generation a line."""
+    columns = (*Progress.__dataclass_fields__, "ap_source")
+    _write_csv(path, columns, ({**asdict(each), "ap_source": source} for each in progress))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a front or a progress; refuse a file that is missing, empty, cut off or not CSV."""
+    require_regular(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; the same litepose search writes it")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        is_whole = rows and path.read_bytes().endswith(b"\n") and not any(None in {*row, *row.values()} for row in rows)
+    except (UnicodeDecodeError, csv.Error):
+        is_whole = False
+    if not is_whole:
+        raise InputError(f"{path}: is cut off or is not CSV; remove it, and the same litepose search writes it again")
+    return rows
+
+
+def _write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _candidates(
+    problem: SearchProblem, genomes: Genomes, accuracies: Sequence[Accuracy], device: str
+) -> list[Candidate]:
+    cost, sources = problem.cost, problem.latency_sources(device)
+    decoding = sources["decoding"] or {"provenance": "", "digest": ""}
+    archs, costs = cost.codec.decode_many(genomes), cost.evaluate(genomes)
+    low, high = cost.latency_interval(genomes, device)
+    columns = {
+        "latency_ms": costs[f"latency_ms/{device}"],
+        "latency_low_ms": low,
+        "latency_high_ms": high,
+        "macs": costs["macs"],
+        "params": costs["params"],
+        "peak_memory_bytes": cost.peak_memory_bytes(genomes),
+    }
+    others = [other for other in problem.devices if other != device]
+    return [
+        Candidate(
+            arch=arch,
+            genome=genome,
+            accuracy=accuracy,
+            verified=None,
+            **{name: column[row].item() for name, column in columns.items()},
+            latency_provenance=sources["network"]["provenance"],
+            latency_table=sources["network"]["digest"],
+            decoding_provenance=decoding["provenance"],
+            decoding_cost=decoding["digest"],
+            macs_as_published=measure_complexity(arch, cost.num_keypoints).macs_as_published,
+            other_latencies_ms={other: costs[f"latency_ms/{other}"][row].item() for other in others},
+        )
+        for row, (arch, genome, accuracy) in enumerate(zip(archs, genomes, accuracies, strict=True))
+    ]
+
+
+def _preference(candidate: Candidate) -> tuple[float, float, int, str]:
+    known = candidate.verified or candidate.accuracy
+    return (-known.ap, candidate.latency_ms, candidate.params, candidate.arch.digest)
+
+
+class _SearchedBy(Checked, extra="ignore"):
+    """Of a search's identity, what readers rely on."""
+
+    space: dict[str, Any]
+    evaluator: dict[str, Any]
+    num_keypoints: Count = 14
+    devices: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class _Chosen(Checked, extra="ignore"):
+    """Of ``chosen.json``, what readers rely on."""
+
+    arch: dict[str, Any]
+    budget_ms: Annotated[float, Field(ge=0, allow_inf_nan=True)]
+    search: _SearchedBy
+    arch_digest: str = ""
+    ap: Fraction | None = None
+    ap_source: str = ""
+    ap_std: float | None = None
+    verified_ap: Fraction | None = None
+    latency_ms: NonNegative | None = None
+    latency_low_ms: NonNegative | None = None
+    latency_high_ms: NonNegative | None = None
+    latency_provenance: str = ""
+    macs: Whole | None = None
+    params: Whole | None = None
+    image_size: Whole | None = None
+    stopped_by: str = ""
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """The files of a search, read back.
+
+    Attributes:
+        folder: The folder.
+        arch: The chosen architecture.
+        record: All that ``chosen.json`` holds beside it.
+    """
+
+    folder: Path
+    arch: Arch
+    record: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a search's folder, ``search/<device>/<tier>`` of a workspace.
+
+        Raises:
+            InputError: If nothing was searched there, or the file is damaged.
+        """
+        path = folder / CHOSEN_FILE
+        if not path.exists():
+            raise InputError(f"{path}: no such file; search first (litepose search device=... tier={folder.name})")
+        record = read_json(path)
+        validate(_Chosen, record, str(path))
+        with located(path):
+            return cls(folder, Arch.from_dict(record.pop("arch")), record)
+
+    def require_weights(self, weights: str) -> None:
+        """Refuse a search that measured another supernet than that of this digest, or none."""
+        path, searched = self.folder / CHOSEN_FILE, self.record["search"]["evaluator"].get("weights")
+        if searched is None:
+            raise InputError(
+                f"{path}: was searched by a surrogate, on no supernet's weights; search again with evaluator=predictor "
+                "or evaluator=supernet to have subnets of one"
+            )
+        if searched != weights:
+            raise InputError(f"{path}: was searched on other weights than the workspace's supernet has ({weights})")
+
+    def is_complete(self, run_folder: Path) -> bool:
+        """Say whether the front, and the progress in the run's folder, are there and whole, too."""
+        try:
+            front, progress = read_rows(self.folder / FRONT_FILE), read_rows(run_folder / PROGRESS_FILE)
+            evaluations = int(progress[-1]["evaluations"])
+        except (InputError, KeyError, ValueError):
+            return False
+        sizes = self.record.get("evaluations"), self.record.get("front_size", len(front))
+        return sizes == (evaluations, len(front))
+
+    def best(self, count: int) -> list[Arch]:
+        """Return the best architectures of the front within the budget, or all if it has fewer.
+
+        Verified ones come first, then the greater AP; so the first is the chosen one.
+
+        Raises:
+            InputError: If the front is missing, damaged, or not of the search's space.
+        """
+        path = self.folder / FRONT_FILE
+        with located(self.folder / CHOSEN_FILE):
+            codec = GenomeCodec(SearchSpace.from_dict(self.record["search"]["space"]))
+        rows = read_rows(path)
+        try:
+            within = [row for row in rows if float(row["latency_ms"]) <= self.record["budget_ms"]]
+            archs = [_decode(codec, row) for row in sorted(within, key=_row_preference)[:count]]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(f"{path}: is not a front of this search ({error})") from None
+        require(len(archs) > 0, f"{path}: the number of architectures within the budget", 0, "at least 1")
+        return archs
+
+
+def _row_preference(row: Mapping[str, str]) -> tuple[bool, float, float, int, str]:
+    verified = row["verified_ap"] != ""
+    ap = float(row["verified_ap"] if verified else row["ap"])
+    return not verified, -ap, float(row["latency_ms"]), int(row["params"]), row["arch_digest"]
+
+
+def _decode(codec: GenomeCodec, row: Mapping[str, str]) -> Arch:
+    arch = codec.decode(read_genome(row["genome"]))
+    require(arch.digest == row["arch_digest"], "arch_digest", row["arch_digest"], f"{arch.digest}, by its genome")
+    return arch

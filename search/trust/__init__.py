@@ -1,0 +1,1 @@
+"""How far the supernet can be trusted."""

@@ -1,0 +1,1 @@
+"""Ray: sessions and pools of workers."""

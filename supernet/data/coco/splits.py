@@ -1,0 +1,173 @@
+"""The three splits of a dataset: to train on, to choose architectures on, to report on; no image is in two of them."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset, OnBadImage
+from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import Count, Whole, settings
+
+Split = Literal["train", "search", "val"]
+SPLITS: tuple[Split, ...] = ("train", "search", "val")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFiles:
+    """A split with files of its own.
+
+    Attributes:
+        annotations: The COCO keypoints JSON.
+        images: The folder that its file names are in.
+    """
+
+    annotations: Path
+    images: Path
+
+    def image_paths(self, file_names: Iterable[str]) -> set[str]:
+        """Return where images of the folder are, links to it followed."""
+        folder = self.images.resolve()
+        return {f"{folder}/{name}" for name in file_names}
+
+    def may_share_images(self, other: "SplitFiles") -> bool:
+        """Say whether the folder of one is the other's or in it."""
+        own, others = self.images.resolve(), other.images.resolve()
+        return own == others or own in others.parents or others in own.parents
+
+
+@settings
+class Holdout:
+    """A split that is taken out of the training images, drawn by a seed of its own.
+
+    Attributes:
+        seed: Seed of the draw.
+        holdout_images: How many; or
+        holdout_fraction: what fraction of the training images, rounded.
+    """
+
+    seed: Whole
+    holdout_images: Count | None = None
+    holdout_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.holdout_images is None) == (self.holdout_fraction is None):
+            raise InputError("holdout_images and holdout_fraction: give one of them")
+
+    def count(self, num_images: int) -> int:
+        """Return how many of so many images are held out."""
+        if self.holdout_images is not None:
+            return self.holdout_images
+        assert self.holdout_fraction is not None
+        return math.floor(self.holdout_fraction * num_images + 0.5)
+
+    def describe(self, held_out: KeypointDataset) -> dict[str, Any]:
+        """Return the definition, and a digest of the images it gave."""
+        size = {"holdout_images": self.holdout_images, "holdout_fraction": self.holdout_fraction}
+        given = {name: value for name, value in size.items() if value is not None}
+        return {**given, "seed": self.seed, "images": held_out.digest}
+
+
+def shared_images(paths: Mapping[str, set[str]]) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield the pairs of splits that have images in common, and those images."""
+    for (name, own), (other, others) in itertools.combinations(paths.items(), 2):
+        if own & others:
+            yield name, other, own & others
+
+
+@dataclass(frozen=True)
+class DatasetSplits:
+    """Where the splits of a dataset come from; loads one, held apart from the others.
+
+    A validation split without files of its own is held out of the training images first, then a search split out of the
+    rest, so that what is reported on does not depend on what is searched on.
+
+    Attributes:
+        skeleton: The keypoints.
+        train: The training files.
+        search: Where architectures are chosen.
+        val: Where they are reported on.
+        on_bad_image: What a reader of many images does with one that fails: raise, or leave it out.
+    """
+
+    skeleton: Skeleton
+    train: SplitFiles
+    search: SplitFiles | Holdout
+    val: SplitFiles | Holdout
+    on_bad_image: OnBadImage = "error"
+
+    def load(self, split: str) -> KeypointDataset:
+        """Load one split.
+
+        Raises:
+            InputError: If the split is unknown, its files are missing or not of the skeleton, a holdout leaves nothing,
+                or its files share an image with those of another split.
+        """
+        if split not in SPLITS:
+            raise InputError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+        self.require_apart()
+        files = self.files().get(split)
+        if files is not None and split != "train":
+            return self.load_files(files)
+        return self._parts()[split]
+
+    def files(self) -> dict[str, SplitFiles]:
+        """Return the splits that have files of their own."""
+        sources = {"train": self.train, "search": self.search, "val": self.val}
+        return {name: source for name, source in sources.items() if isinstance(source, SplitFiles)}
+
+    def load_files(self, files: SplitFiles) -> KeypointDataset:
+        """Load everything that a split's files hold, also what is held out of it."""
+        return KeypointDataset.load(files.annotations, files.images, self.skeleton, on_bad_image=self.on_bad_image)
+
+    def require_apart(self) -> None:
+        """Refuse files that name an image which the files of another split name; files that are not there name none.
+
+        Raises:
+            InputError: If there is one.
+        """
+        files = {name: files for name, files in self.files().items() if files.annotations.exists()}
+        pairs = itertools.permutations(files, 2)
+        related = {name for name, other in pairs if files[name].may_share_images(files[other])}
+        paths = {name: files[name].image_paths(self.load_files(files[name]).file_names) for name in sorted(related)}
+        for name, other, shared in shared_images(paths):
+            more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+            raise InputError(f"the splits {name} and {other} share {min(shared)}{more}; no image may be in two")
+
+    def held_out(self) -> dict[str, dict[str, Any]]:
+        """Return how the splits without files were held out of the training images, for the record of a training."""
+        sources: dict[str, SplitFiles | Holdout] = {"search": self.search, "val": self.val}
+        holdouts = {name: source for name, source in sources.items() if isinstance(source, Holdout)}
+        parts = self._parts() if holdouts else {}
+        return {name: holdout.describe(parts[name]) for name, holdout in holdouts.items()}
+
+    def require_unseen(self, trained_with: Mapping[str, Any], network: str) -> None:
+        """Refuse a network that was trained on images which are held out now.
+
+        Args:
+            trained_with: What ``held_out`` returned when it was trained.
+            network: What messages call it.
+
+        Raises:
+            InputError: If a split is held out otherwise than it was then.
+        """
+        for split, now in self.held_out().items():
+            before = trained_with.get(split)
+            if not isinstance(before, Mapping) or before.get("images") != now["images"]:
+                then = "nothing" if before is None else before
+                message = f"it was trained with {then} held out for {split}; the dataset holds out {now}"
+                raise InputError(f"{network}: has seen images of the split {split}: {message}")
+
+    def _parts(self) -> dict[str, KeypointDataset]:
+        """Return what the training files become: train, and the splits that are held out of it."""
+        parts = {"train": self.load_files(self.train)}
+        total = len(parts["train"])
+        for name, source in (("val", self.val), ("search", self.search)):
+            if isinstance(source, Holdout):
+                parts["train"], parts[name] = parts["train"].holdout(source.count(total), source.seed)
+        return parts

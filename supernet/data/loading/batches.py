@@ -1,0 +1,230 @@
+"""Training samples: an image, augmented by a seed, with its keypoints and mask in input pixels; and batches of them.
+
+Legend: B batch, P people of the fullest image (at least 1), K keypoints, R side of the input in pixels.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
+from litepose_ofa.supernet.data.geometry import Matrix, inside, rescaled, transform_points, warp
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation, Transform
+from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN, IMAGE_STD, normalise
+
+__all__ = [
+    "IMAGE_MEAN",
+    "IMAGE_STD",
+    "Augmentation",
+    "Batch",
+    "Sample",
+    "SampleRequest",
+    "TrainingImages",
+    "collate",
+    "collate_bytes",
+    "normalise",
+]
+
+MASK_STRIDE = 2
+"""The mask has the size of the larger heatmaps."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """What to load.
+
+    Attributes:
+        index: The image's index.
+        size: Side of the input in pixels.
+        seed: Seed of the augmentation.
+        teacher_size: Side of a second rendition of the same cut-out, for a teacher of another resolution.
+    """
+
+    index: int
+    size: int
+    seed: int
+    teacher_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a batch: uint8 (R, R, 3), keypoints (N, K, 3), mask (R / 2, R / 2); and the images left out."""
+
+    image: npt.NDArray[np.uint8]
+    teacher_image: npt.NDArray[np.uint8] | None
+    keypoints: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.float32]
+    image_id: int
+    bad_images: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples of one size, stacked.
+
+    Attributes:
+        images: RGB, shape (B, 3, R, R), channels last in memory; normalised, or bytes until the batch is moved.
+        keypoints: Shape (B, P, K, 3): x, y in input pixels and visibility; all 0 where absent or outside of the input.
+        mask: 1 where the loss counts, 0 in ignore regions, shape (B, R / 2, R / 2).
+        image_ids: Ids in the annotations.
+        bad_images: Files that failed and were replaced by the next good image.
+        teacher_images: The same cut-outs at the teacher's resolution, if it has one of its own.
+    """
+
+    images: Tensor
+    keypoints: Tensor
+    mask: Tensor
+    image_ids: tuple[int, ...]
+    bad_images: tuple[Path, ...]
+    teacher_images: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the batch with its tensors on a device, the images normalised."""
+        moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        teacher_images = None if moved.teacher_images is None else _normalised(moved.teacher_images)
+        return dataclasses.replace(moved, images=_normalised(moved.images), teacher_images=teacher_images)
+
+    def pin_memory(self) -> Self:
+        """Return the batch in page-locked memory; ``DataLoader`` calls this."""
+        return self._map(Tensor.pin_memory)
+
+    def split(self, parts: int) -> list[Self]:
+        """Return the batch in equal parts, in order; its size must be a multiple of ``parts``."""
+        size = len(self.images) // parts
+        return [
+            dataclasses.replace(
+                self._map(lambda tensor, first=first: tensor[first : first + size]),  # type: ignore[misc]
+                image_ids=self.image_ids[first : first + size],
+            )
+            for first in range(0, parts * size, size)
+        ]
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return dataclasses.replace(
+            self,
+            images=change(self.images),
+            keypoints=change(self.keypoints),
+            mask=change(self.mask),
+            teacher_images=None if self.teacher_images is None else change(self.teacher_images),
+        )
+
+
+class TrainingImages(Dataset[Sample]):
+    """Samples by request; the same request gives the same sample in any process.
+
+    Args:
+        dataset: Where images and people come from.
+        augmentation: Random transforms, or None for the centred square of the short side.
+        max_people: The largest people that one sample keeps.
+    """
+
+    def __init__(self, dataset: KeypointDataset, *, augmentation: Augmentation | None, max_people: int = 30) -> None:
+        self.dataset = dataset
+        self.augmentation = augmentation
+        self.max_people = max_people
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, request: SampleRequest) -> Sample:
+        """Load one sample.
+
+        Raises:
+            BadImageError: If the image fails and the dataset's ``on_bad_image`` is "error", or if every image fails.
+        """
+        index, image, bad_images = self._first_good(request.index)
+        record, size = self.dataset.records[index], request.size
+        transform = Transform() if self.augmentation is None else self.augmentation.draw(request.seed)
+        matrix = transform.matrix(record.width, record.height, size)
+        image = image if transform.colour is None else transform.colour.apply(image)
+        teacher_image = None
+        if request.teacher_size:
+            to_teacher = rescaled(matrix, request.teacher_size / size)
+            teacher_image = transform.render(image, to_teacher, request.teacher_size)
+        return Sample(
+            image=transform.render(image, matrix, size),
+            teacher_image=teacher_image,
+            keypoints=self._keypoints(record, matrix, size, flip=transform.flip),
+            mask=self._mask(record, matrix, size // MASK_STRIDE),
+            image_id=record.id,
+            bad_images=bad_images,
+        )
+
+    def _first_good(self, start: int) -> tuple[int, npt.NDArray[np.uint8], tuple[Path, ...]]:
+        """Return the first image from ``start`` on that can be read, and the files passed over."""
+        bad_images: list[Path] = []
+        for step in range(len(self.dataset)):
+            index = (start + step) % len(self.dataset)
+            try:
+                return index, self.dataset.read_image(index), tuple(bad_images)
+            except BadImageError:
+                if self.dataset.on_bad_image == "error":
+                    raise
+                bad_images.append(self.dataset.records[index].path)
+        raise BadImageError(f"{self.dataset.images_dir}: not one of {len(self.dataset)} images can be read")
+
+    def _keypoints(self, record: ImageRecord, matrix: Matrix, size: int, *, flip: bool) -> npt.NDArray[np.float32]:
+        """Return who is left in the input, largest first, shape (N, K, 3) in input pixels."""
+        keypoints = record.keypoints[:, list(self.dataset.skeleton.flip_indices)] if flip else record.keypoints.copy()
+        keypoints[..., :2] = transform_points(matrix, keypoints[..., :2])
+        keypoints[~(inside(keypoints[..., :2], (size, size)) & (keypoints[..., 2] > 0))] = 0
+        keypoints = keypoints[keypoints[..., 2].any(axis=1)]
+        order = np.argsort(-_extents(keypoints), kind="stable")
+        return keypoints[order[: self.max_people]]
+
+    def _mask(self, record: ImageRecord, matrix: Matrix, size: int) -> npt.NDArray[np.float32]:
+        padding = self.augmentation is not None and self.augmentation.mask_padding
+        if not (record.ignore or padding):
+            return np.ones((size, size), np.float32)
+        ignored = record.ignore.draw(record.width, record.height)
+        to_mask = rescaled(matrix, 1 / MASK_STRIDE)
+        return 1 - warp(ignored, to_mask, (size, size), nearest=True, outside=int(padding)).astype(np.float32)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of one size, normalised; images with fewer people are filled up with zeros."""
+    return collate_bytes(samples).to("cpu")
+
+
+def collate_bytes(samples: Sequence[Sample]) -> Batch:
+    """Stack samples as ``collate`` does, but leave the images as bytes: a quarter to move; ``Batch.to`` normalises."""
+    num_keypoints = samples[0].keypoints.shape[1]
+    most = max(1, *(len(sample.keypoints) for sample in samples))
+    teacher_images = [sample.teacher_image for sample in samples if sample.teacher_image is not None]
+    keypoints = np.zeros((len(samples), most, num_keypoints, 3), np.float32)
+    for row, sample in zip(keypoints, samples, strict=True):
+        row[: len(sample.keypoints)] = sample.keypoints
+    return Batch(
+        images=_stacked([sample.image for sample in samples]),
+        keypoints=torch.from_numpy(keypoints),
+        mask=torch.from_numpy(np.stack([sample.mask for sample in samples])),
+        image_ids=tuple(sample.image_id for sample in samples),
+        bad_images=tuple(path for sample in samples for path in sample.bad_images),
+        teacher_images=_stacked(teacher_images) if teacher_images else None,
+    )
+
+
+def _stacked(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def _normalised(images: Tensor) -> Tensor:
+    """Normalise images that are bytes, (B, 3, R, R) with channels last in memory; others are."""
+    return normalise(images.permute(0, 2, 3, 1)) if images.dtype == torch.uint8 else images
+
+
+def _extents(keypoints: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the area that each person's labelled keypoints span, shape (N,), in square pixels."""
+    points, labelled = keypoints[..., :2], keypoints[..., 2:] > 0
+    low = np.where(labelled, points, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(labelled, points, -np.inf).max(axis=1, initial=-np.inf)
+    areas: npt.NDArray[np.float32] = (high - low).prod(axis=-1)
+    return areas

@@ -1,0 +1,1 @@
+"""The network, elastic and static."""

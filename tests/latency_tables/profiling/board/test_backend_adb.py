@@ -1,0 +1,254 @@
+"""The kit on an Android phone: adb's command lines and benchmark_model's reports, in the forms that versions print."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from litepose_ofa.latency_tables.profiling.measurements import Measurements
+
+LOADED = "INFO: Loaded model /data/local/tmp/model.tflite\n"
+ON_GPU = "INFO: Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.\n"
+PARTLY = (
+    "INFO: Explicitly applied GPU delegate, and the model graph will be partially executed by the delegate w/ 2 "
+    "delegate kernels.\n"
+)
+NOT_AT_ALL = "INFO: Though GPU delegate is explicitly applied, the model graph will not be executed by the delegate.\n"
+WARM_UP = "INFO: count=15 first=49060 curr=33682 min=32825 max=49060 avg=34825.1 std=3930\n\n"
+TIMINGS = (
+    "INFO: Inference timings in us: Init: 855, First inference: 49060, Warmup (avg): 34825.1, "
+    "Inference (avg): 33209.4\n"
+)
+WITH_MEAN = "count=50 first=32891 curr=33978 min=32641 max=34005 avg=33209.4 std=450\n\n"
+WITH_MEDIAN = "INFO: count=50 first=900 curr=898 min=898 max=906 avg=899.6 std=1 p5=898 median=899 p95=904\n"
+ALL_EQUAL = "count=50 curr=7(all same)\n"
+ALL_ZERO = "count=50 curr=0(all same) p5=0 median=0 p95=0\n"
+ONE_RUN = "count=1 curr=637079\n"
+
+THERMALS = """\
+IsStatusOverride: false
+Thermal Status: {status}
+Cached temperatures:
+	Temperature{{mValue=99.0, mType=0, mName=CPU, mStatus=0}}
+HAL Ready: true
+Current temperatures from HAL:
+	Temperature{{mValue=41.6, mType=0, mName=CPU, mStatus=0}}
+	Temperature{{mValue=43.1, mType=1, mName=GPU, mStatus=0}}
+	Temperature{{mValue=65.0, mType=2, mName=BAT, mStatus=0}}
+Current cooling devices from HAL:
+"""
+
+ADB = """\
+log(arguments)
+if arguments[:1] == ["-s"]:
+    arguments = arguments[2:]
+words = " ".join(arguments)
+if words == "devices":
+    print("List of devices attached\\n" + DEVICES)
+elif "sha256sum" in words:
+    print("0123456789abcdef  /data/local/tmp/benchmark_model")
+elif "--graph=" in words:
+    print("INFO: count=4 first=900 curr=950 min=898 max=960 avg=930.5 std=1 p5=898 median=931 p95=960")
+    print("INFO: count=3 first=900 curr=898 min=898 max=906 avg=901.3 std=1 p5=898 median=900 p95=906")
+    print("INFO: Inference timings in us: Init: 855, First inference: 900, Warmup (avg): 930.5, Inference (avg): 901.3")
+elif words == "shell getprop":
+    print("[ro.build.version.release]: [12]\\n[ro.product.manufacturer]: [samsung]\\n[ro.product.model]: [SM-N976B]")
+    print("[ro.board.platform]: [msmnile]")
+elif words == "shell nproc":
+    print("8")
+elif "scaling_governor" in words:
+    print("performance\\n" * 8)
+elif "scaling_cur_freq" in words:
+    print("1785600\\n2841600")
+elif "thermalservice" in words:
+    print("Thermal Status: 0")
+"""
+
+
+@pytest.fixture
+def backend(load_backend: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = load_backend("backend_adb")
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    (tmp_path / "kit.json").write_text(json.dumps({"kit": "abc"}))
+    return module
+
+
+@pytest.fixture
+def phone(backend: ModuleType, fake_tool: Callable[[str, str], Path]) -> Callable[..., None]:
+    """Stand in for adb and what it is connected to."""
+
+    def connect(devices: str = "R58M\tdevice", code: str = ADB, **options: str) -> None:
+        backend.configure(adb=str(fake_tool("adb", f"DEVICES = {devices!r}\n{code}")), **options)
+
+    return connect
+
+
+@pytest.mark.parametrize(
+    ("statistics", "ms", "runs"),
+    [
+        (WITH_MEAN, 33.2094, 50),
+        (WITH_MEDIAN, 0.899, 50),
+        (ALL_EQUAL, 0.007, 50),
+        (ALL_ZERO, 0.0005, 50),
+        (ONE_RUN, 637.079, 1),
+    ],
+    ids=["mean", "median", "all equal", "below the resolution", "one run"],
+)
+def test_the_median_counts_or_else_the_mean(statistics: str, ms: float, runs: int, backend: ModuleType) -> None:
+    assert backend.parse_report(LOADED + WARM_UP + statistics + TIMINGS) == pytest.approx([ms] * runs)
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        ("", "its report has another form"),
+        (LOADED + WARM_UP, "its report has another form"),
+        ("ERROR: Failed to load model x.tflite\n", "ERROR: Failed to load model x.tflite"),
+        ("/system/bin/sh: benchmark_model: inaccessible or not found\n", "inaccessible or not found"),
+    ],
+)
+def test_a_report_without_timings_is_refused(
+    report: str, reason: str, backend: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        backend.parse_report(report)
+    error = capsys.readouterr().err
+    assert error.startswith("error: benchmark_model gives no timings: ")
+    assert error.endswith(f"{reason}\n")
+
+
+@pytest.mark.parametrize(("status", "throttled"), [(0, False), (1, True), (3, True)])
+def test_the_hottest_chip_and_the_status_are_read(status: int, throttled: bool, backend: ModuleType) -> None:
+    sensed = backend.parse_thermals(THERMALS.format(status=status))
+    assert sensed == {"temperature_c": 43.1, "throttled": throttled}
+
+
+def test_a_phone_that_shows_no_temperatures_is_not_throttled(backend: ModuleType) -> None:
+    assert backend.parse_thermals("Can't find service: thermalservice\n") == {"temperature_c": None, "throttled": False}
+
+
+def test_the_phone_gets_the_models_and_these_commands(
+    backend: ModuleType, phone: Callable[..., None], tmp_path: Path
+) -> None:
+    phone("R58M\tdevice\nX1\tdevice", serial="R58M", cores="80")
+    facts = backend.describe()
+    model = backend.load([str(tmp_path / "models" / "head.tflite")], [[1, 8, 4, 4]], 4)
+    assert model.time_runs(3, 10, 0.06) == [0.9] * 3
+    assert backend.read_sensors() == {"clock_mhz": 2841.6, "temperature_c": None, "throttled": False}
+    log = (tmp_path / "adb.log").read_text().splitlines()
+    folder = "/data/local/tmp/litepose_abc"
+    options = "--use_xnnpack=true --warmup_runs=10 --num_runs=50 --max_secs=10 2>&1"
+    assert log[:3] == [
+        "devices",
+        f"-s R58M shell mkdir -p {folder}",
+        f"-s R58M push --sync {tmp_path / 'models'} {folder}",
+    ]
+    assert [line for line in log if "--graph" in line] == [
+        f"-s R58M shell taskset 80 /data/local/tmp/benchmark_model --graph={folder}/models/{name}.tflite "
+        f"--num_threads={threads} {options}"
+        for name, threads in (("null", 1), ("head", 4))
+    ]
+    assert facts == {
+        "machine": "samsung SM-N976B",
+        "processor": "msmnile",
+        "system": "Android 12",
+        "cores": 8,
+        "clocks": "governor performance",
+        "runtime": "LiteRT benchmark_model",
+        "runtime_version": "SHA-256 0123456789ab",
+        "precision": "float32",
+        "provider": "XNNPACK",
+        "figure": "median of a round's runs",
+    }
+
+
+@pytest.mark.parametrize("delegated", [PARTLY, NOT_AT_ALL, ""], ids=["partly", "not at all", "unsaid"])
+def test_a_model_that_is_not_wholly_on_the_gpu_is_refused(
+    delegated: str, backend: ModuleType, phone: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    phone(code=f"print({delegated + WARM_UP + WITH_MEAN + TIMINGS!r})", gpu="yes")
+    with pytest.raises(SystemExit, match="2"):
+        backend.benchmark("/data/local/tmp/x.tflite", 1, 50)
+    assert "x.tflite: benchmark_model did not put the whole model on the GPU" in capsys.readouterr().err
+
+
+def test_the_gpu_is_an_option(backend: ModuleType, phone: Callable[..., None], tmp_path: Path) -> None:
+    phone(code=f"log(arguments)\nprint({ON_GPU + WARM_UP + WITH_MEAN + TIMINGS!r})", gpu="yes")
+    assert backend.Model("x.tflite", 1).time_runs(3, 10, 0.06) == pytest.approx([33.2094] * 50)
+    assert "--use_gpu=true" in (tmp_path / "adb.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("devices", "options", "message"),
+    [
+        ("", {}, "adb sees no phone; connect one and switch on its USB debugging"),
+        ("A\tdevice\nB\tdevice", {}, "adb sees A, B; name one by --option serial="),
+        ("A\tdevice", {"serial": "B"}, "adb sees no phone B; there is A"),
+        ("A\tunauthorized", {}, "the phone A is unauthorized; unlock it and allow this computer to debug it"),
+        ("A\toffline", {}, "the phone A is offline"),
+    ],
+)
+def test_without_one_phone_that_is_ready_there_is_one_line(
+    devices: str,
+    options: dict[str, str],
+    message: str,
+    backend: ModuleType,
+    phone: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    phone(devices, **options)
+    with pytest.raises(SystemExit, match="2"):
+        backend.describe()
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_a_missing_benchmark_model_is_named(
+    backend: ModuleType, phone: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    phone(code=ADB.replace('"sha256sum" in words', "False"), benchmark="/sdcard/benchmark_model")
+    with pytest.raises(SystemExit, match="2"):
+        backend.describe()
+    assert capsys.readouterr().err == (
+        "error: /sdcard/benchmark_model is not on the phone; push benchmark_model, or name it by --option benchmark=\n"
+    )
+
+
+def test_a_missing_adb_is_named(backend: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    backend.configure(adb="/nowhere/adb")
+    with pytest.raises(SystemExit, match="2"):
+        backend.describe()
+    error = capsys.readouterr().err
+    assert error.startswith("error: /nowhere/adb: No such file or directory; install Android's platform-tools")
+
+
+def test_what_adb_says_of_its_failure_is_the_error(
+    backend: ModuleType, phone: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = ADB.replace('"push" in words', "") + (
+        'if arguments[:1] == ["push"]:\n'
+        '    sys.exit("adb: error: failed to copy: remote No space left on device\\nmore")\n'
+    )
+    phone(code=failing)
+    with pytest.raises(SystemExit, match="2"):
+        backend.describe()
+    error = capsys.readouterr().err
+    assert error.endswith("adb: error: failed to copy: remote No space left on device\n")
+
+
+@pytest.mark.parametrize("options", [{"gpu": "maybe"}, {"threads": "2"}])
+def test_other_options_are_refused(
+    options: dict[str, str], backend: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        backend.configure(**options)
+    assert "the options of adb are adb, serial, benchmark, cores, gpu" in capsys.readouterr().err
+
+
+def test_a_kit_runs_with_an_adb(run_kit: Callable[..., Measurements], fake_tool: Callable[[str, str], Path]) -> None:
+    pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
+    adb = fake_tool("adb", f"DEVICES = 'R58M\\tdevice'\n{ADB}")
+    measurements = run_kit("android", f"adb={adb}", rounds=1)
+    assert measurements.facts["machine"] == "samsung SM-N976B"
+    assert {timing.ms for timing in measurements.singles.values()} == {0.9}

@@ -1,0 +1,200 @@
+"""The board's script: rounds, repetition, resuming, on a machine whose time is invented."""
+
+import ast
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR
+
+Profile = Callable[..., list[dict[str, str]]]
+NewMachine = Callable[..., Any]
+MODELS = [f"m{i}" for i in range(45)]
+
+
+def timings(lines: list[dict[str, str]], purpose: str = "round") -> Counter[tuple[str, str]]:
+    return Counter((line["round"], line["model"]) for line in lines if line["purpose"] == purpose)
+
+
+def test_every_model_is_timed_once_a_round_in_another_order(profile: Profile, new_machine: NewMachine) -> None:
+    machine = new_machine(duration_ms=lambda model: 1.0 + int(model[1:]))
+    lines = profile(machine)
+    assert timings(lines) == Counter((str(number), model) for number in (1, 2, 3) for model in MODELS)
+    orders = [
+        [line["model"] for line in lines if line["round"] == str(n) and line["purpose"] == "round"] for n in (1, 2)
+    ]
+    assert orders[0] != orders[1] != sorted(MODELS)
+    assert all(float(line["median_ms"]) == pytest.approx(1 + int(line["model"][1:])) for line in lines)
+    assert {(line["clock_mhz"], line["temperature_c"], line["throttled"]) for line in lines} == {("1500.0", "", "0")}
+    # 30 runs in all are 10 a round; 10 warm-ups in the first, 3 in the others
+    assert {line["runs"] for line in lines} == {"10"}
+    assert machine.runs["m7"] == 3 * 10 + 10 + 3 + 3
+
+
+def test_the_probe_is_timed_at_both_ends_of_every_twenty_models(profile: Profile, new_machine: NewMachine) -> None:
+    lines = profile(new_machine(), rounds=1)
+    places = [place for place, line in enumerate(lines) if line["purpose"] == "probe"]
+    assert places == [0, 21, 42, 48]
+    assert {lines[place]["model"] for place in places} == {"m0"}
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(10.0, 7), (0.0045, 5), (0.0, 3)])
+def test_a_model_runs_until_its_runs_or_its_seconds(board: ModuleType, seconds: float, expected: int) -> None:
+    now = iter(np.arange(1000) * 0.0005)  # a call of the clock every half millisecond, a run 0.5 ms
+
+    def run() -> None:
+        next(now)  # 1 ms from the clock before the run to the clock after it
+
+    times = board.time_runs(run, lambda: next(now), 0, 7, seconds)
+    assert len(times) == expected
+    assert times == pytest.approx([1.0] * expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_killed_run_goes_on_without_losing_or_repeating(
+    seed: int, profile: Profile, new_machine: NewMachine, tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    path = tmp_path / "measurements.csv"
+    for _ in range(5):
+        with pytest.raises(RuntimeError, match="killed"):
+            profile(new_machine(stop_at=rng.randint(1, 30)))
+        if rng.random() < 0.5:  # the last line was not written to its end
+            path.write_bytes(path.read_bytes()[: -rng.randint(1, 20)])
+    assert timings(profile(new_machine())) == Counter((str(n), model) for n in (1, 2, 3) for model in MODELS)
+    complete = path.read_bytes()
+    machine = new_machine()
+    profile(machine)
+    assert machine.loads == []
+    assert path.read_bytes() == complete
+
+
+def test_lines_beside_a_slow_probe_are_timed_once_more(profile: Profile, new_machine: NewMachine) -> None:
+    machine = new_machine()
+    machine.duration_ms = lambda model: 3.0 if 22 <= len(machine.loads) <= 25 else 2.0  # noise about the second probe
+    lines = profile(machine, rounds=1)
+    first = [line["model"] for line in lines if line["purpose"] == "round"]
+    # The probe after the first twenty models was slow: those and the twenty after it are suspect; a quarter of the
+    # round's 45 models may be repeated.
+    again = [line for line in lines if line["purpose"] == "again"]
+    assert len(again) == 11
+    assert {line["model"] for line in again} <= set(first[:40])
+    assert {line["median_ms"] for line in again} == {"2"}
+
+
+def test_suspect_lines_are_those_next_to_a_slow_probe(board: ModuleType) -> None:
+    rng = random.Random(3)
+    for _ in range(50):
+        lines = [board.Line(1, "p", "probe", 1.0)]
+        for place in range(30):
+            lines.append(board.Line(1, f"m{place}", "round", 1.0))
+            if rng.random() < 0.3:
+                lines.append(board.Line(1, "p", "probe", rng.choice([1.0, 1.1, 1.2, 2.0])))
+        expected = {}
+        for place, line in enumerate(lines):
+            if line.purpose == "round":
+                before = next(x for x in reversed(lines[:place]) if x.purpose == "probe")
+                after = next((x for x in lines[place:] if x.purpose == "probe"), before)
+                expected[line.model] = max(before.median_ms, after.median_ms)
+        found = board.disturbed(lines, 1)
+        assert set(found) == {model for model, ms in expected.items() if ms > 1.15}
+        assert [expected[model] for model in found] == sorted((expected[model] for model in found), reverse=True)
+        later = [board.Line(1, found[0] if found else "m0", "again", 1.0), board.Line(2, "p", "probe", 0.1)]
+        assert board.disturbed(lines + later, 1) == found
+
+
+def test_a_throttled_machine_is_given_time_to_cool_and_its_line_is_marked(
+    profile: Profile, new_machine: NewMachine
+) -> None:
+    machine = new_machine(hot=[False, True, True, True, False])
+    lines = profile(machine, rounds=1)
+    assert [line["throttled"] for line in lines] == ["0", "1"] + ["0"] * (len(lines) - 2)
+    assert machine.slept_s == 6
+
+
+def test_a_machine_that_never_cools_is_not_waited_for_for_ever(
+    board: ModuleType, profile: Profile, new_machine: NewMachine
+) -> None:
+    machine = new_machine(hot=[True])
+    assert {line["throttled"] for line in profile(machine, rounds=2)} == {"1"}
+    assert machine.slept_s == 2 * board.COOL_DOWN_S
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("kit", "ffffffffffff"), ("threads", 4), ("runtime_version", "2"), ("machine", "other")]
+)
+def test_measurements_of_other_circumstances_are_not_added_to(
+    name: str, value: object, board: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"kit": "0", "threads": 1, "runtime_version": "1", "machine": "board"}
+    path = tmp_path / "measurements.csv"
+    board.MeasurementFile(path, facts).close()
+    before = path.read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        board.MeasurementFile(path, {**facts, name: value})
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"has {name} {facts[name]!r}, this run {value!r}" in error
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", "precious", "precious\nnotes\nof mine", "# {}\nround\nno line of ours\n"])
+def test_a_file_of_something_else_is_left_as_it_is(
+    content: str, board: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "measurements.csv"
+    path.write_text(content)
+    with pytest.raises(SystemExit):
+        board.MeasurementFile(path, {"kit": "0"})
+    assert capsys.readouterr().err == f"error: {path}: is damaged or no file of measurements; move it away first\n"
+    assert path.read_text() == content
+
+
+def test_two_processes_do_not_write_to_one_file(board: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "measurements.csv"
+    file = board.MeasurementFile(path, {"kit": "0"})
+    code = f"import profile_board, pathlib; profile_board.MeasurementFile(pathlib.Path({str(path)!r}), {{'kit': '0'}})"
+    second = subprocess.run([sys.executable, "-c", code], cwd=BOARD_DIR, capture_output=True, text=True, check=False)
+    file.close()
+    assert (second.returncode, second.stderr) == (2, f"error: {path}: another process is writing to it\n")
+
+
+def test_a_runtime_may_time_its_own_runs(profile: Profile, new_machine: NewMachine) -> None:
+    machine = new_machine()
+    asked = []
+
+    class OwnClock:
+        def time_runs(self, warmups: int, runs: int, seconds: float) -> list[float]:
+            asked.append((warmups, runs, seconds))
+            return [4.0, 5.0, 9.0]
+
+    machine.load = lambda paths, input_shapes, threads: OwnClock()
+    lines = profile(machine, rounds=2, seconds=3.0)
+    assert {(line["runs"], line["median_ms"]) for line in lines} == {("3", "5")}
+    assert set(asked) == {(10, 15, 1.5), (3, 15, 1.5)}
+
+
+def test_a_file_that_is_no_terminal_gets_one_line_a_round(
+    profile: Profile, new_machine: NewMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile(new_machine())
+    assert capsys.readouterr().out.splitlines() == [f"round {n} of 3: 45 models, 0 once more" for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("path", sorted(BOARD_DIR.glob("*.py")), ids=lambda path: path.name)
+def test_the_board_needs_no_newer_python_than_3_8(path: Path) -> None:
+    tree = ast.parse(path.read_text(), feature_version=(3, 8))
+    modules = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    ours = {"torch", "supernet", "latency_tables", "search", "scripts", "hydra", "omegaconf"}
+    assert not {module.partition(".")[0] for module in modules} & ours
+    assert "__future__" in modules

@@ -1,0 +1,76 @@
+"""A table against networks with known errors."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.profiling.building import build_table
+from litepose_ofa.latency_tables.profiling.measurements import Timing
+from litepose_ofa.latency_tables.profiling.validation import format_fit, format_validation, validate
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
+
+TINY = SearchSpace.preset("tiny")
+
+
+@pytest.fixture
+def table(simulated: Any) -> LatencyTable:
+    measured = simulated.measure(TINY, simulated.sample_archs(TINY, 20, 0), noise=0.01, network_noise=0.02)
+    return build_table(measured, device="board", rng=np.random.default_rng(0))
+
+
+@pytest.fixture
+def timed(simulated: Any, table: LatencyTable) -> Callable[[list[float]], dict[Arch, Timing]]:
+    """Networks that took so many times what the table says."""
+
+    def make(factors: list[float]) -> dict[Arch, Timing]:
+        archs = [arch for arch in simulated.sample_archs(TINY, 60, 5) if arch.digest not in table.metadata.fit_errors]
+        template = next(iter(simulated.measure(TINY).singles.values()))
+        return {
+            arch: replace(template, ms=factor * table.estimate(arch).ms)
+            for arch, factor in zip(archs, factors, strict=False)
+        }
+
+    return make
+
+
+def test_errors_in_closed_form(table: LatencyTable, timed: Callable[[list[float]], dict[Arch, Timing]]) -> None:
+    report = validate(table, timed([1.0, 2.0, 0.5, 1.0]), num_keypoints=14)
+    assert [check.error for check in report.checks] == pytest.approx([0, -0.5, 1, 0])
+    assert report.mape == pytest.approx(1.5 / 4)
+    assert report.bias == pytest.approx(0.5 / 4)
+    assert report.inside == 0.5
+    assert [check.error for check in report.worst[:2]] == pytest.approx([1, -0.5])
+
+
+def test_ranking_is_perfect_where_only_the_scale_is_wrong(
+    table: LatencyTable, timed: Callable[[list[float]], dict[Arch, Timing]]
+) -> None:
+    report = validate(table, timed([1.3] * 12), num_keypoints=14)
+    assert report.spearman == pytest.approx(1)
+    assert report.mape == pytest.approx(1 - 1 / 1.3)
+    assert sum(len(part.checks) for part in report.by_resolution().values()) == 12
+
+
+def test_networks_of_the_fit_do_not_count(
+    simulated: Any, table: LatencyTable, timed: Callable[[list[float]], dict[Arch, Timing]]
+) -> None:
+    fitted = simulated.measure(TINY, simulated.sample_archs(TINY, 20, 0)).networks
+    report = validate(table, {**fitted, **timed([1.0] * 4)}, num_keypoints=14)
+    assert (len(report.checks), report.fitted) == (4, len(fitted))
+    with pytest.raises(InputError, match="has 0 networks that the table of board was not fitted on"):
+        validate(table, fitted, num_keypoints=14)
+
+
+def test_reports_are_shown(table: LatencyTable, timed: Callable[[list[float]], dict[Arch, Timing]]) -> None:
+    reports = [validate(table, timed([1.0, 1.1, 0.9, 1.05]), num_keypoints=14, name=name) for name in ("one", "two")]
+    text = format_validation(reports)
+    assert [line.split()[0] for line in text.splitlines()[1:3]] == ["one", "two"]
+    assert "worst of two:" in text
+    assert reports[0].to_dict()["checks"][1]["error"] == pytest.approx(1 / 1.1 - 1)
+    assert "left out networks: 20, MAPE" in format_fit(table)

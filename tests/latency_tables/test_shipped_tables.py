@@ -1,0 +1,60 @@
+"""The shipped tables: plain sums, coverage of the presets, more work for more time."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.table import SHIPPED_DIR, shipped_tables
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
+
+TINY = SearchSpace.preset("tiny")
+
+
+@pytest.mark.parametrize("device", shipped_tables())
+@pytest.mark.parametrize("num_keypoints", [14, 17])
+def test_estimate_is_the_plain_sum_over_the_operators(device: str, num_keypoints: int) -> None:
+    table, rng = LatencyTable.load(device), random.Random(0)
+    for space in PRESETS.values():
+        for _ in range(20):
+            arch = space.sample(rng)
+            total, variance = 0.0, 0.0
+            for operator in operators_of(arch, num_keypoints):
+                total += table.rows[operator].ms
+                variance += table.rows[operator].std_ms ** 2
+            answer = table.estimate(arch, num_keypoints)
+            assert answer.ms == pytest.approx(table.metadata.network_constant_ms + table.metadata.network_scale * total)
+            low_high = table.network_interval(answer.ms, variance)
+            assert (answer.low_ms, answer.high_ms) == pytest.approx(low_high)
+            assert answer.low_ms < answer.ms < answer.high_ms
+            assert answer.provenance == ("measured" if device == "host_cpu" else "calibrated-estimate")
+            rows = [table.rows[operator] for operator in operators_of(arch, num_keypoints)]
+            assert answer.unmeasured == sum(row.samples == 0 for row in rows)
+
+
+@pytest.mark.parametrize("device", shipped_tables())
+def test_shipped_tables_cover_the_three_spaces(device: str) -> None:
+    table = LatencyTable.load(device)
+    for space in PRESETS.values():
+        for num_keypoints in (14, 17):
+            assert table.missing(space_operators(space, num_keypoints)) == []
+    assert table.metadata.device == device
+    assert (SHIPPED_DIR / f"{device}.csv").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("device", shipped_tables())
+def test_more_work_takes_longer(device: str) -> None:
+    """More pixels or a larger kernel never make an estimated operator faster, and a measured one hardly ever."""
+    table = LatencyTable.load(device)
+    slower = []
+    for operator, row in table.rows.items():
+        larger = [replace(operator, resolution=2 * operator.resolution)]
+        if operator.kind == "bottleneck":
+            larger += [replace(operator, kernel=kernel) for kernel in (5, 7) if kernel > operator.kernel]
+        slower += [table.rows[other].ms > row.ms for other in larger if other in table.rows]
+    assert np.mean(slower) >= (0.97 if device == "host_cpu" else 1)
+    assert table.estimate(TINY.smallest()).ms < table.estimate(TINY.largest()).ms

@@ -1,0 +1,89 @@
+"""The space, the dataset and its images, as the config says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from litepose_ofa.scripts.build.data import build_space, build_training_images, find_arch, load_split
+from litepose_ofa.scripts.command.app import CONFIG_DIR
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourJitter, RandomErasing
+from litepose_ofa.supernet.data.skeletons import SKELETONS
+from litepose_ofa.supernet.errors import InputError
+
+Compose = Callable[..., DictConfig]
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (Path(CONFIG_DIR) / group).glob("*.yaml"))
+
+
+def ids(dataset: KeypointDataset) -> list[int]:
+    return [record.id for record in dataset.records]
+
+
+@pytest.mark.parametrize("name", names("space"))
+def test_every_space_of_the_group_is_the_preset(compose_config: Compose, name: str) -> None:
+    assert name in PRESETS
+    assert build_space(compose_config("train", f"space={name}")) == SearchSpace.preset(name)
+
+
+def test_a_space_of_one_s_own_is_spelled_out(compose_config: Compose) -> None:
+    spelled = SearchSpace.preset("tiny").to_dict() | {"image_sizes": [64, 96]}
+    cfg = compose_config("train", "space.name=mine", "space.image_sizes=[64,96]")
+    assert build_space(cfg) == SearchSpace.from_dict(spelled | {"name": "mine"})
+
+
+def test_architectures_are_found_by_name_or_in_a_file(tmp_path: Path) -> None:
+    space = SearchSpace.preset("tiny")
+    assert (find_arch(space, "smallest"), find_arch(space, "largest")) == (space.smallest(), space.largest())
+    for name in ("one.json", "one.yaml"):
+        space.smallest().save(tmp_path / name)
+        assert find_arch(space, str(tmp_path / name)) == space.smallest()
+    with pytest.raises(InputError, match="arch is 'medium'"):
+        find_arch(space, "medium")
+
+
+@pytest.mark.parametrize("name", names("dataset"))
+def test_every_dataset_is_of_a_known_skeleton(compose_config: Compose, name: str) -> None:
+    dataset = compose_config("train", f"dataset={name}").dataset
+    assert dataset.name == name
+    assert dataset.skeleton in SKELETONS
+
+
+def test_splits_are_files_of_the_dataset(compose_config: Compose) -> None:
+    cfg = compose_config("evaluate")
+    assert [len(load_split(cfg, split)) for split in ("train", "search", "val")] == [12, 4, 4]
+    with pytest.raises(InputError, match="unknown split 'test'; known: train, search, val"):
+        load_split(cfg, "test")
+
+
+def test_a_search_split_without_files_is_held_out_of_train_by_a_seed_of_its_own(compose_config: Compose) -> None:
+    def splits(seed: int, run_seed: int = 0) -> tuple[list[int], list[int], list[int]]:
+        cfg = compose_config("evaluate", f"seed={run_seed}")
+        cfg.dataset.search = {"holdout_images": 5, "seed": seed}
+        train, search, val = (ids(load_split(cfg, split)) for split in ("train", "search", "val"))
+        return train, search, val
+
+    train, search, val = splits(0)
+    assert (len(train), len(search), len(val)) == (7, 5, 4)
+    assert sorted(train + search) == list(range(1, 13))
+    assert splits(1)[1] != search
+    assert splits(0, run_seed=1) == (train, search, val)
+
+
+def test_the_augmentation_is_the_published_one_or_as_the_block_says(compose_config: Compose) -> None:
+    published = build_training_images(compose_config("train", "training=litepose")).augmentation
+    assert published == Augmentation()
+    block = "training.augmentation"
+    changes = (f"{block}.colour.hue_degrees=18", f"{block}.erasing.probability=0.5", f"{block}.erasing.fill=mean")
+    built = build_training_images(compose_config("train", *changes)).augmentation
+    assert built is not None
+    assert built.colour == ColourJitter(hue_degrees=18)
+    assert built.erasing == RandomErasing(probability=0.5, fill="mean")
+    assert built.rotation_degrees == 0
+    with pytest.raises(InputError, match=r"^training.augmentation.scale is .*; it must be ascending"):
+        build_training_images(compose_config("train", f"{block}.scale=[1.5,0.75]"))

@@ -1,0 +1,149 @@
+"""What a finetuning starts from, what teaches it, and that it goes on after a kill."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from litepose_ofa.scripts.build.data import load_split
+from litepose_ofa.scripts.build.finetuning import Finetuning
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator
+from litepose_ofa.search.study.results import Candidate
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.network.checkpoints import load_supernet, save_subnet, weights_digest
+from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.training.distributed import SINGLE
+from litepose_ofa.supernet.training.validation import Validator
+
+Compose = Callable[..., Any]
+Equal = Callable[[torch.nn.Module, torch.nn.Module], None]
+
+STILL = ("training.learning_rate.peak=0", "training.weight_decay=0")
+"""Training that changes nothing but batch-norm statistics."""
+
+
+def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
+    compose_config: Compose, jobs: Any, searched: Path, candidates: list[Candidate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = compose_config("finetune", f"workspace={searched}", *jobs.quick, "training.validation_images=3")
+    finetuning = Finetuning(cfg, SINGLE)
+    arch, seen = candidates[0].arch, []
+
+    def note(validator: Validator, model: LitePose) -> dict[str, float]:
+        seen.append(len(validator.dataset))
+        return {"subnet": 0.5}
+
+    monkeypatch.setattr(Validator, "__call__", note)
+    finetuning.validator(arch)(finetuning.network(arch))
+    finetuning.measure(finetuning.network(arch))
+    assert seen == [3, len(load_split(cfg, "search"))]
+    assert seen[1] > 3
+
+
+def test_the_choice_is_trained_from_the_supernets_weights(
+    jobs: Any, searched: Path, candidates: list[Candidate], compose_config: Compose, assert_equal: Equal
+) -> None:
+    outcome = jobs.finetune(searched, *STILL)
+    arch = candidates[0].arch
+    evaluator = build_subnet_evaluator(compose_config("finetune", f"workspace={searched}", *jobs.quick), "search")
+    assert_equal(jobs.network(searched), evaluator.prepare(arch))
+    ap = evaluator.measure(arch)
+    assert jobs.info(searched) == {
+        "archs": [arch.digest],
+        "supernet": evaluator.identity["weights"],
+        "start_weights": None,
+        "teacher_weights": None,
+        "start": "supernet",
+        "teacher": None,
+        "steps": 6,
+        "rate": 0.1,
+        "seed": 0,
+        "dataset": "people",
+        "images": 12,
+        "ap_search": {"before": ap, "after": ap},
+    }
+    told = f"6 steps at rate 0.1: AP on the search split {100 * ap:.1f} -> {100 * ap:.1f} (+0.0)"
+    assert told in outcome.stdout
+    lines = [json.loads(line) for line in (jobs.path(searched).parent / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "ap/subnet" in line] == [1, 3, 5]
+    again = jobs.finetune(searched, *STILL).stdout
+    assert "already finetuned" in again
+    assert told in again
+
+
+def test_rate_and_share_are_those_of_the_training(jobs: Any, trained: Path) -> None:
+    jobs.finetune(trained, "arch=smallest", "rate=0.5", "share=0.34", "training.learning_rate.warmup=0")
+    log = (jobs.path(trained).parent / "metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(line)["learning_rate"] for line in log if "learning_rate" in line]
+    assert len(rates) == jobs.info(trained)["steps"] == 2
+    assert rates[0] == 0.5 * 0.008
+    inherited = load_supernet(trained / "supernet" / "supernet.safetensors")
+    assert weights_digest(jobs.network(trained)) != weights_digest(inherited)
+
+
+def test_scratch_needs_neither_supernet_nor_search(jobs: Any, tmp_path: Path) -> None:
+    arch = SearchSpace.preset("tiny").smallest().with_image_size(64)
+    arch.save(tmp_path / "own.json")
+    jobs.finetune(tmp_path, f"arch={tmp_path / 'own.json'}", "start=scratch", *STILL, "seed=3")
+    found = jobs.network(tmp_path)
+    assert found.arch == arch
+    assert (jobs.info(tmp_path)["supernet"], jobs.info(tmp_path)["start"]) == (None, "scratch")
+    torch.manual_seed(3)
+    fresh = dict(LitePose(arch).named_parameters())
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in found.named_parameters())
+
+
+def test_weights_of_a_file_are_started_from(jobs: Any, tmp_path: Path) -> None:
+    arch = SearchSpace.preset("tiny").smallest()
+    torch.manual_seed(5)
+    given = LitePose(arch)
+    save_subnet(tmp_path / "given.safetensors", given)
+    start = ("arch=smallest", f"start={tmp_path / 'given.safetensors'}", *STILL)
+    jobs.finetune(tmp_path, *start)
+    found = dict(jobs.network(tmp_path).named_parameters())
+    assert all(torch.equal(tensor, found[name]) for name, tensor in given.named_parameters())
+    save_subnet(tmp_path / "given.safetensors", LitePose(arch))
+    assert "source.start_weights was" in jobs.refused(tmp_path, *start)
+
+
+def test_the_supernets_largest_subnet_teaches(
+    jobs: Any, trained: Path, compose_config: Compose, assert_equal: Equal
+) -> None:
+    settings = ("arch=smallest", "teacher.weights=supernet")
+    jobs.finetune(trained, *settings)
+    assert "subnet/distillation" in (jobs.path(trained).parent / "metrics.jsonl").read_text()
+    cfg = compose_config("finetune", f"workspace={trained}", *jobs.quick, *settings)
+    teacher, evaluator = Finetuning(cfg, SINGLE).teacher, build_subnet_evaluator(cfg, "search")
+    assert teacher is not None
+    assert teacher.image_size == 128 != SearchSpace.preset("tiny").smallest().image_size
+    assert_equal(teacher.model, evaluator.prepare(evaluator.space.largest()))
+
+
+def test_killed_it_goes_on(jobs: Any, data_root: Path, trained: Path, assert_equal: Equal) -> None:
+    whole = Path(shutil.copytree(trained, trained.parent / "whole"))
+    settings = ("training.steps=24", "arch=smallest", "rate=0.5", "training.ema_decay=0.9")
+    places = (f"data_root={data_root}", f"workspace={trained}")
+    command = [sys.executable, "-m", "litepose_ofa", "finetune", *places, *jobs.quick, *settings]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    try:
+        while not list((jobs.path(trained).parent / "checkpoints").glob("step_*.pt")):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.communicate()
+    assert not jobs.path(trained).exists()
+
+    assert "going on from step" in jobs.finetune(trained, *settings).stdout
+    jobs.finetune(whole, *settings)
+    assert_equal(jobs.network(trained), jobs.network(whole))
+    assert jobs.info(trained) == jobs.info(whole)

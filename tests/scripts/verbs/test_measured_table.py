@@ -1,0 +1,150 @@
+"""From a kit to a table and its validation, by the scripts; the board is invented: a million MACs take 0.03 ms."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.profiling.kit import Manifest, write_kit
+from litepose_ofa.latency_tables.profiling.measurements import COLUMNS
+from litepose_ofa.latency_tables.profiling.plan import make_plan
+from litepose_ofa.latency_tables.profiling.subjects import OperatorChain, WholeNetwork
+from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.space import SearchSpace
+
+RunScript = Callable[..., Any]
+
+FACTS = {
+    "threads": 1,
+    "started": "2026-01-02T03:04:05Z",
+    "machine": "board",
+    "processor": "core",
+    "clocks": "fixed",
+    "runtime": "fake",
+    "runtime_version": "1",
+    "precision": "float32",
+}
+CALL_MS, CONSTANT_MS, SCALE = 0.02, 0.2, 1.1
+
+
+def model_ms(subject: object) -> float:
+    if isinstance(subject, OperatorChain):
+        return CALL_MS + subject.copies * 0.03 * subject.operator.macs / 1e6
+    if isinstance(subject, WholeNetwork):
+        return CONSTANT_MS + SCALE * 0.03 * sum(o.macs for o in operators_of(subject.arch, subject.num_keypoints)) / 1e6
+    return CALL_MS
+
+
+def measure(kit: Path) -> None:
+    """Write what the board would."""
+    manifest = Manifest.load(kit)
+    lines = ["# " + json.dumps({**FACTS, "kit": manifest.kit}), ",".join(COLUMNS)]
+    for model in manifest.models:
+        ms = f"{model_ms(model.subject):.6f}"
+        lines.append(f"1,{model.subject.id},round,50,{ms},{ms},{ms},0.0,1.0,,,0")
+    (kit / "measurements.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tables")
+
+
+@pytest.fixture(scope="module")
+def kit(workspace: Path) -> Path:
+    """A measured kit of a sample of `tiny`."""
+    plan = make_plan([SearchSpace.preset("tiny")], sample=0.1, networks=6)
+    write_kit(workspace / "kit", plan, "onnxruntime")
+    measure(workspace / "kit")
+    return workspace / "kit"
+
+
+@pytest.fixture
+def table(workspace: Path, kit: Path, run_script: RunScript) -> Path:
+    """The table of the kit, the rest of the space fitted."""
+    path = workspace / "tables" / "board.csv"
+    if not path.exists():
+        where = (f"output={path.parent}", f"workspace={workspace}")
+        outcome = run_script("build_table", f"kit={kit}", "name=board", "spaces=[tiny]", *where)
+        assert outcome.status == 0, outcome.stderr
+        assert "302 operators, measured" in outcome.stdout
+        assert "rows fitted, not measured: MAPE" in outcome.stdout
+    return path
+
+
+def test_the_table_serves_the_space(table: Path) -> None:
+    loaded = LatencyTable.load(table)
+    tiny = SearchSpace.preset("tiny")
+    assert loaded.rows.keys() == space_operators(tiny)
+    assert loaded.metadata.network_scale == pytest.approx(SCALE, abs=0.02)
+    answer = loaded.estimate(tiny.largest())
+    assert answer.ms == pytest.approx(model_ms(WholeNetwork(tiny.largest(), 14)), rel=0.05)
+    assert 0 < answer.unmeasured < len(operators_of(tiny.largest()))
+
+
+def test_it_is_validated_on_networks_that_it_has_not_seen(workspace: Path, table: Path, run_script: RunScript) -> None:
+    check = workspace / "check"
+    export = ("sample=0", "networks=8", "seed=1", f"output={check}", f"workspace={workspace}")
+    assert run_script("profile", *export).status == 0
+    measure(check)
+    where = (f"table={table}", f"kit={check}", f"workspace={workspace}")
+    outcome = run_script("validate_table", *where, "record=true")
+    assert outcome.status == 0, outcome.stderr
+    assert "measurements                    8" in outcome.stdout  # smallest and largest were fitted on
+    record = json.loads((workspace / "latency_tables" / "board.json").read_text())
+    (report,) = record["runs"]
+    assert report["fitted_networks_left_out"] == 2
+    assert report["mape"] < 0.05
+    assert LatencyTable.load(table).metadata.interval_coverage == report["inside_80_percent_interval"]
+    assert (workspace / "latency_tables" / "board.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_kit_it_says_what_the_table_covers(table: Path, workspace: Path, run_script: RunScript) -> None:
+    outcome = run_script("validate_table", f"table={table}", f"workspace={workspace}")
+    assert outcome.status == 0, outcome.stderr
+    assert "left out networks: 8, MAPE" in outcome.stdout
+
+
+def test_a_table_is_not_overwritten_but_extended(
+    table: Path, kit: Path, workspace: Path, run_script: RunScript
+) -> None:
+    build = ("build_table", f"kit={kit}", "name=board", f"output={table.parent}", f"workspace={workspace}")
+    outcome = run_script(*build)
+    assert outcome.status == 2
+    assert "is there already; extend=true adds" in outcome.stderr
+    before = LatencyTable.load(table).rows
+    assert run_script(*build, "extend=true").status == 0
+    after = LatencyTable.load(table).rows
+    assert after.keys() == before.keys()
+    assert all(after[one] == row for one, row in before.items() if row.samples)
+    assert all(after[one].ms == pytest.approx(row.ms, rel=2e-3) for one, row in before.items()), "four digits are kept"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("name=../board",), "name is '../board'; it must be a name of"),
+        (("name=other", "kit=nowhere"), "nowhere"),
+        (("name=other", "measurements=nowhere.csv"), "nowhere.csv: no such file"),
+        (("name=other", "spaces=[huge]"), "space is 'huge'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    overrides: tuple[str, ...], message: str, kit: Path, workspace: Path, run_script: RunScript
+) -> None:
+    outcome = run_script("build_table", f"kit={kit}", f"workspace={workspace}", *overrides)
+    assert outcome.status == 2
+    assert message in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+
+
+def test_a_validation_needs_networks_that_the_table_has_not_seen(
+    table: Path, kit: Path, workspace: Path, run_script: RunScript
+) -> None:
+    outcome = run_script("validate_table", f"table={table}", f"kit={kit}", f"workspace={workspace}")
+    assert outcome.status == 2
+    assert "measurements: has 0 networks that the table of board was not fitted on" in outcome.stderr

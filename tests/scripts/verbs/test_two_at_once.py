@@ -1,0 +1,69 @@
+"""Of two processes of one verb in one place, the second says in one line that there is another."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HOLDER = """
+import sys
+from pathlib import Path
+from litepose_ofa.supernet.files import locked_folder
+with locked_folder(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def held_by_another(folder: Path) -> Iterator[None]:
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        yield
+        other.communicate("go\n", timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("script", "folder", "overrides"),
+    [
+        ("sample", "accuracies", ()),
+        ("fit", "predictor", ()),
+        (
+            "search",
+            "search/jetson_nano/m",
+            ("evaluator=published", "space=litepose", "device=jetson_nano"),
+        ),
+        ("report", "report", ()),
+        ("rank_fidelity", "rank_fidelity", ()),
+        ("sensitivity", "sensitivity", ()),
+        ("check_dataset", "dataset_check", ()),
+        ("profile", "profiling_kits/.runs/onnxruntime", ("runtime=onnxruntime",)),
+        ("estimate_tables", "tables", ("output={workspace}/tables",)),
+    ],
+)
+def test_a_folder_that_another_process_writes_to_is_named(
+    run_script: Callable[..., Any], tmp_path: Path, script: str, folder: str, overrides: tuple[str, ...]
+) -> None:
+    with held_by_another(tmp_path / folder):
+        before = sorted(tmp_path.rglob("*"))
+        outcome = run_script(script, f"workspace={tmp_path}", *(each.format(workspace=tmp_path) for each in overrides))
+        assert outcome.status == 2
+        line = f"error: {tmp_path / folder}: another process is writing to this folder; wait for it or end it"
+        assert outcome.stderr.splitlines()[-1] == line
+        assert [path for path in sorted(tmp_path.rglob("*")) if path.is_file() and path.suffix != ".log"] == [
+            path for path in before if path.is_file()
+        ]
+
+
+def test_a_dataset_that_another_process_renders_is_left_to_it(run_script: Callable[..., Any], tmp_path: Path) -> None:
+    with held_by_another(tmp_path / "people" / ".generate_people"):
+        outcome = run_script("generate_people", f"data_root={tmp_path}", "workers=1")
+    assert outcome.status == 2
+    assert "another process is writing to this folder" in outcome.stderr
+    assert not (tmp_path / "people" / "images").exists()

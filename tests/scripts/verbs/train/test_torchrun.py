@@ -1,0 +1,131 @@
+"""Under torchrun: stopped, killed and started again, on two nodes, and with a batch that the ranks cannot share."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from litepose_ofa.scripts.build.networks import build_validator
+from litepose_ofa.supernet.network.checkpoints import load_supernet, read_weights
+from litepose_ofa.supernet.training.distributed import SINGLE
+from litepose_ofa.supernet.training.validation import validated_archs
+
+RunScript = Callable[..., Any]
+LAUNCHER = (sys.executable, "-m", "torch.distributed.run")
+TORCHRUN = (*LAUNCHER, "--standalone", "--nproc-per-node=2", "--max-restarts=1")
+TOLERANCE = 1e-5
+SHORT_TRAINING = ("recipe=sandwich", "training.steps=5", "training.batch_size=4", "training.optimizer=sgd")
+"""SGD, because Adam's first steps are as long as the rate where a gradient is nothing but rounding."""
+
+
+def children(process: "subprocess.Popen[str]") -> list[int]:
+    """Return the ids of a process's direct children."""
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return sorted(int(child) for task in tasks for child in task.read_text().split())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find torchrun's processes")
+def test_sigterm_to_torchrun_stops_both_ranks_at_one_step_and_one_process_goes_on(
+    run_script: RunScript, long_training: tuple[str, ...], tmp_path: Path, runs: Any
+) -> None:
+    workspace = tmp_path / "stopped"
+    command = (*long_training, f"workspace={workspace}")
+    with runs.started((*TORCHRUN, *runs.command[1:], *command)) as launcher:
+        runs.wait_until(lambda: runs.checkpoints(workspace), launcher)
+        launcher.terminate()
+        _, stderr = launcher.communicate(timeout=runs.patience_seconds)
+    assert launcher.returncode != 0
+    assert runs.interrupted in stderr  # the launcher may end a rank that has saved and is leaving
+    last = runs.checkpoints(workspace)[-1]
+    assert runs.step_of(last) == len(runs.metrics(workspace)) < runs.steps
+
+    outcome = run_script("train", *command)
+    assert outcome.status == 0, outcome.stderr
+    assert f"going on from step {runs.step_of(last)} of {runs.steps}" in outcome.stdout
+    assert [line["step"] for line in runs.metrics(workspace)] == list(range(runs.steps))
+    assert (runs.folder_of(workspace) / "supernet.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find torchrun's processes")
+def test_torchrun_starts_again_after_the_death_of_a_rank_and_ends_with_the_same_weights(
+    long_training: tuple[str, ...], compose_config: Callable[..., Any], tmp_path: Path, runs: Any
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = (*long_training, f"training.validate_every={runs.steps}", "training.validation_images=4")
+    with runs.started((*TORCHRUN, *runs.command[1:], *command, f"workspace={whole}")) as launcher:
+        _, stderr = launcher.communicate(timeout=runs.patience_seconds)
+        assert launcher.returncode == 0, stderr
+    with runs.started((*TORCHRUN, *runs.command[1:], *command, f"workspace={killed}")) as launcher:
+        runs.wait_until(lambda: runs.checkpoints(killed), launcher)
+        os.kill(children(launcher)[1], signal.SIGKILL)
+        stdout, stderr = launcher.communicate(timeout=runs.patience_seconds)
+        assert launcher.returncode == 0, stderr
+    assert re.search(rf"going on from step \d+ of {runs.steps}", stdout)
+    runs.assert_same_training(killed, whole)
+
+    *trained, validated = runs.metrics(whole)
+    assert [line["step"] for line in trained] == list(range(runs.steps))
+    cfg = compose_config("train", *command)
+    supernet = load_supernet(runs.folder_of(whole) / "supernet.safetensors")
+    validate = build_validator(cfg, validated_archs(supernet.space), SINGLE, images=4)
+    scores = {f"ap/{name}": round(ap, 8) for name, ap in validate(supernet).items()}
+    assert validated == {"step": runs.steps - 1, **scores}
+
+
+@pytest.mark.slow
+def test_torchrun_says_that_the_ranks_cannot_share_a_batch(
+    long_training: tuple[str, ...], tmp_path: Path, runs: Any
+) -> None:
+    workspace = tmp_path / "odd"
+    with runs.started(
+        (*TORCHRUN, *runs.command[1:], *long_training, f"workspace={workspace}", "training.batch_size=3")
+    ) as launcher:
+        _, stderr = launcher.communicate(timeout=runs.patience_seconds)
+    assert launcher.returncode != 0
+    assert "error: batch_size is 3; it must be a multiple of the 2 processes\n" in stderr
+    assert not runs.checkpoints(workspace)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def furthest(ours: Path, theirs: Path) -> float:
+    """Return the largest difference of a weight of two supernets, relative above 1."""
+    one, other = read_weights(ours), read_weights(theirs)
+    names = [name for name in one if "running_" not in name and not name.endswith("num_batches_tracked")]
+    return max(float(((one[name] - other[name]).abs() / other[name].abs().clamp(min=1)).max()) for name in names)
+
+
+@pytest.mark.slow
+def test_two_nodes_with_one_run_folder_train_the_weights_of_one_process(
+    run_script: RunScript, long_training: tuple[str, ...], tmp_path: Path, runs: Any
+) -> None:
+    command = (*long_training, *SHORT_TRAINING)
+    nodes = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}")
+    first, second = (
+        (*LAUNCHER, *nodes, f"--node-rank={rank}", *runs.command[1:], *command, f"workspace={tmp_path / 'nodes'}")
+        for rank in range(2)
+    )
+    with runs.started(first) as one, runs.started(second) as other:
+        for launcher in (one, other):
+            _, stderr = launcher.communicate(timeout=runs.patience_seconds)
+            assert launcher.returncode == 0, stderr
+    for name, accumulation in (("parts", 2), ("whole", 1)):
+        outcome = run_script("train", *command, f"training.accumulation={accumulation}", f"workspace={tmp_path / name}")
+        assert outcome.status == 0, outcome.stderr
+    paths = [runs.folder_of(tmp_path / name) / "supernet.safetensors" for name in ("nodes", "parts", "whole")]
+    assert furthest(paths[0], paths[1]) < TOLERANCE
+    assert furthest(paths[0], paths[2]) > 10 * TOLERANCE, "batch norm over another part of the batch"
+    assert [line["step"] for line in runs.metrics(tmp_path / "nodes")] == list(range(5))

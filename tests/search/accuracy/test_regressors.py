@@ -1,0 +1,105 @@
+"""Every kind of regressor learns and is deterministic; the Gaussian process is its formulas."""
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, GaussianProcess, Kernel, Kind, Regressor, TrainingSet
+
+
+def smooth_samples(rows: int, seed: int = 0) -> TrainingSet:
+    x = np.random.default_rng(seed).normal(size=(rows, 4))
+    return TrainingSet(x, x[:, 0] - 0.5 * x[:, 1] + 0.3 * x[:, 2] ** 2, np.ones(4))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[Kind, Regressor]:
+    return {kind: regressor(smooth_samples(60)) for kind, regressor in REGRESSORS.items()}
+
+
+@pytest.mark.parametrize("kind", list(REGRESSORS))
+def test_held_out_values_are_ranked(fitted: dict[Kind, Regressor], kind: Kind) -> None:
+    unseen = smooth_samples(300, seed=1)
+    assert kendalltau(fitted[kind].predict_mean(unseen.features), unseen.targets).statistic > 0.6
+
+
+@pytest.mark.parametrize("kind", list(REGRESSORS))
+def test_a_row_is_predicted_the_same_alone_and_in_any_batch(fitted: dict[Kind, Regressor], kind: Kind) -> None:
+    x = np.tile(smooth_samples(60, seed=3).features, (100, 1))
+    for predict in (fitted[kind].predict_mean, fitted[kind].predict_std):
+        values = predict(x)
+        assert values.shape == (6000,)
+        np.testing.assert_allclose(values[[7, 5999]], [predict(x[7:8])[0], predict(x[5999:])[0]], rtol=1e-5, atol=1e-9)
+    assert (fitted[kind].predict_std(x) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", list(REGRESSORS))
+def test_a_refit_is_deterministic_and_learns_the_new_samples(fitted: dict[Kind, Regressor], kind: Kind) -> None:
+    more, unseen = smooth_samples(120, seed=4), smooth_samples(300, seed=5)
+    first, second = fitted[kind].refitted(more), fitted[kind].refitted(more)
+    np.testing.assert_array_equal(first.predict_mean(unseen.features), second.predict_mean(unseen.features))
+
+    def error(regressor: Regressor) -> float:
+        return float(np.abs(regressor.predict_mean(unseen.features) - unseen.targets).mean())
+
+    assert error(first) < 1.1 * error(fitted[kind])
+
+
+@pytest.mark.parametrize("kind", list(REGRESSORS))
+def test_equal_targets_and_features_that_never_vary_do_no_harm(kind: Kind) -> None:
+    samples = smooth_samples(20)
+    flat = TrainingSet(samples.features * [1, 1, 0, 0] + 3, np.full(20, 0.5), samples.feature_weights)
+    regressor = REGRESSORS[kind](flat)
+    np.testing.assert_allclose(regressor.predict_mean(flat.features), 0.5, atol=1e-4)
+    assert np.isfinite(regressor.predict_std(flat.features)).all()
+
+
+@pytest.mark.parametrize("kind", ["ridge", "gaussian_process"])
+def test_uncertainty_grows_away_from_the_samples(fitted: dict[Kind, Regressor], kind: Kind) -> None:
+    x = smooth_samples(60).features
+    assert fitted[kind].predict_std(x).max() < fitted[kind].predict_std(x + 5).min()
+
+
+def test_a_straight_line_is_certain_where_there_is_no_noise() -> None:
+    samples = smooth_samples(40)
+    straight = TrainingSet(samples.features, samples.features @ [1.0, 2.0, 0.0, -1.0], samples.feature_weights)
+    ridge = REGRESSORS["ridge"](straight)
+    np.testing.assert_allclose(ridge.predict_mean(samples.features + 1), straight.targets + 2, atol=1e-3)
+    assert ridge.predict_std(samples.features).max() < 1e-3
+
+
+def test_kernel_is_its_formula() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(4, 5)), rng.normal(size=(3, 5))
+    kernel = Kernel(length_scale=1.5, deviation=0.3)
+    expected = [[u @ v / 5 + 0.3 * np.exp(-((u - v) ** 2).sum() / (2 * 5 * 1.5**2)) for v in b] for u in a]
+    np.testing.assert_allclose(kernel(a, b), expected)
+    np.testing.assert_allclose(kernel.variance(a), np.diag(kernel(a, a)))
+
+
+def test_posterior_is_that_of_the_normal_equations() -> None:
+    samples = smooth_samples(40)
+    process = GaussianProcess(samples)
+    x, y = samples.features, samples.targets
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    covariance = np.linalg.inv(process._precision)
+    noise = covariance - process._kernel(z, z)
+    np.testing.assert_allclose(noise, noise[0, 0] * np.eye(len(x)), atol=1e-6)
+    np.testing.assert_allclose(
+        process.predict_mean(x), y.mean() + process._kernel(z, z) @ np.linalg.solve(covariance, y - y.mean())
+    )
+
+
+def test_a_straight_line_is_continued_beyond_the_samples() -> None:
+    x = np.linspace(-1, 1, 30)[:, None]
+    process = GaussianProcess(TrainingSet(x, 3 * x[:, 0] + 1, np.ones(1)))
+    np.testing.assert_allclose(process.predict_mean(np.array([[-2.0], [2.0]])), [-5, 7], atol=0.1)
+
+
+@pytest.mark.parametrize("rows", [2, 5, 9])
+@pytest.mark.parametrize("kind", REGRESSORS)
+def test_few_samples_are_enough(kind: Kind, rows: int) -> None:
+    model = REGRESSORS[kind](smooth_samples(rows))
+    unseen = smooth_samples(50, seed=1).features
+    assert np.isfinite(model.predict_mean(unseen)).all()
+    assert np.isfinite(model.predict_std(unseen)).all()

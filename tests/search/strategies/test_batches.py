@@ -1,0 +1,82 @@
+"""Batches: what promises most comes first, spread along the front, and nothing that breaks a constraint."""
+
+import numpy as np
+import pytest
+
+from litepose_ofa.search.pareto import hypervolume
+from litepose_ofa.search.problem.history import History
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.strategies.batches import BatchSettings, choose_batch
+
+PLAIN = BatchSettings(best_fraction=0, unsure_fraction=0)
+
+
+@pytest.fixture
+def history(problem: SearchProblem) -> History:
+    smallest = problem.cost.codec.encode_many([problem.cost.space.smallest()])
+    return problem.evaluated(smallest, np.array([0.1]))
+
+
+@pytest.fixture
+def pool(problem: SearchProblem) -> np.ndarray:
+    return np.unique(problem.cost.codec.sample(150, np.random.default_rng(0)), axis=0)
+
+
+def prediction(problem: SearchProblem, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return 0.2 + problem.cost.evaluate(pool)["macs"] / 1e8, np.full(len(pool), 0.01)
+
+
+def test_the_first_raises_the_hypervolume_most(problem: SearchProblem, history: History, pool: np.ndarray) -> None:
+    mean, std = prediction(problem, pool)
+    latency_ms = problem.latency_ms(pool)
+    known = np.array([[-0.1, problem.latency_ms(history.genomes)[0]]])
+    reference = (0.0, problem.budget_ms + 0.05 * (problem.budget_ms - known[0, 1]))
+    gains = [
+        hypervolume(np.vstack([known, [-ap, ms]]), reference) if ms <= problem.budget_ms else 0
+        for ap, ms in zip(mean, latency_ms, strict=True)
+    ]
+    assert choose_batch(problem, history, pool, (mean, std), 1, PLAIN).tolist() == [int(np.argmax(gains))]
+
+
+def test_a_batch_is_distinct_feasible_and_spread(problem: SearchProblem, history: History, pool: np.ndarray) -> None:
+    batch = choose_batch(problem, history, pool, prediction(problem, pool), 12)
+    assert len(set(batch.tolist())) == 12
+    latency_ms = problem.latency_ms(pool[batch])
+    assert (latency_ms <= problem.budget_ms).all()
+    feasible = problem.latency_ms(pool)
+    feasible = feasible[feasible <= problem.budget_ms]
+    assert np.ptp(latency_ms) > 0.6 * np.ptp(feasible)
+
+
+def test_the_best_share_goes_for_the_greatest_ap(problem: SearchProblem, history: History, pool: np.ndarray) -> None:
+    mean, std = prediction(problem, pool)
+    batch = choose_batch(problem, history, pool, (mean, std), 3, BatchSettings(best_fraction=1, unsure_fraction=0))
+    within = np.flatnonzero(problem.violation(pool) == 0)
+    assert batch.tolist() == within[np.argsort(-mean[within], kind="stable")[:3]].tolist()
+
+
+def test_the_unsure_share_goes_where_the_deviation_is_large(
+    problem: SearchProblem, history: History, pool: np.ndarray
+) -> None:
+    mean, std = prediction(problem, pool)
+    within = np.flatnonzero(problem.violation(pool) == 0)
+    slow = within[np.argsort(-problem.latency_ms(pool[within]))[:20]]
+    unknown = int(slow[np.argmin(mean[slow])])
+    std[unknown] = 0.5
+    sure = choose_batch(problem, history, pool, (mean, std), 4, PLAIN)
+    unsure = choose_batch(problem, history, pool, (mean, std), 4, BatchSettings(best_fraction=0, unsure_fraction=0.5))
+    assert unknown not in sure
+    assert unknown in unsure
+
+
+def test_a_pool_without_a_feasible_genome_gives_nothing(problem: SearchProblem, history: History) -> None:
+    largest = problem.cost.codec.encode_many([problem.cost.space.largest()])
+    assert choose_batch(problem, history, largest, (np.ones(1), np.zeros(1)), 3).tolist() == []
+    assert choose_batch(problem, history, largest[:0], (np.ones(0), np.zeros(0)), 3).tolist() == []
+
+
+def test_what_cannot_gain_is_taken_last(problem: SearchProblem, history: History, pool: np.ndarray) -> None:
+    mean, std = prediction(problem, pool)
+    within = np.flatnonzero(problem.violation(pool) == 0)
+    batch = choose_batch(problem, history, pool, (mean, std), len(pool))
+    assert sorted(batch.tolist()) == within.tolist()

@@ -1,0 +1,144 @@
+"""Loading processes that cannot start, hand over or go on: one line at once, and no process is left."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from litepose_ofa.supernet.data.loading.batches import Batch, Sample, collate_bytes
+from litepose_ofa.supernet.data.loading.processes import loaded, prepare_worker
+from litepose_ofa.supernet.errors import InputError
+
+SAMPLE = Sample(
+    image=np.full((16, 16, 3), 7, np.uint8),
+    teacher_image=None,
+    keypoints=np.ones((1, 14, 3), np.float32),
+    mask=np.ones((8, 8), np.float32),
+    image_id=0,
+    bad_images=(),
+)
+
+
+class Samples(Dataset[Sample]):
+    """Eight samples; the last does something else in the loading process."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == 7:
+            self.last()
+        return dataclasses.replace(SAMPLE, image_id=index)
+
+    def last(self) -> None:
+        """Nothing else."""
+
+
+class Killed(Samples):
+    def last(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Refused(Samples):
+    def last(self) -> None:
+        raise InputError("people.json: has no people")
+
+
+class Unreadable(Samples):
+    def last(self) -> None:
+        (Path("/dev/null") / "image.jpg").read_bytes()
+
+
+class Buggy(Samples):
+    def last(self) -> None:
+        raise RuntimeError("a bug")
+
+
+def loader(dataset: Samples, workers: int = 2) -> "DataLoader[Sample]":
+    return DataLoader(
+        dataset, batch_size=2, num_workers=workers, collate_fn=collate_bytes, worker_init_fn=prepare_worker
+    )
+
+
+def ids(dataset: Samples, workers: int = 2) -> list[int]:
+    with loaded(loader(dataset, workers)) as batches:
+        return [image for batch in batches for image in batch.image_ids]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_whole_processes_load_everything(workers: int) -> None:
+    with loaded(loader(Samples(), workers)) as loading:
+        batches: list[Batch] = list(loading)
+    assert [image for batch in batches for image in batch.image_ids] == list(range(8))
+    assert all(batch.images.is_shared() == (workers > 0) for batch in batches)
+    assert all(torch.equal(batch.images, torch.full((2, 3, 16, 16), 7, dtype=torch.uint8)) for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (
+            Killed(),
+            r"a loading process (is killed by signal: Killed|exited unexpectedly) \(is memory",
+        ),
+        (Refused(), r"people\.json: has no people$"),
+        (Unreadable(), r"\[Errno 20\] Not a directory: '/dev/null/image\.jpg'$"),
+    ],
+    ids=["killed", "refused", "unreadable"],
+)
+def test_what_a_process_meets_is_one_line(dataset: Samples, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}") as caught:
+        ids(dataset)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bug_in_a_process_keeps_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match=r"Traceback(.|\n)*a bug"):
+        ids(Buggy())
+
+
+def test_full_shared_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(storage: torch.UntypedStorage) -> NoReturn:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", full)  # the processes are forks
+    with pytest.raises(InputError, match=r"a loading process exited .* \(is memory or /dev/shm short\?") as caught:
+        ids(Samples())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_for_temporary_files_with_too_long_a_path_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"2 loading processes cannot be started \(AF_UNIX path too long\); .*TMPDIR"):
+        ids(Samples())
+    assert ids(Samples(), workers=0) == list(range(8))
+
+
+def test_processes_that_the_system_refuses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork, forks = os.fork, iter([True, False])
+
+    def scarce() -> int:
+        if next(forks):
+            return fork()
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    before = set(multiprocessing.active_children())
+    monkeypatch.setattr(os, "fork", scarce)
+    with pytest.raises(InputError, match=r"2 loading processes cannot be started \(Resource temporarily unavailable\)"):
+        ids(Samples())
+    for child in set(multiprocessing.active_children()) - before:
+        child.join(10)
+        assert child.exitcode == -signal.SIGKILL

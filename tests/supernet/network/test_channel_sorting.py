@@ -1,0 +1,161 @@
+"""Channel sorting: the largest network stays what it is, important channels come first, and narrow subnets gain."""
+
+import copy
+import dataclasses
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.network.channel_sorting import ChannelOrders, channel_orders, permute_channels, sort_channels
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import Heads
+
+IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+TINY = SearchSpace.preset("tiny")
+TIED = dataclasses.replace(
+    TINY, name="tied", stages=(*TINY.stages[:3], dataclasses.replace(TINY.stages[3], channels=TINY.stages[2].channels))
+)
+"""Stages 2 and 3 have equal largest widths, and stage 3 has stride 1: the largest network adds the two up."""
+
+SPACES = {"tiny": TINY, "litepose": SearchSpace.preset("litepose"), "tied": TIED}
+Make = Callable[..., LitePoseSupernet]
+
+
+@pytest.fixture
+def make(randomise: Any) -> Make:
+    """Build a supernet in float64 whose weights, statistics and kernel matrices are random; in eval mode."""
+    return lambda space: randomise(LitePoseSupernet(space), 0).double().eval()  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def heads_of(supernet: LitePoseSupernet) -> Heads:
+    """Run the largest subnet on the test's images; in training mode statistics stay as they were."""
+    heads: Heads = copy.deepcopy(supernet)(IMAGES.double(), supernet.space.largest())
+    return heads
+
+
+def movement(before: Heads, after: Heads) -> float:
+    """Return the largest change of a head, relative to its largest absolute value."""
+    return max(float((b - a).abs().max() / b.abs().max()) for b, a in zip(before, after, strict=True))
+
+
+def orders_of(supernet: LitePoseSupernet, rearrange: Callable[[list[int]], list[int]]) -> ChannelOrders:
+    """Return orders for every group, made from the identity."""
+    return ChannelOrders(
+        tuple(
+            (name, tuple(rearrange(list(range(len(order)))))) for name, order in channel_orders(supernet).permutations
+        )
+    )
+
+
+def assert_equal_states(one: LitePoseSupernet, other: LitePoseSupernet) -> None:
+    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "training"])
+def test_the_largest_network_stays_what_it_is(space: SearchSpace, training: bool, make: Make) -> None:
+    supernet = make(space).train(training)
+    before, weight = heads_of(supernet), supernet.first[2].weight
+    state = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
+    orders = sort_channels(supernet)
+    assert movement(before, heads_of(supernet)) < 1e-12
+    assert all(order != tuple(range(len(order))) for _, order in orders.permutations)
+    assert supernet.first[2].weight is weight
+    for name, tensor in supernet.state_dict().items():
+        stays = name.startswith(("first.0", "first.1")) or ".matrix_" in name or name.endswith("num_batches_tracked")
+        assert torch.equal(tensor, state[name]) == stays, name
+
+
+@given(seed=st.integers(0, 2**32 - 1), tied=st.booleans(), training=st.booleans())
+@settings(deadline=None, derandomize=True, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_permutation_keeps_the_largest_network_and_has_an_inverse(
+    seed: int, tied: bool, training: bool, make: Make
+) -> None:
+    rng = random.Random(seed)
+    supernet = make(TIED if tied else TINY).train(training)
+    original, before = copy.deepcopy(supernet), heads_of(supernet)
+    orders = orders_of(supernet, lambda order: rng.sample(order, len(order)))
+    permute_channels(supernet, orders)
+    assert movement(before, heads_of(supernet)) < 1e-12
+    inverse = tuple((name, tuple(map(order.index, range(len(order))))) for name, order in orders.permutations)
+    permute_channels(supernet, ChannelOrders(inverse))
+    assert_equal_states(supernet, original)
+
+
+def importances(supernet: LitePoseSupernet) -> dict[str, Tensor]:
+    """L1 norms over the readers of every group of ``tiny``, spelled out, each (C,)."""
+    w = {name: tensor.abs() for name, tensor in supernet.state_dict().items()}
+
+    def conv(name: str) -> Tensor:
+        return w[f"{name}.weight"].sum((0, 2, 3))
+
+    def deconv(name: str) -> Tensor:
+        return w[f"{name}.weight"].sum((1, 2, 3))
+
+    hidden = {f"stage.{s}.{b}.hidden": conv(f"stage.{s}.{b}.point_conv.0") for s in range(4) for b in range(2)}
+    return hidden | {
+        "stem": conv("stage.0.0.inv.0") + conv("final_raw.1.conv.3"),
+        "stage.0": conv("stage.0.1.inv.0")
+        + conv("stage.1.0.inv.0")
+        + deconv("deconv_raw.2")
+        + conv("final_raw.0.conv.3"),
+        "stage.1": conv("stage.1.1.inv.0") + conv("stage.2.0.inv.0") + deconv("deconv_raw.1"),
+        "stage.2": conv("stage.2.1.inv.0") + conv("stage.3.0.inv.0") + deconv("deconv_raw.0"),
+        "stage.3": conv("stage.3.1.inv.0") + deconv("deconv_refined.0"),
+        "deconv.0": deconv("deconv_refined.1"),
+        "deconv.1": deconv("deconv_refined.2") + conv("final_refined.0.conv.3"),
+        "deconv.2": conv("final_refined.1.conv.3"),
+    }
+
+
+def test_importances_descend_after_sorting(make: Make) -> None:
+    supernet = make(TINY)
+    before = importances(supernet)
+    orders = dict(sort_channels(supernet).permutations)
+    after = importances(supernet)
+    assert orders.keys() == after.keys()
+    for name, importance in after.items():
+        assert (importance.diff() <= 0).all(), name
+        torch.testing.assert_close(importance, before[name][list(orders[name])], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["hidden", "width"])
+def test_one_kind_leaves_the_other_alone(kind: str, make: Make) -> None:
+    supernet = make(TINY)
+    everything = dict(channel_orders(supernet).permutations)
+    before = heads_of(supernet)
+    orders = dict(sort_channels(supernet, hidden=kind == "hidden", width=kind == "width").permutations)
+    wanted = {name: order for name, order in everything.items() if name.endswith(".hidden") == (kind == "hidden")}
+    assert orders == wanted
+    assert movement(before, heads_of(supernet)) < 1e-12
+    left = dict(channel_orders(supernet).permutations)
+    assert all(left[name] == everything[name] for name in everything.keys() - wanted.keys())
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        (("stage.4", (0, 1)),),
+        (("stem", (0, 1)),),
+        (("stem", (0, 0, 2, 3, 4, 5, 6, 7)),),
+        (("stem", (8, 1, 2, 3, 4, 5, 6, 7)),),
+        (("stem", tuple(range(8))[::-1]), ("stage.2+stage.3", tuple(range(32)))),
+    ],
+    ids=["unknown group", "too short", "repeated", "too high", "another space"],
+)
+def test_orders_of_another_space_move_nothing(orders: Any, make: Make) -> None:
+    supernet = make(TINY)
+    before = copy.deepcopy(supernet)
+    with pytest.raises(ValueError, match=re.escape(f"the channel order of '{orders[-1][0]}' does not fit the space")):
+        permute_channels(supernet, ChannelOrders(orders))
+    assert_equal_states(supernet, before)

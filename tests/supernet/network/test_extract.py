@@ -1,0 +1,162 @@
+"""Subnets cut out of the supernet: bit-equal outputs, equal gradients, and a check that can fail."""
+
+import math
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
+from litepose_ofa.supernet.network import litepose
+from litepose_ofa.supernet.network.elastic_layers import ElasticDepthwiseConv2d
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet, is_equal_to_supernet
+from litepose_ofa.supernet.network.litepose import LitePose
+
+IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+ARCHITECTURES = 200
+
+
+def sample(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
+    rng = random.Random(seed)
+    return [space.sample(rng) for _ in range(count)]
+
+
+def start_from_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let new convolutions begin as NaN: a weight that extraction forgot makes the outputs NaN (and it is faster)."""
+    monkeypatch.setattr(litepose, "initialise_weights", lambda model: None)
+    monkeypatch.setattr(_ConvNd, "reset_parameters", lambda layer: nn.init.constant_(layer.weight, math.nan))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_200_subnets_are_bit_equal_over_every_choice(
+    name: str, randomise: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = SearchSpace.preset(name)
+    supernet = randomise(LitePoseSupernet(space), 1).eval()
+    start_from_nan(monkeypatch)
+    archs = sample(space, ARCHITECTURES)
+    for arch in archs:
+        assert is_equal_to_supernet(extract_subnet(supernet, arch), supernet, IMAGES), arch
+    heads = [torch.cat([head.flatten() for head in extract_subnet(supernet, arch)(IMAGES)]) for arch in archs[:2]]
+    assert not torch.equal(*heads)
+    assert all(head.isfinite().all() and head.std() > 1e-3 for head in heads)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_subnets_of_small_kernels_alone_are_bit_equal(kernel: int, randomise: Any) -> None:
+    """Defect of the public code: the kernel matrices were left out when a subnet was cut."""
+    space = SearchSpace.preset("litepose")
+    supernet = randomise(LitePoseSupernet(space), 2).eval()
+    published = space.largest().to_dict()
+    for stage in published["backbone_setting"]:
+        stage["block_setting"] = [[expansion, kernel] for expansion, _ in stage["block_setting"]]
+    arch = Arch.from_dict(published)
+    subnet = extract_subnet(supernet, arch)
+    assert is_equal_to_supernet(subnet, supernet, IMAGES)
+    with torch.no_grad():
+        edge = (7 - kernel) // 2
+        for name, tensor in subnet.state_dict().items():
+            if name.endswith("depth_conv.0.weight"):
+                tensor.copy_(supernet.state_dict()[name][:, :, edge : 7 - edge, edge : 7 - edge])
+    assert not is_equal_to_supernet(subnet, supernet, IMAGES)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_bit_equal_in_channels_last(name: str, randomise: Any) -> None:
+    space = SearchSpace.preset(name)
+    supernet = randomise(LitePoseSupernet(space), 3).to(memory_format=torch.channels_last).eval()
+    images = IMAGES.to(memory_format=torch.channels_last)
+    for arch in (space.smallest(), space.largest(), *sample(space, 6, seed=1)):
+        subnet = extract_subnet(supernet, arch).to(memory_format=torch.channels_last)
+        assert is_equal_to_supernet(subnet, supernet, images), arch
+
+
+def test_it_is_an_ordinary_network_of_its_own(tiny_supernet: LitePoseSupernet) -> None:
+    arch = tiny_supernet.space.smallest()
+    tiny_supernet.first.get_submodule("0.1").num_batches_tracked.fill_(7)
+    before = {name: value.clone() for name, value in tiny_supernet.state_dict().items()}
+    subnet = extract_subnet(tiny_supernet, arch)
+    assert subnet.state_dict()["first.0.1.num_batches_tracked"] == 7
+    fresh = LitePose(arch).state_dict()
+    assert {k: v.shape for k, v in subnet.state_dict().items()} == {k: v.shape for k, v in fresh.items()}
+    assert not any("matrix" in name for name in subnet.state_dict())
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in subnet.parameters())
+    with torch.no_grad():
+        for tensor in subnet.state_dict().values():
+            tensor.zero_()
+    assert all(torch.equal(before[name], value) for name, value in tiny_supernet.state_dict().items())
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_mode_dtype_and_keypoints_are_the_supernets(training: bool, tiny: SearchSpace) -> None:
+    supernet = LitePoseSupernet(tiny, num_keypoints=17).double().train(training)
+    subnet = extract_subnet(supernet, tiny.smallest())
+    assert subnet.training is training
+    assert subnet.num_keypoints == 17
+    assert {p.dtype for p in subnet.parameters()} == {torch.float64}
+    assert is_equal_to_supernet(subnet, supernet, IMAGES.double())
+    assert (subnet.training, supernet.training) == (training, training)
+
+
+@pytest.mark.parametrize(
+    "name", ["first.3.running_mean", "stage.3.0.point_conv.1.bias", "deconv_raw.2.weight", "final_raw.1.conv.0.weight"]
+)
+def test_one_changed_number_is_found(name: str, tiny_supernet: LitePoseSupernet) -> None:
+    subnet = extract_subnet(tiny_supernet, tiny_supernet.space.smallest())
+    assert is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
+    values = subnet.state_dict()[name].view(-1)
+    values[len(values) // 2] += 0.5
+    assert not is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
+
+
+def loss_of(heads: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    return sum(((head - 0.1) ** 2).mean() for head in heads)  # type: ignore[return-value]
+
+
+def test_a_training_step_is_the_static_networks(tiny_supernet: LitePoseSupernet) -> None:
+    """Gradients and running statistics of the shared slices; of everything else none."""
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    supernet = tiny_supernet.double().train()
+    archs = sample(supernet.space, 4)
+    assert {block.kernel for arch in archs for stage in arch.stages for block in stage.blocks} == {3, 5, 7}
+    for arch in archs:
+        supernet.zero_grad(set_to_none=True)
+        subnet = extract_subnet(supernet, arch)
+        before = {name: value.clone() for name, value in supernet.state_dict().items()}
+        loss, static_loss = loss_of(supernet(images, arch)), loss_of(subnet(images))
+        assert loss.item() == pytest.approx(static_loss.item(), rel=1e-12)
+        loss.backward()
+        static_loss.backward()
+
+        static_grads = {name: parameter.grad for name, parameter in subnet.named_parameters()}
+        expected = {name: torch.zeros_like(p) for name, p in supernet.named_parameters()}
+        for name, grad in static_grads.items():
+            assert grad is not None
+            owner_name = name.rpartition(".")[0]
+            owner = supernet.get_submodule(owner_name)
+            if isinstance(owner, ElasticDepthwiseConv2d):
+                leaves = dict(owner.named_parameters())
+                folded = owner.active_weight(grad.shape[0], grad.shape[-1])
+                for part, value in zip(
+                    leaves, torch.autograd.grad(folded, leaves.values(), grad, allow_unused=True), strict=True
+                ):
+                    if value is not None:
+                        expected[f"{owner_name}.{part}"] += value
+            else:
+                expected[name][tuple(slice(n) for n in grad.shape)] = grad
+        for name, parameter in supernet.named_parameters():
+            found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            torch.testing.assert_close(found, expected[name], rtol=1e-9, atol=1e-12, msg=name)
+
+        after, static_after = supernet.state_dict(), subnet.state_dict()
+        for name, value in after.items():
+            if "running" not in name:
+                continue
+            changed = static_after[name] if name in static_after else value[:0]
+            torch.testing.assert_close(value[: len(changed)], changed, rtol=1e-12, atol=1e-12, msg=name)
+            assert torch.equal(value[len(changed) :], before[name][len(changed) :]), name
