@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 EXPERIMENT = "ray_tune"
 
+FAILURES_PER_DEATH = 2
+"""Tune counts the task of a worker on a lost node as failed, and then the worker itself."""
+
 
 @settings
 class TuneSettings:
@@ -215,7 +218,7 @@ def _tuner(make_measure: MakeMeasure, searcher: GenerationSearcher, workers: Tun
             name=EXPERIMENT,
             storage_path=str(folder),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=workers.max_failures - 1),
+            failure_config=tune.FailureConfig(max_failures=FAILURES_PER_DEATH * workers.max_failures - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
