@@ -23,7 +23,7 @@ from tqdm import tqdm
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator
-from litepose_ofa.scripts.build.search import WorkspacePool, open_accuracy_cache
+from litepose_ofa.scripts.build.workers import WorkspacePool
 from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
 from litepose_ofa.search.costs.model import CostModel
@@ -150,9 +150,8 @@ def published_style(space: SearchSpace) -> Iterator[Arch]:
 @contextmanager
 def open_bench(cfg: DictConfig) -> Iterator[Bench]:
     with ExitStack() as stack:
-        pool = WorkspacePool(cfg, None, stack)
-        identity = pool.load()
-        truth = SupernetEvaluator(pool, identity=identity, cache=open_accuracy_cache(cfg))
+        pool = WorkspacePool(cfg, stack)
+        truth = SupernetEvaluator(pool, identity=pool.identity, cache=pool.cache)
         held_out = build_subnet_evaluator(cfg, "val")
         cache = AccuracyCache(Path(cfg.workspace) / "accuracies" / "held_out.jsonl")
         yield Bench(build_space(cfg), pool.subnets.num_keypoints, truth, held_out, cache)

@@ -11,8 +11,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -29,9 +30,6 @@ from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose
 
 pytestmark = pytest.mark.slow
-
-TRIES = 2
-"""Places that are tried of all, so that this takes less than a minute."""
 
 SERVER = """
 import json, os, signal, sys, time
@@ -101,20 +99,16 @@ Run = Callable[..., Start]
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """Start a verb in a folder, and kill it before its n-th rename or after some seconds."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
+    command = [sys.executable, "-c", SERVER]
+    server: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-        def start(folder: Path, *arguments: str, before_rename: int = 0, after_seconds: float = 0) -> Start:
-            job = {"folder": str(folder), "arguments": arguments, "before_rename": before_rename}
-            assert server.stdin is not None
-            assert server.stdout is not None
-            server.stdin.write(json.dumps({**job, "after_seconds": after_seconds}) + "\n")
-            server.stdin.flush()
-            return Start(**json.loads(server.stdout.readline()))
+    def start(folder: Path, *arguments: str, before_rename: int = 0, after_seconds: float = 0) -> Start:
+        job = {"folder": str(folder), "before_rename": before_rename, "after_seconds": after_seconds}
+        server.stdin.write(json.dumps({**job, "arguments": arguments}) + "\n")
+        server.stdin.flush()
+        return Start(**json.loads(server.stdout.readline()))
 
+    with server:
         yield start
         server.stdin.close()
 
@@ -127,9 +121,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         generate_split(folder / "data" / "people", split, 3, 0, PeopleSettings(image_size=(64, 64)), CROWDPOSE)
     space = SearchSpace.preset("tiny")
     torch.manual_seed(0)
-    save_supernet(
-        folder / "ws" / "supernet" / "supernet.safetensors", LitePoseSupernet(space, 14), {}, skeleton=CROWDPOSE
-    )
+    save_supernet(folder / "ws/supernet/supernet.safetensors", LitePoseSupernet(space, 14), {}, skeleton=CROWDPOSE)
     cost = CostModel(space)
     genomes = stratified_genomes(cost, 12, np.random.default_rng(0))
     ap = np.log(cost.evaluate(genomes)["macs"]) / 40
@@ -140,27 +132,19 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SEARCH = (
-    "search", "evaluator=published", "device=jetson_nano", "tier=m", "search.first=6", "search.batch=4",
-    "search.generations=2", "search.evolution.population=10", "search.evolution.generations=2",
-)  # fmt: skip
-MEASURED = ("threads=1", "data_root={base}/data", "evaluation.bn_images=2", "evaluation.bn_batch_size=2")
-
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "generate-people": (
-        "generate-people", "data_root=data", "workers=1", "images.train=3", "images.search=1", "images.val=1",
-    ),
-    "search": (*SEARCH, "workspace=ws"),
-    "estimate-tables": ("estimate-tables", "workspace=ws", "output=tables", "device=jetson_nano", "spaces=[tiny]"),
-    "sample": ("sample", "workspace=ws", "num_subnets=3", *MEASURED),
-    "fit": ("fit", "workspace=fitted", "predictor=ridge", "folds=2", "repeats=1"),
-    "evaluate": ("evaluate", "workspace=ws", "arch=smallest", "resamples=10", "save_results=true", *MEASURED),
-    "export": ("export", "workspace=ws", "arch=smallest", "checked_images=1", "resamples=0", *MEASURED),
-    "predict": (
-        "predict", "model={base}/exported", "input={base}/data/people/images/val", "output=out", "threads=1",
-    ),
-    "check-dataset": ("check-dataset", "workspace=ws", "workers=1", "data_root={base}/data"),
-}  # fmt: skip
+MEASURED = "threads=1 data_root={base}/data evaluation.bn_images=2 evaluation.bn_batch_size=2"
+COMMANDS = {
+    "generate-people": "data_root=data workers=1 images.train=3 images.search=1 images.val=1",
+    "search": "workspace=ws evaluator=published device=jetson_nano tier=m search.first=6 search.batch=4 "
+    "search.generations=2 search.evolution.population=10 search.evolution.generations=2",
+    "estimate-tables": "workspace=ws output=tables device=jetson_nano spaces=[tiny]",
+    "sample": f"workspace=ws num_subnets=3 {MEASURED}",
+    "fit": "workspace=fitted predictor=ridge folds=2 repeats=1",
+    "evaluate": f"workspace=ws arch=smallest resamples=10 save_results=true {MEASURED}",
+    "export": f"workspace=ws arch=smallest checked_images=1 resamples=0 {MEASURED}",
+    "predict": "model={base}/exported input={base}/data/people/images/val output=out threads=1",
+    "check-dataset": "workspace=ws workers=1 data_root={base}/data",
+}
 
 
 @dataclass(frozen=True)
@@ -173,11 +157,6 @@ class Job:
     whole: Start
     left: dict[str, str]
 
-    def prepared(self, folder: Path) -> Path:
-        """Return a folder with what the command needs."""
-        prepare(self.base, folder)
-        return folder
-
     def outputs(self) -> list[str]:
         """Return the files that the verb wrote, but an export's record, which nothing goes on from."""
         return sorted(name for name in self.left if not (self.base / name).exists() and "/.runs/" not in name)
@@ -188,7 +167,7 @@ T = TypeVar("T")
 
 def some(places: Sequence[T], verb: str) -> list[T]:
     """Return a few of the places where something may happen to a verb, drawn by its name."""
-    return random.Random(verb).sample(places, min(TRIES, len(places)))
+    return random.Random(verb).sample(places, min(2, len(places)))
 
 
 def prepare(base: Path, folder: Path) -> None:
@@ -213,44 +192,33 @@ def _plain(path: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def job(run: Run, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Job]:
-    jobs: dict[str, Job] = {}
-
+    @cache
     def make(verb: str) -> Job:
-        if verb not in jobs:
-            arguments = tuple(each.format(base=base) for each in COMMANDS[verb])
-            folder = tmp_path_factory.mktemp("whole")
-            prepare(base, folder)
-            whole = run(folder, *arguments)
-            assert whole.status == 0, (folder / "output").read_text()
-            jobs[verb] = Job(arguments, base, folder, whole, contents(folder))
-        return jobs[verb]
+        arguments = (verb, *COMMANDS[verb].format(base=base).split())
+        folder = tmp_path_factory.mktemp("whole")
+        prepare(base, folder)
+        whole = run(folder, *arguments)
+        assert whole.status == 0, (folder / "output").read_text()
+        return Job(arguments, base, folder, whole, contents(folder))
 
     return make
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
-def test_killed_before_any_rename_a_verb_ends_as_if_it_had_not_been(
+def test_killed_before_any_rename_or_at_any_moment_a_verb_ends_as_if_it_had_not_been(
     run: Run, job: Callable[[str], Job], tmp_path: Path, verb: str
 ) -> None:
     done = job(verb)
     assert done.whole.renames > 0
-    for number in some(range(1, done.whole.renames + 1), verb):
-        folder = done.prepared(tmp_path / str(number))
-        assert run(folder, *done.arguments, before_rename=number).status == -9
-        again = run(folder, *done.arguments)
-        assert again.status == 0, (folder / "output").read_text()
+    kills = [{"before_rename": number} for number in some(range(1, done.whole.renames + 1), verb)]
+    moment = random.Random(verb).uniform(0.1, 1) * done.whole.seconds
+    for number, kill in enumerate([*kills, {"after_seconds": moment}]):
+        folder = tmp_path / str(number)
+        prepare(done.base, folder)
+        killed = run(folder, *done.arguments, **kill)
+        assert killed.status == -9 or "after_seconds" in kill
+        assert run(folder, *done.arguments).status == 0, (folder / "output").read_text()
         assert contents(folder) == done.left
-
-
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_killed_at_any_moment_a_verb_ends_as_if_it_had_not_been(
-    run: Run, job: Callable[[str], Job], tmp_path: Path, verb: str
-) -> None:
-    done = job(verb)
-    folder = done.prepared(tmp_path / "killed")
-    run(folder, *done.arguments, after_seconds=random.Random(verb).uniform(0.1, 1) * done.whole.seconds)
-    assert run(folder, *done.arguments).status == 0, (folder / "output").read_text()
-    assert contents(folder) == done.left
 
 
 @pytest.mark.parametrize("verb", COMMANDS)

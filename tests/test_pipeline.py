@@ -7,15 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import pytest
-import torch
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.network.checkpoints import load_subnet, load_supernet
-from litepose_ofa.supernet.network.extract import extract_subnet, is_equal_to_supernet
 
 ROOT = Path(__file__).parents[1]
 DEVICES = ("jetson_nano", "raspberry_pi_4b")
@@ -60,28 +56,6 @@ def test_the_report_has_a_row_a_device_and_tier(workspace: Path) -> None:
     front = pd.read_csv(workspace / "run" / "report" / "front.csv")
     assert {"device", "tier", "ap", "latency_ms", "latency_provenance"} <= set(front.columns)
     assert (workspace / "run" / "report" / "front.png").stat().st_size > 10_000
-
-
-def test_the_export_runs_with_onnx_runtime_alone_and_comes_from_the_supernet(workspace: Path) -> None:
-    supernet = load_supernet(workspace / "run" / "supernet" / "supernet.safetensors")
-    for device in DEVICES:
-        bundle = workspace / "run" / "export" / device / "xs"
-        arch = Arch.load(bundle / "arch.json")
-        images = torch.rand(1, 3, arch.image_size, arch.image_size)
-        assert is_equal_to_supernet(extract_subnet(supernet, arch), supernet, images)
-        session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
-        with torch.inference_mode():
-            expected = load_subnet(bundle / "weights.safetensors")(images)
-        for ours, theirs in zip(session.run(None, {"images": images.numpy()}), expected, strict=True):
-            assert np.abs(ours - theirs.numpy()).max() <= 1e-4
-
-
-def test_a_finished_job_is_not_done_again(workspace: Path) -> None:
-    chosen = workspace / "run" / "search" / DEVICES[0] / TIERS[0] / "chosen.json"
-    before = chosen.stat().st_mtime_ns
-    assert "already" in run(workspace, "train", *SMALL_TRAINING)
-    assert "already" in run(workspace, "search", f"device={DEVICES[0]}", f"tier={TIERS[0]}", *SMALL_SEARCH)
-    assert chosen.stat().st_mtime_ns == before
 
 
 def test_a_changed_table_is_not_reported_with_the_old_latency(workspace: Path, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from textwrap import dedent
 
 from config_files import Key, read_config
 
 from litepose_ofa import conf
-from litepose_ofa.scripts.command.table import SECTIONS, Verb
+from litepose_ofa.scripts.command.table import SECTIONS, module_name
 from litepose_ofa.scripts.verbs.completion import ARGUMENTS
 from litepose_ofa.supernet.files import write_text
 
@@ -41,7 +42,7 @@ def commands_page() -> str:
     parts = [COMMANDS_HEAD.strip(), "## Keys of every command", base.head, shared, _group_list(base.groups)]
     for title, verbs in SECTIONS.items():
         parts.append(f"## {title}")
-        parts += [part for verb in verbs for part in _command(verb)]
+        parts += [part for verb, line in verbs.items() for part in _command(verb, line)]
     return _joined(parts)
 
 
@@ -59,28 +60,22 @@ def _joined(parts: Iterable[str]) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _command(verb: Verb) -> Iterator[str]:
-    yield f"### litepose {verb.name}"
-    yield _sentence(verb.line)
-    path = CONFIGS / f"{verb.module}.yaml"
-    if path.exists():
-        config = read_config(path)
-        yield f"```text\n{config.head}\n```"
-        yield _table(config.keys)
-        yield _group_list(config.groups)
-    elif verb.name in ARGUMENTS:
-        arguments = ", ".join(f"`{argument}`" for argument in ARGUMENTS[verb.name])
-        yield f"Takes {arguments}; `litepose {verb.name} --help` says more."
-    if verb.examples:
-        examples = "\n".join(f"litepose {verb.name} {example}".rstrip() for example in verb.examples)
-        yield f"```bash\n{examples}\n```"
-    if verb.page is not None:
-        page = Path(verb.page)
-        yield f"More: [{page.name}](../{page.name})."
-
-
-def _sentence(line: str) -> str:
-    return f"{line[0].upper()}{line[1:]}{'' if line.endswith('?') else '.'}"
+def _command(verb: str, line: str) -> Iterator[str]:
+    yield f"### litepose {verb}"
+    yield f"{line[0].upper()}{line[1:]}{'' if line.endswith('?') else '.'}"
+    path = CONFIGS / f"{module_name(verb)}.yaml"
+    if not path.exists():
+        arguments = ", ".join(f"`{argument}`" for argument in ARGUMENTS[verb])
+        yield f"Takes {arguments}; `litepose {verb} --help` says more."
+        return
+    config = read_config(path)
+    head, _, examples = config.head.partition("\n\nExamples:\n")
+    examples, _, page = examples.partition("\nRead on: docs/")
+    yield f"```text\n{head}\n```"
+    yield _table(config.keys)
+    yield _group_list(config.groups)
+    yield f"```bash\n{dedent(examples)}\n```"
+    yield f"More: [{page}](../{page})."
 
 
 def _option(path: Path) -> Iterator[str]:

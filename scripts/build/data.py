@@ -1,14 +1,16 @@
-"""From the composed config to the search space, the dataset and its training images."""
+"""From the composed config to settings of the library, the search space, the dataset and its training images."""
 
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
@@ -19,6 +21,8 @@ from litepose_ofa.supernet.data.skeletons import Skeleton, get_skeleton
 from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.validation import validate
 
+T = TypeVar("T")
+
 
 def plain(node: DictConfig) -> dict[str, Any]:
     """Return a config node as plain dicts, lists and scalars, interpolations resolved."""
@@ -27,16 +31,26 @@ def plain(node: DictConfig) -> dict[str, Any]:
     return {str(key): item for key, item in value.items()}
 
 
-def option_of(group: str, name: str) -> dict[str, Any]:
-    """Return the option of a group as the command line would choose it, one of the user's own folder too.
+def settings_of(model: type[T], node: DictConfig, key: str = "", **more: Any) -> T:
+    """Return settings of the library from a config node, of the dotted key ``key``, that has their fields among others.
 
-    Raises:
-        InputError: If there is no such option.
+    ``more`` are values that the node does not have, or other ones.
     """
+    names = {field.name for field in fields(model)}  # type: ignore[arg-type]
+    return validate(model, {name: value for name, value in plain(node).items() if name in names} | more, key=key)
+
+
+def option_of(group: str, name: str) -> dict[str, Any]:
+    """Return the option of a group as the command line would choose it, one of the user's own folder too."""
     known = GlobalHydra.instance().config_loader().get_group_options(group)
     require(name in known, group, name, f"one of {', '.join(known)}")
     folders = [word for word in HydraConfig.get().overrides.hydra if word.startswith("hydra.searchpath")]
     return plain(compose("search", [*folders, f"{group}={name}"])[group])
+
+
+def workspace_of(cfg: DictConfig) -> Workspace:
+    """Return where the job's files are."""
+    return Workspace(Path(cfg.workspace))
 
 
 def build_spaces(names: Iterable[str]) -> list[SearchSpace]:
@@ -91,16 +105,12 @@ def _split_source(cfg: DictConfig, split: str) -> SplitFiles | Holdout:
 
 
 def load_split(cfg: DictConfig, split: str) -> KeypointDataset:
-    """Load one split of the dataset, held apart from the others.
-
-    Raises:
-        InputError: If the split is unknown, or the dataset's folder does not hold it.
-    """
+    """Load one split of the dataset, held apart from the others."""
     return build_splits(cfg).load(split)
 
 
 def build_training_images(cfg: DictConfig) -> TrainingImages:
     """Return the training split's images with people, augmented."""
-    augmentation = validate(Augmentation, plain(cfg.training.augmentation), key="training.augmentation")
+    augmentation = settings_of(Augmentation, cfg.training.augmentation, "training.augmentation")
     dataset = load_split(cfg, "train").with_people()
     return TrainingImages(dataset, augmentation=augmentation, max_people=cfg.training.max_people)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
@@ -28,21 +29,10 @@ SPLIT = "val"
 
 
 def build_formats(cfg: DictConfig, evaluator: SubnetEvaluator, image_size: int) -> list[ExportFormat]:
-    """Return the formats that ``formats`` names, in its order.
-
-    Args:
-        cfg: The composed config.
-        evaluator: Has the training split, whose images int8 takes its ranges from, and says what a peak is.
-        image_size: Side of the network's input in pixels.
-
-    Raises:
-        InputError: If a name or an option is unknown, a format is named twice, or its package is not installed.
-    """
-    onnx: dict[str, Any] = {"batch": cfg.onnx.batch, "opset": cfg.onnx.opset}
-    peaks: dict[str, Any] = {"most": evaluator.settings.max_people, "threshold": evaluator.settings.threshold}
+    """Return the formats that ``formats`` names, in its order; int8 takes its ranges from training images."""
+    onnx, settings = plain(cfg.onnx), evaluator.settings
 
     def calibrated() -> ExportFormat:
-        """Return the int8 format, its ranges to be taken from training images drawn by the seed."""
         training = evaluator.calibration.dataset
         images = Calibration(training, num_images=cfg.calibration_images, batch_size=1, seed=cfg.seed)
         return OnnxInt8Format(np.concatenate([image.numpy() for image in images.batches(image_size)]))
@@ -50,15 +40,14 @@ def build_formats(cfg: DictConfig, evaluator: SubnetEvaluator, image_size: int) 
     makers: Mapping[str, Callable[[], ExportFormat]] = {
         OnnxFormat.name: lambda: OnnxFormat(**onnx),
         OnnxInt8Format.name: calibrated,
-        OnnxPeaksFormat.name: lambda: OnnxPeaksFormat(**onnx, **peaks),
-        "litert": lambda: LitertFormat(),
+        OnnxPeaksFormat.name: lambda: OnnxPeaksFormat(**onnx, most=settings.max_people, threshold=settings.threshold),
+        "litert": LitertFormat,
         "litert_fp16": lambda: LitertFormat("float16"),
-        "ncnn": lambda: NcnnFormat(),
+        "ncnn": NcnnFormat,
         "ncnn_fp16": lambda: NcnnFormat("float16"),
     }
-    names = cfg.formats
-    allowed = f"a list of different names of {', '.join(makers)}"
-    require(isinstance(names, ListConfig) and len(set(names)) == len(names), "formats", names, allowed)
+    names = list(cfg.formats)
+    require(len(set(names)) == len(names), "formats", names, f"a list of different names of {', '.join(makers)}")
     for name in names:
         require(name in makers, "formats", name, f"of {', '.join(makers)}")
     return [makers[name]() for name in names]
@@ -69,15 +58,7 @@ def latency_facts(
 ) -> dict[str, Any]:
     """Return the latency of the network, and that of a whole frame where the search or the config has a decoding cost.
 
-    Args:
-        cfg: The composed config.
-        table: The device's table.
-        evaluator: Knows the space and the keypoints.
-        arch: The architecture.
-        chosen: The search's record of it, if a search chose it.
-
-    Raises:
-        InputError: If the decoding cost is gone or is not the search's.
+    ``chosen`` is the search's record of the architecture, if a search chose it.
     """
     network = asdict(table.estimate(arch, evaluator.num_keypoints))
     facts = {"table": {"name": table.metadata.device, "digest": table.digest}, "network": network, "frame": None}
@@ -85,14 +66,9 @@ def latency_facts(
     if found is None:
         return facts
     decoding, people = found
-    device = cfg.device.name
-    cost = CostModel(
-        evaluator.space,
-        tables={device: table},
-        num_keypoints=evaluator.num_keypoints,
-        decoding={device: decoding},
-        people=people,
-    )
+    device, space, num_keypoints = cfg.device.name, evaluator.space, evaluator.num_keypoints
+    costs: dict[str, Any] = {"tables": {device: table}, "decoding": {device: decoding}, "people": people}
+    cost = CostModel(space, num_keypoints=num_keypoints, **costs)
     genomes = cost.codec.encode(arch)[None]
     low_ms, high_ms = cost.latency_interval(genomes, device)
     frame = {"ms": cost.latency_ms(genomes, device).item(), "low_ms": low_ms.item(), "high_ms": high_ms.item()}
@@ -119,8 +95,7 @@ def accuracy_facts(cfg: DictConfig, result: EvaluationResult) -> dict[str, Any]:
 def usage_config(name: str) -> dict[str, Any]:
     """Return the overrides under which a subnet was measured, and the commands that take the folder, ``FOLDER``.
 
-    Args:
-        name: A name for what is trained from it.
+    ``name`` is the tier of what is trained from it.
     """
     hydra = HydraConfig.get()
     groups, choices = ("experiment", "space", "dataset", "evaluation"), hydra.runtime.choices
@@ -149,7 +124,6 @@ def _decoding(cfg: DictConfig, chosen: Mapping[str, Any] | None) -> tuple[Decodi
     decoding = DecodingCost.load(str(cfg.device.get("decoding") or searched["measured_on"]))
     if decoding.digest != searched["digest"]:
         known = f"the decoding cost {searched['measured_on']} ({searched['digest']}), not {decoding.digest}"
-        raise InputError(
-            f"tier {cfg.tier} was searched with {known}; search again, or pass device.decoding=... as then"
-        )
+        again = "search again, or pass device.decoding=... as then"
+        raise InputError(f"tier {cfg.tier} was searched with {known}; {again}")
     return decoding, searched["people"]

@@ -1,31 +1,26 @@
 """From the composed config to the training of one network alone: which, from what weights, with what teacher."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from pydantic import Field
 
-from litepose_ofa.scripts.build.data import build_space, build_training_images, find_arch, load_split, plain
-from litepose_ofa.scripts.build.networks import (
-    build_device,
-    build_teacher,
-    build_validator,
-    find_weights,
-    load_trained_supernet,
-)
-from litepose_ofa.scripts.build.training import build_learning_rate, build_training_settings, steps_of
+from litepose_ofa.scripts.build.data import build_space, build_training_images, find_arch, load_split, workspace_of
+from litepose_ofa.scripts.build.networks import build_device, build_teacher, build_validator, load_trained_supernet
+from litepose_ofa.scripts.build.training import build_learning_rate, build_training_settings, training_steps
 from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.search.tuning.trials import FinetuningTrial
-from litepose_ofa.search.workspace import SUBNET_FILE, Workspace
+from litepose_ofa.search.workspace import SUBNET_FILE
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.export.bundle import ARCH_FILE
+from litepose_ofa.supernet.export.loading import find_weights
 from litepose_ofa.supernet.export.runtime import is_runtime_file
-from litepose_ofa.supernet.network.checkpoints import load_weights, read_description, save_subnet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import load_weights, save_subnet, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import Process
@@ -33,49 +28,13 @@ from litepose_ofa.supernet.training.recipe import Phase, SubnetPlan
 from litepose_ofa.supernet.training.teacher import Teacher
 from litepose_ofa.supernet.training.trainer import Trainer
 from litepose_ofa.supernet.training.validation import Validator, copy_of
-from litepose_ofa.supernet.validation import Checked, validate
 
 SUPERNET = "supernet"
 SCRATCH = "scratch"
 
 
-class _Measured(Checked):
-    before: float
-    after: float
-
-
-class _Facts(Checked, extra="ignore"):
-    """What is read back of the facts that a finetuned network's file states."""
-
-    archs: Annotated[list[str], Field(min_length=1)]
-    supernet: str | None
-    start: str
-    steps: int
-    rate: float
-    ap_search: _Measured
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """Return what a finetuned network's file says of its finetuning.
-
-    Raises:
-        InputError: If it is missing, damaged, or of a network that was not finetuned.
-    """
-    facts: dict[str, Any] = read_description(path)["info"]
-    validate(_Facts, facts, f"{path}: is not of a finetuned network")
-    return facts
-
-
 class Finetuning:
-    """Builds the trainings of one config.
-
-    Args:
-        cfg: The composed config.
-        process: This rank.
-
-    Raises:
-        InputError: If a setting is impossible, or a file it names is missing or does not fit.
-    """
+    """Builds the trainings of one config, on one rank."""
 
     def __init__(self, cfg: DictConfig, process: Process) -> None:
         starts = f"{SUPERNET}, {SCRATCH}, a file of weights or an export folder"
@@ -86,27 +45,23 @@ class Finetuning:
         self.settings = build_training_settings(cfg)
         self.images = build_training_images(cfg)
         self.num_keypoints = self.images.dataset.skeleton.num_keypoints
-        per_epoch = len(self.images) // self.settings.batch_size
-        self.steps = max(1, round(cfg.share * steps_of(plain(cfg.training), "training", per_epoch)))
-        needed = SUPERNET in (cfg.start, cfg.teacher.weights)
-        self.supernet = load_trained_supernet(cfg, process.device) if needed else None
-        self.supernet_digest = weights_digest(self.supernet) if self.supernet is not None else None
+        self.steps = max(1, round(cfg.share * training_steps(cfg, len(self.images))))
+        self.supernet = self.supernet_digest = None
+        if SUPERNET in (cfg.start, cfg.teacher.weights):
+            self.supernet = load_trained_supernet(cfg, process.device)
+            self.supernet_digest = weights_digest(self.supernet)
         self._weights = None if cfg.start in (SUPERNET, SCRATCH) else find_weights(Path(cfg.start))
         self.teacher = self._build_teacher()
 
     def archs(self, count: int = 1) -> list[Arch]:
-        """Return the architecture that is named, or of the export to start from, or the best of the search's front.
-
-        Raises:
-            InputError: If nothing was searched, or it was on another supernet than the one to start from.
-        """
+        """Return the architecture that is named, or of the export to start from, or the best of the search's front."""
         cfg = self.cfg
         if cfg.arch is not None:
             archs = [find_arch(build_space(cfg), cfg.arch)]
         elif self._weights is not None and Path(cfg.start).is_dir():
             archs = [Arch.load(self._weights.with_name(ARCH_FILE))]
         else:
-            outcome = SearchOutcome.load(Workspace(Path(cfg.workspace)).search(cfg.device.name, cfg.tier))
+            outcome = SearchOutcome.load(workspace_of(cfg).search(cfg.device.name, cfg.tier))
             if self.supernet_digest is not None:
                 outcome.require_weights(self.supernet_digest)
             archs = [outcome.arch] if count == 1 else outcome.best(count)
@@ -137,14 +92,7 @@ class Finetuning:
         return network.to(self.process.device)
 
     def trainer(self, arch: Arch, rate: float, folder: Path, *, validate: bool) -> Trainer:
-        """Return what trains an architecture in a folder, from the start.
-
-        Args:
-            arch: The architecture.
-            rate: Factor of the learning rate.
-            folder: Where checkpoints and metrics go.
-            validate: Whether to measure it every ``training.validate_every`` steps.
-        """
+        """Return what trains an architecture in a folder, at ``rate`` times the learning rate, and may validate it."""
         phase = Phase(
             name="finetune",
             steps=self.steps,
@@ -190,46 +138,25 @@ class Finetuning:
         return Teacher(network, image_size=largest.image_size)
 
 
-class TrialTraining:
-    """The training of one trial; it validates when asked and keeps the network at the end.
+def start_trial(config: dict[str, Any], threads: int, trial: FinetuningTrial, folder: Path) -> Callable[[int], float]:
+    """Start the training of one trial, in a process of its own; it goes on from what is in its folder.
 
-    Args:
-        finetuning: Builds it.
-        trial: The trial.
-        folder: Its folder; what is there is gone on from.
+    Returns:
+        What trains to a step, and returns AP on the first images of the search split; it saves the network at the end.
     """
+    cfg = literal_config({**config, "threads": threads})
+    finetuning = Finetuning(cfg, Process(device=build_device(cfg)))
+    trainer = finetuning.trainer(trial.arch, trial.rate, folder, validate=False)
+    validator = finetuning.validator(trial.arch)
+    trainer.resume()
 
-    def __init__(self, finetuning: Finetuning, trial: FinetuningTrial, folder: Path) -> None:
-        self._trainer = finetuning.trainer(trial.arch, trial.rate, folder, validate=False)
-        self._validator = finetuning.validator(trial.arch)
-        self._path = folder / SUBNET_FILE
-        self._trainer.resume()
-
-    def __call__(self, step: int) -> float:
-        """Train to a step, and return AP on the first images of the search split; save the network at the end."""
-        trainer = self._trainer
+    def train_to(step: int) -> float:
         if trainer.step < step:
             trainer.train(should_stop=lambda: trainer.step >= step)
         network = trainer.trained
         assert isinstance(network, LitePose)
         if step == trainer.plan.steps:
-            save_subnet(self._path, network, skeleton=trainer.images.dataset.skeleton)
-        return self._validator(network)["subnet"]
+            save_subnet(folder / SUBNET_FILE, network, skeleton=trainer.images.dataset.skeleton)
+        return validator(network)["subnet"]
 
-
-@dataclasses.dataclass(frozen=True)
-class MakeTrialTraining:
-    """Builds a trial's training in another process.
-
-    Attributes:
-        config: The composed config as plain values.
-        threads: CPU threads of a trial.
-    """
-
-    config: dict[str, Any]
-    threads: int
-
-    def __call__(self, trial: FinetuningTrial, folder: Path) -> TrialTraining:
-        """Build the training of a trial in a folder."""
-        cfg = literal_config({**self.config, "threads": self.threads})
-        return TrialTraining(Finetuning(cfg, Process(device=build_device(cfg))), trial, folder)
+    return train_to

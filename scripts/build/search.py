@@ -1,23 +1,25 @@
-"""From the composed config to the objects of a search, and where a workspace keeps what they need."""
+"""From the composed config to the devices, the problem, the accuracies and the strategy of a search."""
 
 import sys
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.data import build_space, plain
-from litepose_ofa.scripts.build.networks import build_subnet_evaluator
-from litepose_ofa.scripts.build.workers import open_subnet_pool
-from litepose_ofa.search.accuracy.evaluators import AccuracyCache, Evaluator, PredictorEvaluator, SupernetEvaluator
-from litepose_ofa.search.accuracy.predictor import AccuracyPredictor, Identity
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.decoding.cost import DecodingCost
+from litepose_ofa.scripts.build.data import build_space, option_of, plain, settings_of, workspace_of
+from litepose_ofa.scripts.build.workers import WorkspacePool
+from litepose_ofa.scripts.settings.groups import DeviceSettings
+from litepose_ofa.search.accuracy.evaluators import Evaluator, PredictorEvaluator, SupernetEvaluator
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
-from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.problem.tiers import budget_ms, checked_ms, frame_budget_ms
 from litepose_ofa.search.strategies.batches import BatchSettings
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.strategies.optuna_strategies import OptunaStrategy
@@ -25,41 +27,67 @@ from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, 
 from litepose_ofa.search.strategies.surrogates import FixedSurrogate, LearnedSurrogate, RefittedSurrogate, Surrogate
 from litepose_ofa.search.study.generations import StopRule, StudySettings
 from litepose_ofa.search.study.results import SearchOutcome
-from litepose_ofa.search.workers.pool import EvaluationPool
-from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
+from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.validation import validate
 
-STRATEGIES = ("surrogate", "evolution", "random", "optuna_nsga2", "optuna_tpe")
-STOP_KEYS = ("generations", "evaluations", "plateau_gain", "plateau_generations", "seconds")
 
+def find_devices(cfg: DictConfig) -> list[DeviceSettings]:
+    """Return the devices that ``devices`` names, or the one of the ``device`` group.
 
-def open_accuracy_cache(cfg: DictConfig) -> AccuracyCache:
-    """Return the workspace's measured accuracies: one file for every device and tier."""
-    return AccuracyCache(Workspace(Path(cfg.workspace)).accuracies)
-
-
-def samples_path(cfg: DictConfig) -> Path:
-    """Return where the workspace's samples for the predictor are."""
-    return Workspace(Path(cfg.workspace)).samples
-
-
-def predictor_path(cfg: DictConfig) -> Path:
-    """Return where the workspace's accuracy predictor is."""
-    return Workspace(Path(cfg.workspace)).predictor
-
-
-def load_samples(cfg: DictConfig, predictor: AccuracyPredictor) -> AccuracySamples:
-    """Load the workspace's measured samples.
-
-    Raises:
-        InputError: If there are none, or the predictor was fitted to others.
+    One that is renamed on the command line has no budgets: those of its config are another device's.
     """
-    samples = AccuracySamples.load(samples_path(cfg))
-    predictor.require(space=samples.space, identity=samples.identity)
-    return samples
+    typed = [override.lstrip("+") for override in HydraConfig.get().overrides.task]
+    chosen = validate(DeviceSettings, plain(cfg.device), key="device")
+    if any(key.startswith("device.name=") for key in typed) and not any("device.budgets_ms" in key for key in typed):
+        chosen = chosen.model_copy(update={"budgets_ms": None})
+    if cfg.devices is None:
+        return [chosen]
+    require(len(set(cfg.devices)) == len(cfg.devices), "devices", list(cfg.devices), "a list of different names")
+    return [
+        chosen if name == chosen.name else validate(DeviceSettings, option_of("device", name), key="device")
+        for name in cfg.devices
+    ]
+
+
+def build_problem(cfg: DictConfig, devices: list[DeviceSettings], num_keypoints: int) -> SearchProblem:
+    """Return the search problem of the config's space, devices and constraints."""
+    require(cfg.goal == "front" or len(devices) > 1, "goal", cfg.goal, "front, as there is one device; or give devices")
+    budgets = {device.name: _given_budget_ms(cfg, device) for device in devices}
+    cost = CostModel(
+        build_space(cfg),
+        tables={device.name: LatencyTable.load(device.table) for device in devices},
+        num_keypoints=num_keypoints,
+        decoding={device.name: DecodingCost.load(device.decoding) for device in devices if device.decoding is not None},
+        people=cfg.people_per_frame,
+    )
+    return SearchProblem(
+        cost,
+        {name: cost.slowest(name)[1] if budget is None else budget for name, budget in budgets.items()},
+        max_macs=cfg.max_macs,
+        max_params=cfg.max_params,
+        max_peak_memory_bytes=cfg.max_peak_memory_bytes,
+        confidence=cfg.confidence,
+        goal=cfg.goal,
+    )
+
+
+def _given_budget_ms(cfg: DictConfig, device: DeviceSettings) -> float | None:
+    """Return ``budget_ms``, the time of a frame at ``fps``, or the tier's budget; None if any latency is allowed."""
+    given = cfg.budget_ms
+    if cfg.fps is not None:
+        require(given is None, "budget_ms", given, "null where fps is given")
+        return frame_budget_ms(cfg.fps)
+    if isinstance(given, DictConfig):
+        require(device.name in given, "budget_ms", plain(given), f"a number, or have one for {device.name}")
+        given = given[device.name]
+    if given == "none":
+        return None
+    if given is not None:
+        return checked_ms(given, f"the budget of device {device.name}")
+    if device.budgets_ms is None:
+        raise InputError(f"device {device.name} has no budgets of its own; give budget_ms=<milliseconds>")
+    return budget_ms(device.budgets_ms, device=device.name, space=cfg.space.name, tier=cfg.tier)
 
 
 @dataclass(frozen=True)
@@ -80,7 +108,7 @@ class SearchAccuracy:
     num_keypoints: int
     truth: SupernetEvaluator | None = None
     predictor: AccuracyPredictor | None = None
-    pool: "WorkspacePool | None" = None
+    pool: WorkspacePool | None = None
 
 
 def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
@@ -88,113 +116,51 @@ def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
 
     A search with ``evaluator=supernet`` starts from the workspace's predictor if there is one, else its inner loop
     learns from its own evaluations alone. The stack closes what is opened to measure subnets.
-
-    Raises:
-        InputError: If what the evaluator needs is missing or of another space.
     """
-    space = build_space(cfg)
+    space, path = build_space(cfg), workspace_of(cfg).predictor
     if cfg.evaluator == "published":
         model = PublishedSurrogate(space, dataset=cfg.published)
         return SearchAccuracy(PredictorEvaluator(model), FixedSurrogate(model), model.num_keypoints)
-    if cfg.evaluator == "supernet" and not predictor_path(cfg).exists():
-        pool = WorkspacePool(cfg, None, stack)
-        truth = SupernetEvaluator(pool, identity=pool.load(), cache=pool.cache)
+    if cfg.evaluator == "supernet" and not path.exists():
+        pool = WorkspacePool(cfg, stack)
+        truth = SupernetEvaluator(pool, identity=pool.identity, cache=pool.cache)
         num_keypoints = pool.subnets.num_keypoints
-        surrogate = LearnedSurrogate(space, num_keypoints=num_keypoints)
-        return SearchAccuracy(truth, surrogate, num_keypoints, truth, pool=pool)
-    predictor = AccuracyPredictor.load(predictor_path(cfg))
+        learned = LearnedSurrogate(space, num_keypoints=num_keypoints)
+        return SearchAccuracy(truth, learned, num_keypoints, truth, pool=pool)
+    predictor = AccuracyPredictor.load(path)
     predictor.require(space=space)
-    pool = WorkspacePool(cfg, predictor, stack)
+    pool = WorkspacePool(cfg, stack, predictor)
     truth = SupernetEvaluator(pool, identity=predictor.identity, cache=pool.cache)
-    shared: dict[str, Any] = {
-        "num_keypoints": predictor.num_keypoints,
-        "truth": truth,
-        "predictor": predictor,
-        "pool": pool,
-    }
-    if cfg.evaluator == "supernet":
-        return SearchAccuracy(truth, RefittedSurrogate(predictor), **shared)
-    return SearchAccuracy(PredictorEvaluator(predictor), FixedSurrogate(predictor), **shared)
+    evaluator: Evaluator = truth
+    surrogate: Surrogate = RefittedSurrogate(predictor)
+    if cfg.evaluator == "predictor":
+        evaluator, surrogate = PredictorEvaluator(predictor), FixedSurrogate(predictor)
+    return SearchAccuracy(evaluator, surrogate, predictor.num_keypoints, truth, predictor, pool)
 
 
 def build_strategy(cfg: DictConfig, problem: SearchProblem, surrogate: Surrogate) -> Strategy:
-    """Return what proposes trials, by ``search.strategy``.
-
-    Raises:
-        InputError: If it is unknown, or a setting is impossible.
-    """
+    """Return what proposes trials, by ``search.strategy``."""
     name = cfg.search.strategy
-    evolution = validate(EvolutionSettings, plain(cfg.search.evolution), key="search.evolution")
-    batches = validate(BatchSettings, plain(cfg.search.batches), key="search.batches")
+    evolution = settings_of(EvolutionSettings, cfg.search.evolution, "search.evolution")
+    batches = settings_of(BatchSettings, cfg.search.batches, "search.batches")
     if name == "surrogate":
         return SurrogateEvolution(problem, surrogate, evolution, batches)
     if name == "evolution":
         return EvolutionStrategy(problem, evolution)
     if name == "random":
         return RandomStrategy(problem)
-    if name in STRATEGIES:
-        return OptunaStrategy(problem, name.removeprefix("optuna_"))
-    raise InputError(f"search.strategy is {name!r}; known: {', '.join(STRATEGIES)}")
+    return OptunaStrategy(problem, name.removeprefix("optuna_"))
 
 
 def build_course(cfg: DictConfig) -> dict[str, Any]:
     """Return a study's seed, sizes, end and warm start, as keyword arguments."""
+    warm: list[Arch] = []
+    if cfg.warm_start is not None:
+        outcome = SearchOutcome.load(Path(cfg.warm_start))
+        warm = list(dict.fromkeys([outcome.arch, *outcome.best(sys.maxsize)]))
     return {
         "seed": cfg.seed,
-        "settings": validate(StudySettings, {name: cfg.search[name] for name in ("first", "batch")}, key="search"),
-        "stop": validate(StopRule, {name: cfg.search[name] for name in STOP_KEYS}, key="search"),
-        "warm": _warm_start(cfg),
+        "settings": settings_of(StudySettings, cfg.search, "search"),
+        "stop": settings_of(StopRule, cfg.search, "search"),
+        "warm": warm,
     }
-
-
-def _warm_start(cfg: DictConfig) -> list[Arch]:
-    """Return the front of the earlier search that ``warm_start`` names the folder of, or nothing."""
-    if cfg.warm_start is None:
-        return []
-    outcome = SearchOutcome.load(Path(cfg.warm_start))
-    return list(dict.fromkeys([outcome.arch, *outcome.best(sys.maxsize)]))
-
-
-class WorkspacePool:
-    """Measures subnets of the workspace's supernet on the search split, by the ``backend``; loads it when first needed.
-
-    Args:
-        cfg: The composed config.
-        predictor: The predictor that must have been fitted on the same supernet and split, if one is used.
-        stack: Closes the workers.
-    """
-
-    def __init__(self, cfg: DictConfig, predictor: AccuracyPredictor | None, stack: ExitStack) -> None:
-        self._cfg = cfg
-        self._predictor = predictor
-        self._stack = stack
-        self._opened: tuple[EvaluationPool, Identity] | None = None
-        self.cache = open_accuracy_cache(cfg)
-
-    @cached_property
-    def subnets(self) -> SubnetEvaluator:
-        """The workspace's supernet, on the search split."""
-        subnets = build_subnet_evaluator(self._cfg, "search")
-        if self._predictor is None and subnets.space != build_space(self._cfg):
-            raise InputError(f"the supernet is of space {subnets.space.name!r}, not of {self._cfg.space.name!r}")
-        return subnets
-
-    def load(self) -> Identity:
-        """Load the supernet and start the workers, once; return what they measure on.
-
-        Raises:
-            InputError: If there is no supernet, or the predictor was fitted on another one.
-        """
-        if self._opened is None:
-            opened = self._stack.enter_context(open_subnet_pool(self._cfg, self.subnets))
-            if self._predictor is not None:
-                self._predictor.require(space=self.subnets.space, identity=opened[1])
-            self._opened = opened
-        return self._opened[1]
-
-    def map(self, archs: Sequence[Arch]) -> Iterator[float]:
-        """Yield the AP of each subnet, in [0, 1], in order."""
-        if archs:
-            self.load()
-            assert self._opened is not None
-            yield from self._opened[0].map(archs)

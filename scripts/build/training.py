@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.data import plain
+from litepose_ofa.scripts.build.data import plain, settings_of
 from litepose_ofa.scripts.command.app import stop_requested
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import locked_folder
@@ -27,9 +27,7 @@ logger = logging.getLogger(__name__)
 
 def build_training_settings(cfg: DictConfig) -> TrainingSettings:
     """Return how networks are trained, of the ``training`` group."""
-    known, values = {field.name for field in fields(TrainingSettings)}, plain(cfg.training)
-    own = {name: value for name, value in values.items() if name in known}
-    return validate(TrainingSettings, {**own, "seed": cfg.seed}, key="training")
+    return settings_of(TrainingSettings, cfg.training, "training", seed=cfg.seed)
 
 
 def build_learning_rate(cfg: DictConfig, factor: float = 1.0) -> LearningRate:
@@ -42,18 +40,16 @@ def build_learning_rate(cfg: DictConfig, factor: float = 1.0) -> LearningRate:
     return replace(built, peak=factor * built.peak)
 
 
+def training_steps(cfg: DictConfig, num_images: int) -> int:
+    """Return the steps of ``training.steps``, or of ``training.epochs`` of so many images."""
+    return _steps_of(plain(cfg.training), "training", num_images // cfg.training.batch_size)
+
+
 def build_phases(cfg: DictConfig, num_images: int) -> tuple[Phase, ...]:
     """Return the phases of the ``recipe`` group, their lengths in steps.
 
-    A phase's length is its ``steps``, its ``epochs``, or its ``share`` of ``training.steps`` or ``training.epochs``;
-    its learning rate is ``training.learning_rate`` times its ``rate``.
-
-    Args:
-        cfg: The composed config.
-        num_images: Images of an epoch.
-
-    Raises:
-        InputError: If a length is given twice or not at all, or a value is impossible.
+    A phase's length is its ``steps``, its ``epochs`` of so many images, or its ``share`` of ``training.steps`` or
+    ``training.epochs``; its learning rate is ``training.learning_rate`` times its ``rate``.
     """
     phases = plain(cfg.recipe)["phases"]
     require(bool(phases), "recipe.phases", phases, "at least one phase")
@@ -68,21 +64,20 @@ def build_phases(cfg: DictConfig, num_images: int) -> tuple[Phase, ...]:
 
 def _build_phase(cfg: DictConfig, name: str, values: dict[str, Any], num_images: int, reached: float) -> Phase:
     """Build a phase; ``reached`` is the sum of the shares before it, so that rounding does not add up."""
-    key, per_epoch = f"recipe.phases.{name}", num_images // cfg.training.batch_size
-    share, rate = values.pop("share", None), values.pop("rate", 1.0)
+    key, share, rate = f"recipe.phases.{name}", values.pop("share", None), values.pop("rate", 1.0)
     length = {unit: values.pop(unit, None) for unit in ("steps", "epochs")}
     if share is None:
-        steps = steps_of(length, key, per_epoch)
+        steps = _steps_of(length, key, num_images // cfg.training.batch_size)
     elif length["steps"] or length["epochs"]:
         raise InputError(f"{key} has a share and steps or epochs; make one of them null")
     else:
-        whole = steps_of(plain(cfg.training), "training", per_epoch)
+        whole = training_steps(cfg, num_images)
         steps = max(1, round((reached + share) * whole) - round(reached * whole))
     fixed = {"name": name, "steps": steps, "learning_rate": build_learning_rate(cfg, rate)}
     return validate(Phase, {**values, **fixed}, key=key)
 
 
-def steps_of(values: Mapping[str, Any], key: str, steps_per_epoch: int) -> int:
+def _steps_of(values: Mapping[str, Any], key: str, steps_per_epoch: int) -> int:
     """Return the length that ``steps`` or ``epochs`` of a config key gives; one of them is null."""
     steps: int | None = values.get("steps")
     epochs: float | None = values.get("epochs")
@@ -94,11 +89,7 @@ def steps_of(values: Mapping[str, Any], key: str, steps_per_epoch: int) -> int:
 
 @contextmanager
 def hold_folder(folder: Path, process: Process) -> Iterator[None]:
-    """Hold the run folder with the main process; the others keep quiet, and write nothing there.
-
-    Raises:
-        InputError: If another training holds it.
-    """
+    """Hold the run folder with the main process; the others keep quiet, and write nothing there."""
     with ExitStack() as held:
         run_on_main(lambda: held.enter_context(locked_folder(folder)), process)
         if not process.is_main:
@@ -108,22 +99,15 @@ def hold_folder(folder: Path, process: Process) -> Iterator[None]:
 
 def finished_file(path: Path) -> bool:
     """Say whether the result of a training is there and whole; report one that is damaged."""
-    if not path.exists():
-        return False
     try:
-        read_weights(path)
+        return path.exists() and bool(read_weights(path))
     except InputError as error:
         logger.warning("%s; writing it again", error)
         return False
-    return True
 
 
 def check_teachers(phases: Sequence[Phase], teacher: Teacher | None, *, starts_trained: bool) -> None:
-    """Check that every phase's teacher exists, and that a given one is used.
-
-    Raises:
-        InputError: If one is missing, idle, or would be a network that nothing has trained.
-    """
+    """Refuse a phase whose teacher is missing, or would be a network that nothing has trained, and an idle teacher."""
     for phase in phases:
         if phase.teacher == "external" and teacher is None:
             raise InputError(f"the teacher of phase {phase.name} is external: give teacher.weights")
@@ -135,11 +119,7 @@ def check_teachers(phases: Sequence[Phase], teacher: Teacher | None, *, starts_t
 
 
 def train_to_the_end(trainer: Trainer) -> None:
-    """Go on from the last checkpoint and train to the end, with a progress bar in a terminal.
-
-    Raises:
-        KeyboardInterrupt: If SIGINT or SIGTERM came; the last step is saved.
-    """
+    """Go on from the last checkpoint and train to the end; after a signal, save the last step and interrupt."""
     process, steps = trainer.process, trainer.plan.steps
     if trainer.resume():
         logger.info("going on from step %d of %d", trainer.step, steps)

@@ -2,84 +2,99 @@
 
 import copy
 import functools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.data import plain
+from litepose_ofa.scripts.build.data import settings_of, workspace_of
+from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor, Identity
 from litepose_ofa.search.workers.pool import EvaluationPool, MakeMeasure, Measure, RayPool, SerialPool
 from litepose_ofa.search.workers.session import BackendSettings, ray_session
+from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
-from litepose_ofa.supernet.validation import validate
 
 if TYPE_CHECKING:
     from litepose_ofa.search.study.generations import Generations
 
-BACKEND_KEYS = tuple(
-    f"backend.{key}" for key in ("name", "address", "num_workers", "cpus_per_worker", "gpus_per_worker")
-)
-"""Settings that say where subnets are measured and change no result."""
 
-
-@contextmanager
-def open_subnet_pool(cfg: DictConfig, subnets: SubnetEvaluator) -> Iterator[tuple[EvaluationPool, Mapping[str, Any]]]:
-    """Yield what measures subnets by the ``backend`` group, and the identity of what they are measured on.
+class WorkspacePool:
+    """Measures subnets of the workspace's supernet on the search split, by the ``backend``; loads it when first needed.
 
     Ray's workers get a copy of what measures in this process, supernet and all.
 
-    Raises:
-        InputError: If a setting is impossible, ``accelerator`` contradicts it, or the cluster has no room.
+    Args:
+        stack: Closes the workers.
+        predictor: The predictor that must have been fitted on the same supernet and split, if one is used.
     """
-    backend = validate(BackendSettings, plain(cfg.backend), key="backend")
-    if backend.name == "serial":
-        yield SerialPool(subnets.measure), subnets.identity
-        return
-    device = backend.device
-    if cfg.accelerator not in ("auto", device):
-        raise InputError(
-            f"accelerator is {cfg.accelerator!r}, but workers with gpus_per_worker "
-            f"{backend.gpus_per_worker:g} measure on {device!r}"
+
+    def __init__(self, cfg: DictConfig, stack: ExitStack, predictor: AccuracyPredictor | None = None) -> None:
+        self._cfg = cfg
+        self._stack = stack
+        self._predictor = predictor
+        self._backend = settings_of(BackendSettings, cfg.backend, "backend")
+        self.cache = AccuracyCache(workspace_of(cfg).accuracies)
+
+    @cached_property
+    def subnets(self) -> SubnetEvaluator:
+        """The workspace's supernet, on the search split."""
+        return build_subnet_evaluator(self._cfg, "search")
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What subnets are measured on; workers that are not of this process may measure on another kind of device."""
+        identity = dict(self.subnets.identity)
+        if self._backend.name != "serial":
+            identity["device"] = self._backend.device
+        if self._predictor is not None:
+            self._predictor.require(space=self.subnets.space, identity=identity)
+        return identity
+
+    @cached_property
+    def opened(self) -> EvaluationPool:
+        """The workers, which start when they are first asked for."""
+        backend, identity = self._backend, self.identity
+        if backend.name == "serial":
+            return SerialPool(self.subnets.measure)
+        if self._cfg.accelerator not in ("auto", identity["device"]):
+            raise InputError(
+                f"accelerator is {self._cfg.accelerator!r}, but workers with gpus_per_worker "
+                f"{backend.gpus_per_worker:g} measure on {backend.device!r}"
+            )
+        self._stack.enter_context(ray_session(backend.address))
+        pool = RayPool(self._make_measure(), **backend.workers)
+        self._stack.callback(pool.close)
+        return pool
+
+    def map(self, archs: Sequence[Arch]) -> Iterator[float]:
+        """Yield the AP of each subnet, in [0, 1], in order."""
+        if archs:
+            yield from self.opened.map(archs)
+
+    def search_in_tune(self, generations: "Generations", folder: Path) -> "Generations":
+        """Search to the end as an experiment of Ray Tune in a folder; the workers must be open, and idle."""
+        from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune  # Tune takes two seconds
+
+        return run_in_tune(
+            self._make_measure(),
+            generations,
+            cache=self.cache,
+            measured_on=self.identity,
+            workers=TuneSettings(**self._backend.workers),
+            folder=folder,
         )
-    with ray_session(backend.address):
-        pool = RayPool(_make_measure(cfg, subnets, device), **backend.workers)
-        try:
-            yield pool, {**subnets.identity, "device": device}
-        finally:
-            pool.close()
 
-
-def search_in_tune(
-    cfg: DictConfig, subnets: SubnetEvaluator, generations: "Generations", cache: AccuracyCache, folder: Path
-) -> "Generations":
-    """Search to the end as an experiment of Ray Tune in a folder; the ``backend``'s pool must be open, and idle."""
-    from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune  # Tune takes two seconds
-
-    backend = validate(BackendSettings, plain(cfg.backend), key="backend")
-    return run_in_tune(
-        _make_measure(cfg, subnets, backend.device),
-        generations,
-        cache=cache,
-        measured_on={**subnets.identity, "device": backend.device},
-        workers=TuneSettings(**backend.workers),
-        folder=folder,
-    )
-
-
-def _make_measure(cfg: DictConfig, subnets: SubnetEvaluator, device: str) -> MakeMeasure:
-    return functools.partial(_build_measure, _on_cpu(subnets), device, cfg.threads)
-
-
-def _on_cpu(subnets: SubnetEvaluator) -> SubnetEvaluator:
-    """Return a copy that any process can unpickle."""
-    moved = copy.copy(subnets)
-    moved.supernet = copy.deepcopy(subnets.supernet).cpu()
-    return moved
+    def _make_measure(self) -> MakeMeasure:
+        subnets = copy.copy(self.subnets)
+        subnets.supernet = copy.deepcopy(subnets.supernet).cpu()  # which any process can unpickle
+        return functools.partial(_build_measure, subnets, self._backend.device, self._cfg.threads)
 
 
 def _build_measure(subnets: SubnetEvaluator, device: str, threads: int | None) -> Measure:

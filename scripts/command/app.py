@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -29,17 +29,15 @@ from litepose_ofa.scripts.settings.overrides import Keys, prepare
 from litepose_ofa.search.workspace import RUN_RECORD
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError, shown
-from litepose_ofa.supernet.files import read_json, write_json
+from litepose_ofa.supernet.files import locked_folder, read_json, write_json
 from litepose_ofa.supernet.validation import Checked
 
 logger = logging.getLogger(__name__)
 
 CONFIG_DIR = str(Path(conf.__file__).parent)
-FREE_SETTINGS = frozenset(
-    {
-        *("workspace", "data_root", "dataset.root", "dataset.on_bad_image", "run_folder", "accelerator"),
-        *("training.workers", "training.log_every", "training.checkpoint_every", "evaluation.batch_size", "workers"),
-    }
+FREE_SETTINGS = (
+    *("workspace", "data_root", "dataset.root", "dataset.on_bad_image", "run_folder", "accelerator"),
+    *("training.workers", "training.log_every", "training.checkpoint_every", "evaluation.batch_size", "workers"),
 )
 """Settings that may change between two starts of one run: where things are, and how the work is cut up."""
 
@@ -55,12 +53,17 @@ class SweepRunError(Exception):
 Task = Callable[[DictConfig], None]
 
 
-def script(config_name: str, model: type[Checked]) -> Callable[[Task], Callable[[], None]]:
+def script(config_name: str, model: type[Checked], *, locked: bool = False) -> Callable[[Task], Callable[[], None]]:
     """Make a Hydra app of a function that takes the composed config, checked against its model.
 
     Errors that a user can mend (``InputError``, files and disks, config overrides) end the process with one line on
     standard error and status 2, and leave no empty folder behind; anything else is a bug and keeps its traceback.
     Where a run of a sweep fails, the others go on, and the same status comes at the end with a line that names it.
+
+    Args:
+        config_name: Of the config, in ``conf``.
+        model: What it may hold.
+        locked: Whether a second process in the run folder is refused while the function runs.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -68,21 +71,26 @@ def script(config_name: str, model: type[Checked]) -> Callable[[Task], Callable[
 
         @functools.wraps(task)
         def guarded(cfg: DictConfig) -> None:
+            hydra_config = HydraConfig.get()
+            is_sweep = hydra_config.mode == RunMode.MULTIRUN
+            overrides = " ".join(OmegaConf.to_container(hydra_config.overrides.task))  # type: ignore[arg-type]
             try:
-                choices = HydraConfig.get().runtime.choices
+                choices = hydra_config.runtime.choices
                 _require_options(choices)
-                task(checked_config(cfg, keys, experiment=choices["experiment"]))
+                checked = checked_config(cfg, model, experiment=choices["experiment"])
+                with locked_folder(run_folder()) if locked else nullcontext():
+                    task(checked)
             except USER_ERRORS as error:
-                if HydraConfig.get().mode != RunMode.MULTIRUN:
+                if not is_sweep:
                     _fail(_told(error, config_name))
-                failed.append(_overrides())
-                _complain(f"{failed[-1]}: {_told(error, config_name)}")
-                remove_if_empty(run_folder(), Path(HydraConfig.get().sweep.dir).absolute())
-                raise SweepRunError(failed[-1]) from None
+                failed.append(overrides)
+                _complain(f"{overrides}: {_told(error, config_name)}")
+                remove_if_empty(run_folder(), Path(hydra_config.sweep.dir).absolute())
+                raise SweepRunError(overrides) from None
             except Exception:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:  # of several failures Hydra would show the first alone
-                    failed.append(_overrides())
-                    logger.exception("%s", failed[-1])
+                if is_sweep:  # of several failures Hydra would show the first alone
+                    failed.append(overrides)
+                    logger.exception("%s", overrides)
                 raise
 
         keys = Keys(model, composed_groups(config_name))
@@ -142,20 +150,20 @@ def start_run(cfg: DictConfig, *, artefacts: tuple[str, ...] = (), ignore: tuple
     A record binds once one of the run's artefacts exists; before that, and for a script without any, it is replaced.
 
     Args:
-        cfg: The composed config.
+        cfg: The config.
         artefacts: Files or folders, from the run folder, that a later start would go on from.
-        ignore: Dotted keys that may change between two starts of this run, beside those of ``FREE_SETTINGS``.
+        ignore: Keys and groups that may change between two starts of this run, beside those of ``FREE_SETTINGS``.
 
     Raises:
         InputError: If the folder's record has other settings; the message names the first that differ.
     """
     folder = run_folder()
-    config = OmegaConf.to_container(cfg, resolve=True)
     record = folder / RUN_RECORD
     if record.exists() and any((folder / artefact).exists() for artefact in artefacts):
+        config = OmegaConf.to_container(cfg, resolve=True)
         refuse_other_settings(folder, _recorded_config(record), config, free={*FREE_SETTINGS, *ignore})
-        return folder
-    write_json(record, run_record(cfg))
+    else:
+        write_json(record, run_record(cfg))
     return folder
 
 
@@ -177,10 +185,8 @@ def _recorded_config(record: Path) -> Mapping[str, Any]:
     except (InputError, KeyError, TypeError):
         config = None
     if not isinstance(config, Mapping):
-        raise InputError(
-            f"{record}: is no record of a run; remove it to go on with the settings of this start, "
-            "or the folder to start again"
-        )
+        again = "remove it to go on with the settings of this start, or the folder to start again"
+        raise InputError(f"{record}: is not the record of a run; {again}")
     space = config.get("space")
     if isinstance(space, Mapping) and "choices" in space:  # as 0.1 wrote it before a space was data
         space = {"name": space["name"], **(space["choices"] or SearchSpace.preset(space["name"]).to_dict())}
@@ -190,7 +196,7 @@ def _recorded_config(record: Path) -> Mapping[str, Any]:
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Yield a question whether SIGINT or SIGTERM came; they only set the answer, but a second SIGINT acts at once.
+    """Yield a function that says whether SIGINT or SIGTERM came; a second SIGINT acts at once.
 
     A scheduler that signals every process, and a launcher that passes the signal on, make two SIGTERMs of one.
     """
@@ -212,7 +218,8 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
 def refuse_other_settings(folder: Path, before: object, now: object, *, free: set[str]) -> None:
     """Raise ``InputError`` naming up to three settings that differ between a run folder's record and this start."""
     old, new = dict(_flatten(before)), dict(_flatten(now))
-    changed = [key for key in sorted({*old, *new} - free) if old.get(key) != new.get(key)]
+    bound = (key for key in sorted({*old, *new} - free) if key.partition(".")[0] not in free)
+    changed = [key for key in bound if old.get(key) != new.get(key)]
     if changed:
         shown = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:3])
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -226,21 +233,16 @@ def _flatten(value: object, prefix: str = "") -> list[tuple[str, object]]:
 
 
 def _commit() -> str | None:
-    """Return the git commit of the source tree; None where this file belongs to no repository, as when installed."""
+    """Return the git commit of the source tree; None if this file is not in a repository, as when installed."""
     here = Path(__file__)
 
     def git(*arguments: str) -> str:
-        asked = subprocess.run(["git", *arguments], cwd=here.parent, capture_output=True, text=True, check=False)
-        return asked.stdout.strip()
+        return subprocess.run(["git", *arguments], cwd=here.parent, capture_output=True, text=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") or None if git("ls-files", here.name) else None
     except FileNotFoundError:
         return None
-
-
-def _overrides() -> str:
-    return " ".join(HydraConfig.get().overrides.task)
 
 
 def _told(error: Exception, config_name: str) -> str:

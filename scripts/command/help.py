@@ -1,4 +1,4 @@
-"""The text of ``litepose VERB --help``: the comments of the verb's config as explanations, its groups, examples."""
+"""The text of ``litepose VERB --help``: the verb's config with its comments, and the groups that it composes."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 import litepose_ofa
-from litepose_ofa.scripts.command.table import Verb
+from litepose_ofa.scripts.command.table import VERBS, module_name
 
 CONFIG_FOLDER = Path(litepose_ofa.__file__).parent / "conf"  # importing it would import OmegaConf
 BASE = "base"
@@ -27,24 +27,17 @@ FLAGS = """\
 """
 
 
-def verb_help(verb: Verb) -> str:
-    """Return the help of a verb that has a config.
-
-    Args:
-        verb: One of ``litepose_ofa.scripts.command.table.CONFIGURED``.
-    """
-    text = _read(verb.module)
+def verb_help(verb: str) -> str:
+    """Return the help of a verb that has a config."""
+    text = _read(module_name(verb))
     sections = {
-        "Examples": "".join(f"{f'litepose {verb.name} {example}'.rstrip()}\n" for example in verb.examples),
         "Keys": _own_keys(text),
         "Groups, as group=option (the first is the default)": "".join(_groups(text)),
         "Keys of every verb": "".join(line for line in _own_keys(_read(BASE)).splitlines(True) if "???" not in line),
         "Flags": FLAGS,
     }
     shown = (f"\n{title}:\n{indent(body, '  ')}" for title, body in sections.items() if body)
-    head = f"litepose {verb.name} [key=value ...]: {verb.line}\n\n{_header(text)}"
-    page = "" if verb.page is None else f"\nRead on: {verb.page}\n"
-    return f"{head}{''.join(shown)}{page}"
+    return f"litepose {verb} [key=value ...]: {VERBS[verb]}\n\n{_header(text)}{''.join(shown)}"
 
 
 def composed_groups(config_name: str) -> list[str]:
@@ -56,25 +49,20 @@ def _read(name: str) -> str:
     return (CONFIG_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
 
 
+def _header_lines(text: str) -> str:
+    return text[: len(text) - len(re.sub(r"\A(?:#.*\n)*", "", text))]
+
+
 def _header(text: str) -> str:
     """Return the comment that a config begins with, without Hydra's directives."""
-    lines = re.match(r"(?:#.*\n)*", text)
-    assert lines is not None
-    return re.sub(r"^# ?(@.*\n)?", "", lines[0], flags=re.MULTILINE)
+    return re.sub(r"^# ?(@.*\n)?", "", _header_lines(text), flags=re.MULTILINE)
 
 
 def _own_keys(text: str) -> str:
     """Return a config's lines without its header and without ``NOT_SHOWN``."""
-    kept, showing = [], True
-    for line in text.splitlines()[len(_header(text).splitlines()) :]:
-        key = re.match(r"(\w+):", line)
-        if key is not None:
-            showing = key[1] not in NOT_SHOWN
-        elif line.startswith("#"):
-            showing = True
-        if showing and line.strip():
-            kept.append(f"{line}\n")
-    return "".join(kept)
+    blocks = re.split(r"^(?=\w+:|#)", text.removeprefix(_header_lines(text)), flags=re.MULTILINE)
+    shown = (block for block in blocks if block.partition(":")[0] not in NOT_SHOWN)
+    return re.sub(r"\n\s*\n", "\n", "".join(shown)).lstrip("\n")
 
 
 def _groups(text: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
 from typing import NoReturn
 
-from litepose_ofa.scripts.command.table import COMPLETION_FLAGS, CONFIGURED, HELP_FLAGS, SECTIONS, VERBS
+from litepose_ofa.scripts.command.table import COMPLETION_FLAGS, CONFIGURED, HELP_FLAGS, SECTIONS, VERBS, module_name
 
 HELP = """\
 litepose VERB [key=value ...]
@@ -57,13 +57,14 @@ def _dispatch(arguments: Sequence[str]) -> None:
     if first in HELP_FLAGS:
         print(_help(), end="")
     elif first == "--version":
-        print(_versions())
+        print(", ".join(f"{package} {_version(package)}" for package in ("litepose-ofa", "torch", "optuna", "ray")))
     elif first in COMPLETION_FLAGS:
         _run("completion", arguments)
     elif first in VERBS:
         _run(first, arguments[1:])
     else:
-        _fail(f"unknown verb {first!r}; {_suggestion(first)}litepose --help lists all")
+        near = difflib.get_close_matches(first, VERBS, n=1)
+        _fail(f"unknown verb {first!r}; {f'did you mean {near[0]}? ' if near else ''}litepose --help lists all")
 
 
 def _run(name: str, arguments: Sequence[str]) -> None:
@@ -71,9 +72,9 @@ def _run(name: str, arguments: Sequence[str]) -> None:
     sys.argv = [f"litepose {name}", *arguments]
     try:
         if name in CONFIGURED and HELP_FLAGS & set(arguments):
-            print(importlib.import_module("litepose_ofa.scripts.command.help").verb_help(CONFIGURED[name]), end="")
+            print(importlib.import_module("litepose_ofa.scripts.command.help").verb_help(name), end="")
         else:
-            importlib.import_module(f"litepose_ofa.scripts.verbs.{VERBS[name].module}").main()
+            importlib.import_module(f"litepose_ofa.scripts.verbs.{module_name(name)}").main()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "litepose_ofa":
             raise
@@ -83,14 +84,10 @@ def _run(name: str, arguments: Sequence[str]) -> None:
 def _help() -> str:
     width = max(map(len, VERBS))
     sections = (
-        "\n".join([f"{title}:", *(f"  {verb.name:{width}}  {verb.line}" for verb in verbs)])
+        "\n".join([f"{title}:", *(f"  {verb:{width}}  {line}" for verb, line in verbs.items())])
         for title, verbs in SECTIONS.items()
     )
     return HELP.format(verbs="\n\n".join(sections))
-
-
-def _versions() -> str:
-    return ", ".join(f"{package} {_version(package)}" for package in ("litepose-ofa", "torch", "optuna", "ray"))
 
 
 def _version(package: str) -> str:
@@ -98,11 +95,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _suggestion(name: str) -> str:
-    near = difflib.get_close_matches(name, VERBS, n=1)
-    return f"did you mean {near[0]}? " if near else ""
 
 
 def _fail(message: str) -> NoReturn:

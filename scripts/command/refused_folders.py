@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from litepose_ofa.search.workspace import SWEEP_RECORD
@@ -15,17 +15,16 @@ _new_folders: list[Path] = []
 
 
 class NoteNewFolders(Callback):
-    """Notes which folder a run or a sweep is about to make; named in ``conf/base.yaml``."""
+    """Notes the folder that a run or a sweep is about to make, or its first parent that is new; see ``conf/base.yaml``.
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the run folder, or the first of its parents that is not there."""
-        with suppress(OmegaConfBaseException):  # Hydra resolves it again, and is told then
-            _note(config.hydra.run.dir)
+    Hydra calls its methods.
+    """
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the sweep's folder likewise."""
-        with suppress(OmegaConfBaseException):
-            _note(config.hydra.sweep.dir)
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: D102
+        _note(config, "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: D102
+        _note(config, "hydra.sweep.dir")
 
 
 @contextmanager
@@ -46,19 +45,22 @@ def remove_if_empty(folder: Path, top: Path) -> None:
         folder = folder.parent
 
 
-def _note(folder: str) -> None:
-    path = Path(folder).absolute()
-    while not path.parent.exists():
-        path = path.parent
-    if not path.exists():
-        _new_folders.append(path)
+def _note(config: DictConfig, key: str) -> None:
+    with suppress(OmegaConfBaseException):  # Hydra resolves it again, and is told then
+        path = Path(OmegaConf.select(config, key)).absolute()
+        while not path.parent.exists():
+            path = path.parent
+        if not path.exists():
+            _new_folders.append(path)
 
 
 def _remove_empty(folder: Path) -> bool:
     """Remove what is empty in a folder, logs too, and it itself if then nothing is left; say whether so."""
     with suppress(OSError):
-        entries = list(folder.iterdir())
-        left = [entry for entry in entries if not (entry.is_dir() and not entry.is_symlink() and _remove_empty(entry))]
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                _remove_empty(entry)
+        left = list(folder.iterdir())
         if all(entry.is_file() and _says_nothing(entry) for entry in left):
             for entry in left:
                 entry.unlink()

@@ -1,15 +1,45 @@
-"""Models of config groups from the library's own settings: their fields, types and defaults are said there."""
+"""Kinds of values that configs hold beside numbers, and models of groups from the library's own settings."""
 
 import dataclasses
 import functools
 import operator
+import os
 import types
+from collections.abc import Callable
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import Strict, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, create_model
 
-from litepose_ofa.scripts.settings.kinds import OneOrSeveral
-from litepose_ofa.supernet.validation import Checked, Integer
+from litepose_ofa.search.workspace import NAME_WORDS, PATH_WORDS, is_folder_name, is_path_text
+from litepose_ofa.supernet.validation import Allowed, Checked, Integer
+
+
+def _refuse_unless(is_allowed: Callable[[str], bool]) -> AfterValidator:
+    def check(value: str) -> str:
+        if not is_allowed(value):
+            raise ValueError("not allowed")
+        return value
+
+    return AfterValidator(check)
+
+
+_INTEGER_AS_TEXT = BeforeValidator(lambda value: str(value) if type(value) is int else value)
+"""As of a folder ``2024`` in a file; other numbers have lost their spelling."""
+
+NotEmpty = _refuse_unless(is_path_text)
+Text = Annotated[str, _INTEGER_AS_TEXT, Allowed("a text; in a file, put it in quotes")]
+Name = Annotated[str, _INTEGER_AS_TEXT, _refuse_unless(is_folder_name), Allowed(NAME_WORDS)]
+PathText = Annotated[str, _INTEGER_AS_TEXT, NotEmpty, Allowed(PATH_WORDS)]
+Choice = Annotated[str, Allowed("a name")]
+"""A name whose choices the code that uses it knows and tells."""
+
+OneOrSeveral = BeforeValidator(lambda value: [value] if type(value) in (str, int, float) else value)
+"""One value stands for a list of it."""
+
+MOST_WORKERS = max(32, 4 * (os.cpu_count() or 1))
+_MACHINE = f"this machine has {os.cpu_count()} cores"
+Workers = Annotated[int, Field(ge=0, le=MOST_WORKERS), Allowed(f"an integer from 0 to {MOST_WORKERS} ({_MACHINE})")]
+SomeWorkers = Annotated[int, Field(ge=1, le=MOST_WORKERS), Allowed(f"an integer from 1 to {MOST_WORKERS} ({_MACHINE})")]
 
 
 def fields_of(*classes: type, without: tuple[str, ...] = (), **own: Any) -> type[Checked]:
@@ -23,20 +53,15 @@ def fields_of(*classes: type, without: tuple[str, ...] = (), **own: Any) -> type
         own: Annotations of further fields, or other ones for the dataclasses' fields.
     """
     fields: dict[str, Any] = {}
-    optional: set[str] = set()
     for cls in classes:
         hints = get_type_hints(cls, include_extras=True)
         for field in dataclasses.fields(cls):
-            if field.init and field.name not in (*without, *own):
-                fields[field.name] = (_as_configured(hints[field.name]), None if _has_default(field) else ...)
-            elif _has_default(field):
-                optional.add(field.name)
-    fields |= {name: (annotation, None if name in optional else ...) for name, annotation in own.items()}
+            if field.init and field.name not in without:
+                is_required = field.default is field.default_factory is dataclasses.MISSING
+                annotation = own.get(field.name, _as_configured(hints[field.name]))
+                fields[field.name] = (annotation, ... if is_required else None)
+    fields |= {name: (annotation, ...) for name, annotation in own.items() if name not in fields}
     return create_model(classes[0].__name__, __base__=Checked, **fields)
-
-
-def _has_default(field: "dataclasses.Field[Any]") -> bool:
-    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def _as_configured(hint: Any) -> Any:

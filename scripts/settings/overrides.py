@@ -7,21 +7,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-from litepose_ofa.scripts.settings.kinds import is_path, is_text, is_text_list
+from litepose_ofa.search.workspace import PATH_WORDS
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.validation import Checked, leaf_keys
+from litepose_ofa.supernet.validation import Checked, bare_type, branches, leaf_keys, words_of
 
-OPTIONS_WITH_VALUES = frozenset(
-    {
-        *("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
-        *("-e", "--experimental-rerun", "-i", "--info", "-sc", "--shell-completion"),
-    }
+OPTIONS_WITH_VALUES = (
+    *("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
+    *("-e", "--experimental-rerun", "-i", "--info", "-sc", "--shell-completion"),
 )
 SWEEP_FLAGS = frozenset({"-m", "--multirun"})
 SWEEP_FUNCTION = re.compile(r"(choice|glob|interval|range|shuffle|sort|tag)\(.*\)", re.DOTALL)
@@ -31,9 +29,7 @@ USUAL_NAMES = {
     **dict.fromkeys(("iterations", "max_steps"), "training.steps"),
     **dict.fromkeys(("gpu", "gpus", "cuda", "device"), "accelerator"),
     **dict.fromkeys(("resume", "output_dir", "dir"), "workspace"),
-    "epoch": "training.epochs",
     "batch": "training.batch_size",
-    "num_workers": "training.workers",
     "data": "data_root",
     "checkpoint": "weights",
     "out": "output",
@@ -70,24 +66,20 @@ class Keys:
         return any(_fits(known.split(".")[: len(parts)], parts) for known in self.leaves)
 
     def refusal(self, key: str) -> str:
-        """Return one line for an unknown key, with the nearest that is known."""
-        near = " or ".join(self._near(key))
+        """Return one line for an unknown key, with the nearest that are known."""
+        near = " or ".join(self._near(key)[:2])
         return f"unknown key {key}; {f'did you mean {near}? ' if near else ''}--cfg job shows all keys"
 
     def _near(self, key: str) -> list[str]:
         if USUAL_NAMES.get(key) in self.leaves:
             return [USUAL_NAMES[key]]
-        known = sorted(self.leaves, key=lambda name: "*" in name)
-        leaf, leaves = _leaf(key), {_leaf(name): name for name in reversed(known)}
-        same_leaf = [name for name in known if _leaf(name) == leaf]
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-        close_leaf = [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.7)]
-        found = same_leaf or close or close_leaf
-        return [name for name in found if "*" not in name][:2] or found[:2]
-
-
-def _leaf(key: str) -> str:
-    return key.rpartition(".")[2]
+        by_leaf: dict[str, list[str]] = {}
+        for name in (name for name in self.leaves if "*" not in name):
+            by_leaf.setdefault(name.rpartition(".")[2], []).append(name)
+        leaf, whole = key.rpartition(".")[2], [name for names in by_leaf.values() for name in names]
+        close = difflib.get_close_matches(key, whole, n=1, cutoff=0.7)
+        close_leaf = [by_leaf[name][0] for name in difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.7)]
+        return by_leaf.get(leaf) or close or close_leaf
 
 
 def _fits(known: Sequence[str], given: Sequence[str]) -> bool:
@@ -96,10 +88,6 @@ def _fits(known: Sequence[str], given: Sequence[str]) -> bool:
 
 def prepare(arguments: Sequence[str], keys: Keys) -> list[str]:
     """Return a command line for Hydra: options first, then overrides whose text survives its grammar and YAML.
-
-    Args:
-        arguments: As typed, without the command and the verb.
-        keys: The keys of the verb.
 
     Raises:
         InputError: If an argument is not an override, or its key is not one of the verb's; the nearest key is named.
@@ -139,11 +127,11 @@ def _quoted(key: str, value: str, annotation: Any, *, sweeps: bool) -> str:
     if sweeps and SWEEP_FUNCTION.fullmatch(value):
         return value
     items = _items(value)
-    if len(items) > 1 and not sweeps and not is_path(annotation):
+    if len(items) > 1 and not sweeps and not _is_path(annotation):
         raise InputError(f"{key}={value}: several values are a sweep, which needs -m; else put the value in quotes")
-    if is_text_list(annotation) and value.startswith("[") and value.endswith("]"):
+    if _text_of_list(annotation) and value.startswith("[") and value.endswith("]"):
         return f"[{','.join(_quoted_text(item.strip(), annotation) for item in _items(value[1:-1]))}]"
-    if not is_text(annotation) and not is_text_list(annotation):
+    if not _is_text(annotation) and not _text_of_list(annotation):
         return value
     return ",".join(_quoted_text(item, annotation) for item in (items if sweeps else [value]))
 
@@ -171,7 +159,7 @@ def _quoted_text(text: str, annotation: Any) -> str:
     is_container = (text[:1], text[-1:]) in (("[", "]"), ("{", "}"))
     if is_quoted or is_container or text in ("", "null"):
         return text
-    if is_path(annotation) and (text == "~" or text.startswith("~/")):
+    if _is_path(annotation) and (text == "~" or text.startswith("~/")):
         text = str(Path(text).expanduser())
     override = _parsed(f"key={text}")
     is_read_as_it_is = override is not None and not override.is_sweep_override() and override.value() == text
@@ -183,3 +171,23 @@ def _parsed(override: str) -> Override | None:
         return OverridesParser.create().parse_override(override)
     except HydraException:
         return None
+
+
+def _is_text(annotation: Any) -> bool:
+    """Say whether a value that is not a mapping or a list is text there, whatever YAML would make of it."""
+    bare = [bare_type(part) for part in branches(annotation) if part is not type(None)]
+    scalars = [part for part in bare if get_origin(part) not in (list, dict, tuple)]
+    return bool(scalars) and all(part is str or isinstance(next(iter(get_args(part)), None), str) for part in scalars)
+
+
+def _text_of_list(annotation: Any) -> Any:
+    """Return the annotation of the texts in a list of them; None if it is not of one."""
+    lists = [part for part in map(bare_type, branches(annotation)) if get_origin(part) is list]
+    entry = get_args(lists[0])[0] if lists else None
+    return entry if lists and _is_text(entry) else None
+
+
+def _is_path(annotation: Any) -> bool:
+    """Say whether a field holds a path, or a list of them."""
+    found = _text_of_list(annotation) or annotation
+    return any(words_of(part) == PATH_WORDS for part in branches(found))

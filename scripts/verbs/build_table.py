@@ -14,11 +14,22 @@ from litepose_ofa.latency_tables.profiling.measurements import read_measurements
 from litepose_ofa.latency_tables.profiling.validation import format_fit
 from litepose_ofa.scripts.build.data import build_spaces
 from litepose_ofa.scripts.command.app import script
-from litepose_ofa.scripts.settings.tables import BuildTableVerb
+from litepose_ofa.scripts.settings.fields import Name, PathText
+from litepose_ofa.scripts.settings.groups import KeypointNumbers, RunSettings, Spaces
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import locked_folder
 
 logger = logging.getLogger(__name__)
+
+
+class BuildTableVerb(RunSettings):
+    kit: PathText
+    measurements: PathText | None
+    name: Name
+    output: PathText
+    spaces: Spaces
+    num_keypoints: KeypointNumbers
+    extend: bool
 
 
 @script("build_table", BuildTableVerb)

@@ -1,23 +1,27 @@
 """Read all annotations and images of a dataset, report every finding, and draw samples; status 2 if it cannot train."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from omegaconf import DictConfig
+from pydantic import Field
 from tqdm import tqdm
 
 from litepose_ofa.scripts.build.data import build_splits
-from litepose_ofa.scripts.command.app import run_folder, script, start_run
-from litepose_ofa.scripts.settings.people import CheckDatasetVerb
+from litepose_ofa.scripts.command.app import script, start_run
+from litepose_ofa.scripts.settings.fields import SomeWorkers
+from litepose_ofa.scripts.settings.groups import RunSettings
 from litepose_ofa.supernet.data.coco.checking import CheckedSplit, check_split, compare_splits, describe_split
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.coco.splits import SPLITS, DatasetSplits, SplitFiles
 from litepose_ofa.supernet.data.findings import FindingLog, Kind
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.keypoint_ap import CROWD_LEVELS, require_comparable
-from litepose_ofa.supernet.files import locked_folder, replacing, write_json
+from litepose_ofa.supernet.files import replacing, write_json
 from litepose_ofa.supernet.pictures.dataset_samples import draw_samples
 
 logger = logging.getLogger(__name__)
@@ -29,14 +33,14 @@ SKIPPED_KINDS = (Kind.MISSING_IMAGE, Kind.CORRUPT_IMAGE, Kind.IMAGE_SIZE)
 """What a training leaves out with ``on_bad_image: skip``."""
 
 
-@script("check_dataset", CheckDatasetVerb)
+class CheckDatasetVerb(RunSettings):
+    workers: SomeWorkers
+    samples: Annotated[int, Field(ge=0, le=10_000)]
+
+
+@script("check_dataset", CheckDatasetVerb, locked=True)
 def main(cfg: DictConfig) -> None:
     """Check the files of every split, write ``findings.json`` and ``samples.jpg``, refuse what cannot be used."""
-    with locked_folder(run_folder()):
-        _check(cfg)
-
-
-def _check(cfg: DictConfig) -> None:
     splits = build_splits(cfg)
     checked = {name: (files, _check_split(name, files, splits, cfg.workers)) for name, files in splits.files().items()}
     between = compare_splits(checked)
@@ -45,14 +49,18 @@ def _check(cfg: DictConfig) -> None:
     for name, (files, split) in checked.items():
         statistics = describe_split(split.images.annotations, CROWD_LEVELS)
         content[name] = {"findings": split.log.to_dict(), "statistics": statistics}
-        _show(name, files, split.log, statistics)
+        logger.info("%s: %s", name, files.annotations)
+        for key, value in statistics.items():
+            logger.info("  %-24s %s", key, _line(value))
+        _show_findings(split.log)
     _show_findings(between)
     write_json(folder / FINDINGS_FILE, content)
     logger.info("%s", folder / FINDINGS_FILE)
-    _draw(cfg, [split for _, split in checked.values()], folder / SAMPLES_FILE)
+    images = {name: split.images for name, (_, split) in checked.items()}
+    if cfg.samples:
+        _draw(images.values(), cfg.samples, cfg.seed, folder / SAMPLES_FILE)
     logs = {name: split.log for name, (_, split) in checked.items()}
-    num_images = {name: len(split.images) for name, (_, split) in checked.items()}
-    _require_usable(splits, {**logs, "two splits": between}, num_images)
+    _require_usable(splits, {**logs, "two splits": between}, {name: len(each) for name, each in images.items()})
 
 
 def _check_split(name: str, files: SplitFiles, splits: DatasetSplits, workers: int) -> CheckedSplit:
@@ -63,13 +71,6 @@ def _check_split(name: str, files: SplitFiles, splits: DatasetSplits, workers: i
             bar.update(done - bar.n)
 
         return check_split(files, splits.skeleton, workers=workers, on_progress=show)
-
-
-def _show(name: str, files: SplitFiles, log: FindingLog, statistics: dict[str, Any]) -> None:
-    logger.info("%s: %s", name, files.annotations)
-    for key, value in statistics.items():
-        logger.info("  %-24s %s", key, _line(value))
-    _show_findings(log)
 
 
 def _show_findings(log: FindingLog) -> None:
@@ -86,24 +87,19 @@ def _line(value: object) -> str:
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _draw(cfg: DictConfig, splits: list[CheckedSplit], path: Path) -> None:
+def _draw(splits: Iterable[AnnotatedImages], count: int, seed: int, path: Path) -> None:
     """Draw samples of the first split that has an image to draw."""
-    for split in splits if cfg.samples else []:
-        picture = draw_samples(split.images, cfg.samples, np.random.default_rng(cfg.seed))
-        if picture is not None:
-            _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            with replacing(path) as temporary:
-                temporary.write_bytes(encoded.tobytes())
-            logger.info("%s", path)
-            return
+    drawn = (draw_samples(images, count, np.random.default_rng(seed)) for images in splits)
+    picture = next((picture for picture in drawn if picture is not None), None)
+    if picture is not None:
+        _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        with replacing(path) as temporary:
+            temporary.write_bytes(encoded.tobytes())
+        logger.info("%s", path)
 
 
 def _require_usable(splits: DatasetSplits, logs: dict[str, FindingLog], num_images: dict[str, int]) -> None:
-    """Refuse a dataset that a training would refuse.
-
-    Raises:
-        InputError: If so; the message counts the findings, or is that of the training.
-    """
+    """Refuse a dataset that a training would refuse, with the number of the findings or in the training's words."""
     found, first = [], ""
     for name, log in logs.items():
         bad_images = sum(log.counts.get(kind, 0) for kind in SKIPPED_KINDS)

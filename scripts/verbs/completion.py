@@ -7,11 +7,10 @@ from contextlib import redirect_stderr, suppress
 from io import StringIO
 
 import hydra
-from omegaconf import DictConfig
 
 from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.scripts.command.help import BASE
-from litepose_ofa.scripts.command.table import COMPLETION_FLAGS, CONFIGURED, HELP_FLAGS, VERBS
+from litepose_ofa.scripts.command.table import COMPLETION_FLAGS, CONFIGURED, HELP_FLAGS, VERBS, module_name
 
 COMMAND = "litepose"
 HELP = """\
@@ -61,7 +60,7 @@ def _answer(shell: str) -> None:
     elif words[0] in CONFIGURED:
         os.environ["COMP_LINE"] = " ".join([COMMAND, *words[1:]]) + (" " if line[-1:].isspace() else "")
         with suppress(Exception, SystemExit), redirect_stderr(StringIO()):  # a shell would print it into the line
-            _ask_hydra(f"query={shell}", CONFIGURED[words[0]].module)
+            _ask_hydra(f"query={shell}", module_name(words[0]))
 
 
 def _offer(known: Iterable[str], words: Sequence[str], shell: str) -> None:
@@ -72,8 +71,4 @@ def _offer(known: Iterable[str], words: Sequence[str], shell: str) -> None:
 def _ask_hydra(request: str, config_name: str = BASE) -> None:
     """Let Hydra's completion of an app print; it looks at configs, so that no script need be imported."""
     sys.argv = [COMMAND, "-sc", request]
-    hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(_do_nothing)()
-
-
-def _do_nothing(cfg: DictConfig) -> None:
-    """Stand for a script's function: completion asks about configs alone."""
+    hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(lambda cfg: None)()

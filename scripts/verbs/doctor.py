@@ -123,8 +123,8 @@ def check_runtime(subject: str, packages: list[str], *, code: str = "", extra: s
     except subprocess.TimeoutExpired:
         yield Finding(subject, "error", f"does not end within {TIMEOUT_SECONDS} s", advice)
         return
-    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
-    said = lines[-1] if lines else f"died with status {done.returncode}"
+    lines = (done.stderr if done.returncode else done.stdout).split("\n")
+    said = next(filter(None, map(str.strip, reversed(lines))), f"died with status {done.returncode}")
     if done.returncode:
         yield Finding(subject, "error", said, advice)
     elif subject == "torch" and shutil.which("nvidia-smi") and said.count(",") < 2:
@@ -141,17 +141,14 @@ def check_tables() -> Findings:
     from litepose_ofa.latency_tables.table import shipped_tables
 
     restore = f"install {PROJECT} again; in its source tree, git checkout latency_tables"
-    loaders: dict[Callable[[str], Any], list[str]] = {
-        LatencyTable.load: shipped_tables(),
-        DecodingCost.load: list(shipped_decoding_costs()),
-    }
+    loads: list[partial[Any]] = [partial(LatencyTable.load, name) for name in shipped_tables()]
+    loads += [partial(DecodingCost.load, name) for name in shipped_decoding_costs()]
     broken = []
-    for load, names in loaders.items():
-        for name in names:
-            try:
-                load(name)
-            except (ValueError, OSError) as error:
-                broken.append(Finding(f"table {name}", "error", str(error), restore))
+    for load in loads:
+        try:
+            load()
+        except (ValueError, OSError) as error:
+            broken.append(Finding(f"table {load.args[0]}", "error", str(error), restore))
     yield from broken or [Finding("latency tables", "ok", f"{', '.join(shipped_tables())}: complete, checksums right")]
 
 

@@ -1,8 +1,4 @@
-"""Measure one network on a split: AP with its interval, AR, and the time in network and decoding.
-
-A subnet of the workspace's supernet, or ``weights=PATH``: a subnet's file, an export folder or a runtime's file in it,
-or others' weights with their ``arch``.
-"""
+"""Measure one network on a split: AP with its interval, AR, and the time in network and decoding."""
 
 import logging
 from dataclasses import asdict
@@ -12,13 +8,14 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from litepose_ofa.scripts.build.data import find_arch, load_split
+from litepose_ofa.scripts.build.network_files import open_network
 from litepose_ofa.scripts.build.networks import build_inference, build_subnet_evaluator
-from litepose_ofa.scripts.build.pose_models import open_pose_network
 from litepose_ofa.scripts.command.app import run_record, script, start_run
-from litepose_ofa.scripts.settings.searching import EvaluateVerb
+from litepose_ofa.scripts.settings.fields import Choice, PathText, Text
+from litepose_ofa.scripts.settings.groups import ImageSize, MeasuringSettings, Resamples, Split
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
-from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.data.skeletons import require_keypoints
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import (
     ap_interval,
@@ -43,6 +40,17 @@ class _Measured(NamedTuple):
     result: EvaluationResult
     name: str
     identity: dict[str, Any]
+
+
+class EvaluateVerb(MeasuringSettings):
+    weights: PathText | None
+    arch: Text | None
+    image_size: ImageSize | None
+    split: Split
+    engine: Choice
+    resamples: Resamples
+    breakdown: bool
+    save_results: bool
 
 
 @script("evaluate", EvaluateVerb)
@@ -94,10 +102,10 @@ def _of_supernet(cfg: DictConfig) -> _Measured:
 def _of_path(cfg: DictConfig) -> _Measured:
     """Return the network of ``weights``; a runtime's file takes the one input that it has."""
     path = Path(str(cfg.weights))
-    network = open_pose_network(cfg, path)
-    dataset = load_split(cfg, cfg.split)
-    _require_skeleton(path, network.skeleton, dataset.skeleton)
-    settings, batch_size = build_inference(cfg)
+    network, dataset = open_network(cfg, path), load_split(cfg, cfg.split)
+    found = network.skeleton
+    require_keypoints(f"{path}: is a subnet", found.num_keypoints, dataset.skeleton, known=found)
+    settings, batch_size = build_inference(cfg), cfg.evaluation.batch_size
     evaluator = NetworkEvaluator(dataset, settings=settings, batch_size=batch_size)
     result = evaluate_model(
         network.model,
@@ -109,19 +117,10 @@ def _of_path(cfg: DictConfig) -> _Measured:
         engine=cfg.engine,
         predictor=network.predictor,
     )
-    of_file = {} if network.file is None else {"format": network.format, "file": network.file}
-    name, identity = f"{network.arch.digest}_{network.digest}", evaluator.identity_of(network.weights)
-    return _Measured(network.arch, result, name, {**identity, **of_file})
-
-
-def _require_skeleton(path: Path, found: Skeleton, wanted: Skeleton) -> None:
-    """Refuse a network of other keypoints than the dataset's."""
-    if found.num_keypoints != wanted.num_keypoints:
-        has = f"{found.num_keypoints} keypoints; dataset.skeleton {wanted.name} has {wanted.num_keypoints}"
-        raise InputError(f"{path}: is a subnet of {has}")
-    difference = wanted.difference(found)
-    if difference is not None:
-        raise InputError(f"{path}: is a subnet of another skeleton than dataset.skeleton, with {difference}")
+    identity, exported = evaluator.identity_of(network.weights), network.exported
+    if exported is not None:
+        identity |= {"format": exported.format, "file": exported.digest}
+    return _Measured(network.arch, result, f"{network.arch.digest}_{network.digest}", identity)
 
 
 def _record(measured: _Measured, interval: Interval | None) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""Cut out the subnet that a search chose, prove it equal to the supernet, recalibrate, measure, export.
-
-Or export what became of it in a finetuning.
-"""
+"""Cut out the subnet that a search chose, prove it equal to the supernet, recalibrate, measure, export."""
 
 import copy
 import json
@@ -10,22 +7,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from omegaconf import DictConfig
+from pydantic import Field
 from torch import Tensor
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.scripts.build.data import find_arch
+from litepose_ofa.scripts.build.data import find_arch, workspace_of
 from litepose_ofa.scripts.build.export import SPLIT, accuracy_facts, build_formats, latency_facts, usage_config
-from litepose_ofa.scripts.build.finetuning import read_facts
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator, supernet_path
 from litepose_ofa.scripts.command.app import script, start_run
-from litepose_ofa.scripts.settings.exporting import ExportVerb
+from litepose_ofa.scripts.settings.fields import Choice, Name, OneOrSeveral, Text
+from litepose_ofa.scripts.settings.groups import DeviceSettings, MeasuringSettings, Resamples
 from litepose_ofa.search.reporting.card import write_card
 from litepose_ofa.search.study.results import SearchOutcome
-from litepose_ofa.search.workspace import Workspace
+from litepose_ofa.search.tuning.trials import read_facts
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.loading.batches import SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.errors import InputError
@@ -33,12 +31,15 @@ from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 from litepose_ofa.supernet.export.accuracy import FormatEvaluator
 from litepose_ofa.supernet.export.bundle import MANIFEST_FILE, Manifest, open_export, write_bundle
 from litepose_ofa.supernet.export.formats import ExportFormat
+from litepose_ofa.supernet.export.onnx_graph import OPSETS
+from litepose_ofa.supernet.export.onnx_model import Batch
 from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
 from litepose_ofa.supernet.export.quantisation import OnnxInt8Format
 from litepose_ofa.supernet.files import locked_folder, restore_folder
 from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet, is_equal_to_supernet
 from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.validation import Checked, Count, NonNegative
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +64,26 @@ class _Plan:
     formats: Sequence[ExportFormat]
     facts: dict[str, Any]
 
-    @property
-    def lock(self) -> Path:
-        """The folder that is held while this export is written, wherever its run folder is."""
-        return self.folder.parents[1] / ".runs" / self.folder.parent.name / self.folder.name
+
+class OnnxSettings(Checked):
+    """``onnx`` of an export."""
+
+    batch: Batch
+    opset: Annotated[int, Field(ge=OPSETS.start, le=OPSETS.stop - 1)]
+
+
+class ExportVerb(MeasuringSettings):
+    device: DeviceSettings
+    tier: Name
+    arch: Text | None
+    finetuned: bool
+    checked_images: Annotated[int, Field(ge=1, le=1_000)]
+    formats: Annotated[list[Choice], OneOrSeveral]
+    onnx: OnnxSettings
+    calibration_images: Count
+    measure_formats: bool
+    resamples: Resamples
+    people_per_frame: NonNegative
 
 
 @script("export", ExportVerb)
@@ -74,12 +91,14 @@ def main(cfg: DictConfig) -> None:
     """Write the export folder of one device and tier, or of one architecture."""
     evaluator = build_subnet_evaluator(cfg, SPLIT)
     plan = _plan(cfg, evaluator)
-    with locked_folder(plan.lock):
-        restore_folder(plan.folder)
+    folder = plan.folder
+    with locked_folder(folder.parents[1] / ".runs" / folder.parent.name / folder.name):  # wherever the run folder is
+        restore_folder(folder)
         if _is_exported(plan):
-            logger.info("%s: already exported", plan.folder)
+            logger.info("%s: already exported", folder)
             return
-        _refuse_foreign(plan.folder)
+        if folder.exists() and not (folder / MANIFEST_FILE).exists() and (folder.is_file() or any(folder.iterdir())):
+            raise InputError(f"{folder}: holds other things than an export ({MANIFEST_FILE} is missing); move it away")
         start_run(cfg)
         _report(_export(cfg, evaluator, plan))
 
@@ -93,9 +112,9 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
     finetuned = _load_finetuned(cfg, evaluator, arch) if cfg.finetuned else None
     if finetuned is not None:
         arch = finetuned.subnet.arch  # of several candidates, finetuning may have preferred another
-    path, weights = supernet_path(cfg), evaluator.identity["weights"]
-    if finetuned is not None:
         path, weights = finetuned.path, finetuned.record["weights"]
+    else:
+        path, weights = supernet_path(cfg), evaluator.identity["weights"]
     facts = {
         "device": cfg.device.name,
         "tier": cfg.tier if cfg.arch is None else None,
@@ -106,8 +125,7 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
         "measured_on": evaluator.identity,
         "options": {name: cfg[name] for name in ("seed", "checked_images", "measure_formats", "resamples")},
     }
-    name = cfg.tier if cfg.arch is None else arch.digest
-    folder = Workspace(Path(cfg.workspace)).export(cfg.device.name, name)
+    folder = workspace_of(cfg).export(cfg.device.name, cfg.tier if cfg.arch is None else arch.digest)
     formats = build_formats(cfg, evaluator, arch.image_size)
     return _Plan(folder, arch, finetuned, table, formats, json.loads(json.dumps(facts)))
 
@@ -115,10 +133,9 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
 def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str, Any] | None]:
     """Return the architecture to export, and the search's record of it unless the config names one."""
     if cfg.arch is not None:
-        arch = find_arch(evaluator.space, cfg.arch)
-        chosen = None
+        arch, chosen = find_arch(evaluator.space, cfg.arch), None
     else:
-        outcome = SearchOutcome.load(Workspace(Path(cfg.workspace)).search(cfg.device.name, cfg.tier))
+        outcome = SearchOutcome.load(workspace_of(cfg).search(cfg.device.name, cfg.tier))
         outcome.require_weights(evaluator.identity["weights"])
         arch, chosen = outcome.arch, dict(outcome.record)
     if not evaluator.space.contains(arch):
@@ -127,7 +144,7 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
 
 
 def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> _Finetuned:
-    path = Workspace(Path(cfg.workspace)).finetuned(cfg.device.name, cfg.tier)
+    path = workspace_of(cfg).finetuned(cfg.device.name, cfg.tier)
     if not path.exists():
         raise InputError(f"{path}: no such file; finetune first (litepose finetune device=... tier={cfg.tier})")
     subnet, record = load_subnet(path), read_facts(path)
@@ -158,17 +175,13 @@ def _is_exported(plan: _Plan) -> bool:
     )
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace a folder that no export wrote."""
-    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST_FILE).exists() or not any(folder.iterdir()))):
-        raise InputError(f"{folder}: holds other things than an export ({MANIFEST_FILE} is missing); move it away")
-
-
 def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifest:
     """Prove, recalibrate, measure, write."""
     images = _images(evaluator, plan.arch, cfg.checked_images)
     if plan.finetuned is None:
-        _prove_equal(evaluator, plan.arch, images)
+        supernet = copy.deepcopy(evaluator.supernet).cpu()  # bit-equality is a promise on the CPU
+        if not is_equal_to_supernet(extract_subnet(supernet, plan.arch), supernet, images):
+            raise RuntimeError(f"subnet {plan.arch.digest} differs from its supernet")
         subnet = evaluator.prepare(plan.arch)
         equality = {"images": len(images), "bit_equal": True, "recalibrated_after": True}
     else:
@@ -201,12 +214,6 @@ def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifes
         measure_format=measure,
         add_files=lambda folder, record: write_card(folder, plan.arch, skeleton, record, table=plan.table),
     )
-
-
-def _prove_equal(evaluator: SubnetEvaluator, arch: Arch, images: Tensor) -> None:
-    supernet = copy.deepcopy(evaluator.supernet).cpu()  # bit-equality is a promise on the CPU
-    if not is_equal_to_supernet(extract_subnet(supernet, arch), supernet, images):
-        raise RuntimeError(f"subnet {arch.digest} differs from its supernet")
 
 
 def _images(evaluator: SubnetEvaluator, arch: Arch, count: int) -> Tensor:

@@ -2,23 +2,32 @@
 
 import logging
 import os
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from omegaconf import DictConfig, open_dict
 
-from litepose_ofa.scripts.build.data import plain
-from litepose_ofa.scripts.build.finetuning import Finetuning, MakeTrialTraining, read_facts
+from litepose_ofa.scripts.build.data import plain, settings_of
+from litepose_ofa.scripts.build.finetuning import Finetuning, start_trial
 from litepose_ofa.scripts.build.networks import build_device
 from litepose_ofa.scripts.build.training import finished_file, hold_folder, train_to_the_end
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
-from litepose_ofa.scripts.settings.training import FinetuneVerb
+from litepose_ofa.scripts.settings.fields import Name, NotEmpty, Text
+from litepose_ofa.scripts.settings.groups import (
+    DeviceSettings,
+    MeasuringSettings,
+    Share,
+    TeacherSettings,
+    TrainingSettings,
+    TuneSettings,
+)
 from litepose_ofa.search.tuning.trials import (
     HalvingSettings,
     SamplingSettings,
     best_outcome,
+    read_facts,
     sample_trials,
     write_trials,
 )
@@ -29,11 +38,23 @@ from litepose_ofa.supernet.network.checkpoints import load_subnet, save_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import TORCHRUN_VARIABLES, Process, joined_process_group, run_on_main
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER
-from litepose_ofa.supernet.validation import validate
+from litepose_ofa.supernet.validation import Allowed, Positive
 
 logger = logging.getLogger(__name__)
 
 TRIALS_FILE = "tune.csv"
+
+
+class FinetuneVerb(MeasuringSettings):
+    device: DeviceSettings
+    training: TrainingSettings
+    tune: TuneSettings
+    tier: Name
+    arch: Text | None
+    start: Annotated[str, NotEmpty, Allowed("supernet, scratch, a file of weights or an export folder")]
+    share: Share
+    rate: Positive
+    teacher: TeacherSettings
 
 
 @script("finetune", FinetuneVerb)
@@ -48,52 +69,48 @@ def main(cfg: DictConfig) -> None:
 
 
 def _finetune(cfg: DictConfig, process: Process) -> None:
-    folder = run_folder()
-    finetuning = Finetuning(cfg, process)
+    folder, finetuning = run_folder(), Finetuning(cfg, process)
     (arch,) = finetuning.archs()
     trainer = finetuning.trainer(arch, cfg.rate, folder, validate=True)
     _record_source(cfg, finetuning, [arch])
     with hold_folder(folder, process):
         run_on_main(lambda: start_run(cfg, artefacts=(CHECKPOINTS_FOLDER, SUBNET_FILE)), process)
-        if _is_finished(folder / SUBNET_FILE):
+        if finished_file(folder / SUBNET_FILE):
+            _report(folder / SUBNET_FILE, "already finetuned")
             return
-        before = finetuning.measure(finetuning.network(arch))
         train_to_the_end(trainer)
         network = trainer.trained
         assert isinstance(network, LitePose)
-        facts = _facts(cfg, finetuning, cfg.rate, before=before, after=finetuning.measure(network))
+        _finish(cfg, finetuning, network, cfg.rate)
         if process.is_main:
-            _save(folder / SUBNET_FILE, finetuning, network, facts)
             _report(folder / SUBNET_FILE, "finetuned")
 
 
 def _tune(cfg: DictConfig, device: torch.device) -> None:
     if all(name in os.environ for name in TORCHRUN_VARIABLES):
         raise InputError("tune=asha starts processes of its own; run it without torchrun")
-    from litepose_ofa.search.tuning.asha import (  # Ray is needed here alone, and takes a second to import
-        TRIALS_FOLDER,
-        run_asha,
-    )
+    from litepose_ofa.search.tuning.asha import TRIALS_FOLDER, run_asha  # Ray is needed here alone, and takes a second
 
     folder, process = run_folder(), Process(device=device)
-    sampling, halving = _tune_settings(cfg, device)
+    gpus = int(device.type == "cuda") if cfg.tune.get("gpus") is None else cfg.tune.gpus
+    sampling = settings_of(SamplingSettings, cfg.tune, "tune")
+    halving = settings_of(HalvingSettings, cfg.tune, "tune", gpus=gpus)
     finetuning = Finetuning(cfg, process)
     archs = finetuning.archs(sampling.candidates)
     trials = sample_trials(archs, sampling, seed=cfg.seed)
     _record_source(cfg, finetuning, archs)
     with hold_folder(folder, process):
         start_run(cfg, artefacts=(TRIALS_FOLDER, SUBNET_FILE))
-        if _is_finished(folder / SUBNET_FILE):
+        if finished_file(folder / SUBNET_FILE):
+            _report(folder / SUBNET_FILE, "already finetuned")
             return
-        make = MakeTrialTraining(plain(cfg), halving.cpus)
-        outcomes = run_asha(make, trials, halving, steps=finetuning.steps, folder=folder)
+        start = partial(start_trial, plain(cfg), halving.cpus)
+        outcomes = run_asha(start, trials, halving, steps=finetuning.steps, folder=folder)
         write_trials(folder / TRIALS_FILE, outcomes, cfg.training.learning_rate.peak)
-        best = best_outcome(outcomes)
-        network = load_subnet(folder / TRIALS_FOLDER / best.trial.name / SUBNET_FILE).to(device)
-        before, after = finetuning.measure(finetuning.network(best.trial.arch)), finetuning.measure(network)
-        facts = _facts(cfg, finetuning, best.trial.rate, before=before, after=after)
-        tuning = {"trial": best.trial.name, "num_trials": len(trials)}
-        _save(folder / SUBNET_FILE, finetuning, network, {**facts, "tuning": tuning})
+        best = best_outcome(outcomes).trial
+        network = load_subnet(folder / TRIALS_FOLDER / best.name / SUBNET_FILE).to(device)
+        tuning = {"trial": best.name, "num_trials": len(trials)}
+        before, after = _finish(cfg, finetuning, network, best.rate, tuning=tuning)
         _report(folder / SUBNET_FILE, f"best of {len(trials)} trials")
         resource, amount = halving.resource
         hours = amount * sum(outcome.seconds for outcome in outcomes) / 3600
@@ -103,25 +120,18 @@ def _tune(cfg: DictConfig, device: torch.device) -> None:
         )  # fmt: skip
 
 
-def _tune_settings(cfg: DictConfig, device: torch.device) -> tuple[SamplingSettings, HalvingSettings]:
-    values = plain(cfg.tune)
-    if values.get("gpus") is None:
-        values["gpus"] = int(device.type == "cuda")
-    sampling, halving = (
-        {field.name: values[field.name] for field in fields(settings) if field.name in values}
-        for settings in (SamplingSettings, HalvingSettings)
-    )
-    return validate(SamplingSettings, sampling, key="tune"), validate(HalvingSettings, halving, key="tune")
-
-
 def _record_source(cfg: DictConfig, finetuning: Finetuning, archs: list[Arch]) -> None:
     """Put the contents of the files that a run depends on beside its settings, so that it goes on with no others."""
     with open_dict(cfg):
         cfg.source = finetuning.describe(archs)
 
 
-def _facts(cfg: DictConfig, finetuning: Finetuning, rate: float, *, before: float, after: float) -> dict[str, Any]:
-    return {
+def _finish(
+    cfg: DictConfig, finetuning: Finetuning, network: LitePose, rate: float, **more: Any
+) -> tuple[float, float]:
+    """Measure a network before and after its finetuning, and save it with the facts, BN recalibrated."""
+    before, after = (finetuning.measure(each) for each in (finetuning.network(network.arch), network))
+    facts = {
         **plain(cfg.source),
         "start": cfg.start,
         "teacher": cfg.teacher.weights,
@@ -131,18 +141,12 @@ def _facts(cfg: DictConfig, finetuning: Finetuning, rate: float, *, before: floa
         "dataset": cfg.dataset.name,
         "images": len(finetuning.images),
         "ap_search": {"before": before, "after": after},
+        **more,
     }
-
-
-def _save(path: Path, finetuning: Finetuning, network: LitePose, facts: dict[str, Any]) -> None:
-    save_subnet(path, finetuning.recalibrated(network), facts, skeleton=finetuning.images.dataset.skeleton)
-
-
-def _is_finished(path: Path) -> bool:
-    finished = finished_file(path)
-    if finished:
-        _report(path, "already finetuned")
-    return finished
+    if finetuning.process.is_main:
+        skeleton = finetuning.images.dataset.skeleton
+        save_subnet(run_folder() / SUBNET_FILE, finetuning.recalibrated(network), facts, skeleton=skeleton)
+    return before, after
 
 
 def _report(path: Path, what: str) -> None:

@@ -2,29 +2,43 @@
 
 import time
 from pathlib import Path
+from typing import Annotated
 
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.data import plain
+from litepose_ofa.scripts.build.data import settings_of
 from litepose_ofa.scripts.command.app import script, start_run
-from litepose_ofa.scripts.settings.people import GeneratePeopleVerb
+from litepose_ofa.scripts.settings.fields import Name, PathText, SomeWorkers, fields_of
+from litepose_ofa.scripts.settings.groups import RunSettings
 from litepose_ofa.supernet.data.skeletons import get_skeleton
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import locked_folder
-from litepose_ofa.supernet.validation import validate
+
+
+class GeneratePeopleVerb(RunSettings):
+    people: fields_of(PeopleSettings)  # type: ignore[valid-type]
+    images: dict[Name, Annotated[int, Field(ge=1, le=10_000_000)]]
+    poses_from: PathText | None
+    workers: SomeWorkers
 
 
 @script("generate_people", GeneratePeopleVerb)
 def main(cfg: DictConfig) -> None:
     """Write every split that is not there yet."""
     started = time.perf_counter()
-    settings = validate(PeopleSettings, plain(cfg.people), key="people")
+    settings = settings_of(PeopleSettings, cfg.people, "people")
     skeleton = get_skeleton(cfg.dataset.skeleton)
     root = Path(cfg.dataset.root)
-    for split in cfg.images:
-        _require_layout(cfg.dataset, split)
+    for split in cfg.images:  # not into the folder of a dataset that is laid out otherwise, such as COCO's own
+        annotations, images = split_paths(Path(), split)
+        if cfg.dataset.get(split) != {"annotations": str(annotations), "images": str(images)}:
+            raise InputError(
+                f"dataset {cfg.dataset.name!r} does not read split {split!r} from {annotations} and {images}; "
+                "rendering needs dataset=people"
+            )
     with locked_folder(root / ".generate_people"):
         rendered_by = {key: cfg[key] for key in ("seed", "people", "images", "poses_from")}
         start_run(OmegaConf.create({"skeleton": skeleton.name, **rendered_by}), artefacts=("../images",))
@@ -48,11 +62,3 @@ def main(cfg: DictConfig) -> None:
             print(f"{written} images in {time.perf_counter() - started:.0f} s: {counts} in {root}")
         else:
             print(f"{root} is complete")
-
-
-def _require_layout(dataset: DictConfig, split: str) -> None:
-    """Refuse a dataset config that would not read what is rendered here, such as COCO's own folder."""
-    annotations, images = split_paths(Path(), split)
-    if dataset.get(split) != {"annotations": str(annotations), "images": str(images)}:
-        name, where = dataset["name"], f"{annotations} and {images}"
-        raise InputError(f"dataset {name!r} does not read split {split!r} from {where}; rendering needs dataset=people")

@@ -9,19 +9,23 @@ from tqdm import tqdm
 
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
 from litepose_ofa.latency_tables.decoding.measurement import DecodingSettings, measure_decoding
-from litepose_ofa.scripts.build.data import plain
+from litepose_ofa.scripts.build.data import settings_of
 from litepose_ofa.scripts.command.app import script
-from litepose_ofa.scripts.settings.tables import MeasureDecodingVerb
-from litepose_ofa.supernet.validation import validate
+from litepose_ofa.scripts.settings.fields import Name, PathText, fields_of
+from litepose_ofa.scripts.settings.groups import RunSettings
 
 logger = logging.getLogger(__name__)
+
+
+class MeasureDecodingVerb(RunSettings, fields_of(DecodingSettings)):  # type: ignore[misc]
+    name: Name
+    output: PathText
 
 
 @script("measure_decoding", MeasureDecodingVerb)
 def main(cfg: DictConfig) -> None:
     """Write ``<output>/<name>.yaml``; show the fitted cost of each size."""
-    names = ("image_sizes", "people_counts", "scenes", "rounds", "frame")
-    settings = validate(DecodingSettings, {name: plain(cfg)[name] for name in names}, key="measure_decoding")
+    settings = settings_of(DecodingSettings, cfg)
     with tqdm(total=settings.rounds + 1, desc="decoding", unit="round", disable=None) as bar:
         cost = measure_decoding(cfg.name, settings, np.random.default_rng(cfg.seed), on_round=bar.update)
     path = Path(cfg.output) / f"{cfg.name}.yaml"

@@ -1,7 +1,4 @@
-"""Find the people in a picture, a folder of pictures or a video: drawn skeletons, and predictions in COCO's form.
-
-Started again, it goes on: a picture that is done is not predicted again.
-"""
+"""Find the people in a picture, a folder of pictures or a video; started again, it goes on with what is not done."""
 
 import logging
 import time
@@ -12,34 +9,44 @@ from pathlib import Path
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.data import plain
-from litepose_ofa.scripts.build.pose_models import open_model
+from litepose_ofa.scripts.build.data import settings_of
+from litepose_ofa.scripts.build.network_files import open_network_or_subnet
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.config import literal_config
-from litepose_ofa.scripts.settings.people import PredictVerb
+from litepose_ofa.scripts.settings.fields import PathText, Text, fields_of
+from litepose_ofa.scripts.settings.groups import ImageSize, MeasuringSettings
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.files import locked_folder
 from litepose_ofa.supernet.pictures.files import PICTURE_SUFFIXES, find_pictures
 from litepose_ofa.supernet.pictures.prediction import PICTURES_FOLDER, Prediction, PredictionOptions
 from litepose_ofa.supernet.pictures.videos import VideoReader, is_video
-from litepose_ofa.supernet.validation import validate
 
 logger = logging.getLogger(__name__)
 
 SHOWN_KINDS = 8
 
 
+class PredictVerb(MeasuringSettings, fields_of(PredictionOptions)):  # type: ignore[misc]
+    input: PathText
+    model: PathText
+    output: PathText
+    arch: Text | None
+    image_size: ImageSize | None
+    inference: fields_of(InferenceSettings)  # type: ignore[valid-type]
+    supernet: PathText
+
+
 @script("predict", PredictVerb)
 def main(cfg: DictConfig) -> None:
     """Predict, draw and report."""
     source, folder = Path(cfg.input), run_folder()
-    options = PredictionOptions(**{name: cfg[name] for name in PredictionOptions.__dataclass_fields__})
-    settings = validate(InferenceSettings, plain(cfg.inference), key="inference")
+    options = settings_of(PredictionOptions, cfg)
+    settings = settings_of(InferenceSettings, cfg.inference, "inference")
     video, left_out = is_video(source), Counter[str]()
     unit = "frame" if video else "picture"
     total = _count_frames(source, folder) if video else _count_pictures(source, folder, left_out)
-    network = open_model(cfg)
+    network = open_network_or_subnet(cfg, Path(cfg.model))
     predictor = network.open_predictor(settings)
     with locked_folder(folder), tqdm(total=total or None, unit=unit, disable=None) as bar:
         # a finished picture depends on these: another start with other values is refused

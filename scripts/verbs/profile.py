@@ -1,8 +1,10 @@
 """Write a profiling kit: a folder of models that a board times with its own runtime, without this project or torch."""
 
 from pathlib import Path
+from typing import Annotated
 
 from omegaconf import DictConfig
+from pydantic import Field
 from tqdm import tqdm
 
 from litepose_ofa.latency_tables import LatencyTable
@@ -11,8 +13,20 @@ from litepose_ofa.latency_tables.profiling.kit import write_kit
 from litepose_ofa.latency_tables.profiling.plan import make_plan
 from litepose_ofa.scripts.build.data import build_space, build_spaces
 from litepose_ofa.scripts.command.app import run_folder, script
-from litepose_ofa.scripts.settings.tables import ProfileVerb
+from litepose_ofa.scripts.settings.fields import Name, PathText
+from litepose_ofa.scripts.settings.groups import KeypointNumbers, RunSettings, Spaces
 from litepose_ofa.supernet.files import locked_folder
+from litepose_ofa.supernet.validation import Fraction
+
+
+class ProfileVerb(RunSettings):
+    runtime: Name
+    spaces: Spaces
+    num_keypoints: KeypointNumbers
+    sample: Fraction | None
+    networks: Annotated[int, Field(ge=0, le=10_000)]
+    table: PathText | None
+    output: PathText
 
 
 @script("profile", ProfileVerb)

@@ -3,45 +3,58 @@
 import itertools
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
 
-from litepose_ofa.scripts.build.sample_pictures import draw_sample_pictures
-from litepose_ofa.scripts.build.search import predictor_path, samples_path
-from litepose_ofa.scripts.command.app import run_folder, script, start_run
+from litepose_ofa.scripts.build.data import build_skeleton, load_split, plain, workspace_of
+from litepose_ofa.scripts.build.networks import build_device, build_inference
+from litepose_ofa.scripts.command.app import script, start_run
+from litepose_ofa.scripts.settings.config import literal_config
+from litepose_ofa.scripts.settings.groups import MeasuringSettings
 from litepose_ofa.scripts.settings.overrides import OPTIONS_WITH_VALUES
-from litepose_ofa.scripts.settings.searching import ReportVerb
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
 from litepose_ofa.search.reporting.findings import Findings
 from litepose_ofa.search.reporting.page.document import PAGE_FILE
 from litepose_ofa.search.reporting.page.report_page import remove_report, samples_section, write_index, write_report
-from litepose_ofa.search.reporting.searches import Missing, comparable, group_name, read_searches
+from litepose_ofa.search.reporting.page.section import Picture
+from litepose_ofa.search.reporting.searches import FinishedSearch, Missing, comparable, group_name, read_searches
+from litepose_ofa.search.reporting.summary import SURROGATE
 from litepose_ofa.search.workspace import RUN_RECORD, Workspace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.files import locked_folder, read_json, read_yaml
+from litepose_ofa.supernet.evaluation.people import PeoplePredictor
+from litepose_ofa.supernet.export.loading import find_weights, load_network
+from litepose_ofa.supernet.files import read_json, read_yaml
+from litepose_ofa.supernet.pictures.comparison import draw_comparison, encode_jpeg, spread_indices
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MOST_BYTES = 60_000
+"""Of a JPEG: some of them have to fit into one page."""
 
-@script("report", ReportVerb)
+LEAST_SCORE = 0.2
+
+
+class ReportVerb(MeasuringSettings):
+    samples: Annotated[int, Field(ge=0, le=1_000)]
+
+
+@script("report", ReportVerb, locked=True)
 def make_report(cfg: DictConfig) -> None:
     """Write a report; of searches whose accuracies cannot be compared, one each in a folder of its own."""
-    with locked_folder(run_folder()):
-        _report(cfg)
-
-
-def _report(cfg: DictConfig) -> None:
-    workspace = Path(cfg.workspace)
-    cells, gaps = read_searches(workspace, planned_cells(workspace))
-    samples, no_samples = _load(AccuracySamples.load, samples_path(cfg))
-    predictor, no_predictor = _load(AccuracyPredictor.load, predictor_path(cfg))
+    workspace = workspace_of(cfg)
+    cells, gaps = read_searches(workspace.root, planned_cells(workspace.root))
+    samples, no_samples = _load(AccuracySamples.load, workspace.samples)
+    predictor, no_predictor = _load(AccuracyPredictor.load, workspace.predictor)
     gaps += [Missing(cell.device, cell.tier, reason) for reason in (*no_samples, *no_predictor) for cell in cells]
     folder = start_run(cfg)
     record = read_json(folder / RUN_RECORD)
@@ -56,9 +69,62 @@ def _report(cfg: DictConfig) -> None:
         logger.info("%s\n%s", text, place / PAGE_FILE)
     if len(reports) > 1:
         remove_report(folder, keep=[PAGE_FILE])
-        write_index(folder, workspace, reports)
+        write_index(folder, workspace.root, reports)
         logger.warning("The searches are of different spaces, supernets or predictors: a report each.")
         logger.info("%s leads to them", folder / PAGE_FILE)
+
+
+def draw_sample_pictures(cfg: DictConfig, cells: Sequence[FinishedSearch], count: int) -> tuple[list[Picture], str]:
+    """Draw what the exported subnets of one device, that with most exports, find on held-out images.
+
+    A dataset other than the searches' gives way to the one that they recorded.
+
+    Returns:
+        One picture an image, and a line on what they are or why there are none; nothing at all for a count of 0, and
+        where a surrogate chose, which has no weights.
+    """
+    if count == 0 or all(cell.source == SURROGATE for cell in cells):
+        return [], ""
+    exported = [cell for cell in cells if cell.manifest is not None]
+    devices = [cell.device for cell in exported]
+    shown = [cell for cell in exported if cell.device == max(dict.fromkeys(devices), key=devices.count)]
+    if not shown:
+        return [], "Nothing is exported, so that nothing can be shown. `litepose export` cuts out the chosen subnets."
+    try:
+        recorded = shown[0].settings
+        if recorded.get("dataset", {}).get("name", cfg.dataset.name) != cfg.dataset.name and "evaluation" in recorded:
+            cfg = literal_config(plain(cfg) | {name: recorded[name] for name in ("dataset", "evaluation")})
+        predictors = {cell.tier: _open(cfg, cell) for cell in shown}
+        dataset = load_split(cfg, "val")
+        pictures = [_picture(dataset, index, predictors) for index in spread_indices(dataset, count)]
+    except (InputError, OmegaConfBaseException) as error:  # a record of an older version lacks what is asked for now
+        return [], f"No sample predictions: {' '.join(str(error).split())}."
+    tiers = ", ".join(predictors)
+    return pictures, (
+        f"Images of the held-out split, neither trained nor searched on, with the people that are labelled and those "
+        f"that the subnets for {shown[0].device} find ({tiers}), of score {LEAST_SCORE:g} and above."
+    )
+
+
+def _open(cfg: DictConfig, cell: FinishedSearch) -> PeoplePredictor:
+    """Open the exported weights, to find people as for the accuracies."""
+    network, skeleton = load_network(find_weights(cell.export_folder), None, build_skeleton(cfg))
+    device = build_device(cfg)
+    return PeoplePredictor(network.to(device), network.arch.image_size, skeleton, build_inference(cfg), device)
+
+
+def _picture(dataset: KeypointDataset, index: int, predictors: Mapping[str, PeoplePredictor]) -> Picture:
+    """Draw one image: what is labelled, then what each subnet finds."""
+    image, labelled, skeleton = dataset.read_image(index), dataset.records[index].keypoints, dataset.skeleton
+    people, found = [("image", labelled[:0], skeleton), ("labelled", labelled, skeleton)], []
+    for tier, predictor in predictors.items():
+        ((keypoints, scores),) = predictor.predict([image])
+        sure = keypoints[scores >= LEAST_SCORE]
+        people.append((tier, sure, predictor.skeleton))
+        found.append(f"{tier} {len(sure)}")
+    caption = f"{len(labelled)} labelled; found: {', '.join(found)}."
+    jpeg = encode_jpeg(draw_comparison(image, people), MOST_BYTES)
+    return Picture(jpeg, f"An image, its labelled people, and those that each subnet finds. {caption}", caption)
 
 
 def main() -> None:
@@ -72,27 +138,15 @@ def main() -> None:
 
 
 def name_workspace(arguments: Sequence[str]) -> list[str]:
-    """Return command-line arguments for Hydra, in which a folder that stands alone is the workspace.
-
-    Raises:
-        InputError: If there is no such folder.
-    """
-    before = ("", *arguments)
-    return [
-        _as_override(argument) if _stands_alone(argument, previous) else argument
-        for previous, argument in zip(before, arguments, strict=False)
-    ]
-
-
-def _stands_alone(argument: str, previous: str) -> bool:
-    """Say whether an argument is neither an override nor an option nor an option's value."""
-    return "=" not in argument and not argument.startswith(("-", "~")) and previous not in OPTIONS_WITH_VALUES
-
-
-def _as_override(folder: str) -> str:
-    if not Path(folder).is_dir():
-        raise InputError(f"{folder}: no such folder; give the workspace of a search, such as runs/tiny-people")
-    return f"workspace={folder}"
+    """Return command-line arguments for Hydra, in which a folder that stands alone is the workspace."""
+    prepared = []
+    for before, argument in itertools.pairwise(("", *arguments)):
+        if "=" not in argument and not argument.startswith(("-", "~")) and before not in OPTIONS_WITH_VALUES:
+            if not Path(argument).is_dir():
+                raise InputError(f"{argument}: no such folder; give the workspace of a search: runs/tiny-people")
+            argument = f"workspace={argument}"
+        prepared.append(argument)
+    return prepared
 
 
 def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:
@@ -109,15 +163,8 @@ def planned_cells(workspace: Path) -> list[tuple[str, str]]:
         record = read_yaml(Workspace(workspace).sweep_record)["hydra"]
         if record["job"]["config_name"] != "search":
             return []
-        choices = dict(_listed_choices(record["overrides"]["task"]))
+        given = dict(override.partition("=")[::2] for override in record["overrides"]["task"])
     except (InputError, AttributeError, KeyError, TypeError, ValueError):
         return []
-    return list(itertools.product(choices.get("device", ()), choices.get("tier", ())))
-
-
-def _listed_choices(overrides: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the overrides that are plain lists, as ``tier=xs,s``."""
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if not set(value) & set("()[]{}*"):
-            yield key, value.split(",")
+    plain = {key: value.split(",") for key, value in given.items() if not set(value) & set("()[]{}*")}
+    return list(itertools.product(plain.get("device", ()), plain.get("tier", ())))

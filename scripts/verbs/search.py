@@ -4,68 +4,79 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
+from pydantic import Field
 from tqdm import tqdm
 
-from litepose_ofa.scripts.build.search import SearchAccuracy, build_accuracy, build_course, build_strategy, load_samples
-from litepose_ofa.scripts.build.search_devices import SearchedDevice, build_problem, find_devices
-from litepose_ofa.scripts.build.workers import BACKEND_KEYS, search_in_tune
-from litepose_ofa.scripts.command.app import run_folder, script, start_run
-from litepose_ofa.scripts.settings.searching import SearchVerb
-from litepose_ofa.search.accuracy.evaluators import identity_digest
-from litepose_ofa.search.problem.problem import SearchProblem
-from litepose_ofa.search.study.generations import Generations
-from litepose_ofa.search.study.results import (
-    CHOSEN_FILE,
-    FRONT_FILE,
-    PROGRESS_FILE,
-    Candidate,
-    SearchOutcome,
-    choose,
-    front_candidates,
-    sampled_candidates,
-    verify,
-    write_chosen,
-    write_front,
-    write_progress,
+from litepose_ofa.scripts.build.data import workspace_of
+from litepose_ofa.scripts.build.search import (
+    SearchAccuracy,
+    build_accuracy,
+    build_course,
+    build_problem,
+    build_strategy,
+    find_devices,
 )
+from litepose_ofa.scripts.command.app import run_folder, script, start_run
+from litepose_ofa.scripts.settings.fields import Name, OneOrSeveral, PathText
+from litepose_ofa.scripts.settings.groups import BackendSettings, DeviceSettings, MeasuringSettings, SearchSettings
+from litepose_ofa.search.accuracy.evaluators import identity_digest
+from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.study import results
+from litepose_ofa.search.study.generations import Generations
 from litepose_ofa.search.study.storages import JOURNAL_FILE
 from litepose_ofa.search.study.study import SearchStudy
-from litepose_ofa.search.workspace import RUN_RECORD, Workspace
+from litepose_ofa.search.workspace import RUN_RECORD
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.files import locked_folder
+from litepose_ofa.supernet.validation import NonNegative, Positive
 
 logger = logging.getLogger(__name__)
 
-FREE_SETTINGS = (
-    "threads", "search.seconds", "storage", "device.table", "device.decoding", "warm_start", *BACKEND_KEYS,
-)  # fmt: skip
+FREE_SETTINGS = ("threads", "search.seconds", "storage", "device.table", "device.decoding", "warm_start", "backend")
 """Settings that may change between two starts; what files hold, wherever they are, the study has a digest of."""
 
 
-@script("search", SearchVerb)
+class SearchVerb(MeasuringSettings):
+    device: DeviceSettings
+    search: SearchSettings
+    backend: BackendSettings
+    evaluator: Literal["predictor", "supernet", "published"]
+    published: Literal["crowdpose", "coco"]
+    devices: Annotated[list[Name], OneOrSeveral, Field(min_length=1)] | None
+    goal: Literal["front", "shared"]
+    tier: Name
+    budget_ms: Positive | Literal["none"] | dict[Name, Positive | Literal["none"]] | None
+    fps: Positive | None
+    max_macs: Positive | None
+    max_params: Positive | None
+    max_peak_memory_bytes: Positive | None
+    confidence: Annotated[float, Field(gt=0, lt=1)] | None
+    people_per_frame: NonNegative
+    warm_start: PathText | None
+    storage: PathText | None
+
+
+@script("search", SearchVerb, locked=True)
 def main(cfg: DictConfig) -> None:
     """Search, verify the best, write ``front.csv`` and ``chosen.json`` for each device, ``progress.csv`` for all."""
-    with locked_folder(run_folder()):
-        _search(cfg)
-
-
-def _search(cfg: DictConfig) -> None:
     devices = find_devices(cfg)
     with ExitStack() as stack:
         accuracy = build_accuracy(cfg, stack)
         problem = build_problem(cfg, devices, accuracy.num_keypoints)
         strategy = build_strategy(cfg, problem, accuracy.surrogate)
         course = build_course(cfg)
+        name = str(cfg.run_folder)
+        if cfg.storage is not None:  # a database may have studies of other workspaces, wherever these are
+            name = f"{name}/{identity_digest({**problem.identity, **accuracy.evaluator.describe()})}"
         study = SearchStudy(
             problem,
             accuracy.evaluator,
             strategy,
             storage=cfg.storage or run_folder() / JOURNAL_FILE,
-            name=_study_name(cfg, problem, accuracy),
+            name=name,
             **course,
         )
         outputs = [_Output(cfg, device, study) for device in devices]
@@ -73,34 +84,25 @@ def _search(cfg: DictConfig) -> None:
         pool = accuracy.pool
         is_measuring = accuracy.evaluator is accuracy.truth
         if not finished and pool is not None and (cfg.search.verify_top or is_measuring):
-            pool.load()
+            _ = pool.opened  # what it refuses leaves no record of a run
         start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=FREE_SETTINGS)
         if finished:
             logger.info("%s: already searched", run_folder())
             return
         searched = None
         if pool is not None and is_measuring and cfg.backend.name == "ray_tune":
-            generations = Generations(problem, strategy, **course)
-            pool.load()
-            searched = search_in_tune(cfg, pool.subnets, generations, pool.cache, run_folder())
+            searched = pool.search_in_tune(Generations(problem, strategy, **course), run_folder())
         run = study.run(searched=searched)
-        write_progress(run_folder() / PROGRESS_FILE, run.progress, accuracy.evaluator.source)
+        results.write_progress(run_folder() / results.PROGRESS_FILE, run.progress, accuracy.evaluator.source)
         for output, front in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
             output.write(front, run)
 
 
-def _study_name(cfg: DictConfig, problem: SearchProblem, accuracy: SearchAccuracy) -> str:
-    """Name a new study; a database may have those of other workspaces, wherever these are."""
-    if cfg.storage is None:
-        return str(cfg.run_folder)
-    return f"{cfg.run_folder}/{identity_digest({**problem.identity, **accuracy.evaluator.describe()})}"
-
-
 def _fronts(
     cfg: DictConfig, problem: SearchProblem, run: Generations, accuracy: SearchAccuracy
-) -> Iterator[tuple[list[Candidate], Candidate]]:
+) -> Iterator[tuple[list[results.Candidate], results.Candidate]]:
     """Yield each device's front, the best of it verified, and what is chosen from it or from the measured samples."""
-    shared: Candidate | None = None
+    shared: results.Candidate | None = None
     for device in problem.devices:
         rows = problem.shared_front(run.history) if problem.goal == "shared" else problem.front(run.history, device)
         if not len(rows):
@@ -108,17 +110,18 @@ def _fronts(
                 f"none of the {len(run.history)} subnets evaluated keeps the constraints on {device}; "
                 f"search longer (search.generations, search.first) or allow more"
             )
-        front = front_candidates(problem, run.history, accuracy.evaluator.source, device=device, rows=rows)
-        sampled: list[Candidate] = []
+        front = results.front_candidates(problem, run.history, accuracy.evaluator.source, device=device, rows=rows)
+        sampled: list[results.Candidate] = []
         if accuracy.truth is not None and cfg.search.verify_top:
             top = min(cfg.search.verify_top, len(front))
-            verified = verify(front[:top], accuracy.truth)
+            verified = results.verify(front[:top], accuracy.truth)
             front[:top] = tqdm(verified, total=top, desc=f"verify {device}", unit="subnet", disable=None)
             if accuracy.predictor is not None:
-                samples = load_samples(cfg, accuracy.predictor)
-                sampled = sampled_candidates(problem, samples, accuracy.evaluator, device=device)
+                samples = AccuracySamples.load(workspace_of(cfg).samples)
+                accuracy.predictor.require(space=samples.space, identity=samples.identity)
+                sampled = results.sampled_candidates(problem, samples, accuracy.evaluator, device=device)
         choices = [*front, *sampled]
-        chosen = choose(choices) if shared is None else next(c for c in choices if c.arch == shared.arch)
+        chosen = results.choose(choices) if shared is None else next(c for c in choices if c.arch == shared.arch)
         if problem.goal == "shared":
             shared = chosen
         yield front, chosen
@@ -127,12 +130,12 @@ def _fronts(
 class _Output:
     """The files of a search for one of its devices: beside the other devices' searches of the workspace."""
 
-    def __init__(self, cfg: DictConfig, device: SearchedDevice, study: SearchStudy) -> None:
+    def __init__(self, cfg: DictConfig, device: DeviceSettings, study: SearchStudy) -> None:
         self._cfg = cfg
         self._device = device
         self._problem = study.problem
         self._search = {**study.identity, "table": study.problem.cost.tables[device.name].digest}
-        self.folder = Workspace(Path(cfg.workspace)).search(device.name, cfg.tier, cfg.goal)
+        self.folder = workspace_of(cfg).search(device.name, cfg.tier, cfg.goal)
         if len(study.problem.devices) == 1:
             self.folder = run_folder()
         elif (self.folder / RUN_RECORD).exists():
@@ -141,17 +144,17 @@ class _Output:
     @property
     def is_finished(self) -> bool:
         try:
-            outcome = SearchOutcome.load(self.folder)
+            outcome = results.SearchOutcome.load(self.folder)
         except InputError:  # not there, or not whole
             return False
         is_same = outcome.record.get("search") == self._search and outcome.record.get("stopped_by") != "seconds"
         return is_same and outcome.is_complete(run_folder())
 
-    def write(self, result: tuple[list[Candidate], Candidate], run: Generations) -> None:
+    def write(self, result: tuple[list[results.Candidate], results.Candidate], run: Generations) -> None:
         front, chosen = result
         on_front = any(candidate.arch == chosen.arch for candidate in front)
         front = front if on_front else [chosen, *front]
-        write_front(self.folder / FRONT_FILE, front)
+        results.write_front(self.folder / results.FRONT_FILE, front)
         name, problem = self._device.name, self._problem
         record: dict[str, Any] = {
             "device": name,
@@ -167,11 +170,11 @@ class _Output:
         if problem.goal == "shared":
             given_up = problem.regrets(run.history, chosen.accuracy.ap)
             record["regrets"] = {device: asdict(regret) for device, regret in given_up.items()}
-        write_chosen(self.folder / CHOSEN_FILE, chosen, record)
+        results.write_chosen(self.folder / results.CHOSEN_FILE, chosen, record)
         logger.info("%s %s: %s", name, self.folder.name, _summary(chosen, problem.budgets_ms[name], len(front)))
 
 
-def _summary(chosen: Candidate, budget_ms: float, front_size: int) -> str:
+def _summary(chosen: results.Candidate, budget_ms: float, front_size: int) -> str:
     kind = "by measured operators" if chosen.latency_provenance == "measured" else "estimated"
     known = [f"{chosen.accuracy.source} AP {100 * chosen.accuracy.ap:.1f}"]
     if chosen.verified is not None and chosen.verified != chosen.accuracy:

@@ -6,28 +6,28 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
+from litepose_ofa.scripts.build import training
 from litepose_ofa.scripts.build.data import build_space, build_splits, build_training_images
 from litepose_ofa.scripts.build.networks import build_device, build_teacher, build_validator
-from litepose_ofa.scripts.build.training import (
-    build_phases,
-    build_training_settings,
-    check_teachers,
-    finished_file,
-    hold_folder,
-    train_to_the_end,
-)
 from litepose_ofa.scripts.command.app import run_folder, script, start_run
-from litepose_ofa.scripts.settings.training import TrainVerb
+from litepose_ofa.scripts.settings.fields import PathText
+from litepose_ofa.scripts.settings.groups import MeasuringSettings, RecipeSettings, TeacherSettings, TrainingSettings
 from litepose_ofa.search.workspace import SUPERNET_FILE
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.checkpoints import load_weights, save_supernet, weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training.distributed import Process, joined_process_group, run_on_main
 from litepose_ofa.supernet.training.recipe import SupernetPlan
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
-from litepose_ofa.supernet.training.validation import Validator, validated_archs
+from litepose_ofa.supernet.training.validation import validated_archs
 
 logger = logging.getLogger(__name__)
+
+
+class TrainVerb(MeasuringSettings):
+    training: TrainingSettings
+    recipe: RecipeSettings
+    init_from: PathText | None
+    teacher: TeacherSettings
 
 
 @script("train", TrainVerb)
@@ -36,28 +36,31 @@ def main(cfg: DictConfig) -> None:
     with joined_process_group(build_device(cfg)) as process:
         folder = run_folder()
         trainer = _build_trainer(cfg, folder, process)
-        with hold_folder(folder, process):
+        with training.hold_folder(folder, process):
             run_on_main(lambda: start_run(cfg, artefacts=(CHECKPOINTS_FOLDER, SUPERNET_FILE)), process)
             path = folder / SUPERNET_FILE
-            if finished_file(path):
+            if training.finished_file(path):
                 logger.info("%s: already trained", path)
                 return
-            train_to_the_end(trainer)
+            training.train_to_the_end(trainer)
             if process.is_main:
                 _save(cfg, trainer, path)
 
 
 def _build_trainer(cfg: DictConfig, folder: Path, process: Process) -> Trainer:
-    space, settings = build_space(cfg), build_training_settings(cfg)
+    space, settings = build_space(cfg), training.build_training_settings(cfg)
     images = build_training_images(cfg)
-    phases = build_phases(cfg, len(images))
+    phases = training.build_phases(cfg, len(images))
     num_keypoints = images.dataset.skeleton.num_keypoints
     torch.manual_seed(cfg.seed)
     supernet = LitePoseSupernet(space, num_keypoints)
     if cfg.init_from is not None:
         load_weights(supernet, cfg.init_from)
     teacher = build_teacher(cfg, num_keypoints, process.device)
-    check_teachers(phases, teacher, starts_trained=cfg.init_from is not None)
+    training.check_teachers(phases, teacher, starts_trained=cfg.init_from is not None)
+    validator = None
+    if settings.validate_every:
+        validator = build_validator(cfg, validated_archs(space), process, images=cfg.training.validation_images)
     return Trainer(
         supernet,
         images,
@@ -66,12 +69,8 @@ def _build_trainer(cfg: DictConfig, folder: Path, process: Process) -> Trainer:
         folder=folder,
         process=process,
         teacher=teacher,
-        validate=_build_validator(cfg, space, process) if settings.validate_every else None,
+        validate=validator,
     )
-
-
-def _build_validator(cfg: DictConfig, space: SearchSpace, process: Process) -> Validator:
-    return build_validator(cfg, validated_archs(space), process, images=cfg.training.validation_images)
 
 
 def _save(cfg: DictConfig, trainer: Trainer, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Annotated
 
 from omegaconf import DictConfig
 
@@ -12,7 +13,8 @@ from litepose_ofa.latency_tables.profiling.measurements import read_measurements
 from litepose_ofa.latency_tables.profiling.validation import format_fit, format_validation, validate
 from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.command.app import run_folder, script
-from litepose_ofa.scripts.settings.tables import ValidateTableVerb
+from litepose_ofa.scripts.settings.fields import OneOrSeveral, PathText
+from litepose_ofa.scripts.settings.groups import Keypoints, RunSettings
 from litepose_ofa.search.reporting.page.drawing import save_png
 from litepose_ofa.search.reporting.page.tables_section import validation_blocks
 from litepose_ofa.supernet.errors import require
@@ -21,19 +23,25 @@ from litepose_ofa.supernet.files import write_json
 logger = logging.getLogger(__name__)
 
 
+class ValidateTableVerb(RunSettings):
+    table: PathText
+    kit: PathText | None
+    measurements: Annotated[list[PathText], OneOrSeveral]
+    num_keypoints: Keypoints
+    record: bool
+
+
 @script("validate_table", ValidateTableVerb)
 def main(cfg: DictConfig) -> None:
     """Print errors, ranking and intervals; write ``<table>.json`` and ``<table>.png``."""
     table = LatencyTable.load(cfg.table)
     name = table.metadata.device
-    keypoints = cfg.num_keypoints
     require(
         not cfg.record or Path(cfg.table).exists(), "table", cfg.table, "the path of a table's .csv, if record=true"
     )
-    require(type(keypoints) is int and keypoints >= 1, "num_keypoints", keypoints, "a positive integer")
     logger.info("%s: %s, %s", name, table.metadata.provenance, table.metadata.runtime)
     logger.info("%s", format_fit(table))
-    logger.info("%s", coverage(table, build_space(cfg), keypoints))
+    logger.info("%s", coverage(table, build_space(cfg), cfg.num_keypoints))
     if cfg.kit is None:
         return
     kit = Path(cfg.kit)

@@ -197,3 +197,28 @@ def require_samples(ap: Floats) -> None:
         )
     if not np.isfinite(ap).all():
         raise InputError(f"sample {int(np.argmin(np.isfinite(ap)))} has no finite AP; every sample needs one")
+
+
+def format_comparison(comparison: PredictorComparison) -> str:
+    """Return one line a kind, best first."""
+    num_held_out, top_k = len(comparison.measured), next(iter(comparison.held_out.values())).agreement.top_k
+    regret = f"top-{top_k} regret"
+    intervals = f"in brackets {100 * CONFIDENCE:g} % bootstrap intervals"
+    lines = [
+        f"{len(comparison.rows)} subnets to choose on, {num_held_out} held out; {intervals}",
+        f"{'':20}{'tau, cross-val.':17}{'tau, held out':19}{'MAE, AP':17}{regret + ', AP'}",
+    ]
+    ranked = sorted(comparison.held_out, key=lambda kind: -comparison.cross_validation[kind].kendall_tau)
+    for kind in ranked:
+        quality = comparison.held_out[kind]
+        tau = _format_estimate(quality.agreement.kendall_tau, 1, ".2f")
+        errors = _format_estimate(quality.mae, 100, ".1f"), _format_estimate(quality.agreement.regret, 100, ".1f")
+        mark = " *" if kind == comparison.chosen else ""
+        validated = f"{comparison.cross_validation[kind].kendall_tau:.2f}"
+        lines.append(f"{kind + mark:20}{validated:17}{tau:19}{errors[0]:17}{errors[1]}")
+    return "\n".join(lines)
+
+
+def _format_estimate(estimate: Estimate, scale: float, form: str) -> str:
+    value, low, high = (f"{scale * number:{form}}" for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low}, {high})"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import replacing
 from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
+from litepose_ofa.supernet.network.checkpoints import read_description
 from litepose_ofa.supernet.validation import Checked, Count, Fraction, NonNegative, Positive, settings, validate
 
 RUNGS_FILE = "rungs.jsonl"
@@ -189,3 +190,26 @@ def write_trials(path: Path, outcomes: Sequence[TrialOutcome], learning_rate: fl
             peak = f"{trial.rate * learning_rate:.6g}"
             named = (trial.name, trial.arch.digest, trial.arch.image_size, trial.rate, peak)
             writer.writerow((*named, outcome.steps, outcome.ap, round(outcome.seconds, 3), outcome.state))
+
+
+class _Measured(Checked):
+    before: float
+    after: float
+
+
+class _Facts(Checked, extra="ignore"):
+    """What is read back of the facts that a finetuned network's file states."""
+
+    archs: Annotated[list[str], Field(min_length=1)]
+    supernet: str | None
+    start: str
+    steps: int
+    rate: float
+    ap_search: _Measured
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return what a finetuned network's file says of its finetuning; refuse one of a network that was not."""
+    facts: dict[str, Any] = read_description(path)["info"]
+    validate(_Facts, facts, f"{path}: is not of a finetuned network")
+    return facts

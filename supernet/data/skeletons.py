@@ -201,3 +201,17 @@ def get_skeleton(name: str) -> Skeleton:
     if not isinstance(name, str) or name not in SKELETONS:
         raise InputError(f"unknown skeleton {name!r}; known: {', '.join(SKELETONS)}")
     return SKELETONS[name]
+
+
+def require_keypoints(
+    what: str, count: int, skeleton: Skeleton, *, where: str = "dataset.skeleton", known: Skeleton | None = None
+) -> None:
+    """Refuse a network of ``count`` keypoints, or of the skeleton ``known``, unless they are those of ``skeleton``.
+
+    The message begins with ``what``, the network, and says ``where`` the skeleton is stated.
+    """
+    if count != skeleton.num_keypoints:
+        raise InputError(f"{what} of {count} keypoints; {where} {skeleton.name} has {skeleton.num_keypoints}")
+    difference = None if known is None else skeleton.difference(known)
+    if known is not None and difference is not None:
+        raise InputError(f"{what} of the skeleton {known.name}, which has {difference}")

@@ -17,7 +17,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from litepose_ofa.scripts.command.app import CONFIG_DIR
-from litepose_ofa.scripts.command.table import CONFIGURED, VERBS
+from litepose_ofa.scripts.command.help import verb_help
+from litepose_ofa.scripts.command.table import CONFIGURED, VERBS, module_name
 
 SWEEP_FLAGS = {"-m", "--multirun"}
 OTHER_FLAGS = {"--cfg", "--help", "--config-dir"}
@@ -27,7 +28,7 @@ PLUGIN = ("hydra/launcher", "hydra.launcher", "+hydra.launcher")
 PATCHED = "a source tree to change"
 """The mark of commands whose keys and options a patch brings."""
 
-MODULES = {verb.module for verb in CONFIGURED.values()}
+MODULES = set(map(module_name, CONFIGURED))
 
 
 Compose = Callable[[str, tuple[str, ...]], None]
@@ -71,7 +72,7 @@ def _first(override: Override) -> str:
 def test_every_command_composes(check_composing: Compose, composed_commands: list[Any]) -> None:
     wrong = []
     for command in composed_commands:
-        module = CONFIGURED[command.verb].module if command.verb in CONFIGURED else command.verb
+        module = module_name(command.verb or "")
         if module in MODULES and command.needs != PATCHED:
             try:
                 check_composing(module, command.arguments)
@@ -118,19 +119,21 @@ def test_what_other_commands_name_is_there(all_commands: list[Any], root: Path) 
 
 
 @pytest.mark.parametrize("verb", CONFIGURED)
-def test_the_examples_of_the_help_compose(check_composing: Compose, verb: str) -> None:
-    for example in CONFIGURED[verb].examples:
-        check_composing(CONFIGURED[verb].module, tuple(shlex.split(example)))
+def test_the_examples_of_the_help_compose_and_its_page_is_there(
+    check_composing: Compose, root: Path, verb: str
+) -> None:
+    text = verb_help(verb)
+    examples = re.findall(rf"^  litepose {verb} ?(.*)$", text, re.MULTILINE)
+    assert examples
+    for example in examples:
+        check_composing(module_name(verb), tuple(shlex.split(example)))
+    assert all((root / page).exists() for page in re.findall(r"^Read on: (.*)$", text, re.MULTILINE))
 
 
 def test_a_wrong_key_and_a_wrong_group_do_not_compose(check_composing: Compose) -> None:
     for wrong in ("training.stops=3", "recipe=circular", "device=raspberry_pi_4b", "training.steps=1,2"):
         with pytest.raises(Exception, match=r".+"):
             check_composing("train", (wrong,))
-
-
-def test_every_page_that_the_help_names_is_there(root: Path) -> None:
-    assert [verb.page for verb in VERBS.values() if verb.page is not None and not (root / verb.page).exists()] == []
 
 
 def test_every_block_says_its_language(all_blocks: list[Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from litepose_ofa.scripts.command import main as litepose
-from litepose_ofa.scripts.command.table import CONFIGURED
+from litepose_ofa.scripts.command.table import CONFIGURED, module_name
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ def started_in(folder: Path, arguments: Sequence[str]) -> Iterator[None]:
 
 def run(command: Any, folder: Path) -> None:
     """Run a command, made small, as ``litepose`` would in a folder."""
-    by_module = {verb.module: name for name, verb in CONFIGURED.items()}
+    by_module = {module_name(verb): verb for verb in CONFIGURED}
     verb = by_module.get(command.verb, command.verb)
     shown = {"--cfg", "--help"} & set(command.arguments)
     small = () if shown else (*SMALL.get(verb, ()), *(ASHA if "tune=asha" in command.arguments else ()))

@@ -19,12 +19,8 @@ from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split
 
 QUICK_TRAINING = (
-    "threads=1",
-    "training.steps=6",
-    "training.batch_size=2",
-    "training.checkpoint_every=2",
-    "training.log_every=1",
-    "training.validate_every=0",
+    *("threads=1", "training.steps=6", "training.batch_size=2", "training.checkpoint_every=2"),
+    *("training.log_every=1", "training.validate_every=0"),
 )
 QUICK_EVALUATION = ("threads=1", "evaluation.bn_images=4", "evaluation.bn_batch_size=2")
 
@@ -68,18 +64,21 @@ def own_data_root(data_root: Path, tmp_path: Path) -> Path:
 
 @contextmanager
 def called_as(name: str, arguments: tuple[str, ...]) -> Iterator[None]:
-    """Set the command line, and undo what a Hydra app does to logging and the environment."""
+    """Set the command line, and undo what a Hydra app does to its process."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, threads = root.handlers[:], root.level, torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{name}.py", *arguments])
         patch.setenv("HYDRA_FULL_ERROR", "0")
         patch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
-        yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+        try:
+            yield
+        finally:
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            torch.set_num_threads(threads)  # the script's own number rounds differently in what follows
 
 
 @pytest.fixture
@@ -89,15 +88,12 @@ def run_script(capsys: pytest.CaptureFixture[str], data_root: Path) -> RunScript
     def run(name: str, *overrides: str) -> Outcome:
         main = importlib.import_module(f"litepose_ofa.scripts.verbs.{name}").main
         status: int | str | None = 0
-        threads = torch.get_num_threads()
         capsys.readouterr()
         with called_as(name, (f"data_root={data_root}", *overrides)):
             try:
                 main()
             except SystemExit as exit:
                 status = exit.code
-            finally:
-                torch.set_num_threads(threads)  # the script's own number rounds differently in what follows
         printed = capsys.readouterr()
         return Outcome(status, printed.out, printed.err)
 

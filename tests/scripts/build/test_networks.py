@@ -7,13 +7,11 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.data import load_split
-from litepose_ofa.scripts.build.networks import build_device, build_subnet_evaluator, build_teacher, build_validator
+from litepose_ofa.scripts.build.networks import build_device, build_subnet_evaluator, build_teacher
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import save_subnet, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
-from litepose_ofa.supernet.training.distributed import SINGLE
 
 Compose = Callable[..., DictConfig]
 TINY = SearchSpace.preset("tiny")
@@ -60,16 +58,6 @@ def test_a_teacher_that_does_not_fit_is_refused(compose_config: Compose, tmp_pat
     save_subnet(path, LitePose(TINY.smallest(), num_keypoints=17))
     with pytest.raises(InputError, match="the teacher has 17 keypoints; the dataset has 14"):
         build(f"teacher.weights={path}")
-
-
-def test_a_validator_measures_a_split_or_its_first_images(compose_config: Compose) -> None:
-    archs, cfg = {"one": TINY.smallest()}, compose_config("train")
-    validator = build_validator(cfg, archs, SINGLE, images=3)
-    assert (validator.archs, validator.batch_size) == (archs, cfg.evaluation.batch_size)
-    assert (len(validator.dataset), len(validator.calibration.dataset)) == (3, 12)
-    assert validator.dataset.annotations_path == load_split(cfg, "search").annotations_path
-    whole = build_validator(cfg, archs, SINGLE, split="val")
-    assert whole.dataset.annotations_path == load_split(cfg, "val").annotations_path
 
 
 def test_an_evaluator_follows_the_config(compose_config: Compose, trained: Path) -> None:

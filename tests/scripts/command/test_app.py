@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationResolutionError
 
 from litepose_ofa.scripts.command import app as cli
 from litepose_ofa.scripts.command.app import refuse_other_settings, stop_requested
-from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json
 
 RunScript = Callable[..., Any]
@@ -29,19 +27,16 @@ def complaint(outcome: Any) -> str:
     return str(outcome.stderr)
 
 
+@pytest.fixture
+def evaluate(run_script: RunScript, quick_evaluation: tuple[str, ...], trained: Path) -> RunScript:
+    return lambda *overrides: run_script("evaluate", f"workspace={trained}", *quick_evaluation, *overrides)
+
+
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "litepose_ofa",
-        "train",
-        f"workspace={tmp_path / 'run'}",
-        f"data_root={tmp_path / 'none'}",
-    ]
+    command = [sys.executable, "-m", "litepose_ofa", "train", f"workspace={tmp_path}/run", f"data_root={tmp_path}/none"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
     assert done.returncode == 2
-    expected = f"error: {tmp_path / 'none' / 'people' / 'annotations' / 'train.json'}: no such file\n"
-    assert done.stderr == expected
+    assert done.stderr == f"error: {tmp_path}/none/people/annotations/train.json: no such file\n"
 
 
 @pytest.mark.parametrize(
@@ -51,10 +46,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
         ("seed=[1", "seed=[1: cannot be read"),
         ("workspace=${nowhere}", "nowhere"),
         ("accelerator=gpu", "accelerator is 'gpu'; it must be one of auto, cpu, cuda"),
-        ("seed=-1", "seed is -1; it must be an integer from 0 to 4294967295"),
-        ("training.clip_norm=-1", "training.clip_norm is -1"),
         ("training.augmentation.scale=[1.5,0.75]", "training.augmentation.scale is (1.5, 0.75); it must be"),
-        ("training.learning_rate.peak=-1", "training.learning_rate.peak is -1; it must be a number of at least 0"),
         ("training.batch_size=13", "batch_size is 13; the training split has only 12 images"),
         ("dataset.skeleton=cat", "cat"),
         ("init_from=weights.safetensors", "weights.safetensors: no such file"),
@@ -86,14 +78,11 @@ def test_settings_that_differ_are_named_up_to_three() -> None:
     before = {"a": 1, "b": {"c": [1, 2], "d": None}, "e": 5, "same": {"x": 1.5}}
     refuse_other_settings(Path("run"), before, json.loads(json.dumps(before)), free=set())
     refuse_other_settings(Path("run"), before, before | {"e": 6}, free={"e"})
-    with pytest.raises(InputError, match=re.escape("(b.c was [1, 2], is [1, 3]);")):
-        refuse_other_settings(Path("run"), before, before | {"b": {"c": [1, 3], "d": None}}, free=set())
-    with pytest.raises(
-        InputError, match=re.escape("(a was 1, is 2; b.c was [1, 2], is None; e was 5, is 6 and 1 more)")
-    ):
-        refuse_other_settings(
-            Path("run"), before, {"a": 2, "b": {"d": None}, "e": 6, "f": 1, "same": {"x": 1.5}}, free=set()
-        )
+    refuse_other_settings(Path("run"), before, before | {"b": {"c": [1, 3]}}, free={"b"})
+    after = {"a": 2, "b": {"d": None}, "e": 6, "f": 1, "same": {"x": 1.5}}
+    told = "(a was 1, is 2; b.c was [1, 2], is None; e was 5, is 6 and 1 more)"
+    with pytest.raises(InputError, match=re.escape(told)):
+        refuse_other_settings(Path("run"), before, after, free=set())
 
 
 def test_the_record_says_how_a_run_was_made(trained: Path) -> None:
@@ -107,129 +96,89 @@ def test_the_record_says_how_a_run_was_made(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_a_question_and_the_handlers_come_back(kind: signal.Signals) -> None:
+def test_the_first_signal_is_a_question_and_a_second_interrupt_acts_at_once(kind: signal.Signals) -> None:
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits SIG_IGN
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    with stop_requested() as should_stop:
-        assert not should_stop()
-        os.kill(os.getpid(), kind)
-        assert should_stop()
-        os.kill(os.getpid(), signal.SIGTERM)  # schedulers and launchers may both send it
-        assert should_stop()
-    assert {one: signal.getsignal(one) for one in before} == before
-
-
-def test_a_second_interrupt_acts_at_once() -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits SIG_IGN
     try:
         with stop_requested() as should_stop:
-            os.kill(os.getpid(), signal.SIGINT)
+            assert not should_stop()
+            os.kill(os.getpid(), kind)
+            os.kill(os.getpid(), signal.SIGTERM)  # schedulers and launchers may both send it
             assert should_stop()
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
+            if kind == signal.SIGINT:
+                with pytest.raises(KeyboardInterrupt):
+                    os.kill(os.getpid(), kind)
+        assert {one: signal.getsignal(one) for one in before} == before
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, outside)
 
 
 def test_an_image_that_does_not_decode_is_named_or_skipped_and_counted(
-    run_script: RunScript,
-    quick_training: tuple[str, ...],
-    quick_evaluation: tuple[str, ...],
-    own_data_root: Path,
-    trained: Path,
-    tmp_path: Path,
+    run_script: RunScript, evaluate: RunScript, quick_training: tuple[str, ...], own_data_root: Path, tmp_path: Path
 ) -> None:
     images = own_data_root / "people" / "images"
     for path in (images / "val" / "000002.jpg", images / "train" / "000003.jpg"):
         path.write_bytes(path.read_bytes()[:100])
-    elsewhere = (
-        f"data_root={own_data_root}",
-        *quick_training,
-        "training.batch_size=12",
-        f"hydra.run.dir={tmp_path / 'run'}",
-    )
-    line = complaint(run_script("train", *elsewhere))
-    assert "train/000003.jpg: does not decode" in line
-    skipping = (*elsewhere, "dataset.on_bad_image=skip")
-    outcome = run_script("train", *skipping, "training.steps=1")
+    elsewhere = (*quick_training, "training.batch_size=12", f"hydra.run.dir={tmp_path / 'run'}")
+    elsewhere = (f"data_root={own_data_root}", *elsewhere)
+    assert "train/000003.jpg: does not decode" in complaint(run_script("train", *elsewhere))
+    outcome = run_script("train", *elsewhere, "dataset.on_bad_image=skip", "training.steps=1")
     assert outcome.status == 0, outcome.stderr
     assert f"skipped {images}/train/000003.jpg" in outcome.stdout
     (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["bad_images"] == 1
 
-    measured = (f"data_root={own_data_root}", f"workspace={trained}", *quick_evaluation, "arch=smallest")
-    line = complaint(run_script("evaluate", *measured, "evaluation.bn_images=1"))
-    assert "jpg: does not decode" in line
-    outcome = run_script("evaluate", *measured, "dataset.on_bad_image=skip")
+    measured = (f"data_root={own_data_root}", "arch=smallest")
+    assert "jpg: does not decode" in complaint(evaluate(*measured, "evaluation.bn_images=1"))
+    outcome = evaluate(*measured, "dataset.on_bad_image=skip")
     assert outcome.status == 0, outcome.stderr
     assert f"skipped {images}/val/000002.jpg" in outcome.stdout
-    (written,) = (trained / "evaluations").glob("*_val.json")
+    (written,) = tmp_path.glob("trained/evaluations/*_val.json")
     assert read_json(written)["skipped_images"] == [f"{images}/val/000002.jpg"]
 
 
-def test_a_file_cut_in_half_is_named(run_script: RunScript, quick_evaluation: tuple[str, ...], trained: Path) -> None:
+def test_a_file_cut_in_half_is_named(evaluate: RunScript, trained: Path) -> None:
     path = trained / "supernet" / "supernet.safetensors"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    line = complaint(run_script("evaluate", f"workspace={trained}", *quick_evaluation))
-    assert f"{path}: is damaged" in line
-
-
-def test_a_supernet_of_another_space_or_skeleton_is_refused(
-    run_script: RunScript, quick_evaluation: tuple[str, ...], trained: Path
-) -> None:
-    path = trained / "supernet" / "supernet.safetensors"
-    line = complaint(run_script("evaluate", f"workspace={trained}", *quick_evaluation, "space=litepose"))
-    assert f"{path}: is a supernet of the space 'tiny', not 'litepose'" in line
-    line = complaint(run_script("evaluate", f"workspace={trained}", *quick_evaluation, "dataset.skeleton=coco"))
-    assert f"{path}: is a supernet of 14 keypoints; dataset.skeleton coco has 17" in line
-    line = complaint(run_script("evaluate", f"workspace={trained / 'none'}"))
-    assert "train first" in line
+    assert f"{path}: is damaged" in complaint(evaluate())
 
 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("arch=medium", "arch is 'medium'; it must be smallest, largest or a .json or .yaml file"),
         ("arch=none.json", "none.json: no such file"),
         ("image_size=100", "img_size is 100; it must be a multiple of 16"),
         ("image_size=64", "arch largest at 64 px is not in the space 'tiny'"),
-        ("split=test", "split is 'test'; it must be one of train, search, val"),
+        ("space=litepose", "supernet.safetensors: is a supernet of the space 'tiny', not 'litepose'"),
+        ("dataset.skeleton=coco", "is a supernet of 14 keypoints; dataset.skeleton coco has 17"),
+        ("workspace=none", "train first"),
     ],
 )
 def test_a_bad_question_about_a_subnet_is_named(
-    run_script: RunScript, quick_evaluation: tuple[str, ...], trained: Path, override: str, told: str
+    evaluate: RunScript, trained: Path, monkeypatch: pytest.MonkeyPatch, override: str, told: str
 ) -> None:
-    line = complaint(run_script("evaluate", f"workspace={trained}", *quick_evaluation, override))
-    assert told in line
-    assert not (trained / "evaluations").exists() or not list((trained / "evaluations").glob("*.json"))
+    monkeypatch.chdir(trained)
+    assert told in complaint(evaluate(override))
+    assert not list(trained.glob("evaluations/*.json"))
 
 
-def test_a_subnet_is_measured_and_the_record_says_what_of(
-    run_script: RunScript, quick_evaluation: tuple[str, ...], trained: Path
-) -> None:
-    command = (f"workspace={trained}", *quick_evaluation, "arch=smallest", "image_size=128")
-    first = run_script("evaluate", *command)
+def test_a_subnet_is_measured_and_the_record_says_what_of(evaluate: RunScript, trained: Path) -> None:
+    first = evaluate("arch=smallest", "image_size=128")
     assert first.status == 0, first.stderr
     (path,) = (trained / "evaluations").glob("*_val.json")
     record = read_json(path)
     assert str(path) in first.stdout
     assert record["arch"]["img_size"] == 128
     assert 0 <= record["metrics"]["AP"] <= record["metrics"]["AP50"] <= 1
-    assert record["measured_on"]["split"] == "val"
-    assert record["measured_on"]["bn"]["num_images"] == 4
-    run_script("evaluate", *command)
+    assert (record["measured_on"]["split"], record["measured_on"]["bn"]["num_images"]) == ("val", 4)
+    evaluate("arch=smallest", "image_size=128")
     assert read_json(path) == record
 
 
 def test_an_error_of_the_system_names_the_file_whatever_else_it_knows() -> None:
-    for error, told in (
-        (OSError(28, "No space left on device", "x.json"), "x.json: No space left on device"),
-        (OSError(28, "No space left on device"), "evaluate: No space left on device"),
-        (OSError("the stream ended"), "evaluate: the stream ended"),
-    ):
-        assert cli._told(error, "evaluate") == told
-    nameless = OSError("the stream ended")
-    nameless.filename = "x.json"
-    assert cli._told(nameless, "evaluate") == "x.json: the stream ended"
+    assert cli._told(OSError(28, "No space left on device", "x.json"), "fit") == "x.json: No space left on device"
+    assert cli._told(OSError(28, "No space left on device"), "fit") == "fit: No space left on device"
+    assert cli._told(OSError("the stream ended"), "fit") == "fit: the stream ended"
 
 
 def test_the_record_has_the_commit_of_this_source_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,13 +192,3 @@ def test_the_record_has_the_commit_of_this_source_alone(tmp_path: Path, monkeypa
     assert cli._commit() is None
     subprocess.run([*git, "add", "-f", str(installed)], cwd=tmp_path, check=True)
     assert re.fullmatch(r"[0-9a-f]{40}", cli._commit() or "")
-
-
-def test_what_a_resolver_refuses_is_told_without_omegaconf_s_words() -> None:
-    OmegaConf.register_new_resolver("refuse", lambda: require(False, "tier", "../m", "a plain name"), replace=True)
-    try:
-        with pytest.raises(InterpolationResolutionError) as caught:
-            _ = OmegaConf.create({"folder": "${refuse:}"}).folder
-    finally:
-        OmegaConf.clear_resolver("refuse")
-    assert cli._told(caught.value, "export") == "tier is '../m'; it must be a plain name"

@@ -1,4 +1,3 @@
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -17,9 +16,3 @@ VALUES = st.recursive(
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_every_value_is_read_as_it_was_given(values: dict[str, object]) -> None:
     assert OmegaConf.to_container(literal_config(values), resolve=True) == values
-
-
-def test_a_record_reads_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOKEN", "secret")
-    config = literal_config({"dataset": {"root": "/x-${oc.env:TOKEN}"}, "list": ["${oc.env:TOKEN}"]})
-    assert (config.dataset.root, config.list[0]) == ("/x-${oc.env:TOKEN}", "${oc.env:TOKEN}")

@@ -1,59 +1,42 @@
 """The command line that Hydra gets: text stays text, keys are known, one line says what is wrong."""
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 
 from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.scripts.command.help import composed_groups
 from litepose_ofa.scripts.settings.config import checked_config
-from litepose_ofa.scripts.settings.exporting import ExportVerb
 from litepose_ofa.scripts.settings.overrides import Keys, prepare
-from litepose_ofa.scripts.settings.people import PredictVerb
-from litepose_ofa.scripts.settings.searching import SearchVerb
-from litepose_ofa.scripts.settings.training import TrainVerb
+from litepose_ofa.scripts.verbs.export import ExportVerb
+from litepose_ofa.scripts.verbs.predict import PredictVerb
+from litepose_ofa.scripts.verbs.search import SearchVerb
+from litepose_ofa.scripts.verbs.train import TrainVerb
 from litepose_ofa.supernet.errors import InputError
 
-MODELS: dict[str, Any] = {
-    "search": SearchVerb,
-    "train": TrainVerb,
-    "predict": PredictVerb,
-    "export": ExportVerb,
-}
-
-
-def keys_of(config: str) -> Keys:
-    return Keys(MODELS[config], composed_groups(config))
+Compose = Callable[..., DictConfig]
+MODELS: dict[str, Any] = {"search": SearchVerb, "train": TrainVerb, "predict": PredictVerb, "export": ExportVerb}
 
 
 def prepared(config: str, *arguments: str) -> list[str]:
-    return prepare(arguments, keys_of(config))
+    return prepare(arguments, Keys(MODELS[config], composed_groups(config)))
 
 
 def read(config: str, *arguments: str) -> Any:
     """The checked config of a command line."""
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        return checked_config(compose(config, prepared(config, *arguments)), keys_of(config))
+        return checked_config(compose(config, prepared(config, *arguments)), MODELS[config])
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *("2024", "855", "1.10", "12345e7", "0123", "1_000", "true", "nan", "-1", "0x1F"),
-        *(
-            "größe.jpg",
-            "李明.jpg",
-            "photo (1).jpg",
-            "a,b.jpg",
-            "a=b.jpg",
-            "a#1.jpg",
-            "Anna's.jpg",
-            "[x].jpg",
-            "{x}"[:2],
-        ),
+        *("größe.jpg", "李明.jpg", "photo (1).jpg", "a,b.jpg", "a=b.jpg", "a#1.jpg", "Anna's.jpg", "[x].jpg", "{x"),
         *('a"b', "back\\slash", "trailing\\", "a!b", "x:y", "$HOME", " spaces "),
     ],
 )
@@ -72,16 +55,15 @@ def test_a_sweep_over_text_is_a_list_of_texts() -> None:
     assert flag == "-m"
     override = OverridesParser.create().parse_override(sweep)
     assert list(override.sweep_string_iterator()) == ["xs", "'1.10'", "'a,b'", "'855'"]
-    assert prepared("search", "-m", "device=glob(*)", "tier=choice(s,m)") == [
-        "-m",
-        "device=glob(*)",
-        "tier=choice(s,m)",
-    ]
+    typed = ["-m", "device=glob(*)", "tier=choice(s,m)"]
+    assert prepared("search", *typed) == typed
 
 
-def test_what_was_typed_plainly_stays_as_it_is() -> None:
+def test_what_was_typed_plainly_stays_as_it_is_and_options_may_stand_anywhere() -> None:
     typed = ["training.steps=4", "workspace=runs/one", "recipe=sandwich", "seed=3", "~recipe.phases.sandwich"]
     assert prepared("train", *typed) == typed
+    arguments = ["seed=1", "-m", "tier=s", "--config-dir", "own", "goal=front"]
+    assert prepared("search", *arguments) == ["-m", "--config-dir", "own", "seed=1", "tier=s", "goal=front"]
 
 
 def test_the_home_folder_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,25 +72,17 @@ def test_the_home_folder_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (cfg.input, cfg.model) == ("/home/anna/x y", "/home/anna")
 
 
-def test_options_may_stand_anywhere() -> None:
-    arguments = ["seed=1", "-m", "tier=s", "--config-dir", "own", "goal=front"]
-    assert prepared("search", *arguments) == ["-m", "--config-dir", "own", "seed=1", "tier=s", "goal=front"]
-
-
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
         ("traning.steps=2", "unknown key traning.steps; did you mean training.steps?"),
-        ("++training.stepz=2", "unknown key training.stepz; did you mean training.steps?"),
         ("steps=2", "unknown key steps; did you mean training.steps?"),
         ("lr=0.1", "unknown key lr; did you mean training.learning_rate.peak?"),
         ("batch_size=2", "unknown key batch_size; did you mean evaluation.batch_size or training.batch_size?"),
         ("device=cuda", "unknown key device; did you mean accelerator?"),
-        ("training.loss.sigma.s=2", "unknown key training.loss.sigma.s"),
         ("+tune=asha", "unknown key tune"),
         ("~training.stepz", "unknown key training.stepz"),
         ("training=[1,2]", "training is '[1,2]'; it must be the name of an option"),
-        ("training=", "training is ''; it must be the name of an option"),
         ("space=null", "space is 'null'; it must be the name of an option"),
         ("recipe=single,sandwich,", "recipe=single,sandwich,: cannot be read"),
         ("foo", "foo: not of the form key=value"),
@@ -126,7 +100,6 @@ def test_what_cannot_be_meant_is_one_line(argument: str, told: str) -> None:
     ("argument", "told"),
     [
         ("workspace=", "workspace is ''; it must be a path"),
-        ("workspace=null", "workspace is null; it must be a path"),
         ("dataset.val=5", "dataset.val is 5; it must be a mapping with the keys annotations, images, "),
         ("dataset.val.annotations=null", "dataset.val.annotations is null; it must be a path"),
         ("tier=../m", r"tier is '\.\./m'; it must be a name"),
@@ -134,7 +107,6 @@ def test_what_cannot_be_meant_is_one_line(argument: str, told: str) -> None:
         ("seed=99999999999999999999", "seed is 99999999999999999999; it must be an integer from 0 to 4294967295"),
         ("threads=100000", r"threads is 100000; it must be an integer from 1 to \d+ \(this machine has \d+ cores\)"),
         ("search.evolution=5", "search.evolution is 5; it must be a mapping with the keys"),
-        ("fps=nan", "fps is nan; it must be a number above 0, or null"),
         ("~people_per_frame", "people_per_frame is missing"),
         ("devices=[]", r"devices is \[\]; it must be a list of at least 1 names of up to"),
     ],
@@ -150,21 +122,16 @@ def test_one_value_stands_for_a_list_of_it() -> None:
     assert list(read("search", "evaluation.scales=1").evaluation.scales) == [1]
 
 
-def test_a_name_in_a_config_file_may_be_an_integer_but_no_other_number(tmp_path: Path) -> None:
-    keys = keys_of("search")
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        cfg = compose("search", ["device.name=855", "seed=1"])
-        assert checked_config(cfg, keys).device.name == "855"
-        with pytest.raises(InputError, match=r"^device.name is 1\.1; it must be a name"):
-            checked_config(compose("search", ["device.name=1.10"]), keys)
+def test_a_name_in_a_config_file_may_be_an_integer_but_no_other_number(compose_config: Compose) -> None:
+    assert checked_config(compose_config("search", "device.name=855"), SearchVerb).device.name == "855"
+    with pytest.raises(InputError, match=r"^device.name is 1\.1; it must be a name"):
+        checked_config(compose_config("search", "device.name=1.10"), SearchVerb)
 
 
-def test_an_unknown_key_of_a_config_file_is_refused_at_every_level() -> None:
-    keys = keys_of("train")
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        for key in ("training.augmentation.colour.brigthness", "recipe.phases.sandwich.elastics", "sed"):
-            with pytest.raises(InputError, match=f"^unknown key {key}; did you mean "):
-                checked_config(compose("train", [f"+{key}=1"]), keys)
+@pytest.mark.parametrize("key", ["training.augmentation.colour.brigthness", "recipe.phases.sandwich.elastics", "sed"])
+def test_an_unknown_key_of_a_config_file_is_refused_at_every_level(compose_config: Compose, key: str) -> None:
+    with pytest.raises(InputError, match=f"^unknown key {key}; the keys are "):
+        checked_config(compose_config("train", f"+{key}=1"), TrainVerb)
 
 
 def test_interpolations_are_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:

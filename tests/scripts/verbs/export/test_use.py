@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from litepose_ofa.scripts.command.table import VERBS
+from litepose_ofa.scripts.command.table import module_name
 from litepose_ofa.supernet.export.bundle import open_export
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_subnet, read_description
@@ -33,7 +33,7 @@ def run_command(
         quick = {"evaluate": ("resamples=0",), "finetune": quick_training, "predict": ()}[verb]
         if verb != "predict":
             quick = (*quick_evaluation, *quick, f"workspace={output}")
-        return run_script(VERBS[verb].module, *overrides, *quick, "threads=1", *more)
+        return run_script(module_name(verb), *overrides, *quick, "threads=1", *more)
 
     return run
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from litepose_ofa.scripts.build.finetuning import read_facts
+from litepose_ofa.search.tuning.trials import read_facts
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import save_subnet

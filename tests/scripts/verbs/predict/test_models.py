@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from litepose_ofa.scripts.build.pose_models import open_model
+from litepose_ofa.scripts.build.network_files import open_network_or_subnet
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json
@@ -107,5 +107,6 @@ def test_a_model_that_does_not_fit_is_named(
     torch.save(subnet.state_dict(), "weights.pth")
     subnet.arch.save("arch.json")
     Arch.from_dict({**subnet.arch.to_dict(), "input_channel": 2 * subnet.arch.stem_channels}).save("other.json")
+    merged: Any = OmegaConf.merge(config, changed)
     with pytest.raises(InputError, match=re.escape(told)):
-        open_model(OmegaConf.merge(config, changed))  # type: ignore[arg-type]
+        open_network_or_subnet(merged, Path(merged.model))

@@ -7,26 +7,24 @@ import torch
 from omegaconf import DictConfig
 
 from litepose_ofa.scripts.build.data import build_skeleton, find_arch
-from litepose_ofa.scripts.build.networks import (
-    build_device,
-    build_subnet_evaluator,
-    find_weights,
-    kind_of,
-    load_network,
-)
+from litepose_ofa.scripts.build.networks import build_device, build_subnet_evaluator
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.evaluation.people import PeoplePredictor, PoseModel, require_size
 from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
+from litepose_ofa.supernet.export.loading import find_weights, kind_of, load_network
 from litepose_ofa.supernet.export.runtime import ExportedPose, SquarePredictor, is_runtime_file
-from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import (
+    load_subnet,
+    weights_digest,
+)
 from litepose_ofa.supernet.network.litepose import LitePose
 
 
 @dataclass(frozen=True, slots=True)
-class PoseNetwork:
+class OpenNetwork:
     """A network that finds people.
 
     Attributes:
@@ -35,9 +33,7 @@ class PoseNetwork:
         arch: Its architecture, at the resolution that it runs at.
         skeleton: Its keypoints.
         device: Where it runs.
-        predictor: How images are fitted to its input.
-        format: Of a runtime's file, the name of its format.
-        file: Of a runtime's file, its digest.
+        exported: A runtime's file that runs it, if not torch does.
     """
 
     model: PoseModel
@@ -45,58 +41,53 @@ class PoseNetwork:
     arch: Arch
     skeleton: Skeleton
     device: torch.device
-    predictor: type[PeoplePredictor] = PeoplePredictor
-    format: str | None = None
-    file: str | None = None
+    exported: ExportedPose | None = None
 
     @property
     def digest(self) -> str:
         """12 digits that tell the network from others: of its runtime's file, or of its weights."""
-        return self.file or weights_digest(self.weights)
+        return weights_digest(self.weights) if self.exported is None else self.exported.digest
+
+    @property
+    def predictor(self) -> type[PeoplePredictor]:
+        """How images are fitted to its input."""
+        return PeoplePredictor if self.exported is None else SquarePredictor
 
     def open_predictor(self, settings: InferenceSettings) -> PeoplePredictor:
         """Return what finds people with it."""
         return self.predictor(self.model, self.arch.image_size, self.skeleton, settings, self.device)
 
 
-def open_pose_network(cfg: DictConfig, path: Path) -> PoseNetwork:
-    """Open an export folder, a runtime's file in one, or what ``load_network`` loads; ``arch`` and ``dataset`` help.
-
-    Raises:
-        InputError: If it is missing, damaged, of another kind, or does not fit ``arch`` or the dataset.
-    """
-    weights = find_weights(path)
-    if is_runtime_file(weights):
-        return _open_exported(cfg, weights)
-    return _in_torch(cfg, *load_network(weights, cfg.arch, build_skeleton(cfg)))
+def open_network(cfg: DictConfig, path: Path) -> OpenNetwork:
+    """Open an export folder, a runtime's file in one, a subnet's file, or weights with their ``arch``."""
+    file = find_weights(path)
+    if is_runtime_file(file):
+        return _open_exported(cfg, file)
+    return _in_torch(cfg, *load_network(file, cfg.arch, build_skeleton(cfg)))
 
 
-def open_model(cfg: DictConfig) -> PoseNetwork:
-    """Open ``model``, which may be a supernet too: of it, the subnet ``arch``, BN recalibrated on training images.
-
-    Raises:
-        InputError: As ``open_pose_network``.
-    """
-    path = find_weights(Path(str(cfg.model)))
-    if is_runtime_file(path) or kind_of(path, cfg.arch) != "supernet":
-        return open_pose_network(cfg, path)
+def open_network_or_subnet(cfg: DictConfig, path: Path) -> OpenNetwork:
+    """Open what ``open_network`` does, or of a supernet the subnet ``arch``, BN recalibrated on training images."""
+    file = find_weights(path)
+    if is_runtime_file(file) or kind_of(file, cfg.arch) != "supernet":
+        return open_network(cfg, file)
     if cfg.arch is None:
-        raise InputError(f"{path}: is a supernet; say which subnet: arch=smallest, largest or a file")
+        raise InputError(f"{file}: is a supernet; say which subnet: arch=smallest, largest or a file")
     evaluator = build_subnet_evaluator(cfg, "train")
     return _in_torch(cfg, evaluator.prepare(find_arch(evaluator.space, cfg.arch)), build_skeleton(cfg))
 
 
-def _in_torch(cfg: DictConfig, network: LitePose, skeleton: Skeleton) -> PoseNetwork:
+def _in_torch(cfg: DictConfig, network: LitePose, skeleton: Skeleton) -> OpenNetwork:
     device = build_device(cfg)
     network.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     arch = network.arch
     if cfg.image_size is not None:
         require_size("image_size", cfg.image_size)
         arch = arch.with_image_size(cfg.image_size)
-    return PoseNetwork(network, network, arch, skeleton, device)
+    return OpenNetwork(network, network, arch, skeleton, device)
 
 
-def _open_exported(cfg: DictConfig, path: Path) -> PoseNetwork:
+def _open_exported(cfg: DictConfig, path: Path) -> OpenNetwork:
     """Open a runtime's file of an export folder, which says everything itself and takes inputs of one size."""
     build_device(cfg)
     require(cfg.arch is None, "arch", cfg.arch, f"null: {path} knows its architecture")
@@ -104,13 +95,4 @@ def _open_exported(cfg: DictConfig, path: Path) -> PoseNetwork:
     size = exported.usage.image_size
     require(cfg.image_size in (None, size), "image_size", cfg.image_size, f"null or {size}, which {path} takes")
     subnet = load_subnet(path.parent / WEIGHTS_FILE)
-    return PoseNetwork(
-        exported.model,
-        subnet,
-        subnet.arch,
-        exported.usage.skeleton,
-        torch.device("cpu"),
-        SquarePredictor,
-        exported.format,
-        exported.digest,
-    )
+    return OpenNetwork(exported.model, subnet, subnet.arch, exported.usage.skeleton, torch.device("cpu"), exported)
