@@ -22,7 +22,7 @@ from litepose_ofa.supernet.files import locked_folder, read_json, read_yaml
 from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
 from litepose_ofa.supernet.network.checkpoints import read_weights
 from litepose_ofa.supernet.torch_files import read_torch_file
-from litepose_ofa.supernet.training.metrics import MetricsLog
+from litepose_ofa.supernet.training.metrics import metrics_log
 
 
 def enter(manager: Any) -> None:
@@ -41,7 +41,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "front": ("front.csv", read_rows),
     "table of a report": ("front.csv", lambda path: read_table(path, ())),
     "metrics of a report": ("metrics.jsonl", read_metrics),
-    "metrics of a training": ("metrics.jsonl", lambda path: MetricsLog(path.parent, first_step=0)),
+    "metrics of a training": ("metrics.jsonl", lambda path: enter(metrics_log(path.parent, first_step=0))),
     "latencies": ("t.csv", read_latencies),
     "predictor": ("p.safetensors", AccuracyPredictor.load),
     "weights": ("w.safetensors", read_weights),

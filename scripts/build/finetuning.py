@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.data import build_space, build_training_images, find_arch, load_split, workspace_of
+from litepose_ofa.scripts.build.data import build_space, build_training_images, find_arch, workspace_of
 from litepose_ofa.scripts.build.networks import build_device, build_teacher, build_validator, load_trained_supernet
 from litepose_ofa.scripts.build.training import build_learning_rate, build_training_settings, training_steps
 from litepose_ofa.scripts.settings.config import literal_config
@@ -21,13 +21,13 @@ from litepose_ofa.supernet.export.bundle import ARCH_FILE
 from litepose_ofa.supernet.export.loading import find_weights
 from litepose_ofa.supernet.export.runtime import is_runtime_file
 from litepose_ofa.supernet.network.checkpoints import load_weights, save_subnet, weights_digest
-from litepose_ofa.supernet.network.extract import extract_subnet
+from litepose_ofa.supernet.network.extract import copy_of, extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import Process
 from litepose_ofa.supernet.training.recipe import Phase, SubnetPlan
 from litepose_ofa.supernet.training.teacher import Teacher
 from litepose_ofa.supernet.training.trainer import Trainer
-from litepose_ofa.supernet.training.validation import Validator, copy_of
+from litepose_ofa.supernet.training.validation import Validator
 
 SUPERNET = "supernet"
 SCRATCH = "scratch"
@@ -119,9 +119,7 @@ class Finetuning:
 
     def measure(self, network: LitePose) -> float:
         """Return AP on the whole search split, in [0, 1], batch norm recalibrated; the same on every rank."""
-        validator = self.validator(network.arch)
-        validator.dataset = load_split(self.cfg, "search")
-        return validator(network)["subnet"]
+        return build_validator(self.cfg, {"subnet": network.arch}, self.process)(network)["subnet"]
 
     def recalibrated(self, network: LitePose) -> LitePose:
         """Return a copy with batch-norm statistics of its own, in eval mode."""

@@ -11,7 +11,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.skeletons import require_keypoints
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.evaluation import InferenceSettings
-from litepose_ofa.supernet.evaluation.subnets import Calibration, SubnetEvaluator
+from litepose_ofa.supernet.evaluation.subnets import Calibration, NetworkEvaluator, SubnetEvaluator
 from litepose_ofa.supernet.network.checkpoints import (
     load_subnet,
     load_supernet,
@@ -57,15 +57,10 @@ def build_validator(
 
     The split is ``search`` where anything is chosen by what is measured.
     """
-    dataset = load_split(cfg, split)
-    return Validator(
-        archs,
-        _build_calibration(cfg),
-        dataset if images is None else dataset.first(images),
-        settings=build_inference(cfg),
-        batch_size=cfg.evaluation.batch_size,
-        process=process,
-    )
+    dataset = load_split(cfg, split) if images is None else load_split(cfg, split).first(images)
+    batch_size = cfg.evaluation.batch_size
+    evaluator = NetworkEvaluator(dataset, settings=build_inference(cfg), batch_size=batch_size)
+    return Validator(archs, _build_calibration(cfg), evaluator, process)
 
 
 def supernet_path(cfg: DictConfig) -> Path:
@@ -112,6 +107,6 @@ def build_teacher(cfg: DictConfig, num_keypoints: int, device: torch.device) -> 
         network = LitePose(Arch.load(arch), num_keypoints)
         load_weights(network, weights)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    teacher = Teacher(network, image_size=network.arch.image_size)
-    teacher.require_keypoints(num_keypoints)
-    return teacher
+    if network.num_keypoints != num_keypoints:
+        raise InputError(f"the teacher has {network.num_keypoints} keypoints; the dataset has {num_keypoints}")
+    return Teacher(network, image_size=network.arch.image_size)

@@ -11,8 +11,9 @@ Two neighbouring stages of one largest width, the second with stride 1, are one 
 network adds the one's output to the other's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,76 +26,36 @@ TensorAxis = tuple[str, int]
 """A name in the state dict, and the axis of that tensor along which a group's channels lie."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelOrders:
-    """How channels are to be permuted, group by group; applies to every supernet of one space.
-
-    Attributes:
-        permutations: Pairs of a group's name and its order: channel i becomes what channel ``order[i]`` was. Groups
-            that are not named stay as they are.
-    """
-
-    permutations: tuple[tuple[str, tuple[int, ...]], ...]
-
-
-def sort_channels(supernet: LitePoseSupernet, *, hidden: bool = True, width: bool = True) -> ChannelOrders:
-    """Sort channels by descending importance, in place, and return how they moved; see ``permute_channels``.
-
-    Example:
-        >>> import copy
-        >>> supernet = LitePoseSupernet(SearchSpace.preset("tiny"))
-        >>> average = copy.deepcopy(supernet)
-        >>> permute_channels(average, sort_channels(supernet))
-    """
-    orders = channel_orders(supernet, hidden=hidden, width=width)
-    permute_channels(supernet, orders)
-    return orders
-
-
-def channel_orders(supernet: LitePoseSupernet, *, hidden: bool = True, width: bool = True) -> ChannelOrders:
-    """Rank every group's channels by importance, the most important first; equal ones keep their order.
+def channel_orders(supernet: LitePoseSupernet, kind: Literal["hidden", "width"]) -> dict[str, Tensor]:
+    """Rank the channels of each group by importance, the most important first; equal ones keep their order.
 
     The importance of a channel is the L1 norm of the weights that read it, summed over its readers. Depthwise
     convolution and batch norm keep channels apart, so a head's reader is the pointwise convolution behind them.
-
-    Args:
-        supernet: Left as it is.
-        hidden: Rank the hidden channels of the bottlenecks (what elastic expansion narrows).
-        width: Rank the outputs of stem, stages and fusion deconvs (what elastic width narrows).
+    Hidden groups are those within bottlenecks, which elastic expansion narrows; elastic width narrows all others.
     """
     tensors = supernet.state_dict()
-    permutations = []
-    for group in _groups(supernet.space, hidden=hidden, width=width):
-        order = torch.argsort(_importance(tensors, group), descending=True, stable=True)
-        permutations.append((group.name, tuple(order.tolist())))
-    return ChannelOrders(tuple(permutations))
+    return {
+        name: torch.argsort(_importance(tensors, group), descending=True, stable=True)
+        for name, group in _groups(supernet.space).items()
+        if name.endswith(".hidden") == (kind == "hidden")
+    }
 
 
 @torch.no_grad()
-def permute_channels(supernet: LitePoseSupernet, orders: ChannelOrders) -> None:
+def permute_channels(supernet: LitePoseSupernet, orders: Mapping[str, Tensor]) -> None:
     """Permute channels in place, everything that writes, normalises or reads them included.
 
     The largest network computes what it did before, up to the rounding of sums in another order. What changes is which
     channels a narrower subnet keeps: that is the purpose, so sort a group before the phase of training that first
-    narrows it. A sum across stages that only narrower subnets have (stage 2 of width 32 into stage 3 cut to 32, in
-    ``tiny``) also pairs other channels than before.
+    narrows it. A sum across stages that only narrower subnets have also pairs other channels than before.
 
-    Args:
-        supernet: Parameters and statistics are written in place. Gradients and an optimiser's moments do not move.
-        orders: What ``channel_orders`` returned for this supernet, or for the one that this is a moving average of.
-
-    Raises:
-        ValueError: If the orders do not belong to the supernet's space; nothing was moved.
+    Channel i of a named group becomes what channel ``order[i]`` was. Gradients and an optimiser's moments do not move.
     """
-    tensors = supernet.state_dict(keep_vars=True)
-    groups = {group.name: group for group in _groups(supernet.space)}
-    for name, order in orders.permutations:
-        if name not in groups or sorted(order) != list(range(groups[name].size(tensors))):
-            raise ValueError(f"the channel order of {name!r} does not fit the space {supernet.space.name!r}")
-    for name, order in orders.permutations:
-        for tensor_name, axis in (*groups[name].carriers, *groups[name].readers):
-            tensor = tensors[tensor_name]
-            tensor.copy_(tensor.index_select(axis, torch.tensor(order, device=tensor.device)))
+    tensors, groups = supernet.state_dict(keep_vars=True), _groups(supernet.space)
+    for group_name, order in orders.items():
+        for name, axis in (*groups[group_name].carriers, *groups[group_name].readers):
+            tensor = tensors[name]
+            tensor.copy_(tensor.index_select(axis, order.to(tensor.device)))
 
 
 @dataclass(slots=True)
@@ -105,41 +66,33 @@ class _Group:
     carriers: list[TensorAxis] = field(default_factory=list)
     readers: list[TensorAxis] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        return "+".join(dict.fromkeys(self.names))
 
-    def size(self, tensors: dict[str, Tensor]) -> int:
-        name, axis = self.readers[0]
-        return tensors[name].shape[axis]
-
-
-def _importance(tensors: dict[str, Tensor], group: _Group) -> Tensor:
+def _importance(tensors: Mapping[str, Tensor], group: _Group) -> Tensor:
     """Return the importance of a group's channels, shape (C,); on the CPU and in float64, so that ranks agree."""
-    importance = torch.zeros(group.size(tensors), dtype=torch.float64)
+    importance = torch.zeros((), dtype=torch.float64)
     for name, axis in group.readers:
-        weight = tensors[name].detach().cpu().to(torch.float64)
-        importance += weight.abs().transpose(0, axis).flatten(1).sum(1)
+        weight = tensors[name].detach().cpu().double()
+        importance = importance + weight.abs().transpose(0, axis).flatten(1).sum(1)
     return importance
 
 
-def _groups(space: SearchSpace, *, hidden: bool = True, width: bool = True) -> list[_Group]:
-    """Follow the channels through the largest network, convolution by convolution."""
+def _groups(space: SearchSpace) -> dict[str, _Group]:
+    """Follow the channels through the largest network, convolution by convolution; return the groups by name."""
     arch = space.largest()
     outputs: list[_Group] = []
-    named: dict[int, _Group] = {}
+    groups: list[_Group] = []
     for place, operator in zip(places_of(arch.depths), operators_of(arch), strict=True):
         maps = [outputs[i] for i in place.inputs] or [_Group()]
         for layer, convolution, reads in zip(place.layers, operator.convolutions, operator.reads, strict=True):
             maps.append(_follow(layer, convolution, [maps[number] for number in reads]))
         outputs.append(maps[-1])
-        if hidden and place.kind == "bottleneck":
+        if place.kind == "bottleneck":
             maps[1].names.append(f"{place.name}.hidden")
-            named[id(maps[1])] = maps[1]
-        if width and place.kind != "head":
+            groups.append(maps[1])
+        if place.kind != "head":
             maps[-1].names.append(f"stage.{place.index}" if place.kind == "bottleneck" else place.name)
-            named[id(maps[-1])] = maps[-1]
-    return list(named.values())
+            groups.append(maps[-1])
+    return {"+".join(dict.fromkeys(group.names)): group for group in groups}
 
 
 def _follow(layer: LayerNames, convolution: Convolution, reads: Sequence[_Group]) -> _Group:

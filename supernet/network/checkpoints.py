@@ -1,6 +1,7 @@
 """Weights on disk: supernets and subnets as safetensors with their description, and files of others read in.
 
-Nothing that is loaded here can execute code: safetensors, or ``torch.load`` with ``weights_only=True``.
+Nothing that is loaded here can execute code: safetensors, or ``torch.load`` with ``weights_only=True``. What reads a
+file of ours raises ``InputError`` if it is missing, damaged, or not ours.
 """
 
 import hashlib
@@ -49,19 +50,14 @@ class _Description(Checked, extra="ignore"):
 
 
 def save_network(
-    path: Path | str,
-    model: PoseNetwork,
-    info: Mapping[str, Any] | None = None,
-    *,
-    skeleton: Skeleton | None = None,
+    path: Path | str, model: PoseNetwork, info: Mapping[str, Any] | None = None, *, skeleton: Skeleton | None = None
 ) -> None:
     """Write the weights of a supernet with its space, or of a static network with its architecture.
 
-    Args:
-        path: The file.
-        model: The network.
-        info: Any JSON that describes where it came from.
-        skeleton: The keypoints that it finds.
+    ``info`` is any JSON that tells where it came from, ``skeleton`` the keypoints that it finds.
+
+    Raises:
+        NotFiniteError: If a weight is not finite; the file stays as it was.
     """
     if isinstance(model, LitePoseSupernet):
         description = {"kind": "supernet", "space": model.space.to_dict(), "num_keypoints": model.num_keypoints}
@@ -81,7 +77,7 @@ save_supernet = save_subnet = save_network
 
 
 def load_supernet(path: Path | str) -> LitePoseSupernet:
-    """Read a supernet that ``save_network`` wrote; in eval mode.
+    """Read a supernet that ``save_supernet`` wrote; in eval mode.
 
     Raises:
         InputError: If the file is missing, damaged, or holds something else.
@@ -90,7 +86,7 @@ def load_supernet(path: Path | str) -> LitePoseSupernet:
 
 
 def load_subnet(path: Path | str) -> LitePose:
-    """Read a static network that ``save_network`` wrote; in eval mode.
+    """Read a static network that ``save_subnet`` wrote; in eval mode.
 
     Raises:
         InputError: If the file is missing, damaged, or holds something else.
@@ -109,11 +105,7 @@ def _built(path: Path | str, kind: str, build: Callable[[dict[str, Any]], Networ
 
 
 def read_description(path: Path | str) -> dict[str, Any]:
-    """Return what a file of ours says about itself: kind, space or arch, num_keypoints, skeleton, info.
-
-    Raises:
-        InputError: If the file is missing, damaged, or not ours.
-    """
+    """Return what a file of ours says about itself: kind, space or arch, num_keypoints, skeleton, info."""
     with _opened(path) as file:
         metadata = file.metadata() or {}
     try:
@@ -127,16 +119,19 @@ def read_description(path: Path | str) -> dict[str, Any]:
 
 
 def read_skeleton(path: Path | str) -> Skeleton | None:
-    """Return the keypoints that a file of ours says its network finds; None where it does not say.
-
-    Raises:
-        InputError: If the file is missing, damaged, or not ours.
-    """
+    """Return the keypoints that a file of ours says its network finds; None where it does not say."""
     values = read_description(path).get("skeleton")
-    if values is None:
-        return None
     with located(f"{path}: its skeleton is damaged"):
-        return Skeleton.from_dict(values)
+        return None if values is None else Skeleton.from_dict(values)
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Return the tensors of a file of ours, checked against the digest it carries."""
+    digest = read_description(path).get("weights")
+    tensors = _read_tensors(path)
+    if digest not in (None, _digest(tensors)):
+        raise InputError(f"{path}: is damaged: its weights are not those of its digest")
+    return tensors
 
 
 def load_weights(model: nn.Module, path: Path | str) -> None:
@@ -155,44 +150,42 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
         >>> load_weights(model, "weights.safetensors")  # doctest: +SKIP
     """
     path = Path(path)
-    _load(model, read_weights(path) if _is_ours(path) else _read_tensors(path), path)
+    if path.suffix != ".safetensors":
+        _load(model, read_state_dict(path), path)
+        return
+    with _opened(path) as file:
+        is_ours = FORMAT in (file.metadata() or {})
+    _load(model, read_weights(path) if is_ours else _read_tensors(path), path)
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path | str) -> None:
-    weights = plain_names(tensors)
-    unused = [name for name in weights if UNUSED_PUBLISHED.search(name)]
-    for name in unused:
-        del weights[name]
-    if unused:
-        logger.info("%s: left out %d Linear5x5/Linear3x3 tensors, which no published network uses", path, len(unused))
-    own = model.state_dict()
-    for name, tensor in own.items():
-        if name not in weights and KERNEL_MATRIX.search(name):
-            weights[name] = tensor
+    own, given = model.state_dict(), plain_names(tensors)
+    weights = {name: tensor for name, tensor in given.items() if not UNUSED_PUBLISHED.search(name)}
+    if unused := len(given) - len(weights):
+        logger.info("%s: left out %d Linear5x5/Linear3x3 tensors, which no published network uses", path, unused)
+    weights = {name: tensor for name, tensor in own.items() if KERNEL_MATRIX.search(name)} | weights
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    if missing or unknown:
-        found = (("lacks", missing), ("has the unknown", unknown))
-        parts = [f"{what} {names[0]!r} and {len(names) - 1} more" for what, names in found if names]
-        raise InputError(f"{path}: does not fit the model: it {'; it '.join(parts)}")
+    found = (("lacks", missing), ("has the unknown", unknown))
+    parts = [f"it {what} {names[0]!r} and {len(names) - 1} more" for what, names in found if names]
+    if parts:
+        raise InputError(f"{path}: does not fit the model: {'; '.join(parts)}")
     for name, tensor in own.items():
-        given = weights[name]
-        plain = given.layout is torch.strided and given.device.type == "cpu" and not given.is_nested
-        if not plain or given.is_floating_point() != tensor.is_floating_point() or given.is_complex():
-            what = f"{given.layout} of {given.dtype} on {given.device}"
-            raise InputError(f"{path}: does not fit the model: {name} is {what}; it must be an ordinary tensor")
-        if given.shape != tensor.shape:
-            shapes = f"{tuple(given.shape)}, the model needs {tuple(tensor.shape)}"
-            raise InputError(f"{path}: does not fit the model: {name} has shape {shapes}")
+        _require_like(weights[name], tensor, f"{path}: does not fit the model: {name}")
     model.load_state_dict(weights)
     require_finite(model, f"{path}: holds a ruined network")
 
 
-def require_finite(model: nn.Module, problem: str) -> None:
-    """Check that all weights and statistics are finite.
+def _require_like(given: Tensor, own: Tensor, where: str) -> None:
+    plain = given.layout is torch.strided and given.device.type == "cpu" and not given.is_nested
+    if not plain or given.is_floating_point() != own.is_floating_point() or given.is_complex():
+        what = f"{given.layout} of {given.dtype} on {given.device}"
+        raise InputError(f"{where} is {what}; it must be an ordinary tensor")
+    if given.shape != own.shape:
+        raise InputError(f"{where} has shape {tuple(given.shape)}, the model needs {tuple(own.shape)}")
 
-    Raises:
-        NotFiniteError: If not; the message names the first that is not.
-    """
+
+def require_finite(model: nn.Module, problem: str) -> None:
+    """Raise ``NotFiniteError``, a problem and the first name, if any weights or statistics are not finite."""
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise NotFiniteError(f"{problem}: {name} is not finite")
@@ -211,19 +204,6 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:12]
 
 
-def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """Return the tensors of a file of ours, checked against the digest it carries.
-
-    Raises:
-        InputError: If the file is missing, damaged, or not ours.
-    """
-    description = read_description(path)
-    tensors = _read_tensors(Path(path))
-    if description.get("weights") not in (None, _digest(tensors)):
-        raise InputError(f"{path}: is damaged: its weights are not those of its digest")
-    return tensors
-
-
 @contextmanager
 def _opened(path: Path | str) -> Iterator[Any]:
     require_regular(path)
@@ -236,15 +216,6 @@ def _opened(path: Path | str) -> Iterator[Any]:
         raise InputError(f"{path}: is damaged or is not a safetensors file ({error})") from None
 
 
-def _is_ours(path: Path) -> bool:
-    if path.suffix != ".safetensors":
-        return False
+def _read_tensors(path: Path | str) -> dict[str, Tensor]:
     with _opened(path) as file:
-        return FORMAT in (file.metadata() or {})
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        with _opened(path) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    return read_state_dict(path)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)

@@ -5,6 +5,7 @@ of 3 and 5 to 10 times slower a tap beyond. A wide kernel's gradient is that of 
 strips of at most 3 columns; ``benchmarks/training_step.py`` shows what that gives.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -19,16 +20,7 @@ LEAST_SIDE = 16
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, *, stride: int) -> Tensor:
-    """Convolve every channel with its own odd, square kernel; the padding is half of the kernel.
-
-    Args:
-        x: (B, C, H, W).
-        weight: (C, 1, k, k).
-        stride: Stride.
-
-    Returns:
-        (B, C, H / stride, W / stride), rounded up.
-    """
+    """Convolve every channel of (B, C, H, W) with its own kernel, (C, 1, k, k) with odd k; the padding is half of k."""
     if _in_strips(x, weight, stride):
         y: Tensor = _StripwiseDepthwise.apply(x, weight, stride)  # type: ignore[no-untyped-call]
         return y
@@ -89,7 +81,7 @@ def _strips(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     over = half if stride > 1 else 0  # with a stride and padded rows the fast kernel is not taken
     below = rows + kernel - x.shape[-2] - over if over else 0
     strips: list[Tensor] = []
-    for columns in torch.split(weight, _widths(kernel, stride), dim=3):
+    for columns in _columns(weight, stride):
         left = sum(strip.shape[3] for strip in strips) - half
         if stride == 1 and left == -1:  # the middle strip sees the input as it is
             strips.append(_backward(gradient, x, columns, stride, (half, 1), 1))
@@ -100,17 +92,12 @@ def _strips(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     return torch.cat(strips, dim=3)
 
 
-def _widths(kernel: int, stride: int) -> list[int]:
+def _columns(weight: Tensor, stride: int) -> list[Tensor]:
     """Cut a kernel into strips: around a middle one if that leaves no strip of a single column, which is slow."""
-    beside = (kernel - STRIP) // 2
-    if stride == 1 and beside > 1:
-        return [*_even(beside), STRIP, *_even(beside)]
-    return _even(kernel)
-
-
-def _even(columns: int) -> list[int]:
-    count = -(-columns // STRIP)
-    return [(columns + i) // count for i in reversed(range(count))]
+    beside = (weight.shape[3] - STRIP) // 2
+    sides = [beside, STRIP, beside] if stride == 1 and beside > 1 else [weight.shape[3]]
+    parts = torch.split(weight, sides, dim=3)
+    return [strip for part in parts for strip in part.tensor_split(math.ceil(part.shape[3] / STRIP), dim=3)]
 
 
 def _padded(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
@@ -120,13 +107,8 @@ def _padded(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
     height, width = cropped.shape[-2:]
     size = (*x.shape[:2], top + height + bottom, left + width + right)
     padded = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    for border in (
-        padded[..., :top, :],
-        padded[..., top + height :, :],
-        padded[..., :left],
-        padded[..., left + width :],
-    ):
-        border.zero_()
+    padded[..., :top, :] = padded[..., top + height :, :] = 0
+    padded[..., :left] = padded[..., left + width :] = 0
     padded[..., top : top + height, left : left + width] = cropped
     return padded
 

@@ -32,13 +32,9 @@ class ElasticDepthwiseConv2d(nn.Conv2d):
     """Depthwise convolution with elastic width and kernel size.
 
     A smaller kernel is the centre of the next larger one, multiplied by a learned matrix that starts as the identity.
+    ``kernels`` are odd and ascend.
 
     Source: Cai et al., Once for All (arXiv:1908.09791), "elastic kernel size".
-
-    Args:
-        channels: Largest width.
-        kernels: Kernel sizes, odd, ascending.
-        stride: Stride.
     """
 
     def __init__(self, channels: int, kernels: Sequence[int], *, stride: int = 1) -> None:
@@ -79,23 +75,19 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the leading channels; all subnets share one set of running statistics.
 
     Those belong to no subnet in particular: recalibrate a subnet's own before it is measured.
-
-    Attributes:
-        synchronised: Whether training statistics are of the joint batch of all processes.
     """
 
     synchronised: bool = False
+    """Whether training statistics are of the joint batch of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, H, W)."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        if self.training and self.momentum is None:
+        mean, var = self.running_mean, self.running_var
+        assert mean is not None
+        assert var is not None
+        if self.momentum is None:
             raise ValueError("elastic batch norms keep no cumulative statistics; recalibrate an extracted subnet")
-        channels = x.shape[1]
-        running = self.running_mean.narrow(0, 0, channels), self.running_var.narrow(0, 0, channels)
-        weight, bias = self.weight.narrow(0, 0, channels), self.bias.narrow(0, 0, channels)
-        momentum = self.momentum or 0.0
+        mean, var, weight, bias = (all_.narrow(0, 0, x.shape[1]) for all_ in (mean, var, self.weight, self.bias))
         if self.training and self.synchronised:
-            return synchronised_batch_norm(x, *running, weight, bias, momentum=momentum, eps=self.eps)
-        return F.batch_norm(x, *running, weight, bias, self.training, momentum, self.eps)
+            return synchronised_batch_norm(x, mean, var, weight, bias, momentum=self.momentum, eps=self.eps)
+        return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)

@@ -60,9 +60,6 @@ class ElasticInvertedBottleneck(InvertedBottleneck):
 class LitePoseSupernet(PoseNetwork):
     """All subnets of a search space over shared weights.
 
-    Raises:
-        InputError: If its largest subnet would be beyond all measure.
-
     Example:
         >>> import torch
         >>> space = SearchSpace.preset("tiny")
@@ -77,17 +74,10 @@ class LitePoseSupernet(PoseNetwork):
         self.space = space
 
     def forward(self, images: Tensor, arch: Arch) -> Heads:
-        """Run one subnet.
-
-        Args:
-            images: (B, 3, H, W), RGB, normalised by the ImageNet mean and standard deviation; sides multiples of 16.
-            arch: The subnet. Its ``image_size`` is not imposed on the images.
-
-        Returns:
-            Head 0, (B, 2K, H/4, W/4): K heatmaps, then K tags. Head 1, (B, K, H/2, W/2): heatmaps.
+        """Run one subnet, whose ``image_size`` is not imposed on the images; they and the heads are ``LitePose``'s.
 
         Raises:
-            ValueError: If the architecture is outside the space, or a side of the images is not a multiple of 16.
+            ValueError: If the architecture is outside the space, or H or W is not a multiple of 16.
         """
         if not self.space.contains(arch):
             raise ValueError(f"architecture {arch.digest} is not in the space {self.space.name!r}")

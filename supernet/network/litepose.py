@@ -75,11 +75,7 @@ class FinalBranch(nn.Module):
 
 
 class PoseNetwork(nn.Module):
-    """The modules of a network under their published names, and the order they run in.
-
-    Raises:
-        InputError: If it would be beyond all measure.
-    """
+    """The modules of a network under their published names, and the order they run in."""
 
     def __init__(self, arch: Arch, num_keypoints: int, layers: Layers) -> None:
         require_buildable(arch, num_keypoints)
@@ -143,9 +139,6 @@ class LitePose(PoseNetwork):
         arch: The architecture; any input whose sides are multiples of 16 is accepted, ``arch.image_size`` or not.
         num_keypoints: K.
 
-    Raises:
-        InputError: If it would be beyond all measure.
-
     Example:
         >>> import torch
         >>> from litepose_ofa.supernet.archs.space import SearchSpace
@@ -168,9 +161,6 @@ class LitePose(PoseNetwork):
         Returns:
             Head 0, (B, 2K, H/4, W/4): K heatmaps, then K associative-embedding tags.
             Head 1, (B, K, H/2, W/2): heatmaps.
-
-        Raises:
-            ValueError: If H or W is not a multiple of 16.
         """
         return self._run(images, self._plan)
 

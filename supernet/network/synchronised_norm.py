@@ -2,7 +2,7 @@
 
 Not ``nn.SyncBatchNorm``: that refuses tensors on a CPU, and its converter drops the slicing of the elastic layers.
 
-Legend: R processes, B batch of this process, C channels, H/W map.
+Legend: B batch of this process, C channels, H/W map.
 """
 
 from typing import Any
@@ -31,17 +31,8 @@ def synchronised_batch_norm(
     is plain batch norm. The gradient of ``x`` is that of the processes' losses summed; the gradients of weight and bias
     are this process's part of that sum.
 
-    Args:
-        x: (B, C, H, W), B at least 1, of any memory format; may be of lower precision than the rest.
-        running_mean: (C,); its dtype is that of the statistics.
-        running_var: (C,), unbiased.
-        weight: (C,).
-        bias: (C,).
-        momentum: Weight of this batch in the running statistics.
-        eps: Added to the variance.
-
-    Returns:
-        (B, C, H, W), dtype and memory format of ``x``.
+    ``x`` is (B, C, H, W) with B at least 1; its memory format and dtype are the result's. The others are (C,), and
+    may be more precise: the statistics have the dtype of ``running_mean``. ``running_var`` is unbiased.
     """
     with torch.no_grad():
         mean, variance, count = _joint_statistics(x, running_mean.dtype)
@@ -73,8 +64,11 @@ class _Normalise(torch.autograd.Function):
         )
         of_input = None
         if ctx.needs_input_grad[0]:
+            sums = torch.cat((of_weight, of_bias))
+            if dist.is_initialized():
+                dist.all_reduce(sums)
+            by_weight, by_bias = (sums / count).chunk(2)
             scale = weight * inverse
-            by_weight, by_bias = (_summed(torch.cat((of_weight, of_bias))) / count).chunk(2)
             slope = -scale * inverse * by_weight
             of_input = torch.addcmul(_per_channel(-scale * by_bias - slope * mean), x, _per_channel(slope))
             of_input = of_input.addcmul_(gradient, _per_channel(scale)).to(x.dtype)
@@ -90,26 +84,15 @@ def _joint_statistics(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Te
     unused = torch.zeros(2, channels, dtype=dtype, device=x.device)  # running statistics; they set the result's dtype
     mean, variance = torch.batch_norm_update_stats(x, unused[0], unused[1], 0.0)
     own = torch.cat((mean, variance, mean.new_full((1,), x.numel() // channels)))
-    means, variances, counts = _gathered(own).split_with_sizes((channels, channels, 1), dim=1)
+    rows = [own]
+    if dist.is_initialized():
+        rows = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(rows, own)
+    means, variances, counts = torch.stack(rows).split_with_sizes((channels, channels, 1), dim=1)
     count = counts.sum()
     shares = counts / count
     mean = (shares * means).sum(0)
     return mean, (shares * (variances + (means - mean) ** 2)).sum(0), count
-
-
-def _gathered(values: Tensor) -> Tensor:
-    """Return the values (n,) of every process, (R, n)."""
-    if not dist.is_initialized():
-        return values[None]
-    rows = values.new_empty(dist.get_world_size(), len(values))
-    dist.all_gather(list(rows), values)
-    return rows
-
-
-def _summed(values: Tensor) -> Tensor:
-    if dist.is_initialized():
-        dist.all_reduce(values)
-    return values
 
 
 def _per_channel(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The checkpoints of a training: the last few, each whole and proved whole by the hash in its name."""
+"""The checkpoints of a training: the last two, each whole and proved whole by the hash in its name."""
 
 import hashlib
 import io
@@ -17,7 +17,6 @@ from litepose_ofa.supernet.torch_files import read_torch_file
 logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"step_(\d+)_([0-9a-f]{16})\.pt")
-KEPT = 2
 
 
 class CheckpointStore:
@@ -30,20 +29,17 @@ class CheckpointStore:
         """Write a state, then delete all but it and the one before; a failure leaves the earlier ones as they are.
 
         A checkpoint of a later step goes too: it was damaged, or the training would have gone on from it.
-
-        Raises:
-            OSError: If it cannot be written.
         """
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         content = buffer.getbuffer()
-        path = self.folder / f"step_{step:08d}_{hashlib.sha256(content).hexdigest()[:16]}.pt"
+        path = self.folder / f"step_{step:08d}_{_digest(content)}.pt"
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         found = self._found()
-        before = [old for number, old in found if number < step]
+        before = next((old for number, old in found if number < step), path)
         for _, old in found:
-            if old not in (path, *before[: KEPT - 1]):
+            if old not in (path, before):
                 old.unlink()
 
     def load_last(self) -> dict[str, Any] | None:
@@ -54,7 +50,7 @@ class CheckpointStore:
         """
         found = self._found()
         for _, path in found:
-            if _is_whole(path):
+            if path.stem.endswith(_digest(path.read_bytes())):
                 state = read_torch_file(path)
                 logger.info("%s: going on from here", path)
                 assert isinstance(state, dict)
@@ -71,14 +67,10 @@ class CheckpointStore:
 
     def _found(self) -> list[tuple[int, Path]]:
         """Return step and path of every checkpoint, the last first; of two of one step, the newer one first."""
-        paths = self.folder.iterdir() if self.folder.is_dir() else []
-        matches = [(match, path) for path in paths if (match := NAME.fullmatch(path.name))]
-        ordered = sorted(matches, key=lambda pair: (int(pair[0][1]), pair[1].stat().st_mtime_ns), reverse=True)
-        return [(int(match[1]), path) for match, path in ordered]
+        matches = [(NAME.fullmatch(path.name), path) for path in self.folder.glob("step_*.pt")]
+        found = [(int(match[1]), path) for match, path in matches if match]
+        return sorted(found, key=lambda pair: (pair[0], pair[1].stat().st_mtime_ns), reverse=True)
 
 
-def _is_whole(path: Path) -> bool:
-    match = NAME.fullmatch(path.name)
-    assert match is not None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(match[2])
+def _digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

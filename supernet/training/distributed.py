@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore, Store, _abort_process_group
 from torch.distributed.rendezvous import rendezvous
 
@@ -23,7 +23,6 @@ from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 
 T = TypeVar("T")
-Model = TypeVar("Model", bound=nn.Module)
 
 CPU = torch.device("cpu")
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -35,13 +34,7 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process of a training.
-
-    Attributes:
-        rank: Its number among all nodes' processes, from 0.
-        world: Number of processes.
-        device: Where it computes.
-    """
+    """One process of a training: its rank among all nodes' ``world`` processes, from 0, and where it computes."""
 
     rank: int = 0
     world: int = 1
@@ -61,11 +54,8 @@ SINGLE = Process()
 def joined_process_group(accelerator: torch.device) -> Iterator[Process]:
     """Join torchrun's process group for the length of a ``with`` block; without torchrun, do nothing.
 
-    The group is left in good order at the block's end, and aborted after an exception, so that a rank whose peers are
-    gone or waiting elsewhere ends at once.
-
-    Args:
-        accelerator: Type of device to compute on. Under torchrun a CUDA process takes the device of its local rank.
+    Under torchrun a CUDA process takes the device of its local rank. The group is left in good order at the block's
+    end, and aborted after an exception, so that a rank whose peers are gone or waiting elsewhere ends at once.
 
     Raises:
         InputError: If a node has fewer CUDA devices than processes, or torchrun's variables lead to no group.
@@ -103,15 +93,6 @@ def average_gradients(parameters: Iterable[nn.Parameter], process: Process) -> N
         gradient.copy_(mean.view(gradient.shape))  # by index: ranks may hold a gradient in different memory formats
 
 
-def average(values: Tensor, process: Process) -> Tensor:
-    """Return the mean over the ranks of ``values``, of the same shape on each: losses, a flag."""
-    if process.world == 1:
-        return values.detach()
-    total = values.detach().to(process.device, copy=True)
-    dist.all_reduce(total)
-    return (total / process.world).to(values.device)
-
-
 def gather_objects(value: T, process: Process) -> list[T]:
     """Return every rank's value, by rank, on every rank; a value is anything that can be pickled."""
     if process.world == 1:
@@ -121,24 +102,21 @@ def gather_objects(value: T, process: Process) -> list[T]:
     return values  # type: ignore[return-value]
 
 
-def run_on_main(action: Callable[[], object], process: Process) -> None:
-    """Do something on the main rank alone; if a user's error stops it there, every rank stops.
-
-    Raises:
-        InputError: On the other ranks, with what the main rank's error says.
-        OSError: On the main rank, if it is one.
-    """
+def run_together(action: Callable[[], object], process: Process) -> None:
+    """Do something on every rank; if an ``InputError`` or ``OSError`` stops one there, every rank raises it."""
     caught: InputError | OSError | None = None
-    if process.is_main:
-        try:
-            action()
-        except (InputError, OSError) as error:
-            caught = error
-    told = gather_objects(None if caught is None else str(caught), process)[0]
-    if caught is not None:
-        raise caught
-    if told is not None:
-        raise InputError(told)
+    try:
+        action()
+    except (InputError, OSError) as error:
+        caught = error
+    for told in gather_objects(caught, process):
+        if told is not None:
+            raise told
+
+
+def run_on_main(action: Callable[[], object], process: Process) -> None:
+    """Do something on the main rank alone; if an ``InputError`` or ``OSError`` stops it there, every rank raises it."""
+    run_together(action if process.is_main else lambda: None, process)
 
 
 @torch.no_grad()
@@ -152,29 +130,15 @@ def broadcast_state(module: nn.Module, process: Process) -> None:
         tensor.copy_(sent)
 
 
-def synchronise_batch_norms(model: Model, process: Process) -> Model:
+def synchronise_batch_norms(model: nn.Module, process: Process) -> None:
     """Make every batch norm, in training mode, normalise by the joint batch of all ranks; change the model in place.
 
-    In eval mode it stays as it was. A plain ``nn.BatchNorm2d`` gives its parameters and buffers to an
-    ``ElasticBatchNorm2d`` under the same name, so optimisers and state dicts go on as before.
+    In eval mode it stays as it was. Parameters and buffers are the same objects, so optimisers go on with them.
     """
-    if process.world == 1:
-        return model
-    for name, module in list(model.named_modules()):
-        if isinstance(module, nn.BatchNorm2d):
-            norm = module if isinstance(module, ElasticBatchNorm2d) else _as_elastic(module)
-            norm.synchronised = True
-            model.set_submodule(name, norm)
-    return model
-
-
-def _as_elastic(norm: nn.BatchNorm2d) -> ElasticBatchNorm2d:
-    elastic = ElasticBatchNorm2d(norm.num_features, eps=norm.eps, momentum=norm.momentum).train(norm.training)
-    for name, parameter in norm.named_parameters():
-        elastic.register_parameter(name, parameter)
-    for name, buffer in norm.named_buffers():
-        elastic.register_buffer(name, buffer)
-    return elastic
+    for module in model.modules():
+        if process.world > 1 and isinstance(module, nn.BatchNorm2d):
+            module.__class__ = ElasticBatchNorm2d  # adds no state; of a static network's all channels are active
+            cast(ElasticBatchNorm2d, module).synchronised = True
 
 
 def _fresh_store(rank: int, world: int) -> Store:

@@ -2,62 +2,42 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from litepose_ofa.supernet.files import naming, require_regular, write_text
+from litepose_ofa.supernet.files import naming, write_text
+from litepose_ofa.supernet.json_lines import read_json_lines
 
 
-class MetricsLog:
-    """Writes ``metrics.jsonl`` and ``tensorboard/`` in a run folder.
+@contextmanager
+def metrics_log(folder: Path | None, *, first_step: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Yield what writes a step's values to ``metrics.jsonl`` and ``tensorboard/`` in a run folder, if there is one.
 
-    Args:
-        folder: The run folder; None writes nothing, as on all ranks but the first.
-        first_step: Step to go on from; what an earlier run wrote at later steps is dropped.
+    A value that is not finite becomes null. What an earlier run wrote at ``first_step`` and later is dropped.
     """
+    if folder is None:
+        yield lambda step, values: None
+        return
+    path = folder / "metrics.jsonl"
+    kept = [line for line in read_json_lines(path) if line["step"] < first_step]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    file = path.open("a", encoding="utf-8")
+    board = SummaryWriter(folder / "tensorboard", purge_step=first_step)
 
-    def __init__(self, folder: Path | None, *, first_step: int) -> None:
-        self._folder = folder
-        if folder is None:
-            return
-        self._path = folder / "metrics.jsonl"
-        require_regular(self._path)
-        kept = [line for line in self._lines() if line["step"] < first_step]
-        write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(folder / "tensorboard", purge_step=first_step)
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Append the values of a step; one that is not finite becomes null."""
-        if self._folder is None:
-            return
+    def write(step: int, values: Mapping[str, float]) -> None:
         rounded = {name: round(value, 8) if math.isfinite(value) else None for name, value in values.items()}
-        with naming(self._path):
-            self._file.write(json.dumps({"step": step, **rounded}) + "\n")
-            self._file.flush()
+        with naming(path):
+            file.write(json.dumps({"step": step, **rounded}) + "\n")
+            file.flush()
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+                board.add_scalar(name, value, step)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._folder is not None:
-            with naming(self._path):
-                self._file.close()
-                self._board.close()
-
-    def _lines(self) -> list[dict[str, float]]:
-        lines = []
-        for text in self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []:
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:  # a kill can tear the last line
-                continue
-        return lines
+    try:
+        yield write
+    finally:
+        with naming(path):
+            file.close()
+            board.close()

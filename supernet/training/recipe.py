@@ -7,6 +7,7 @@ rank.
 import bisect
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -33,42 +34,23 @@ ORDER, SIZE, SAMPLE, ARCHS = range(4)
 
 @settings
 class TrainingSettings:
-    """How a network is trained, whatever its phases are.
+    """How a network is trained, whatever its phases are."""
 
-    Attributes:
-        batch_size: Images a step, over all processes.
-        accumulation: Parts that a process runs its share of a batch in, one after the other, to save memory.
-        optimizer: ``adamw``, ``adam`` or ``sgd`` (with momentum 0.9).
-        weight_decay: Decay of convolution weights; batch norms and kernel matrices have none.
-        update: An optimiser step after each subnet, or one a sandwich over the mean of the subnets' gradients.
-        clip_norm: Largest gradient norm.
-        precision: Type of the products in the forward pass (autocast); weights, gradients and losses are float32.
-        ema_decay: Decay a step of the averaged weights, which are the ones evaluated and saved; it rises to this value
-            over the first steps. 0: no average.
-        sync_batch_norm: Batch norms see the batch of all processes instead of their own part.
-        loss: Loss weights.
-        seed: Seed of data order, augmentation, resolutions and architectures.
-        workers: Data loading processes; 0 loads in this one.
-        log_every: Steps between two lines of metrics.
-        checkpoint_every: Steps between two checkpoints.
-        validate_every: Steps between two validations, besides the one at the end; 0: none at all.
-    """
-
-    batch_size: Count
-    accumulation: Count = 1
+    batch_size: Count  # images a step, over all processes
+    accumulation: Count = 1  # parts that a process runs its share of a batch in, one after the other, to save memory
     optimizer: OptimizerName = "adamw"
-    weight_decay: NonNegative = 1e-4
-    update: Update = "per_subnet"
+    weight_decay: NonNegative = 1e-4  # of convolution weights; batch norms and kernel matrices have none
+    update: Update = "per_subnet"  # or one step of the optimiser a sandwich, over the mean of the subnets' gradients
     clip_norm: Positive = 5.0
-    precision: Precision = "float32"
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    sync_batch_norm: bool = False
+    precision: Precision = "float32"  # of products in the forward pass; weights, gradients and losses are float32
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the weights to evaluate and save; 0: no average
+    sync_batch_norm: bool = False  # batch norms see the batch of all processes instead of their own part
     loss: LossSettings = field(default_factory=LossSettings)
-    seed: Whole = 0
-    workers: Annotated[int, Field(ge=0, le=MOST_WORKERS)] = 0
-    log_every: Count = 20
-    checkpoint_every: Count = 200
-    validate_every: Whole = 0
+    seed: Whole = 0  # of data order, augmentation, resolutions and architectures
+    workers: Annotated[int, Field(ge=0, le=MOST_WORKERS)] = 0  # processes that load data; 0 loads in this one
+    log_every: Count = 20  # steps
+    checkpoint_every: Count = 200  # steps
+    validate_every: Whole = 0  # steps, and at the end; 0: never
 
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulation:
@@ -92,17 +74,10 @@ class WarmupCosine:
 
 @settings
 class WarmupSteps:
-    """Learning rate: linear warm-up, then a factor at each milestone (the published recipe).
-
-    Attributes:
-        peak: Highest rate.
-        warmup: Fraction of the steps that warm up.
-        milestones: Fractions of the steps at which the rate falls.
-        factor: What it is multiplied by there.
-    """
+    """Learning rate: linear warm-up, then a factor at each milestone (the published recipe)."""
 
     peak: NonNegative
-    warmup: Fraction = 0.0
+    warmup: Fraction = 0.0  # of the steps, as the milestones are
     milestones: tuple[Fraction, ...] = (0.7, 0.96)
     factor: Positive = 0.1
 
@@ -122,19 +97,14 @@ class Phase:
     """A part of a training.
 
     Attributes:
-        name: Its name in metrics and messages.
-        steps: Its length.
-        learning_rate: Rate at each of its steps.
         elastic: Dimensions that vary between subnets; the others stay at their largest.
         rule: ``sandwich``: the largest, the smallest and ``num_random`` random subnets a step (arXiv:1903.05134);
             ``random``: ``num_random`` random ones (1 is the published LitePose recipe); ``largest``: it alone.
-        num_random: Random subnets a step.
-        teacher: Whose heatmaps the subnets learn from beside the labels. ``none``; ``largest``: those of the step's
-            first subnet, the sandwich's largest (in-place distillation, arXiv:2003.11142); ``frozen``: those of the
-            largest subnet as it was when the first phase with this teacher began (arXiv:1908.09791); ``external``:
-            those of a given network.
-        sort_channels: Channels sorted by importance before the phase begins: ``none``, ``hidden`` (before expansions
-            become elastic) or ``width`` (before widths do).
+        teacher: Whose heatmaps the subnets learn from beside the labels. ``largest``: the sandwich's largest, the
+            step's first subnet (in-place distillation, arXiv:2003.11142); ``frozen``: the largest subnet as it was when
+            the first phase with this teacher began (arXiv:1908.09791); ``external``: a given network.
+        sort_channels: Channels sorted by importance before the phase begins: ``hidden`` before expansions become
+            elastic, ``width`` before widths do.
     """
 
     name: str
@@ -155,90 +125,59 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """The plan of one step.
-
-    Attributes:
-        phase: The phase it belongs to.
-        is_first: Whether it is the phase's first.
-        image_size: Side of the input of every subnet, in pixels.
-        subnets: The subnets, by name, in the order they are trained.
-        learning_rate: Its rate.
-        progress: Fraction of the whole training that is done before it.
-    """
+    """The plan of one step: its subnets by name, in the order they are trained."""
 
     phase: Phase
-    is_first: bool
-    image_size: int
+    is_first: bool  # of its phase
+    image_size: int  # side of every subnet's input in pixels
     subnets: dict[str, Arch]
     learning_rate: float
-    progress: float
+    progress: float  # fraction of the whole training that is done before it
 
 
-@dataclass(frozen=True)
 class SupernetPlan:
-    """Subnets of a supernet: every phase's rule over its restriction of the space.
+    """Plans the steps of a supernet's training: at each its phase's rule over the space, restricted to what varies."""
 
-    Raises:
-        InputError: If there is no phase.
-    """
-
-    space: SearchSpace
-    phases: tuple[Phase, ...]
-    seed: int
-    steps: int = field(init=False)
-    _ends: tuple[int, ...] = field(init=False)
-    _spaces: tuple[SearchSpace, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        if not self.phases:
-            raise InputError("a training needs at least one phase")
-        ends = tuple(itertools.accumulate(phase.steps for phase in self.phases))
-        object.__setattr__(self, "_ends", ends)
-        object.__setattr__(self, "steps", ends[-1])
-        object.__setattr__(self, "_spaces", tuple(self.space.restricted(phase.elastic) for phase in self.phases))
+    def __init__(self, space: SearchSpace, phases: Sequence[Phase], seed: int) -> None:
+        self.seed = seed
+        self._phases = [(phase, space.restricted(phase.elastic)) for phase in phases]
+        self._ends = list(itertools.accumulate(phase.steps for phase in phases))
+        self.steps = self._ends[-1]
 
     def __call__(self, step: int) -> StepPlan:
         """Return the plan of a step, from 0."""
         index = bisect.bisect_right(self._ends, step)
-        phase = self.phases[index]
+        phase, space = self._phases[index]
         within = step - (self._ends[index] - phase.steps)
-        return StepPlan(
-            phase=phase,
-            is_first=within == 0,
-            image_size=self.image_size_at(step),
-            subnets=self._subnets(step, index),
-            learning_rate=phase.learning_rate(within, phase.steps),
-            progress=step / self.steps,
-        )
-
-    def image_size_at(self, step: int) -> int:
-        """Return the resolution that every subnet of a step is trained at, in pixels."""
-        space = self._spaces[bisect.bisect_right(self._ends, step)]
-        return int(np.random.default_rng((self.seed, SIZE, step)).choice(space.image_sizes))
-
-    def _subnets(self, step: int, index: int) -> dict[str, Arch]:
-        phase, space = self.phases[index], self._spaces[index]
+        image_size = self.image_size_at(step)
         rng = np.random.default_rng((self.seed, ARCHS, step))
         subnets = {} if phase.rule == "random" else {"largest": space.largest()}
         if phase.rule == "sandwich":
             subnets["smallest"] = space.smallest()
         if phase.rule != "largest":
             subnets |= {f"random{i}": space.sample(rng) for i in range(phase.num_random)}
-        image_size = self.image_size_at(step)
-        return {name: arch.with_image_size(image_size) for name, arch in subnets.items()}
+        return StepPlan(
+            phase=phase,
+            is_first=within == 0,
+            image_size=image_size,
+            subnets={name: arch.with_image_size(image_size) for name, arch in subnets.items()},
+            learning_rate=phase.learning_rate(within, phase.steps),
+            progress=step / self.steps,
+        )
+
+    def image_size_at(self, step: int) -> int:
+        """Return the resolution that every subnet of a step is trained at, in pixels."""
+        _, space = self._phases[bisect.bisect_right(self._ends, step)]
+        return int(np.random.default_rng((self.seed, SIZE, step)).choice(space.image_sizes))
 
 
-@dataclass(frozen=True)
 class SubnetPlan:
     """One network alone, at its own resolution: its phase's rule and elastic dimensions say nothing."""
 
-    arch: Arch
-    phase: Phase
-
-    @property
-    def steps(self) -> int:
-        """Steps of the phase."""
-        return self.phase.steps
+    def __init__(self, arch: Arch, phase: Phase) -> None:
+        self.arch = arch
+        self.phase = phase
+        self.steps = phase.steps
 
     def __call__(self, step: int) -> StepPlan:
         """Return the plan of a step."""

@@ -4,10 +4,10 @@ import ctypes
 import math
 import platform
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -16,47 +16,42 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.loading.batches import Batch
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
-from litepose_ofa.supernet.training.distributed import Process, average, average_gradients
+from litepose_ofa.supernet.training.distributed import Process, average_gradients
 from litepose_ofa.supernet.training.objective import Targets, make_targets, pose_loss
 from litepose_ofa.supernet.training.recipe import OptimizerName, Precision, StepPlan, TrainingSettings
 from litepose_ofa.supernet.training.teacher import Teacher
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
+TensorGroup = tuple[Tensor, ...] | list[Tensor]
+
 SGD_MOMENTUM = 0.9
-M_TRIM_THRESHOLD = -1
-M_MMAP_THRESHOLD = -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_BLOCK = 32 * 2**20
 """The most that glibc allows: blocks up to this come from memory that is kept."""
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory() -> None:
     """Make glibc keep what is freed, so that a step does not fault in again the pages of the one before.
 
-    ``benchmarks/training_step.py`` shows what that gives. The process holds on to its peak memory from then on. Returns
-    whether it was done: only with glibc.
+    ``benchmarks/training_step.py`` shows what that gives. The process holds on to its peak memory from then on. Another
+    C library stays as it is.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    kept = mallopt(M_TRIM_THRESHOLD, ctypes.c_int(2**31 - 1)) and mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
-    return bool(kept)
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, ctypes.c_int(2**31 - 1))
+        mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
 
 
 def make_optimizer(name: OptimizerName, model: nn.Module, *, weight_decay: float) -> Optimizer:
-    """Return an optimiser over a model's parameters; its learning rate is set before each step."""
-    groups = parameter_groups(model, weight_decay)
+    """Return an optimiser over a model's parameters; its learning rate is set before each step.
+
+    Vectors (batch norms) and kernel matrices, which start as the identity, do not decay.
+    """
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim == 4]
+    free = [parameter for parameter in model.parameters() if parameter.ndim < 4]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
     if name == "sgd":  # torch's fused kernel breaks on a momentum that some parameters have and others not yet
         return SGD(groups, lr=0.0, momentum=SGD_MOMENTUM)
     return (Adam if name == "adam" else AdamW)(groups, lr=0.0, fused=True)
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Split parameters so that vectors (batch norms) and kernel matrices, which start as the identity, do not decay."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        (free if parameter.ndim < 4 else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
 def make_average(model: nn.Module, decay: float) -> AveragedModel:
@@ -67,7 +62,7 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def average(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
+    def average(averaged: TensorGroup, current: TensorGroup, count: Tensor | int) -> None:
         n = float(count)
         step = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
         step(averaged, current, count)
@@ -77,23 +72,20 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The outcome of a step, as one rank saw it.
+    """The outcome of a step, as one rank saw it."""
 
-    Attributes:
-        losses: Total loss of each subnet that was run, by name.
-        parts: The parts of the first subnet's loss, by name.
-        skipped: The subnet at which an update was left out because loss or gradient was not finite, or None.
-    """
-
-    losses: dict[str, float]
-    parts: dict[str, float]
-    skipped: str | None
+    losses: dict[str, float]  # total loss of each subnet that was run
+    parts: dict[str, float]  # of the first subnet's loss
+    skipped: str | None  # the subnet at which an update was left out because loss or gradient was not finite
 
 
 def share_result(result: StepResult, stop: bool, process: Process) -> tuple[StepResult, bool]:
     """Return the mean result of all ranks, and whether any of them is to stop; a collective."""
     values = torch.tensor([*result.losses.values(), *result.parts.values(), float(stop)], dtype=torch.float64)
-    *means, stopping = average(values, process).tolist()
+    if process.world > 1:
+        values = values.to(process.device)
+        dist.all_reduce(values)
+    *means, stopping = (values / process.world).tolist()
     losses = dict(zip(result.losses, means, strict=False))
     parts = dict(zip(result.parts, means[len(losses) :], strict=True))
     return StepResult(losses, parts, result.skipped), stopping > 0
@@ -122,22 +114,13 @@ class WeightUpdate:
         return finite
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Part:
     """One part of a batch: images, targets, and the heatmaps to learn from beside them."""
 
-    batch: Batch
+    images: Tensor
     targets: Targets
     soft: Heads | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """One subnet's way through all parts: its detached heads, its mean loss, the mean parts of that."""
-
-    heads: list[Heads]
-    loss: Tensor
-    terms: dict[str, Tensor]
 
 
 def train_on_batch(
@@ -152,36 +135,36 @@ def train_on_batch(
     """Train the plan's subnets on one batch.
 
     With the teacher kind ``largest`` the first subnet learns from labels and the others from its heatmaps as well
-    (in-place distillation); with ``frozen`` and ``external`` all of them learn from ``teacher``.
+    (in-place distillation); with ``frozen`` and ``external`` all of them learn from ``teacher``. If a gradient is not
+    finite the rest of the step is left out, and batch-norm statistics go back to where the step found them; with
+    ``per_subnet`` the updates of earlier subnets remain.
 
     Source: Yu and Huang, Universally Slimmable Networks (arXiv:1903.05134); Yu et al., BigNAS (arXiv:2003.11142).
-
-    Returns:
-        The losses. If a gradient is not finite the rest of the step is left out, and batch-norm statistics go back to
-        where the step found them; with ``per_subnet`` the updates of earlier subnets remain.
     """
     parts = [_prepare(part, settings, teacher) for part in batch.split(settings.accumulation)]
     updates = len(plan.subnets) if settings.update == "per_subnet" else 1
     share = updates / (len(plan.subnets) * len(parts))
     statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    passes: dict[str, _Pass] = {}
+    losses: dict[str, Tensor] = {}
+    terms: dict[str, Tensor] = {}
     skipped = None
     for name, arch in plan.subnets.items():
-        passes[name] = _run(model, arch, parts, plan.progress, settings, update.scaler, share)
-        if plan.phase.teacher == "largest" and len(passes) == 1:
-            parts = [_Part(p.batch, p.targets, heads) for p, heads in zip(parts, passes[name].heads, strict=True)]
-        due = settings.update == "per_subnet" or len(passes) == len(plan.subnets)
+        heads, losses[name], own_terms = _run(model, arch, parts, plan.progress, settings, update.scaler, share)
+        terms = terms or own_terms
+        if plan.phase.teacher == "largest" and len(losses) == 1:
+            for part, made in zip(parts, heads, strict=True):
+                part.soft = made
+        due = settings.update == "per_subnet" or len(losses) == len(plan.subnets)
         if due and not update():
             skipped = name
             for buffer, before in statistics:
                 buffer.copy_(before)
             break
-    terms = next(iter(passes.values())).terms
-    values = torch.stack([*(one.loss for one in passes.values()), *terms.values()]).tolist()
-    losses = dict(zip(passes, values, strict=False))
+    values = torch.stack([*losses.values(), *terms.values()]).tolist()
+    losses_by_name = dict(zip(losses, values, strict=False))
     if skipped is not None:  # with one update a sandwich, the culprit may be an earlier subnet
-        skipped = next((name for name, loss in losses.items() if not math.isfinite(loss)), skipped)
-    return StepResult(losses, dict(zip(terms, values[len(passes) :], strict=True)), skipped)
+        skipped = next((name for name, value in losses_by_name.items() if not math.isfinite(value)), skipped)
+    return StepResult(losses_by_name, dict(zip(terms, values[len(losses) :], strict=True)), skipped)
 
 
 def _prepare(batch: Batch, settings: TrainingSettings, teacher: Teacher | None) -> _Part:
@@ -189,7 +172,7 @@ def _prepare(batch: Batch, settings: TrainingSettings, teacher: Teacher | None) 
     if teacher is not None:
         with _autocast(batch.images.device, settings.precision):
             soft = teacher(batch)
-    return _Part(batch, make_targets(batch, settings.loss), soft)
+    return _Part(batch.images, make_targets(batch, settings.loss), soft)
 
 
 def _run(
@@ -200,15 +183,17 @@ def _run(
     settings: TrainingSettings,
     scaler: torch.amp.GradScaler,
     share: float,
-) -> _Pass:
-    """Run one subnet forward and backward; ``share`` scales each part's loss for the gradient."""
+) -> tuple[list[Heads], Tensor, dict[str, Tensor]]:
+    """Run one subnet forward and backward; return its outputs for each part, its mean loss, and the mean of each term.
+
+    ``share`` scales each part's loss for the gradient.
+    """
     made: list[Heads] = []
     losses: list[Tensor] = []
     terms: list[dict[str, Tensor]] = []
     for part in parts:
-        images = part.batch.images
-        with _autocast(images.device, settings.precision):
-            head0, head1 = model(images, arch) if isinstance(model, LitePoseSupernet) else model(images)
+        with _autocast(part.images.device, settings.precision):
+            head0, head1 = model(part.images, arch) if isinstance(model, LitePoseSupernet) else model(part.images)
         heads = head0.float(), head1.float()
         loss, values = pose_loss(heads, part.targets, settings.loss, progress=progress, teacher=part.soft)
         torch.autograd.backward(scaler.scale(share * loss))
@@ -216,10 +201,8 @@ def _run(
         losses.append(loss.detach())
         terms.append(values)
     means = {name: torch.stack([values[name] for values in terms]).mean() for name in terms[0]}
-    return _Pass(made, torch.stack(losses).mean(), means)
+    return made, torch.stack(losses).mean(), means
 
 
-def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=getattr(torch, precision))
+def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    return torch.autocast(device.type, dtype=getattr(torch, precision), enabled=precision != "float32")

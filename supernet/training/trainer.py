@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from litepose_ofa.supernet.data.loading.batches import Batch, Sample, TrainingImages, collate_bytes
 from litepose_ofa.supernet.data.loading.processes import loaded, prepare_worker
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
-from litepose_ofa.supernet.network.channel_sorting import permute_channels, sort_channels
+from litepose_ofa.supernet.network.channel_sorting import channel_orders, permute_channels
 from litepose_ofa.supernet.network.checkpoints import require_finite, save_network
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import PoseNetwork
@@ -24,10 +24,11 @@ from litepose_ofa.supernet.training.distributed import (
     broadcast_state,
     gather_objects,
     run_on_main,
+    run_together,
     synchronise_batch_norms,
 )
-from litepose_ofa.supernet.training.metrics import MetricsLog
-from litepose_ofa.supernet.training.recipe import Plan, StepPlan, TrainingSettings
+from litepose_ofa.supernet.training.metrics import metrics_log
+from litepose_ofa.supernet.training.recipe import Plan, StepPlan, TeacherKind, TrainingSettings
 from litepose_ofa.supernet.training.sampler import StepSampler
 from litepose_ofa.supernet.training.step import (
     StepResult,
@@ -37,7 +38,7 @@ from litepose_ofa.supernet.training.step import (
     share_result,
     train_on_batch,
 )
-from litepose_ofa.supernet.training.teacher import Teacher, Teachers
+from litepose_ofa.supernet.training.teacher import Teacher, largest_as_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -48,31 +49,20 @@ MOST_SKIPPED = 20
 """Updates in a row that may be left out because their gradients are not finite."""
 LAST_SKIPPED = 5
 """Updates in a row that may not be left out at the end of a training."""
+ADVICE = "a lower learning rate helps"
 
 Validate = Callable[[PoseNetwork], dict[str, float]]
 """Measures a network on every rank; returns AP by name, the same on every rank."""
 
 
-class TrainingDivergedError(NotFiniteError):
-    """Gradients have not been finite for too long, or weights are not."""
-
-
 class Trainer:
-    """Trains a supernet or one network; ``step`` is the number of finished steps.
+    """Trains a supernet or one network in place; ``step`` is the number of finished steps.
 
-    Args:
-        model: The network; trained in place.
-        images: The training split.
-        plan: What each step does.
-        settings: How the network is trained.
-        folder: Where checkpoints, metrics and the best weights go; the same for all ranks.
-        process: This rank.
-        teacher: The network to learn from in phases with the teacher ``external``.
-        validate: Measures the network, if ``settings`` ask for it.
+    Checkpoints, metrics and the best weights go to ``folder``, the same one for all ranks. ``teacher`` is who is learnt
+    from in phases with the teacher ``external``; ``validate`` measures the network, if ``settings`` ask for it.
 
     Raises:
-        InputError: If there are fewer images than a batch needs, the ranks cannot share a batch evenly, or a phase
-            wants a teacher that is not there.
+        InputError: If there are fewer images than a batch needs, or the ranks cannot share a batch evenly.
     """
 
     def __init__(
@@ -98,9 +88,9 @@ class Trainer:
         self.skipped_in_a_row = 0
         self.bad_images: set[str] = set()
         self.best_ap = -math.inf
-        self.teachers = Teachers(teacher)
+        self._teachers: dict[TeacherKind, Teacher] = {} if teacher is None else {"external": teacher}
         self._validate = validate
-        self._check_batch()
+        self._requests()  # refuses a batch that cannot be shared out
         self.model: PoseNetwork = model.to(device=process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if settings.sync_batch_norm:
             synchronise_batch_norms(self.model, process)
@@ -108,17 +98,16 @@ class Trainer:
         self.average = make_average(self.model, settings.ema_decay) if settings.ema_decay else None
         self.optimizer = make_optimizer(settings.optimizer, self.model, weight_decay=settings.weight_decay)
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=settings.precision == "float16")
-        self._update = WeightUpdate(
-            self.model, self.optimizer, clip_norm=settings.clip_norm, scaler=self.scaler, process=process
-        )
+        self._update = WeightUpdate(self.model, self.optimizer, settings.clip_norm, self.scaler, process)
 
     @property
     def trained(self) -> PoseNetwork:
-        """The weights to evaluate and to save: the average where there is one."""
+        """The network to evaluate and to save: the average where there is one."""
         return self.model if self.average is None else cast(PoseNetwork, self.average.module)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the training depends on (randomness follows from seed and step)."""
+        frozen = self._teachers.get("frozen")
         return {
             "version": STATE_VERSION,
             "step": self.step,
@@ -126,7 +115,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "frozen_teacher": self.teachers.state_dict(),
+            "frozen_teacher": None if frozen is None else frozen.model.state_dict(),
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
             "bad_images": sorted(self.bad_images),
@@ -135,24 +124,22 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state that ``state_dict`` returned."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        for name in ("model", "optimizer", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.teachers.load_state_dict(state["frozen_teacher"], self.model)
-        self.step = state["step"]
-        self.skipped = state["skipped"]
-        self.skipped_in_a_row = state["skipped_in_a_row"]
+        if state["frozen_teacher"] is not None:
+            self._teachers["frozen"] = largest_as_teacher(self.model)
+            self._teachers["frozen"].model.load_state_dict(state["frozen_teacher"])
+        for name in ("step", "skipped", "skipped_in_a_row", "best_ap"):
+            setattr(self, name, state[name])
         self.bad_images = set(state["bad_images"])
-        self.best_ap = state["best_ap"]
 
     def resume(self) -> bool:
         """Go on from the last whole checkpoint in the folder; say whether there was one.
 
         Raises:
-            InputError: If there are checkpoints and none is whole, or the last is none of this version's, or ranks find
-                different ones.
+            InputError: If none is whole, the last one is of another version, or ranks find different ones.
         """
         state = self.store.load_last()
         steps = gather_objects(None if state is None else state.get("step"), self.process)
@@ -174,7 +161,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate
         batch = batch.to(self.process.device)
-        teacher = self.teachers.of(plan.phase.teacher)
+        kind = plan.phase.teacher
+        teacher = self._teachers[kind] if kind in ("external", "frozen") else None
         result = train_on_batch(self.model, batch, plan, self._update, self.settings, teacher=teacher)
         if self.average is not None and result.skipped is None:
             self.average.update_parameters(self.model)
@@ -199,28 +187,25 @@ class Trainer:
             Whether the training is complete.
 
         Raises:
-            TrainingDivergedError: If gradients were not finite for ``MOST_SKIPPED`` steps in a row or up to the end, or
+            NotFiniteError: If gradients were not finite for ``MOST_SKIPPED`` steps in a row or up to the end, or
                 weights are not finite where they would be measured or saved.
-            InputError: If a loading process is lost, or cannot hand over what it loads.
         """
         settings = self.settings
         self.model.train()
         began, logged = time.perf_counter(), self.step
-        with (
-            MetricsLog(self.folder if self.process.is_main else None, first_step=self.step) as metrics,
-            loaded(self._loader()) as batches,
-        ):
+        folder = self.folder if self.process.is_main else None
+        with metrics_log(folder, first_step=self.step) as log, loaded(self._loader()) as batches:
             for batch in batches:
                 result, stopping = share_result(self.train_step(batch), should_stop(), self.process)
                 if self._is_due(settings.log_every):
                     self._share_bad_images()
                     rate = (self.step - logged) * settings.batch_size / (time.perf_counter() - began)
-                    metrics.write(self.step - 1, self._values(result, rate))
+                    log(self.step - 1, self._values(result, rate))
                 on_step(self.step, result)
                 if self.step == self.plan.steps:
                     self._require_trained()
                 if settings.validate_every and self._is_due(settings.validate_every):
-                    metrics.write(self.step - 1, self._validated())
+                    log(self.step - 1, self._validated())
                 if stopping or self._is_due(settings.checkpoint_every):
                     self._save()
                 if self._is_due(settings.log_every):
@@ -233,7 +218,7 @@ class Trainer:
         """Return this rank's parts of the batches of the steps that are left, images as bytes."""
         return DataLoader(
             self.images,
-            batch_sampler=self._steps_from(self.step),
+            batch_sampler=self._requests(),
             collate_fn=collate_bytes,
             num_workers=self.settings.workers,
             worker_init_fn=prepare_worker,
@@ -250,12 +235,12 @@ class Trainer:
         phase = plan.phase
         logger.info("phase %s: %d steps from step %d", phase.name, phase.steps, self.step)
         if phase.sort_channels != "none" and isinstance(self.model, LitePoseSupernet):
-            kind = phase.sort_channels
-            orders = sort_channels(self.model, hidden=kind == "hidden", width=kind == "width")
-            if self.average is not None:
-                permute_channels(cast(LitePoseSupernet, self.trained), orders)
-        if phase.teacher == "frozen":
-            self.teachers.freeze(self.model, self.process)
+            orders = channel_orders(self.model, phase.sort_channels)
+            for network in {self.model, self.trained}:
+                permute_channels(cast(LitePoseSupernet, network), orders)
+        if phase.teacher == "frozen" and "frozen" not in self._teachers:
+            self._teachers["frozen"] = largest_as_teacher(self.model)
+            broadcast_state(self._teachers["frozen"].model, self.process)  # batch-norm statistics are rank 0's
         self.optimizer.state.clear()
 
     def _count(self, result: StepResult, plan: StepPlan, batch: Batch) -> None:
@@ -271,9 +256,9 @@ class Trainer:
         seen = gather_objects((culprit, batch.image_ids), self.process)
         guilty = [ids for bad, ids in seen if bad] or [ids for _, ids in seen]
         images, arch = ", ".join(str(image) for ids in guilty for image in ids), plan.subnets[result.skipped]
-        raise TrainingDivergedError(
+        raise NotFiniteError(
             f"loss or gradient was not finite for {MOST_SKIPPED} steps in a row, last at step {self.step} in subnet "
-            f"{result.skipped} ({arch.digest}, {arch.image_size} px) on images {images}; a lower learning rate helps"
+            f"{result.skipped} ({arch.digest}, {arch.image_size} px) on images {images}; {ADVICE}"
         )
 
     def _values(self, result: StepResult, images_per_second: float) -> dict[str, float]:
@@ -312,38 +297,21 @@ class Trainer:
         """Refuse to end with updates that were left out, over half of the training or ``LAST_SKIPPED`` steps."""
         row, steps = self.skipped_in_a_row, self.plan.steps
         if 2 * row >= min(steps, 2 * LAST_SKIPPED):
-            raise TrainingDivergedError(
-                f"loss or gradient was not finite in the last {row} of {steps} steps; a lower learning rate helps"
-            )
+            raise NotFiniteError(f"loss or gradient was not finite in the last {row} of {steps} steps; {ADVICE}")
 
     def _require_finite(self) -> None:
         """Refuse to go on with a network that is ruined on any rank; a collective."""
-        told = None
-        try:
+
+        def check() -> None:
             for model in (self.model, self.trained):
-                require_finite(model, f"the network is ruined at step {self.step}; a lower learning rate helps")
-        except NotFiniteError as error:
-            told = str(error)
-        problems = [problem for problem in gather_objects(told, self.process) if problem is not None]
-        if problems:
-            raise TrainingDivergedError(problems[0])
+                require_finite(model, f"the network is ruined at step {self.step}; {ADVICE}")
 
-    def _check_batch(self) -> None:
-        """Refuse a batch that the dataset, the ranks or the accumulation do not allow."""
-        self._steps_from(0)
-        share, accumulation = self.settings.batch_size // self.process.world, self.settings.accumulation
-        if share % accumulation:
-            raise InputError(f"accumulation is {accumulation}; it must divide the {share} images of each process")
+        run_together(check, self.process)
 
-    def _steps_from(self, step: int) -> StepSampler:
+    def _requests(self) -> StepSampler:
+        """Return this rank's requests of the steps that are left."""
+        teacher = self._teachers.get("external")
+        teacher_size = None if teacher is None else teacher.image_size
         return StepSampler(
-            len(self.images),
-            batch_size=self.settings.batch_size,
-            image_size_at=self.plan.image_size_at,
-            seed=self.settings.seed,
-            first_step=step,
-            last_step=self.plan.steps,
-            rank=self.process.rank,
-            world=self.process.world,
-            teacher_size=None if self.teachers.external is None else self.teachers.external.image_size,
+            len(self.images), self.plan, self.settings, self.process, first_step=self.step, teacher_size=teacher_size
         )

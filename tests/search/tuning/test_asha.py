@@ -20,8 +20,7 @@ from litepose_ofa.search.tuning.trials import (
     sample_trials,
 )
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.training.trainer import TrainingDivergedError
+from litepose_ofa.supernet.errors import InputError, NotFiniteError
 
 STEPS = 8
 SETTINGS = HalvingSettings(max_concurrent=1)
@@ -92,7 +91,7 @@ def test_bad_input_divergence_and_missing_hardware(tmp_path: Path) -> None:
     def make(trial: FinetuningTrial, folder: Path) -> TrainTo:
         def train_to(step: int) -> float:
             if trial.name.startswith("001") and step > 2:
-                raise TrainingDivergedError("loss was not finite")
+                raise NotFiniteError("loss was not finite")
             if trial.name.startswith("002"):
                 raise InputError("image.png: is damaged")
             return step / 8

@@ -1,18 +1,15 @@
 """Depthwise convolution and its stripwise weight gradient against torch's."""
 
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
-import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from litepose_ofa.supernet.network import depthwise
-from litepose_ofa.supernet.network.depthwise import LEAST_SIDE, STRIP, DepthwiseConv2d, depthwise_conv2d
+from litepose_ofa.supernet.network.depthwise import LEAST_SIDE, STRIP, depthwise_conv2d
 
 KERNELS = (1, 3, 5, 7, 9)
 SIZES = ((16, 16), (17, 16), (31, 20), (32, 33), (35, 34), (40, 64))
@@ -80,18 +77,6 @@ def test_values_and_gradients_are_torch_s(strips: list[int], stride: int, kernel
             assert (found - expected).abs().max() <= 1e-12 * expected.abs().max(), size
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_gradients_are_those_of_finite_differences(strips: list[int], stride: int) -> None:
-    side = stride * LEAST_SIDE + 1
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 1, side, side, generator=generator, dtype=torch.float64).requires_grad_()
-    weight = torch.randn(1, 1, 5, 5, generator=generator, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda x, weight: depthwise_conv2d(x, weight, stride=stride), (x, weight), fast_mode=True
-    )
-    assert strips
-
-
 @pytest.mark.parametrize("wanted", ["x", "weight"])
 def test_only_the_gradient_that_is_asked_for(strips: list[int], wanted: str) -> None:
     x, weight = random_case((32, 32), 7)
@@ -101,19 +86,6 @@ def test_only_the_gradient_that_is_asked_for(strips: list[int], wanted: str) -> 
     (expected,) = torch.autograd.grad(plain(x, weight, stride=1).square().sum(), asked)
     assert (ours - expected).abs().max() <= 1e-12 * expected.abs().max()
     assert strips == ([7] if wanted == "weight" else [])
-
-
-def test_a_sliced_weight_gets_its_gradient(strips: list[int]) -> None:
-    """As in a supernet, where a narrower subnet convolves with the leading channels."""
-    x, _ = random_case((32, 32), 7)
-    _, whole = random_case((32, 32), 7)
-    more = torch.cat([whole, whole]).detach().requires_grad_()
-    depthwise_conv2d(x, more[:CHANNELS], stride=1).square().sum().backward()
-    (expected,) = torch.autograd.grad(plain(x, whole, stride=1).square().sum(), whole)
-    assert strips == [7]
-    assert more.grad is not None
-    assert (more.grad[:CHANNELS] - expected).abs().max() <= 1e-12 * expected.abs().max()
-    assert more.grad[CHANNELS:].count_nonzero() == 0
 
 
 @pytest.mark.usefixtures("plain_only")
@@ -130,30 +102,3 @@ def test_without_the_slow_gradient_it_is_torch_s_convolution_bit_for_bit(case: s
         ours, expected = depthwise_conv2d(x, weight, stride=1), plain(x, weight, stride=1)
         assert torch.equal(ours, expected)
         assert ours.dtype == (torch.bfloat16 if case == "autocast" else torch.float32)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_layer_is_torch_s_layer(stride: int) -> None:
-    torch.manual_seed(0)
-    ours = DepthwiseConv2d(CHANNELS, 7, stride=stride)
-    torch.manual_seed(0)
-    theirs = nn.Conv2d(CHANNELS, CHANNELS, 7, stride, 3, groups=CHANNELS, bias=False)
-    assert ours.state_dict().keys() == theirs.state_dict().keys() == {"weight"}
-    assert torch.equal(ours.weight, theirs.weight)
-    x, _ = random_case((32, 33), 7, dtype=torch.float32)
-    assert torch.equal(ours(x), theirs(x))
-
-
-@pytest.mark.usefixtures("plain_only")
-def test_an_exported_layer_is_one_convolution(tmp_path: Path) -> None:
-    layer = DepthwiseConv2d(CHANNELS, 7)
-    x, _ = random_case((32, 32), 7, dtype=torch.float32)
-    x = x.detach()
-    program = torch.export.export(layer, (x,))
-    calls = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
-    assert calls == ["aten.conv2d.default"]
-    assert torch.equal(program.module()(x), plain(x, layer.weight, stride=1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(layer.eval(), (x,), tmp_path / "layer.onnx", dynamo=True, verbose=False)
-    assert [node.op_type for node in onnx.load(tmp_path / "layer.onnx").graph.node] == ["Conv"]

@@ -1,9 +1,6 @@
 """A few rendered people, a space at very small resolutions, and a training that takes a second."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +14,7 @@ from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, Samp
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.training.objective import LossSettings
-from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, TrainingSettings, WarmupCosine
+from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, WarmupCosine
 
 BatchOf = Callable[[int, int], Batch]
 
@@ -77,41 +73,6 @@ def make_plan(small_space: SearchSpace) -> Callable[..., SupernetPlan]:
 
 
 @pytest.fixture
-def make_settings() -> Callable[..., TrainingSettings]:
-    def make(**changes: Any) -> TrainingSettings:
-        settings: dict[str, Any] = {
-            "batch_size": 2,
-            "loss": LossSettings(sigmas=(1.5, 2.5), foreground_weight=5.0, tag_weight=0.002, guide_weight=0.02),
-            "log_every": 1,
-            "checkpoint_every": 100,
-        }
-        return TrainingSettings(**settings | changes)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def run_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
-    """Start a program of this folder on two ranks under torchrun; return what each of them saved."""
-
-    def run(program: str, *arguments: object) -> list[dict[str, Any]]:
-        folder = tmp_path_factory.mktemp("ranks")
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        done = subprocess.run(
-            [*torchrun, str(Path(__file__).with_name(program)), str(folder), *map(str, arguments)],
-            env=os.environ | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
-
-    return run
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "run"
     path.mkdir()
@@ -120,16 +81,12 @@ def folder(tmp_path: Path) -> Path:
 
 def _progressive(steps: int) -> tuple[Phase, ...]:
     """The full network, then a dimension more a phase, ``steps`` each; with both kinds of channel sorting."""
-    rate = WarmupCosine(peak=0.004)
-    frozen = Phase("kernel", steps, rate, elastic=("resolution", "kernel"), teacher="frozen")
+    rate, dimensions = WarmupCosine(peak=0.004), ("resolution", "kernel", "depth", "expansion", "width")
+    kinds = {"expansion": "hidden", "width": "width"}
     return (
         Phase("full", steps, rate, elastic=("resolution",), rule="largest", num_random=0, teacher="none"),
-        frozen,
-        dataclasses.replace(frozen, name="depth", elastic=(*frozen.elastic, "depth")),
-        dataclasses.replace(
-            frozen, name="expansion", elastic=(*frozen.elastic, "depth", "expansion"), sort_channels="hidden"
-        ),
-        dataclasses.replace(
-            frozen, name="width", elastic=(*frozen.elastic, "depth", "expansion", "width"), sort_channels="width"
+        *(
+            Phase(name, steps, rate, dimensions[:count], teacher="frozen", sort_channels=kinds.get(name, "none"))
+            for count, name in enumerate(dimensions[1:], start=2)
         ),
     )

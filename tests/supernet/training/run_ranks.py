@@ -1,109 +1,222 @@
-"""A program for ``test_distributed.py`` to start on several ranks: run the collectives, save what this rank saw.
+"""A program for ``test_distributed.py`` to start on two ranks: collectives, trainings together and alone; save all.
 
-Usage: run_ranks.py FOLDER, or run_ranks.py FOLDER RANK for that rank to die without a word.
+Usage: run_ranks.py FOLDER ANNOTATIONS IMAGES, or run_ranks.py RANK for that rank to die without a word.
 """
 
+import dataclasses
+import errno
+import math
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
+from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, TrainingImages
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.errors import InputError, NotFiniteError
+from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.evaluation.subnets import Calibration, NetworkEvaluator
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import PoseNetwork
+from litepose_ofa.supernet.training import trainer as trainer_module
 from litepose_ofa.supernet.training.distributed import (
+    SINGLE,
     Process,
-    average,
     average_gradients,
-    gather_objects,
     joined_process_group,
+    run_on_main,
     synchronise_batch_norms,
 )
+from litepose_ofa.supernet.training.objective import LossSettings
+from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, TrainingSettings, WarmupCosine
+from litepose_ofa.supernet.training.step import StepResult, train_on_batch
+from litepose_ofa.supernet.training.trainer import Trainer
+from litepose_ofa.supernet.training.validation import Validator
 
-COLLECTIVES = {"all_reduce": dist.all_reduce, "all_gather": dist.all_gather}
-NORM_CASES = {
-    "float64": (torch.float64, (3, 3), 8, torch.contiguous_format),
-    "float32": (torch.float32, (3, 3), 8, torch.contiguous_format),
-    "uneven": (torch.float64, (1, 4), 8, torch.contiguous_format),
-    "leading channels": (torch.float64, (2, 3), 5, torch.contiguous_format),
-    "channels last": (torch.float32, (2, 2), 8, torch.channels_last),
-    "bfloat16": (torch.bfloat16, (2, 2), 8, torch.channels_last),
+SIZES, CHANNELS = (1, 4), 5
+"""For one norm alone: images of rank 0 and 1, active channels of 8."""
+
+BATCH_SIZE = 4
+STEPS = 5
+SPACE = dataclasses.replace(SearchSpace.preset("tiny"), name="small", image_sizes=(32, 48))
+SMALLEST = dataclasses.replace(SPACE, image_sizes=(32,))
+RATE = WarmupCosine(peak=0.004)
+LARGEST = Phase("one", 30, RATE, rule="largest", num_random=0, teacher="none")
+SANDWICH = (Phase("sandwich", STEPS, RATE),)
+FROZEN = (
+    Phase("full", 1, RATE, rule="largest", num_random=0, teacher="none"),
+    Phase("all", 1, RATE, teacher="frozen", sort_channels="width"),
+)
+CASES: dict[str, tuple[tuple[Phase, ...], torch.dtype, dict[str, Any]]] = {
+    "joint/per_sandwich": (SANDWICH, torch.float32, {"sync_batch_norm": True, "optimizer": "sgd"}),
+    "joint/per_subnet": (SANDWICH, torch.float64, {"sync_batch_norm": True}),
+    "parts/per_sandwich": (SANDWICH, torch.float64, {}),
+    "parts/per_subnet": (SANDWICH, torch.float32, {"optimizer": "sgd"}),
+    "frozen/per_sandwich": (FROZEN, torch.float32, {}),
 }
-"""Input dtype, images of rank 0 and 1, active channels of 8, memory format."""
+"""Phases, dtype of the weights, and settings.
+
+Adam's first steps are as long as the rate however small a gradient is, so that rounding decides them wherever it should
+be zero: it is compared in float64, SGD in float32.
+"""
 
 
-def calls_during(action: Callable[[], object]) -> dict[str, int]:
-    """Count the calls of the collectives."""
-    with mock.patch.multiple(dist, all_reduce=mock.DEFAULT, all_gather=mock.DEFAULT) as mocks:
-        for name, replacement in mocks.items():
-            replacement.side_effect = COLLECTIVES[name]
-        action()
-    return {name: replacement.call_count for name, replacement in mocks.items() if replacement.called}
+def train(images: TrainingImages, folder: Path, process: Process, case: str, **changes: Any) -> dict[str, Any]:
+    """Train a case; ranks begin with different weights, of which those of rank 0 hold."""
+    phases, dtype, of_case = CASES[case]
+    torch.manual_seed(process.rank)
+    settings = TrainingSettings(
+        batch_size=BATCH_SIZE,
+        ema_decay=0.5,
+        loss=LossSettings(sigmas=(1.5, 2.5), foreground_weight=5.0, tag_weight=0.002, guide_weight=0.02),
+        log_every=1,
+        update="per_subnet" if case.endswith("per_subnet") else "per_sandwich",
+        **of_case | changes,
+    )
+    plan = SupernetPlan(SPACE, phases, 0)
+    trainer = Trainer(LitePoseSupernet(SPACE).to(dtype), images, plan, settings, folder=folder, process=process)
+    start = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    image_ids: list[tuple[int, ...]] = []
+    losses: list[dict[str, float]] = []
+
+    def noted(model: PoseNetwork, batch: Batch, *rest: Any, **more: Any) -> StepResult:
+        image_ids.append(batch.image_ids)
+        return train_on_batch(model, dataclasses.replace(batch, images=batch.images.to(dtype)), *rest, **more)
+
+    with mock.patch.object(trainer_module, "train_on_batch", noted):
+        trainer.train(on_step=lambda step, result: losses.append(result.losses))
+    return {"start": start, "state": trainer.state_dict(), "image_ids": image_ids, "losses": losses}
+
+
+def diverge(images: TrainingImages, folder: Path, process: Process) -> dict[str, Any]:
+    """Train on images of which those of rank 1 are not finite; return what it stopped with."""
+
+    image_ids: list[tuple[int, ...]] = []
+
+    def spoilt(model: PoseNetwork, batch: Batch, *rest: Any, **more: Any) -> StepResult:
+        if process.rank == 1:
+            batch = dataclasses.replace(batch, images=torch.full_like(batch.images, math.nan))
+        image_ids.append(batch.image_ids)
+        return train_on_batch(model, batch, *rest, **more)
+
+    plan, settings = SupernetPlan(SMALLEST, (LARGEST,), 0), TrainingSettings(batch_size=BATCH_SIZE)
+    trainer = Trainer(LitePoseSupernet(SMALLEST), images, plan, settings, folder=folder, process=process)
+    with mock.patch.object(trainer_module, "train_on_batch", spoilt), pytest.raises(NotFiniteError) as stopped:
+        trainer.train()
+    return {"message": str(stopped.value), "step": trainer.step, "image_ids": image_ids[-1]}
+
+
+def share(images: TrainingImages, folder: Path, process: Process) -> dict[str, Any]:
+    """Share out a validation, images that do not decode, and, wrongly, a run folder for each rank."""
+
+    class Marked(Validator):
+        """Measures how many architectures came before, in hundreds, and the rank."""
+
+        def _measure(self, model: PoseNetwork, arch: Arch) -> float:
+            return 100 * archs.index(arch) + process.rank
+
+    archs = [SMALLEST.sample(np.random.default_rng(seed)) for seed in range(3)]
+    calibration = Calibration(images.dataset, num_images=1, batch_size=1)
+    named = {str(index): arch for index, arch in enumerate(archs)}
+    evaluator = NetworkEvaluator(images.dataset, settings=InferenceSettings(), batch_size=1)
+    validator = Marked(named, calibration, evaluator, process)
+    records = [dataclasses.replace(record, path=folder / f"{record.id}.jpg") for record in images.dataset.records]
+    records[0] = images.dataset.records[0]
+    whole = images.dataset
+    broken = KeypointDataset(whole.annotations_path, whole.images_dir, whole.skeleton, records, on_bad_image="skip")
+    broken_images = TrainingImages(broken, augmentation=None)
+    plan, settings = SupernetPlan(SMALLEST, (dataclasses.replace(LARGEST, steps=1),), 0), TrainingSettings(batch_size=2)
+
+    def make(where: Path) -> Trainer:
+        return Trainer(LitePoseSupernet(SMALLEST), broken_images, plan, settings, folder=where, process=process)
+
+    def fill_the_disk() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "run.json")
+
+    trainer = make(folder / "0")
+    trainer.train()
+    with pytest.raises(InputError) as apart:
+        make(folder / str(process.rank)).resume()
+    with pytest.raises(OSError, match="No space left") as stopped:
+        run_on_main(fill_the_disk, process)
+    return {
+        "stopped": str(stopped.value),
+        "scores": validator(trainer.model),
+        "bad_images": sorted(trainer.bad_images),
+        "saved": torch.load(next((folder / "0").rglob("*.pt")), weights_only=True)["bad_images"],
+        "message": str(apart.value),
+    }
 
 
 def check_gradients(process: Process) -> dict[str, Any]:
     """Average gradients that are None, channels-last on one rank alone, or plain."""
     generator = torch.Generator().manual_seed(process.rank)
-    shapes = ((4, 3, 2, 2), (5,), (), (2, 2))
-    parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((4, 3, 2, 2), (5,), (), (2, 2))]
     for parameter in parameters[:3]:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
     if process.rank == 0 and parameters[0].grad is not None:
         parameters[0].grad = parameters[0].grad.contiguous(memory_format=torch.channels_last)
     before = [None if p.grad is None else p.grad.clone() for p in parameters]
-    calls = calls_during(lambda: average_gradients(iter(parameters), process))
-    calls_without = calls_during(lambda: average_gradients([parameters[3]], process))
-    return {"before": before, "after": [p.grad for p in parameters], "calls": [calls, calls_without]}
+    average_gradients(parameters, process)
+    return {"before": before, "after": [p.grad for p in parameters]}
 
 
-def check_norm(process: Process, case: str) -> dict[str, Any]:
+def check_norm(process: Process) -> dict[str, Any]:
     """Run one synchronised norm forward and backward on this rank's part of the batch."""
-    dtype, sizes, channels, memory_format = NORM_CASES[case]
     generator = torch.Generator().manual_seed(process.rank)
-    x, gradient = torch.randn(2, sizes[process.rank], channels, 4, 6, generator=generator, dtype=torch.float64)
-    x = (x + 2 * process.rank).to(dtype).contiguous(memory_format=memory_format).requires_grad_()
-    gradient = gradient.to(dtype).contiguous(memory_format=memory_format)
-    norm = ElasticBatchNorm2d(8).to(torch.float64 if dtype == torch.float64 else torch.float32)
+    x, gradient = torch.randn(2, SIZES[process.rank], CHANNELS, 4, 6, generator=generator, dtype=torch.float64)
+    x = (x + 2 * process.rank).requires_grad_()
+    norm = ElasticBatchNorm2d(8).double()
     with torch.no_grad():
         norm.weight.copy_(torch.linspace(0.5, 1.5, 8))
         norm.bias.copy_(torch.linspace(-1, 1, 8))
-    before = {name: value.clone() for name, value in norm.state_dict().items()}
-    synchronise_batch_norms(nn.Sequential(norm), process)
-    outputs: list[Tensor] = []
-    forward_calls = calls_during(lambda: outputs.append(norm(x)))
-    backward_calls = calls_during(lambda: outputs[0].backward(gradient))
-    return {
-        "x": x.detach(),
-        "gradient": gradient,
-        "y": outputs[0].detach(),
-        "of_x": x.grad,
-        "of_weight": norm.weight.grad,
-        "of_bias": norm.bias.grad,
-        "before": before,
-        "after": norm.state_dict(),
-        "calls": [forward_calls, backward_calls],
-    }
+    synchronise_batch_norms(norm, process)
+    y = norm(x)
+    y.backward(gradient)
+    gradients = {"of_x": x.grad, "of_weight": norm.weight.grad, "of_bias": norm.bias.grad}
+    return {"x": x.detach(), "gradient": gradient, "y": y.detach(), **gradients, "after": norm.state_dict()}
 
 
-def main(folder: Path, dying: int | None) -> None:
-    torch.set_num_threads(1)
+def main(folder: Path, annotations: Path, images_folder: Path) -> None:
+    dataset = KeypointDataset.load(annotations, images_folder, CROWDPOSE)
+    images = TrainingImages(dataset, augmentation=Augmentation(rotation_degrees=20.0))
     with joined_process_group(torch.device("cpu")) as process:
-        if process.rank == dying:
-            os._exit(7)
-        values = torch.tensor([process.rank, 3.0], dtype=torch.float64)
         results = {
             "process": process,
             "gradients": check_gradients(process),
-            "norm": {case: check_norm(process, case) for case in NORM_CASES},
-            "average": (average(values, process), values),
-            "objects": gather_objects({"rank": process.rank}, process),
+            "norm": check_norm(process),
+            "together": {case: train(images, folder / "together" / case, process, case) for case in CASES},
+            "diverged": diverge(images, folder / "diverged", process),
+            "shared": share(images, folder / "shared", process),
         }
-    torch.save(results | {"left": not dist.is_initialized()}, folder / f"{process.rank}.pt")
+    results["left"] = not dist.is_initialized()
+    joint = process.is_main
+    cases = [case for case in CASES if case.startswith("joint" if joint else "parts")]
+    own = {case: train(images, folder / "alone" / case, SINGLE, case, accumulation=2 - joint) for case in cases}
+    torch.save(results | {"alone": own}, folder / f"{process.rank}.pt")
+
+
+def die(rank: int) -> None:
+    with joined_process_group(torch.device("cpu")) as process:
+        if process.rank == rank:
+            os._exit(7)
+        check_gradients(process)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    torch.set_num_threads(1)
+    if len(sys.argv) > 2:
+        main(*map(Path, sys.argv[1:]))
+    else:
+        die(int(sys.argv[1]))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_without_a_checkpoint_there_is_nothing_to_go_on_from(store: CheckpointSt
 def test_the_last_two_are_kept(store: CheckpointStore) -> None:
     for step in range(1, 6):
         save(store, step)
-        assert steps_in(store) == [max(1, step - 1), step] if step > 1 else [1]
+        assert steps_in(store) == list(range(max(1, step - 1), step + 1))
         assert last_step(store) == step
 
 
@@ -79,14 +80,11 @@ def flip_bit(content: bytes, place: float) -> bytes:
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
-    "its first byte alone": lambda content: content[:1],
     "cut in half": lambda content: content[: len(content) // 2],
-    "without its last byte": lambda content: content[:-1],
     "with a byte too many": lambda content: content + b"\0",
     "first byte flipped": lambda content: flip_bit(content, 0),
     "middle byte flipped": lambda content: flip_bit(content, 0.5),
     "last byte flipped": lambda content: flip_bit(content, 1),
-    "zeros": lambda content: bytes(len(content)),
 }
 
 
@@ -107,50 +105,32 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     assert warnings == [f"{path}: is damaged: its content is not that of its name"]
 
 
-@pytest.mark.parametrize("kind", ["empty", "middle byte flipped"])
-def test_without_a_whole_checkpoint_nothing_is_started_over(
-    store: CheckpointStore, caplog: pytest.LogCaptureFixture, kind: str
-) -> None:
+def test_without_a_whole_checkpoint_nothing_is_started_over(store: CheckpointStore) -> None:
     save(store, 4, 6)
     for step in (4, 6):
-        damage(store, step, DAMAGES[kind])
-    with pytest.raises(InputError, match="no checkpoint is whole; remove the folder to start again") as caught:
+        damage(store, step, DAMAGES["empty"])
+    with pytest.raises(InputError, match=f"{store.folder}: no checkpoint is whole; remove the folder to start again"):
         store.load_last()
-    assert str(store.folder) in str(caught.value)
-    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 2
     assert steps_in(store) == [4, 6]
 
 
-def test_a_damaged_checkpoint_takes_no_place_of_a_whole_one(store: CheckpointStore) -> None:
-    save(store, 4, 8)
-    damage(store, 8, DAMAGES["empty"])
-    assert last_step(store) == 4
-    save(store, 5, 6)
-    assert steps_in(store) == [5, 6]
-    assert last_step(store) == 6
-    save(store, 7, 8)
-    assert steps_in(store) == [7, 8]
-    assert last_step(store) == 8
-
-
-def test_a_step_saved_again_replaces_its_damaged_checkpoint(store: CheckpointStore) -> None:
+@pytest.mark.parametrize(("again", "left"), [((6,), [4, 6]), ((5,), [4, 5]), ((5, 7), [5, 7])])
+def test_a_damaged_checkpoint_takes_no_place_of_a_whole_one(
+    store: CheckpointStore, again: tuple[int, ...], left: list[int]
+) -> None:
     save(store, 4, 6)
     damage(store, 6, DAMAGES["cut in half"])
-    save(store, 6)
-    assert steps_in(store) == [4, 6]
-    assert last_step(store) == 6
+    assert last_step(store) == 4
+    save(store, *again)
+    assert steps_in(store) == left
+    assert last_step(store) == left[-1]
 
 
 def test_a_failure_leaves_the_earlier_checkpoints(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
     save(store, 1, 2)
-
-    def fail(*_: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO))))
     with pytest.raises(OSError, match="Input/output error"):
         save(store, 3)
-    monkeypatch.undo()
     assert steps_in(store) == [1, 2]
     assert last_step(store) == 2
 

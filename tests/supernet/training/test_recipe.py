@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litepose_ofa.supernet.archs.space import DIMENSIONS, PRESETS, Dimension, SearchSpace
-from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.training.recipe import (
     Phase,
@@ -17,7 +16,6 @@ from litepose_ofa.supernet.training.recipe import (
     StepPlan,
     SubnetPlan,
     SupernetPlan,
-    TrainingSettings,
     WarmupCosine,
     WarmupSteps,
 )
@@ -76,24 +74,6 @@ def test_steps_seeds_and_the_subnets_of_a_step_differ() -> None:
     assert set(sizes[0]) == set(sizes[1]) == set(space.image_sizes)
 
 
-def test_training_reaches_every_block_and_every_choice() -> None:
-    """Regression: the public sampler's depths are below the network's, so that a fifth of the weights never trains."""
-    space = SearchSpace.preset("litepose")
-    plan = SupernetPlan(space, (phase(steps=60, num_random=2),), 0)
-    archs = [arch for step in range(60) for arch in plan(step).subnets.values()]
-    assert {arch.stem_channels for arch in archs} == set(space.stem_channels)
-    for i, choices in enumerate(space.deconv_channels):
-        assert {arch.deconv_channels[i] for arch in archs} == set(choices)
-    for s, stage in enumerate(space.stages):
-        drawn = [arch.stages[s] for arch in archs]
-        assert {len(one.blocks) for one in drawn} == set(stage.depths)
-        assert {one.channels for one in drawn} == set(stage.channels)
-        for b in range(stage.depths[-1]):
-            blocks = [one.blocks[b] for one in drawn if b < len(one.blocks)]
-            assert {block.expansion for block in blocks} == set(stage.expansions)
-            assert {block.kernel for block in blocks} == set(stage.kernels)
-
-
 PROGRESSIVE = (
     phase(name="full", steps=4, elastic=("resolution",), rule="largest", num_random=0, teacher="none"),
     phase(name="kernel", steps=1, elastic=("resolution", "kernel"), teacher="frozen"),
@@ -103,15 +83,11 @@ PROGRESSIVE = (
 
 def test_phases_follow_each_other_without_a_gap() -> None:
     plan = SupernetPlan(SearchSpace.preset("tiny"), PROGRESSIVE, 0)
-    assert plan.steps == 10
     planned = [plan(step) for step in range(plan.steps)]
-    assert [one.phase.name for one in planned] == ["full"] * 4 + ["kernel"] + ["depth"] * 5
-    assert [step for step, one in enumerate(planned) if one.is_first] == [0, 4, 5]
-    assert [one.progress for one in planned] == pytest.approx([step / 10 for step in range(10)])
-    starts = {"full": 0, "kernel": 4, "depth": 5}
-    for step, one in enumerate(planned):
-        within = step - starts[one.phase.name]
-        assert one.learning_rate == one.phase.learning_rate(within, one.phase.steps)
+    expected = [(one, within) for one in PROGRESSIVE for within in range(one.steps)]
+    for step, (found, (one, within)) in enumerate(zip(planned, expected, strict=True)):
+        assert (found.phase, found.is_first, found.progress) == (one, within == 0, step / 10)
+        assert found.learning_rate == one.learning_rate(within, one.steps)
     assert [list(planned[step].subnets) for step in (0, 4)] == [["largest"], ["largest", "smallest", "random0"]]
     depths = [[len(stage.blocks) for stage in planned[step].subnets["smallest"].stages] for step in (4, 5)]
     assert depths == [[2, 2, 2, 2], [1, 1, 1, 1]]
@@ -134,11 +110,6 @@ def test_another_phase_before_does_not_change_a_step() -> None:
     assert [whole(step).subnets for step in range(8)] == [cut(step).subnets for step in range(8)]
 
 
-def test_a_training_without_phases_is_refused() -> None:
-    with pytest.raises(InputError, match="at least one phase"):
-        SupernetPlan(SearchSpace.preset("tiny"), (), 0)
-
-
 def test_one_network_is_trained_alone_at_its_own_resolution() -> None:
     arch = SearchSpace.preset("tiny").smallest().with_image_size(64)
     one = phase(steps=4, rule="largest", teacher="external")
@@ -152,23 +123,12 @@ def test_one_network_is_trained_alone_at_its_own_resolution() -> None:
 @pytest.mark.parametrize(
     ("make", "changes", "message"),
     [
-        (phase, {"steps": 0}, "steps\n.*greater than or equal to 1"),
-        (phase, {"rule": "bigger"}, "rule\n.*'sandwich', 'random' or 'largest'"),
-        (phase, {"num_random": 10**20}, "num_random"),
         (phase, {"rule": "random", "teacher": "none", "num_random": 0}, "num_random is 0; it must be at least 1"),
-        (phase, {"rule": "random"}, "teacher is 'largest', which only rule sandwich trains in place; rule is 'random'"),
-        (WarmupCosine, {"peak": math.inf}, "peak"),
         (WarmupSteps, {"peak": 0.1, "milestones": (0.7, 1.2)}, "milestones"),
-        (TrainingSettings, {"batch_size": 0}, "batch_size"),
-        (TrainingSettings, {"batch_size": 2, "accumulation": 3}, "accumulation is 3; it must divide batch_size, 2"),
-        (TrainingSettings, {"batch_size": 2, "ema_decay": 1.0}, "ema_decay\n.*less than 1"),
         (LossSettings, {"sigmas": (2.0, 0.0)}, "sigmas.1"),
-        (LossSettings, {"other": 1}, "other"),
     ],
 )
-def test_an_impossible_setting_is_refused_by_name(
-    make: Callable[..., object], changes: dict[str, Any], message: str
-) -> None:
+def test_an_impossible_setting_is_refused_by_name(make: Callable[..., object], changes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**changes)
 

@@ -1,29 +1,42 @@
 """Which images a step sees follows from (seed, step) alone, whatever the number of ranks and wherever it begins."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import cast
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from litepose_ofa.supernet.data.loading.batches import SampleRequest
-from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.training.distributed import SINGLE, Process
+from litepose_ofa.supernet.training.recipe import Plan, TrainingSettings
 from litepose_ofa.supernet.training.sampler import StepSampler, epoch_order
 
 seeds = st.integers(0, 2**31 - 1)
 
 
-def size_at(step: int) -> int:
-    return 32 + 16 * (step % 3)
+@dataclass
+class Sizes:
+    """Stands in for a plan."""
+
+    steps: int
+
+    def image_size_at(self, step: int) -> int:
+        return 32 + 16 * (step % 3)
 
 
-def requests(num_images: int, batch_size: int, *, first: int, last: int, **changes: Any) -> list[list[SampleRequest]]:
-    values: dict[str, Any] = {"image_size_at": size_at, "seed": 0} | changes
-    sampler = StepSampler(num_images, batch_size=batch_size, first_step=first, last_step=last, **values)
-    batches = list(sampler)
-    assert len(sampler) == len(batches)
-    return batches
+def requests(
+    num_images: int,
+    batch_size: int,
+    *,
+    first: int,
+    last: int,
+    seed: int = 0,
+    process: Process = SINGLE,
+    teacher_size: int | None = None,
+) -> list[list[SampleRequest]]:
+    settings, plan = TrainingSettings(batch_size=batch_size, seed=seed), cast(Plan, Sizes(last))
+    return list(StepSampler(num_images, plan, settings, process, first_step=first, teacher_size=teacher_size))
 
 
 @given(seed=seeds, batch_size=st.integers(1, 8), spare=st.integers(0, 7), batches=st.integers(1, 6))
@@ -35,22 +48,6 @@ def test_an_epoch_sees_every_image_once(seed: int, batch_size: int, spare: int, 
         seen = [request.index for batch in drawn for request in batch]
         assert len(seen) == len(set(seen)) == batch_size * batches
         assert seen == epoch_order(num_images, seed, epoch)[: len(seen)].tolist()
-
-
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    orders = {
-        tuple(r.index for batch in requests(40, 8, first=first, last=first + 5, seed=seed) for r in batch)
-        for first, seed in ((0, 0), (5, 0), (10, 0), (0, 1))
-    }
-    assert len(orders) == 4
-    assert all(sorted(order) == list(range(40)) for order in orders)
-
-
-def test_an_epoch_s_order_is_uniform() -> None:
-    """Mean place of an image over many epochs, against the standard deviation of that mean."""
-    places = np.stack([np.argsort(epoch_order(12, 0, epoch)) for epoch in range(600)])
-    deviation = np.sqrt((12**2 - 1) / 12 / len(places))
-    assert np.abs(places.mean(axis=0) - 5.5).max() < 4 * deviation
 
 
 @given(seed=seeds, num_images=st.integers(3, 30), start=st.integers(0, 25))
@@ -65,9 +62,10 @@ def test_ranks_share_out_the_single_process_s_batches_in_order(
     world: int, each: int, spare: int, seed: int, first: int
 ) -> None:
     batch_size = world * each
-    span = {"first": first, "last": first + 5, "seed": seed}
-    whole = requests(batch_size + spare, batch_size, **span)
-    ranks = [requests(batch_size + spare, batch_size, rank=rank, world=world, **span) for rank in range(world)]
+    whole, *ranks = (
+        requests(batch_size + spare, batch_size, first=first, last=first + 5, seed=seed, process=process)
+        for process in (SINGLE, *(Process(rank, world) for rank in range(world)))
+    )
     assert all(len(batch) == each for rank in ranks for batch in rank)
     joined = [[request for part in parts for request in part] for parts in zip(*ranks, strict=True)]
     assert joined == whole
@@ -82,14 +80,4 @@ def test_no_two_samples_are_augmented_alike() -> None:
 def test_images_come_at_the_resolution_of_their_step(teacher_size: int | None) -> None:
     drawn = requests(8, 4, first=2, last=12, teacher_size=teacher_size)
     for step, batch in enumerate(drawn, start=2):
-        assert {(request.size, request.teacher_size) for request in batch} == {(size_at(step), teacher_size)}
-
-
-def test_a_batch_larger_than_the_dataset_is_refused() -> None:
-    with pytest.raises(InputError, match="batch_size is 9; the training split has only 8 images"):
-        requests(8, 9, first=0, last=1)
-
-
-def test_a_batch_that_the_ranks_cannot_share_is_refused() -> None:
-    with pytest.raises(InputError, match="batch_size is 8; it must be a multiple of the 3 processes"):
-        requests(20, 8, first=0, last=1, world=3)
+        assert {(request.size, request.teacher_size) for request in batch} == {(32 + 16 * (step % 3), teacher_size)}

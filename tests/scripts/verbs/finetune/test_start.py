@@ -37,7 +37,7 @@ def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
     arch, seen = candidates[0].arch, []
 
     def note(validator: Validator, model: LitePose) -> dict[str, float]:
-        seen.append(len(validator.dataset))
+        seen.append(len(validator.evaluator.dataset))
         return {"subnet": 0.5}
 
     monkeypatch.setattr(Validator, "__call__", note)

@@ -50,6 +50,8 @@ def batch(batch_of: Callable[[int, int], Batch]) -> Batch:
 class Steps:
     """Plans steps, runs them, and works out by hand what they should do."""
 
+    rate = RATE
+
     def __init__(self, make_plan: Callable[..., SupernetPlan]) -> None:
         self._make_plan = make_plan
 

@@ -7,20 +7,16 @@ import sys
 import pytest
 
 PROGRAM = """
+import resource
 import numpy as np
 from litepose_ofa.supernet.training.step import keep_freed_memory
 
-def faults():
-    import resource
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
 def touch():
-    before = faults()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(20 * 2**20, np.uint8)
-    return faults() - before
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-if {kept}:
-    assert keep_freed_memory()
+keep_freed_memory()
 touch()
 print(touch())
 """
@@ -28,9 +24,5 @@ print(touch())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_a_second_block_of_the_same_size_faults_no_page_in() -> None:
-    counts = {}
-    for kept in (False, True):
-        command = [sys.executable, "-c", PROGRAM.format(kept=kept)]
-        counts[kept] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert counts[True] < 100
-    assert counts[True] <= counts[False]
+    done = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 100, "of 5,120 pages"

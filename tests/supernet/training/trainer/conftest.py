@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten
 
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.loading.batches import TrainingImages
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training.distributed import SINGLE, Process
+from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.training.recipe import SupernetPlan, TrainingSettings
 from litepose_ofa.supernet.training.trainer import Trainer, Validate
 
@@ -26,7 +28,6 @@ class Trainings:
     """Makes trainers as fresh processes would, interrupts them, reads what they wrote and compares their states."""
 
     plan: Callable[..., SupernetPlan]
-    settings: Callable[..., TrainingSettings]
     smallest_images: SearchSpace
     """The space at its lowest resolution."""
     _supernet: Callable[[], LitePoseSupernet]
@@ -44,11 +45,13 @@ class Trainings:
         **changes: Any,
     ) -> Trainer:
         """Resumed if the folder has a checkpoint; further keywords change the settings."""
+        loss = LossSettings(sigmas=(1.5, 2.5), foreground_weight=5.0, tag_weight=0.002, guide_weight=0.02)
+        settings: dict[str, Any] = {"batch_size": 2, "loss": loss, "log_every": 1, "checkpoint_every": 100}
         trainer = Trainer(
             self._supernet(),
             images or self._images,
             plan or self.plan(),
-            self.settings(**changes),
+            TrainingSettings(**settings | changes),
             folder=folder or self._folder,
             validate=validate,
             process=process,
@@ -74,20 +77,13 @@ class Trainings:
         """Say whether two state dicts of tensors are bit-equal."""
         return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
-    @classmethod
-    def assert_equal(cls, ours: Any, theirs: Any) -> None:
+    @staticmethod
+    def assert_equal(ours: Any, theirs: Any) -> None:
         """Compare nested states bit by bit."""
-        assert type(ours) is type(theirs)
-        if isinstance(ours, dict):
-            assert list(ours) == list(theirs)
-            for key in ours:
-                cls.assert_equal(ours[key], theirs[key])
-        elif isinstance(ours, list):
-            assert len(ours) == len(theirs)
-            for a, b in zip(ours, theirs, strict=True):
-                cls.assert_equal(a, b)
-        else:
-            assert torch.equal(ours, theirs) if isinstance(ours, Tensor) else ours == theirs
+        (leaves, structure), (others, same) = tree_flatten(ours), tree_flatten(theirs)
+        assert structure == same
+        for a, b in zip(leaves, others, strict=True):
+            assert torch.equal(a, b) if isinstance(a, Tensor) else a == b
 
 
 @pytest.fixture
@@ -95,9 +91,8 @@ def trainings(
     make_supernet: Callable[[], LitePoseSupernet],
     images: TrainingImages,
     make_plan: Callable[..., SupernetPlan],
-    make_settings: Callable[..., TrainingSettings],
     small_space: SearchSpace,
     folder: Path,
 ) -> Trainings:
     smallest = dataclasses.replace(small_space, image_sizes=small_space.image_sizes[:1])
-    return Trainings(make_plan, make_settings, smallest, make_supernet, images, folder)
+    return Trainings(make_plan, smallest, make_supernet, images, folder)

@@ -2,8 +2,6 @@
 
 import copy
 import dataclasses
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,12 @@ import pytest
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.batches import Sample, SampleRequest, TrainingImages
-from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.errors import NotFiniteError
 from litepose_ofa.supernet.network.checkpoints import load_supernet
-from litepose_ofa.supernet.training.recipe import WarmupCosine
+from litepose_ofa.supernet.training.recipe import TrainingSettings
 from litepose_ofa.supernet.training.sampler import StepSampler
 from litepose_ofa.supernet.training.step import StepResult
-from litepose_ofa.supernet.training.trainer import BEST_FILE, LAST_SKIPPED, MOST_SKIPPED, Trainer, TrainingDivergedError
+from litepose_ofa.supernet.training.trainer import BEST_FILE, LAST_SKIPPED, MOST_SKIPPED, Trainer
 
 State = dict[str, Any]
 MakeTrainer = Callable[..., Trainer]
@@ -45,9 +43,7 @@ def make_spoiled(images: TrainingImages, trainings: Any) -> MakeTrainer:
 
     def make(folder: Path, *, steps: set[int], **changes: Any) -> Trainer:
         plan = trainings.plan(space=trainings.smallest_images, steps=24, num_random=0)
-        sampler = StepSampler(
-            len(images), batch_size=2, image_size_at=plan.image_size_at, seed=0, first_step=0, last_step=24
-        )
+        sampler = StepSampler(len(images), plan, TrainingSettings(batch_size=2))
         return trainings.make(folder, images=SpoiledImages(images, sampler, steps), plan=plan, **changes)
 
     return make
@@ -84,18 +80,16 @@ def test_nineteen_in_a_row_are_borne(make_spoiled: MakeTrainer, folder: Path) ->
     assert (trainer.skipped, trainer.skipped_in_a_row) == (len(bad), 24 - MOST_SKIPPED - 1)
 
 
-@pytest.mark.parametrize("cut", [None, 12])
 def test_after_twenty_in_a_row_it_stops_with_step_architecture_and_images(
-    make_spoiled: MakeTrainer, folder: Path, people: KeypointDataset, cut: int | None, trainings: Any
+    make_spoiled: MakeTrainer, folder: Path, people: KeypointDataset, trainings: Any
 ) -> None:
     bad = set(range(2, 2 + MOST_SKIPPED))
     last = max(bad)
     trainer = make_spoiled(folder, steps=bad, checkpoint_every=1)
-    if cut is not None:
-        assert not trainer.train(should_stop=trainings.stop_after(cut))
-        trainer = make_spoiled(folder, steps=bad, checkpoint_every=1)
-        assert trainer.skipped_in_a_row == cut - 2
-    with pytest.raises(TrainingDivergedError) as raised:
+    assert not trainer.train(should_stop=trainings.stop_after(12))
+    trainer = make_spoiled(folder, steps=bad, checkpoint_every=1)
+    assert trainer.skipped_in_a_row == 10
+    with pytest.raises(NotFiniteError) as raised:
         trainer.train()
 
     requests = trainer.images.sampler.requests(last)
@@ -115,13 +109,7 @@ def test_after_twenty_in_a_row_it_stops_with_step_architecture_and_images(
 
 def test_updates_left_out_to_the_end_are_no_success(make_spoiled: MakeTrainer, folder: Path) -> None:
     trainer = make_spoiled(folder, steps=set(range(24 - LAST_SKIPPED, 24)))
-    with pytest.raises(TrainingDivergedError, match=f"not finite in the last {LAST_SKIPPED} of 24 steps; a lower"):
-        trainer.train()
-
-
-def test_a_short_training_of_no_update_is_no_success(trainings: Any) -> None:
-    trainer = trainings.make(plan=trainings.plan(steps=2, learning_rate=WarmupCosine(peak=1e38)))
-    with pytest.raises(TrainingDivergedError, match="a lower learning rate helps"):
+    with pytest.raises(NotFiniteError, match=f"not finite in the last {LAST_SKIPPED} of 24 steps; a lower"):
         trainer.train()
 
 
@@ -139,15 +127,7 @@ def test_ruined_weights_are_neither_kept_nor_measured(averaged: bool, folder: Pa
         if step == 3:
             next(iter((trainer.trained if averaged else trainer.model).parameters())).data[0] = float("nan")
 
-    with pytest.raises(
-        TrainingDivergedError, match=r"the network is ruined at step 3; .*: first\.0\.0\.weight is not fin"
-    ):
+    with pytest.raises(NotFiniteError, match=r"the network is ruined at step 3; .*: first\.0\.0\.weight is not fin"):
         trainer.train(on_step=ruin)
     assert measured == [1, 2]
     assert (trainings.make().step, load_supernet(folder / BEST_FILE).training) == (2, False)
-
-
-def test_a_lost_loading_process_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, trainings: Any) -> None:
-    monkeypatch.setattr(TrainingImages, "__getitem__", lambda images, request: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(InputError, match=r"a loading process .*what was saved is kept, and the same command goes on"):
-        trainings.make(workers=1).train()

@@ -6,12 +6,7 @@ from typing import Any
 
 import pytest
 
-from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.data.loading.batches import TrainingImages
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.extract import extract_subnet
-from litepose_ofa.supernet.training.recipe import Phase, SubnetPlan, WarmupCosine
 from litepose_ofa.supernet.training.step import StepResult
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
 
@@ -71,26 +66,6 @@ def test_a_kill_costs_only_the_steps_since_the_last_checkpoint(tmp_path: Path, t
     rest.train()
     trainings.assert_equal(rest.state_dict(), whole.state_dict())
     assert trainings.metrics(tmp_path / "killed") == trainings.metrics(tmp_path / "whole")
-
-
-def test_a_single_network_goes_on_too(
-    images: TrainingImages, small_space: SearchSpace, tmp_path: Path, trainings: Any
-) -> None:
-    supernet = LitePoseSupernet(small_space)
-    phase = Phase("alone", 4, WarmupCosine(peak=0.004), rule="largest", num_random=0, teacher="none")
-    plan = SubnetPlan(small_space.smallest(), phase)
-
-    def make(folder: Path) -> Trainer:
-        network = extract_subnet(supernet, plan.arch)
-        trainer = Trainer(network, images, plan, trainings.settings(ema_decay=0.9), folder=folder)
-        trainer.resume()
-        return trainer
-
-    for step, state in enumerate(states_of(make(tmp_path / "whole")), 1):
-        part = make(tmp_path / "parts")
-        part.train(should_stop=trainings.stop_after(1))
-        assert part.step == step
-        trainings.assert_equal(part.state_dict(), state)
 
 
 def test_a_finished_training_stays_as_it_is(folder: Path, trainings: Any) -> None:

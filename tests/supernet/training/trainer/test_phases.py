@@ -7,12 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from litepose_ofa.supernet.data.loading.batches import Batch
-from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
-from litepose_ofa.supernet.network.litepose import Heads, PoseNetwork
+from litepose_ofa.supernet.network.litepose import Heads
 from litepose_ofa.supernet.training import trainer as trainer_module
-from litepose_ofa.supernet.training.recipe import StepPlan
 from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer
 
@@ -46,7 +43,7 @@ def phase_starts(monkeypatch: pytest.MonkeyPatch, trainings: Any) -> dict[str, t
     ends: list[Moment] = []
     starts: list[tuple[str, Moment]] = []
 
-    def record(model: PoseNetwork, batch: Batch, plan: StepPlan, *rest: Any, **more: Any) -> StepResult:
+    def record(model: Any, batch: Any, plan: Any, *rest: Any, **more: Any) -> StepResult:
         starts.append((plan.phase.name, Moment.of(trainer)))
         return train_on_batch(model, batch, plan, *rest, **more)
 
@@ -76,7 +73,6 @@ def test_a_phase_begins_sorted_without_moments_and_with_the_first_phases_teacher
 def test_the_frozen_teacher_is_the_full_network_of_the_first_phase(trainings: Any) -> None:
     trainer = trainings.make(plan=trainings.plan(progressive=2))
     trainer.train(should_stop=trainings.stop_after(2))
-    assert isinstance(trainer.model, LitePoseSupernet)
     largest = extract_subnet(trainer.model, trainer.model.space.largest()).state_dict()
     trainer.train(should_stop=trainings.stop_after(1))
     assert trainings.is_equal(trainer.state_dict()["frozen_teacher"], largest)

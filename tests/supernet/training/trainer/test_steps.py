@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 import random
 import re
 from pathlib import Path
@@ -13,15 +12,13 @@ import pytest
 import torch
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading.batches import Batch, TrainingImages
+from litepose_ofa.supernet.data.loading.batches import TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import load_supernet
 from litepose_ofa.supernet.network.litepose import PoseNetwork
-from litepose_ofa.supernet.training import trainer as trainer_module
 from litepose_ofa.supernet.training.distributed import Process
-from litepose_ofa.supernet.training.recipe import StepPlan, WarmupCosine
-from litepose_ofa.supernet.training.step import StepResult, train_on_batch
-from litepose_ofa.supernet.training.trainer import BEST_FILE, Trainer
+from litepose_ofa.supernet.training.recipe import WarmupCosine
+from litepose_ofa.supernet.training.trainer import BEST_FILE
 
 
 def test_training_takes_no_global_random_numbers(tmp_path: Path, trainings: Any) -> None:
@@ -32,24 +29,6 @@ def test_training_takes_no_global_random_numbers(tmp_path: Path, trainings: Any)
     assert torch.equal(before[0], after[0])
     np.testing.assert_equal(after[1], before[1])
     assert after[2] == before[2]
-
-
-def test_each_step_has_its_own_subnets_at_the_size_of_its_images(
-    monkeypatch: pytest.MonkeyPatch, trainings: Any
-) -> None:
-    seen: list[tuple[StepPlan, int]] = []
-
-    def record(model: PoseNetwork, batch: Batch, plan: StepPlan, *rest: Any, **more: Any) -> StepResult:
-        seen.append((plan, batch.images.shape[-1]))
-        return train_on_batch(model, batch, plan, *rest, **more)
-
-    monkeypatch.setattr(trainer_module, "train_on_batch", record)
-    plan = trainings.plan(steps=4, num_random=2, seed=3)
-    trainings.make(plan=plan).train()
-    assert [of_step for of_step, _ in seen] == [plan(step) for step in range(4)]
-    assert all(arch.image_size == size for of_step, size in seen for arch in of_step.subnets.values())
-    assert len({size for _, size in seen}) == 2
-    assert len({of_step.subnets["random0"] for of_step, _ in seen}) > 1
 
 
 def test_metrics_say_what_a_step_did(folder: Path, trainings: Any) -> None:
@@ -105,49 +84,30 @@ def test_a_batch_that_cannot_be_shared_out_is_refused_before_anything_is_written
     assert list(folder.iterdir()) == []
 
 
-def test_the_loss_falls_on_a_few_images(people: KeypointDataset, trainings: Any) -> None:
-    losses: list[dict[str, float]] = []
-    plan = trainings.plan(space=trainings.smallest_images, steps=40, learning_rate=WarmupCosine(peak=0.01))
-    trainer = trainings.make(images=TrainingImages(people.first(4), augmentation=None), plan=plan, batch_size=4)
-    trainer.train(on_step=lambda step, result: losses.append(result.losses))
-    ratios = {name: losses[-1][name] / first for name, first in losses[0].items()}
-    assert ratios["largest"] < 0.5
-    assert max(ratios.values()) < 0.7
-    assert all(map(math.isfinite, ratios.values()))
+SCORES = {
+    2: {"smallest": 0.2, "largest": 0.5},
+    4: {"smallest": 0.3, "largest": 0.6},
+    6: {"smallest": 0.1, "largest": 0.7},
+}
+"""Planted by step; the best mean is that of step 4."""
 
 
-class PlannedScores:
-    """A validation whose scores are planted by step; keeps the weights that it was given."""
-
-    scores: dict[int, dict[str, float]] = {  # noqa: RUF012
-        2: {"smallest": 0.2, "largest": 0.5},
-        4: {"smallest": 0.3, "largest": 0.6},
-        6: {"smallest": 0.1, "largest": 0.7},
-    }
-    best = 4
-
-    def __init__(self) -> None:
-        self.given: dict[int, dict[str, Any]] = {}
-        self.trainer: Trainer | None = None
-
-    def __call__(self, model: PoseNetwork) -> dict[str, float]:
-        assert self.trainer is not None
-        assert model is self.trainer.trained
-        self.given[self.trainer.step] = copy.deepcopy(model.state_dict())
-        return self.scores[self.trainer.step]
-
-
-@pytest.mark.parametrize(("cuts", "ema_decay"), [((), 0.5), ((3,), 0.5), ((4,), 0.5), ((5,), 0.0)])
+@pytest.mark.parametrize(("cuts", "ema_decay"), [((), 0.5), ((3,), 0.5), ((4,), 0.0)])
 def test_the_best_weights_are_kept(folder: Path, cuts: tuple[int, ...], ema_decay: float, trainings: Any) -> None:
-    validate = PlannedScores()
+    given: dict[int, dict[str, Any]] = {}
+
+    def validate(model: PoseNetwork) -> dict[str, float]:
+        assert model is trainer.trained
+        given[trainer.step] = copy.deepcopy(model.state_dict())
+        return SCORES[trainer.step]
+
     for until in (*cuts, 6):
         trainer = trainings.make(validate=validate, validate_every=2, ema_decay=ema_decay)
-        validate.trainer = trainer
         trainer.train(should_stop=trainings.stop_after(until - trainer.step))
-    assert list(validate.given) == [2, 4, 6]
-    assert trainings.is_equal(load_supernet(folder / BEST_FILE).state_dict(), validate.given[validate.best])
+    assert list(given) == [2, 4, 6]
+    assert trainings.is_equal(load_supernet(folder / BEST_FILE).state_dict(), given[4])
     assert trainer.best_ap == pytest.approx(0.45)
     lines = [line for line in trainings.metrics(folder) if "ap/smallest" in line]
-    assert [(line["step"] + 1, line["ap/smallest"], line["ap/largest"]) for line in lines] == [
-        (step, *scores.values()) for step, scores in validate.scores.items()
-    ]
+    assert {line["step"] + 1: (line["ap/smallest"], line["ap/largest"]) for line in lines} == {
+        step: tuple(scores.values()) for step, scores in SCORES.items()
+    }
