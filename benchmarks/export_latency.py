@@ -30,7 +30,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.export.formats import FloatArray
-from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, build_onnx, export_onnx, save_onnx
+from litepose_ofa.supernet.export.onnx_graph import INPUT_NAME, OUTPUT_NAMES, build_onnx, export_onnx, save_onnx
 from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
 from litepose_ofa.supernet.network.litepose import LitePose
 

@@ -5,7 +5,7 @@ import copy
 from torch import nn
 
 from litepose_ofa.supernet.archs.operators import Convolution, operators_of, places_of
-from litepose_ofa.supernet.export.folding import fold_layer
+from litepose_ofa.supernet.export.onnx_graph import fold_layer
 from litepose_ofa.supernet.network.litepose import LitePose
 
 

@@ -17,7 +17,7 @@ from planned_memory import measure_planned_bytes
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
-from litepose_ofa.supernet.export.onnx_model import export_onnx
+from litepose_ofa.supernet.export.onnx_graph import export_onnx
 from litepose_ofa.supernet.network.litepose import LitePose
 
 TOLERANCE = 0.15

@@ -22,8 +22,7 @@ from litepose_ofa.latency_tables.decoding.cost import PEOPLE_EXPONENT, DecodingC
 from litepose_ofa.supernet.codec import make_heatmaps
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import require
-from litepose_ofa.supernet.evaluation.people import InferenceSettings, require_size
-from litepose_ofa.supernet.export.runtime import SquarePredictor
+from litepose_ofa.supernet.evaluation.people import InferenceSettings, SquarePredictor, require_size
 
 SIGMA = 2.0
 """Of the joints' Gaussians, in heatmap pixels."""

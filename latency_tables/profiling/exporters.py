@@ -10,9 +10,9 @@ from pathlib import Path
 
 from litepose_ofa.latency_tables.profiling.subjects import Subject, build_graph
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.export.litert import require_litert
-from litepose_ofa.supernet.export.ncnn import convert_to_ncnn, find_pnnx
-from litepose_ofa.supernet.export.onnx_model import save_onnx
+from litepose_ofa.supernet.export.conversion import convert_to_ncnn
+from litepose_ofa.supernet.export.onnx_graph import save_onnx
+from litepose_ofa.supernet.export.runners import import_optional
 from litepose_ofa.supernet.export.tflite_translation import translate_to_tflite
 
 
@@ -24,12 +24,12 @@ class Exporter:
         backend: File name of the runtime's backend in the ``board`` folder.
         export: Writes a subject to files of a path without suffix; returns them in the order in which the backend's
             ``load`` takes them.
-        require: Raises ``InputError`` if a package that it needs is not installed.
+        needs: A package that it needs, and our extra that brings it.
     """
 
     backend: str
     export: Callable[[Subject, Path], list[Path]]
-    require: Callable[[], object] = lambda: None
+    needs: tuple[str, str] | None = None
 
 
 def find_exporter(runtime: str) -> Exporter:
@@ -40,8 +40,11 @@ def find_exporter(runtime: str) -> Exporter:
     """
     if runtime not in EXPORTERS:
         raise InputError(f"unknown runtime {runtime!r}; known: {', '.join(sorted(EXPORTERS))}")
-    EXPORTERS[runtime].require()
-    return EXPORTERS[runtime]
+    exporter = EXPORTERS[runtime]
+    if exporter.needs is not None:
+        package, extra = exporter.needs
+        import_optional(package, f"runtime {runtime}", extra)
+    return exporter
 
 
 def _onnx(subject: Subject, stem: Path) -> list[Path]:
@@ -57,14 +60,16 @@ def _tflite(subject: Subject, stem: Path) -> list[Path]:
 
 
 def _ncnn(subject: Subject, stem: Path) -> list[Path]:
-    names = convert_to_ncnn(build_graph(subject)).write(stem.parent, stem.name)
-    return [stem.with_name(name) for name in names]
+    paths = [stem.with_name(f"{stem.name}.ncnn.{suffix}") for suffix in ("param", "bin")]
+    for path, content in zip(paths, convert_to_ncnn(build_graph(subject)), strict=True):
+        path.write_bytes(content)
+    return paths
 
 
 EXPORTERS: dict[str, Exporter] = {
-    "android": Exporter("backend_adb.py", _tflite, lambda: require_litert("runtime android")),
-    "litert": Exporter("backend_litert.py", _tflite, lambda: require_litert("runtime litert")),
-    "ncnn": Exporter("backend_ncnn.py", _ncnn, lambda: find_pnnx("runtime ncnn")),
+    "android": Exporter("backend_adb.py", _tflite, ("ai_edge_litert", "litert")),
+    "litert": Exporter("backend_litert.py", _tflite, ("ai_edge_litert", "litert")),
+    "ncnn": Exporter("backend_ncnn.py", _ncnn, ("pnnx", "ncnn")),
     "onnxruntime": Exporter("backend_onnxruntime.py", _onnx),
     "tensorrt": Exporter("backend_trtexec.py", _onnx),
 }

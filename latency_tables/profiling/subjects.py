@@ -14,9 +14,16 @@ from numpy.typing import NDArray
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
-from litepose_ofa.supernet.export.folding import FoldedConvolution
-from litepose_ofa.supernet.export.onnx_graph import Deconvs, OnnxGraph, Output, add_network, add_operator
-from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES
+from litepose_ofa.supernet.export.onnx_graph import (
+    INPUT_NAME,
+    OUTPUT_NAMES,
+    Deconvs,
+    FoldedConvolution,
+    OnnxGraph,
+    Output,
+    add_network,
+    add_operator,
+)
 
 Shape = tuple[int, int, int, int]
 

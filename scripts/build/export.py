@@ -18,12 +18,15 @@ from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.evaluation import ap_interval, keypoint_breakdown
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult
 from litepose_ofa.supernet.evaluation.subnets import Calibration, SubnetEvaluator
-from litepose_ofa.supernet.export.formats import ExportFormat
-from litepose_ofa.supernet.export.litert import LitertFormat
-from litepose_ofa.supernet.export.ncnn import NcnnFormat
-from litepose_ofa.supernet.export.onnx_model import OnnxFormat
-from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
-from litepose_ofa.supernet.export.quantisation import OnnxInt8Format
+from litepose_ofa.supernet.export.formats import (
+    PEAKS,
+    ExportFormat,
+    litert_format,
+    ncnn_format,
+    onnx_format,
+    onnx_int8_format,
+    onnx_peaks_format,
+)
 
 SPLIT = "val"
 
@@ -35,16 +38,16 @@ def build_formats(cfg: DictConfig, evaluator: SubnetEvaluator, image_size: int) 
     def calibrated() -> ExportFormat:
         training = evaluator.calibration.dataset
         images = Calibration(training, num_images=cfg.calibration_images, batch_size=1, seed=cfg.seed)
-        return OnnxInt8Format(np.concatenate([image.numpy() for image in images.batches(image_size)]))
+        return onnx_int8_format(np.concatenate([image.numpy() for image in images.batches(image_size)]))
 
     makers: Mapping[str, Callable[[], ExportFormat]] = {
-        OnnxFormat.name: lambda: OnnxFormat(**onnx),
-        OnnxInt8Format.name: calibrated,
-        OnnxPeaksFormat.name: lambda: OnnxPeaksFormat(**onnx, most=settings.max_people, threshold=settings.threshold),
-        "litert": LitertFormat,
-        "litert_fp16": lambda: LitertFormat("float16"),
-        "ncnn": NcnnFormat,
-        "ncnn_fp16": lambda: NcnnFormat("float16"),
+        "onnx": lambda: onnx_format(**onnx),
+        "onnx_int8": calibrated,
+        PEAKS: lambda: onnx_peaks_format(**onnx, most=settings.max_people, threshold=settings.threshold),
+        "litert": litert_format,
+        "litert_fp16": lambda: litert_format(float16=True),
+        "ncnn": ncnn_format,
+        "ncnn_fp16": lambda: ncnn_format(float16=True),
     }
     names = list(cfg.formats)
     require(len(set(names)) == len(names), "formats", names, f"a list of different names of {', '.join(makers)}")

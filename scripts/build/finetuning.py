@@ -19,7 +19,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.export.bundle import ARCH_FILE
 from litepose_ofa.supernet.export.loading import find_weights
-from litepose_ofa.supernet.export.runtime import is_runtime_file
+from litepose_ofa.supernet.export.runners import is_runtime_file
 from litepose_ofa.supernet.network.checkpoints import load_weights, save_subnet, weights_digest
 from litepose_ofa.supernet.network.extract import copy_of, extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose

@@ -12,14 +12,11 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.evaluation import InferenceSettings
-from litepose_ofa.supernet.evaluation.people import PeoplePredictor, PoseModel, require_size
-from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
+from litepose_ofa.supernet.evaluation.people import PeoplePredictor, PoseModel, SquarePredictor, require_size
+from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE, ExportedModel, exported_skeleton, open_exported
 from litepose_ofa.supernet.export.loading import find_weights, kind_of, load_network
-from litepose_ofa.supernet.export.runtime import ExportedPose, SquarePredictor, is_runtime_file
-from litepose_ofa.supernet.network.checkpoints import (
-    load_subnet,
-    weights_digest,
-)
+from litepose_ofa.supernet.export.runners import is_runtime_file
+from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
 
 
@@ -41,7 +38,7 @@ class OpenNetwork:
     arch: Arch
     skeleton: Skeleton
     device: torch.device
-    exported: ExportedPose | None = None
+    exported: ExportedModel | None = None
 
     @property
     def digest(self) -> str:
@@ -91,8 +88,9 @@ def _open_exported(cfg: DictConfig, path: Path) -> OpenNetwork:
     """Open a runtime's file of an export folder, which says everything itself and takes inputs of one size."""
     build_device(cfg)
     require(cfg.arch is None, "arch", cfg.arch, f"null: {path} knows its architecture")
-    exported = ExportedPose.open(path, threads=torch.get_num_threads())
-    size = exported.usage.image_size
-    require(cfg.image_size in (None, size), "image_size", cfg.image_size, f"null or {size}, which {path} takes")
+    exported = open_exported(path, threads=torch.get_num_threads())
     subnet = load_subnet(path.parent / WEIGHTS_FILE)
-    return OpenNetwork(exported.model, subnet, subnet.arch, exported.usage.skeleton, torch.device("cpu"), exported)
+    size = subnet.arch.image_size
+    require(cfg.image_size in (None, size), "image_size", cfg.image_size, f"null or {size}, which {path} takes")
+    skeleton = exported_skeleton(path.parent)
+    return OpenNetwork(exported.model, subnet, subnet.arch, skeleton, torch.device("cpu"), exported)

@@ -20,13 +20,13 @@ from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import (
     ap_interval,
     breakdown_table,
-    evaluate_model,
+    evaluate_dataset,
     keypoint_breakdown,
     write_results,
 )
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult
 from litepose_ofa.supernet.evaluation.intervals import Interval
-from litepose_ofa.supernet.evaluation.keypoint_ap import official_differences, official_parameters, require_engine
+from litepose_ofa.supernet.evaluation.keypoint_ap import official_parameters, require_engine
 from litepose_ofa.supernet.evaluation.subnets import NetworkEvaluator
 from litepose_ofa.supernet.files import write_json
 
@@ -82,8 +82,6 @@ def main(cfg: DictConfig) -> None:
         write_results(results, result.predictions.results)
         needed = ", ".join(record["coco_eval"])
         logger.info("%s%s", results, f"; for this AP, COCOeval needs the record's {needed}" if needed else "")
-        for difference in official_differences(result.comparison):
-            logger.warning("COCOeval gives another AP of the dataset's file: %s", difference)
 
 
 def _of_supernet(cfg: DictConfig) -> _Measured:
@@ -107,16 +105,8 @@ def _of_path(cfg: DictConfig) -> _Measured:
     require_keypoints(f"{path}: is a subnet", found.num_keypoints, dataset.skeleton, known=found)
     settings, batch_size = build_inference(cfg), cfg.evaluation.batch_size
     evaluator = NetworkEvaluator(dataset, settings=settings, batch_size=batch_size)
-    result = evaluate_model(
-        network.model,
-        dataset,
-        image_size=network.arch.image_size,
-        settings=settings,
-        batch_size=batch_size,
-        device=network.device,
-        engine=cfg.engine,
-        predictor=network.predictor,
-    )
+    predictor = network.open_predictor(settings)
+    result = evaluate_dataset(predictor, dataset, batch_size=batch_size, engine=cfg.engine)
     identity, exported = evaluator.identity_of(network.weights), network.exported
     if exported is not None:
         identity |= {"format": exported.format, "file": exported.digest}

@@ -28,13 +28,9 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.loading.batches import SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
-from litepose_ofa.supernet.export.accuracy import FormatEvaluator
 from litepose_ofa.supernet.export.bundle import MANIFEST_FILE, Manifest, open_export, write_bundle
-from litepose_ofa.supernet.export.formats import ExportFormat
-from litepose_ofa.supernet.export.onnx_graph import OPSETS
-from litepose_ofa.supernet.export.onnx_model import Batch
-from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
-from litepose_ofa.supernet.export.quantisation import OnnxInt8Format
+from litepose_ofa.supernet.export.formats import PEAKS, ExportFormat, FormatEvaluator
+from litepose_ofa.supernet.export.onnx_graph import OPSETS, Batch
 from litepose_ofa.supernet.files import locked_folder, restore_folder
 from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet, is_equal_to_supernet
@@ -166,9 +162,9 @@ def _is_exported(plan: _Plan) -> bool:
         manifest = open_export(plan.folder)
     except InputError:
         return False
-    known, formats = manifest.record, {fmt.name: json.loads(json.dumps(fmt.describe())) for fmt in plan.formats}
+    known, formats = manifest.record, {fmt.name: json.loads(json.dumps(fmt.facts)) for fmt in plan.formats}
     return (
-        manifest.arch_digest == plan.arch.digest
+        known["arch_digest"] == plan.arch.digest
         and {key: known.get(key) for key in plan.facts} == plan.facts
         and list(manifest.formats) == list(formats)
         and all(described.items() <= dict(manifest.formats[name]).items() for name, described in formats.items())
@@ -199,8 +195,7 @@ def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifes
     )
 
     def measure(fmt: ExportFormat, folder: Path) -> dict[str, Any]:
-        has_heatmaps = fmt.name != OnnxPeaksFormat.name
-        measured = fmt.name == OnnxInt8Format.name or (cfg.measure_formats and has_heatmaps)
+        measured = fmt.name != PEAKS and (cfg.measure_formats or fmt.tolerance is None)
         return {"accuracy": files.measure(fmt, folder) if measured else None}
 
     return write_bundle(

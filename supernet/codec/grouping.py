@@ -7,8 +7,7 @@ and distances are float64 whatever the maps are, so that rounding makes no two o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -78,7 +77,7 @@ def decode_people(
             find_candidates(heatmap, tag_map, most=max_people, threshold=threshold)
             for heatmap, tag_map in zip(responses, finite_tags, strict=True)
         ]
-        people = group_candidates(candidates, tag_threshold=tag_threshold).best(best)
+        people = group_candidates(candidates, tag_threshold=tag_threshold, best=best)
         if refine:
             _fill_missing(people, responses, finite_tags)
         _to_sub_pixels(people.joints, responses)
@@ -86,49 +85,32 @@ def decode_people(
     return decoded
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Peaks of one joint's heatmap, by falling score and in row-major order among equals.
-
-    Attributes:
-        locations: Pixel indices x, y, shape (C, 2).
-        scores: Responses, shape (C,), float64.
-        tags: AE tags at the peaks, shape (C, L), float64: squares of any single-precision tag are finite.
-    """
+class Candidates(NamedTuple):
+    """Peaks of one joint's heatmap, by falling score and in row-major order among equals."""
 
     locations: npt.NDArray[np.intp]
+    """Pixel indices x, y, shape (C, 2)."""
     scores: npt.NDArray[np.float64]
+    """Responses, shape (C,)."""
     tags: npt.NDArray[np.float64]
+    """AE tags at the peaks, shape (C, L); squares of any single-precision tag are finite."""
 
 
-@dataclass(frozen=True, slots=True)
-class People:
-    """The people of one image.
-
-    Attributes:
-        joints: x, y as pixel indices and score, shape (N, K, 3); zeros where missing.
-        scores: Mean score over all K joints, shape (N,).
-        mean_tags: Mean tag over the joints found, shape (N, L).
-    """
+class People(NamedTuple):
+    """The people of one image, by falling score; equals are in the order in which they were found."""
 
     joints: npt.NDArray[np.float64]
+    """x, y as pixel indices and score, shape (N, K, 3); zeros where missing."""
     scores: npt.NDArray[np.float64]
+    """Mean score over all K joints, shape (N,)."""
     mean_tags: npt.NDArray[np.float64]
-
-    def best(self, most: int | None) -> "People":
-        """Return the people by falling score, no more than ``most``; equals keep their order."""
-        order = np.argsort(-self.scores, kind="stable")[:most]
-        return People(self.joints[order], self.scores[order], self.mean_tags[order])
+    """Mean tag over the joints found, shape (N, L)."""
 
 
 def find_candidates(heatmap: Array, tags: Array, *, most: int, threshold: float) -> Candidates:
-    """Return the highest pixels of a heatmap that no pixel of the NMS_SIZE square around them exceeds.
+    """Return the highest pixels of a heatmap (H, W) that none around them exceeds, with their tags of (H, W, L).
 
-    Args:
-        heatmap: Responses, shape (H, W).
-        tags: AE tags, shape (H, W, L).
-        most: Most candidates.
-        threshold: Their responses are above this.
+    At most so many, whose responses are above the threshold.
     """
     pixels = np.flatnonzero((heatmap == cv2.dilate(heatmap, _NMS_WINDOW)) & (heatmap > threshold))
     scores = heatmap.ravel()[pixels].astype(np.float64)
@@ -142,8 +124,8 @@ def joint_order(num_keypoints: int) -> list[int]:
     return [*(joint for joint in _BODY_FIRST if joint < num_keypoints), *range(len(_BODY_FIRST), num_keypoints)]
 
 
-def group_candidates(candidates: Sequence[Candidates], *, tag_threshold: float) -> People:
-    """Group the candidates of the K joints into people, joint by joint.
+def group_candidates(candidates: Sequence[Candidates], *, tag_threshold: float, best: int | None = None) -> People:
+    """Group the candidates of the K joints into people, and return no more than the ``best`` of them.
 
     A joint's candidates are matched to the people so far at the least total of round(tag distance) x 100 - score; those
     left over, or not nearer than ``tag_threshold`` to their person's mean tag, begin new people.
@@ -164,8 +146,9 @@ def group_candidates(candidates: Sequence[Candidates], *, tag_threshold: float) 
         score_sums[owners] += own.scores
         tag_sums[owners] += own.tags
         tag_counts[owners] += 1
-    found = slice(num_people)
-    return People(joints[found], score_sums[found] / num_keypoints, tag_sums[found] / tag_counts[found])
+    scores = score_sums[:num_people] / num_keypoints
+    order = np.argsort(-scores, kind="stable")[:best]
+    return People(joints[order], scores[order], tag_sums[order] / tag_counts[order])
 
 
 def _assign(candidates: Candidates, means: Array, tag_threshold: float) -> npt.NDArray[np.intp]:

@@ -23,15 +23,9 @@ def width_height(size: Size) -> tuple[int, int]:
 
 
 def to_heatmap_pixels(keypoints: Tensor, *, input_size: Size, heatmap_size: Size) -> Tensor:
-    """Scale keypoints from the input's frame to a heatmap's.
+    """Scale keypoints (..., 3), x, y and visibility, from the input's pixels to a heatmap's.
 
-    Args:
-        keypoints: x, y in input pixels and visibility, shape (..., 3).
-        input_size: Size of the network's input.
-        heatmap_size: Size of the heatmap.
-
-    Returns:
-        x, y in heatmap pixels and the same visibility; a joint outside the map counts as not labelled (visibility 0).
+    A joint outside the map counts as not labelled: its visibility becomes 0.
     """
     width, height = width_height(heatmap_size)
     input_width, input_height = width_height(input_size)
@@ -49,8 +43,8 @@ def make_heatmaps(keypoints: Tensor, *, input_size: Size, heatmap_size: Size, si
     Args:
         keypoints: x, y in input pixels and visibility, shape (B, P, K, 3). A joint counts if its visibility is above 0
             and it lies inside the map.
-        input_size: Size of the network's input.
-        heatmap_size: Size of the maps to make.
+        input_size: Of the network.
+        heatmap_size: Of the maps to make.
         sigma: Standard deviation in heatmap pixels.
 
     Returns:

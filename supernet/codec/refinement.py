@@ -5,13 +5,13 @@ pixel of a block is fitter than the block's highest response less the rounded di
 block's tags. So blocks are looked at by falling bound, until no other can hold a fitter pixel. Rounding to floating
 point keeps the order of numbers: the bounds hold for the fitness as computed.
 
-Legend: H/W map, L tags a pixel, P people, Q blocks in row-major order.
+Legend: H/W map, L tags a pixel, P people, Q square blocks in row-major order; those of the last row and column may be
+cut off.
 """
 
 import functools
 import math
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,12 +50,14 @@ def fittest_pixels(heatmap: Array, tags: Array, mean_tags: FloatArray) -> IntArr
     fitness = np.full(len(mean_tags), -np.inf)
     if len(mean_tags) == 0:
         return fittest
-    tiling = _Tiling.of(heatmap.shape)
-    bounds, corners = _block_bounds(tiling, heatmap, tags, mean_tags), tiling.corners()
+    height, width = heatmap.shape
+    side = 2 ** max(0, round(math.log2(heatmap.size / USUAL_BLOCKS) / 2))
+    corners = (np.arange(0, height, side)[:, None] * width + np.arange(0, width, side)).ravel()
+    bounds = _block_bounds(side, heatmap, tags, mean_tags)
     searching, count = np.arange(len(mean_tags)), min(FEWEST_BLOCKS, len(corners))
     while len(searching):
         likeliest = np.argpartition(-bounds, count - 1, axis=1)[:, :count]
-        pixels = tiling.pixels_of(corners[likeliest])
+        pixels = _pixels_of(corners[likeliest], side, height, width)
         found, places = _fittest_among(pixels, heatmap, tags, mean_tags[searching])
         better = _precedes(found, places, fitness[searching], fittest[searching])
         fitness[searching[better]], fittest[searching[better]] = found[better], places[better]
@@ -82,55 +84,32 @@ def _fittest_among(pixels: IntArray, heatmap: Array, tags: Array, mean_tags: Flo
     return highest, np.where(fitness == highest[:, None], pixels, heatmap.size).min(axis=1)
 
 
-def _block_bounds(tiling: "_Tiling", heatmap: Array, tags: Array, mean_tags: FloatArray) -> FloatArray:
+def _block_bounds(side: int, heatmap: Array, tags: Array, mean_tags: FloatArray) -> FloatArray:
     """Return what no pixel of a block exceeds in fitness, shape (P, Q)."""
-    highest = tiling.reduce(np.maximum, heatmap[..., None])[:, 0]
+    highest = _reduce_blocks(np.maximum, heatmap[..., None], side)[:, 0]
+    lowest_tags, highest_tags = (_reduce_blocks(extreme, tags, side) for extreme in (np.minimum, np.maximum))
     people = mean_tags[:, None]
-    nearest = np.minimum(np.maximum(people, tiling.reduce(np.minimum, tags)), tiling.reduce(np.maximum, tags))
+    nearest = np.minimum(np.maximum(people, lowest_tags), highest_tags)
     return highest - np.rint(tag_distances(nearest, people))
 
 
-@dataclass(frozen=True, slots=True)
-class _Tiling:
-    """Square blocks of a map; those of the last row and column may be cut off.
+def _pixels_of(corners: IntArray, side: int, height: int, width: int) -> IntArray:
+    """Return all pixels of blocks, shape (P, n), as (P, n x side^2); edge pixels stand in for those beyond."""
+    top, left = np.divmod(corners[..., None], width)
+    y, x = np.minimum(top + np.arange(side), height - 1), np.minimum(left + np.arange(side), width - 1)
+    return (y[..., None] * width + x[..., None, :]).reshape(len(corners), -1)
 
-    Attributes:
-        height: Of the map in pixels.
-        width: Of the map in pixels.
-        side: Of a block in pixels.
-    """
 
-    height: int
-    width: int
-    side: int
+def _reduce_blocks(extreme: np.ufunc, maps: Array, side: int) -> Array:
+    """Return the maximum or minimum over each block of maps of shape (H, W, L), shape (Q, L)."""
+    height, width, num_maps = maps.shape
+    rows = _reduce_runs(extreme, maps.reshape(height, -1), side)
+    columns = np.ascontiguousarray(rows.T).reshape(width, num_maps, -1)
+    return _reduce_runs(extreme, columns, side).transpose(2, 0, 1).reshape(-1, num_maps)
 
-    @classmethod
-    def of(cls, map_size: tuple[int, ...]) -> Self:
-        """Cut a map, shape (H, W), into about ``USUAL_BLOCKS``; the side is a power of 2."""
-        height, width = map_size
-        return cls(height, width, 2 ** max(0, round(math.log2(height * width / USUAL_BLOCKS) / 2)))
 
-    def corners(self) -> IntArray:
-        """Return the index of each block's first pixel in the flattened map, shape (Q,)."""
-        rows, columns = np.arange(0, self.height, self.side), np.arange(0, self.width, self.side)
-        return (rows[:, None] * self.width + columns).ravel()
-
-    def pixels_of(self, corners: IntArray) -> IntArray:
-        """Return all pixels of blocks, shape (P, n), as (P, n x side^2); edge pixels stand in for those beyond."""
-        top, left = np.divmod(corners[..., None], self.width)
-        y = np.minimum(top + np.arange(self.side), self.height - 1)
-        x = np.minimum(left + np.arange(self.side), self.width - 1)
-        return (y[..., None] * self.width + x[..., None, :]).reshape(len(corners), -1)
-
-    def reduce(self, extreme: np.ufunc, maps: Array) -> Array:
-        """Return the maximum or minimum over each block of maps of shape (H, W, L), shape (Q, L)."""
-        num_maps = maps.shape[2]
-        rows = self._reduce_runs(extreme, maps.reshape(self.height, -1))
-        columns = np.ascontiguousarray(rows.T).reshape(self.width, num_maps, -1)
-        return self._reduce_runs(extreme, columns).transpose(2, 0, 1).reshape(-1, num_maps)
-
-    def _reduce_runs(self, extreme: np.ufunc, maps: Array) -> Array:
-        """Reduce each run along the first axis to one; the last run may be shorter."""
-        whole = len(maps) - len(maps) % self.side
-        runs: Array = extreme.reduce(maps[:whole].reshape(-1, self.side, *maps.shape[1:]), axis=1)
-        return runs if whole == len(maps) else np.append(runs, extreme.reduce(maps[whole:], axis=0)[None], axis=0)
+def _reduce_runs(extreme: np.ufunc, maps: Array, side: int) -> Array:
+    """Reduce each run of ``side`` along the first axis to one; the last may be shorter. ``reduceat`` is far slower."""
+    whole = len(maps) - len(maps) % side
+    runs: Array = extreme.reduce(maps[:whole].reshape(-1, side, *maps.shape[1:]), axis=1)
+    return runs if whole == len(maps) else np.append(runs, extreme.reduce(maps[whole:], axis=0)[None], axis=0)

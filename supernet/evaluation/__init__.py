@@ -1,20 +1,19 @@
 """Images to people, and how right they are."""
 
 from litepose_ofa.supernet.evaluation.breakdown import breakdown_table, keypoint_breakdown
-from litepose_ofa.supernet.evaluation.inference import evaluate_model
+from litepose_ofa.supernet.evaluation.inference import evaluate_dataset
 from litepose_ofa.supernet.evaluation.intervals import ap_interval
 from litepose_ofa.supernet.evaluation.keypoint_ap import compare_people, evaluate_keypoints
 from litepose_ofa.supernet.evaluation.people import InferenceSettings
-from litepose_ofa.supernet.evaluation.results import read_results, write_results
+from litepose_ofa.supernet.evaluation.results import write_results
 
 __all__ = [
     "InferenceSettings",
     "ap_interval",
     "breakdown_table",
     "compare_people",
+    "evaluate_dataset",
     "evaluate_keypoints",
-    "evaluate_model",
     "keypoint_breakdown",
-    "read_results",
     "write_results",
 ]

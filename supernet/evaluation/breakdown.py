@@ -26,23 +26,27 @@ def keypoint_breakdown(comparison: PeopleComparison) -> Breakdown:
     """
     by_size = OksMatching(comparison, tuple(SIZES))
     sizes = {name: by_size.matches(position) for position, name in enumerate(SIZES, start=1)}
-    levels = crowd_levels(comparison).items()
+    anywhere = np.ones(len(comparison.images), np.bool_)
     return {
         "keypoints": _by_keypoint(comparison),
-        "sizes": {name: _group(matches) for name, matches in sizes.items() if matches.labelled.any()},
-        "crowding": {level: _group(comparison.matches, images) for level, images in levels},
+        "sizes": {name: _group(matches, anywhere) for name, matches in sizes.items() if matches.labelled.any()},
+        "crowding": {level: _group(comparison.matches, images) for level, images in crowd_levels(comparison).items()},
     }
 
 
 def breakdown_table(breakdown: Breakdown) -> str:
     """Return a breakdown as text, in percent, one line an entry."""
-    lines = [_line("keypoint", "labelled", "similarity", "recall")]
-    lines += [_line(name, *row.values()) for name, row in breakdown["keypoints"].items()]
-    for title, part in (("size", "sizes"), ("crowding", "crowding")):
-        if breakdown[part]:
-            lines += ["", _line(title, "people", "AP", "AR")]
-            lines += [_line(name, *row.values()) for name, row in breakdown[part].items()]
-    return "\n".join(lines)
+    headings = {
+        "keypoints": ("keypoint", "labelled", "similarity", "recall"),
+        "sizes": ("size", "people", "AP", "AR"),
+        "crowding": ("crowding", "people", "AP", "AR"),
+    }
+    tables = [
+        "\n".join([_line(*heading), *(_line(name, *row.values()) for name, row in breakdown[part].items())])
+        for part, heading in headings.items()
+        if breakdown[part]
+    ]
+    return "\n\n".join(tables)
 
 
 def _by_keypoint(comparison: PeopleComparison) -> dict[str, dict[str, Any]]:
@@ -52,21 +56,17 @@ def _by_keypoint(comparison: PeopleComparison) -> dict[str, dict[str, Any]]:
     totals = is_labelled[np.isin(comparison.truth.images, comparison.images) & ~comparison.ignored].sum(axis=0)
     near = (labelled & (similarity >= NEAR)).sum(axis=0)
     with np.errstate(invalid="ignore"):
-        means = (similarity * labelled).sum(axis=0) / labelled.sum(axis=0)
-        recalls = near / totals
-    rows = zip(totals.tolist(), means.tolist(), recalls.tolist(), strict=True)
+        means, recalls = (similarity * labelled).sum(axis=0) / labelled.sum(axis=0), near / totals
+    known = [[None if np.isnan(value) else value for value in values.tolist()] for values in (means, recalls)]
+    rows = zip(totals.tolist(), *known, strict=True)
     return {
-        name: {"labelled": total, "similarity": _known(mean), "recall": _known(recall)}
-        for name, (total, mean, recall) in zip(comparison.skeleton.keypoints, rows, strict=True)
+        name: dict(zip(("labelled", "similarity", "recall"), row, strict=True))
+        for name, row in zip(comparison.skeleton.keypoints, rows, strict=True)
     }
 
 
-def _known(number: float) -> float | None:
-    return None if number != number else number
-
-
-def _group(matches: Matches, images: BoolArray | None = None) -> dict[str, Any]:
-    weights = np.ones(len(matches.labelled), np.int64) if images is None else images.astype(np.int64)
+def _group(matches: Matches, images: BoolArray) -> dict[str, Any]:
+    weights = images.astype(np.int64)
     precision, recall = matches.precision_recall(weights)
     return {"people": int(matches.labelled @ weights), "ap": float(precision.mean()), "ar": float(recall.mean())}
 

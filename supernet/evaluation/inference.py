@@ -1,4 +1,4 @@
-"""A model on a dataset: the people it finds in every image, and how right they are."""
+"""A model on many images: the people it finds in a dataset and how right they are, and those in a stream of images."""
 
 from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -6,29 +6,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import torch
 
 from litepose_ofa.supernet.data.coco.dataset import BadImageError, KeypointDataset
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.evaluation.keypoint_ap import Engine, compare_people, official_metrics, require_engine
 from litepose_ofa.supernet.evaluation.matching import PeopleComparison
-from litepose_ofa.supernet.evaluation.people import (
-    DEFAULT_SETTINGS,
-    Image,
-    InferenceSettings,
-    People,
-    PeoplePredictor,
-    PoseModel,
-)
+from litepose_ofa.supernet.evaluation.people import Image, People, PeoplePredictor
 from litepose_ofa.supernet.evaluation.results import PeopleResults
+
+Key = TypeVar("Key")
 
 MAX_INPUT_PIXELS = 1 << 24
 """Of the network's input: a strip would make one without end, since the short side becomes ``image_size``."""
 
 READING_THREADS = 2
 """Threads that read the next batch's images while the network runs; decoding lets go of Python's lock."""
+
+WINDOW_BATCHES = 4
+"""Batches of a stream that are looked ahead, so that images of one input size find together."""
+
+WINDOW_PIXELS = 64_000_000
+"""Pixels of a stream that are held at a time, unless a single image has more: 192 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,53 +53,26 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """Accuracy of a model on a dataset.
-
-    Attributes:
-        metrics: What ``evaluate_keypoints`` returns.
-        predictions: The people who were found.
-        comparison: They beside the annotated people, for an interval or a breakdown.
-    """
+    """Accuracy of a model on a dataset, as ``evaluate_keypoints`` gives it, and what it comes from."""
 
     metrics: dict[str, float]
     predictions: Predictions
     comparison: PeopleComparison
 
 
-def evaluate_model(
-    model: PoseModel,
-    dataset: KeypointDataset,
-    *,
-    image_size: int,
-    settings: InferenceSettings = DEFAULT_SETTINGS,
-    batch_size: int = 16,
-    device: torch.device | str = "cpu",
-    engine: Engine = "pycocotools",
-    predictor: type[PeoplePredictor] = PeoplePredictor,
+def evaluate_dataset(
+    predictor: PeoplePredictor, dataset: KeypointDataset, *, batch_size: int = 16, engine: Engine = "pycocotools"
 ) -> EvaluationResult:
     """Predict people in every image and compare them with the annotations.
 
-    Args:
-        model: The network in eval mode, on ``device``.
-        dataset: The images; its skeleton says how people are compared.
-        image_size: Short side of the input in pixels.
-        settings: How people are found.
-        batch_size: Most images of a forward pass.
-        device: Where the model is.
-        engine: Who matches and averages, of ``evaluate_keypoints``.
-        predictor: How an image is fitted to the input.
-
-    Example:
-        >>> evaluate_model(subnet.eval(), dataset, image_size=256).metrics["AP"]  # doctest: +SKIP
-        0.406
+    The dataset's skeleton says how they are compared; ``engine`` is as for ``evaluate_keypoints``.
 
     Raises:
         InputError: If an image fails and the dataset's ``on_bad_image`` is "error", if every image fails, if nobody is
-            labelled in them, if a setting is out of range, or if the engine is not installed.
+            labelled in them, or if the engine is not installed.
     """
     require_engine(engine)
-    people_of = predictor(model, image_size, dataset.skeleton, settings, device)
-    predictions = predict_dataset(people_of, dataset, batch_size=batch_size)
+    predictions = predict_dataset(predictor, dataset, batch_size=batch_size)
     comparison = compare_people(
         dataset.annotations_path, predictions.results, dataset.skeleton, image_ids=predictions.image_ids
     )
@@ -118,7 +92,14 @@ def predict_dataset(predictor: PeoplePredictor, dataset: KeypointDataset, *, bat
     found: dict[int, People] = {}
     with closing(_read_batches(dataset, _batches(dataset, predictor, batch_size, skipped))) as batches:
         for batch in batches:
-            readable = dict(_readable(dataset, batch, skipped))
+            readable = {}
+            for index, reading in batch.items():
+                try:
+                    readable[index] = reading.result()
+                except BadImageError:
+                    if dataset.on_bad_image == "error":
+                        raise
+                    skipped.append(dataset.records[index].path)
             people = predictor.predict(list(readable.values())) if readable else []
             found.update(zip(readable, people, strict=True))
     if not found:
@@ -126,18 +107,13 @@ def predict_dataset(predictor: PeoplePredictor, dataset: KeypointDataset, *, bat
     in_order = sorted(found)
     image_ids = [dataset.records[index].id for index in in_order]
     keypoints, scores = zip(*(found[index] for index in in_order), strict=True)
-    return Predictions(
-        results=PeopleResults(
-            np.repeat(np.array(image_ids, np.int64), [len(each) for each in scores]),
-            np.concatenate(keypoints),
-            np.concatenate(scores),
-            dataset.person_category,
-        ),
-        image_ids=tuple(image_ids),
-        skipped=tuple(skipped),
-        network_seconds=predictor.network_seconds,
-        decode_seconds=predictor.decode_seconds,
+    results = PeopleResults(
+        np.repeat(np.array(image_ids, np.int64), [len(each) for each in scores]),
+        np.concatenate(keypoints),
+        np.concatenate(scores),
+        dataset.person_category,
     )
+    return Predictions(results, tuple(image_ids), tuple(skipped), predictor.network_seconds, predictor.decode_seconds)
 
 
 def _batches(
@@ -174,14 +150,49 @@ def _read_batches(dataset: KeypointDataset, batches: Iterable[Sequence[int]]) ->
         pool.shutdown(cancel_futures=True)
 
 
-def _readable(
-    dataset: KeypointDataset, batch: dict[int, Future[Image]], skipped: list[Path]
-) -> Iterator[tuple[int, Image]]:
-    """Yield the images that can be read; add the others to ``skipped`` if the dataset allows it."""
-    for index, reading in batch.items():
-        try:
-            yield index, reading.result()
-        except BadImageError:
-            if dataset.on_bad_image == "error":
-                raise
-            skipped.append(dataset.records[index].path)
+def predict_stream(
+    predictor: PeoplePredictor, images: Iterable[tuple[Key, Image]], *, batch_size: int
+) -> Iterator[tuple[Key, Image, People]]:
+    """Find the people in images as they come, of any number and mixed sizes, with bounded memory.
+
+    Args:
+        predictor: The model and how it is run.
+        images: Keys and RGB images, shape (H, W, 3).
+        batch_size: Most images of a forward pass; fewer of long ones, so that the pass has no more pixels than so many
+            square inputs.
+
+    Yields:
+        Key, image and people of each, in the order of the stream.
+    """
+    for window in _windows(images, WINDOW_BATCHES * batch_size):
+        found = _predict_window(predictor, [image for _, image in window], batch_size)
+        for (key, image), people in zip(window, found, strict=True):
+            yield key, image, people
+
+
+def _windows(images: Iterable[tuple[Key, Image]], most: int) -> Iterator[list[tuple[Key, Image]]]:
+    window: list[tuple[Key, Image]] = []
+    pixels = 0
+    for key, image in images:
+        size = image.shape[0] * image.shape[1]
+        if window and (len(window) == most or pixels + size > WINDOW_PIXELS):
+            yield window
+            window, pixels = [], 0
+        window.append((key, image))
+        pixels += size
+    if window:
+        yield window
+
+
+def _predict_window(predictor: PeoplePredictor, images: Sequence[Image], batch_size: int) -> list[People]:
+    by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        _, size = predictor.fit(image.shape[1], image.shape[0])
+        by_size[size].append(index)
+    people: dict[int, People] = {}
+    for (width, height), indices in by_size.items():
+        most = max(1, batch_size * min(width, height) // max(width, height))
+        for start in range(0, len(indices), most):
+            batch = indices[start : start + most]
+            people.update(zip(batch, predictor.predict([images[index] for index in batch]), strict=True))
+    return [people[index] for index in range(len(images))]

@@ -20,14 +20,7 @@ from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.findings import Kind
 from litepose_ofa.supernet.data.skeletons import COCO, Skeleton, get_skeleton
 from litepose_ofa.supernet.errors import InputError, located, require
-from litepose_ofa.supernet.evaluation.matching import (
-    BOX_AREA_SHARE,
-    PERSON,
-    BoolArray,
-    FloatArray,
-    PeopleComparison,
-    set_parameters,
-)
+from litepose_ofa.supernet.evaluation.matching import PERSON, BoolArray, FloatArray, PeopleComparison, set_parameters
 from litepose_ofa.supernet.evaluation.results import PeopleResults, as_people_results
 
 Engine = Literal["pycocotools", "faster-coco-eval"]
@@ -81,12 +74,7 @@ def compare_people(
     *,
     image_ids: Iterable[int] | None = None,
 ) -> PeopleComparison:
-    """Put predicted people beside the annotated ones; the arguments are those of ``evaluate_keypoints``.
-
-    Raises:
-        InputError: If the file is not COCO keypoints of this skeleton, if nobody is labelled in the images, or if a
-            prediction names an unknown image or holds other than 3K finite numbers.
-    """
+    """Put predicted people beside the annotated ones; arguments and errors are those of ``evaluate_keypoints``."""
     skeleton = get_skeleton(dataset) if isinstance(dataset, str) else dataset
     path = Path(annotations_path)
     truth = load_annotations(path, skeleton)
@@ -99,7 +87,7 @@ def compare_people(
     with located(path):
         comparison = PeopleComparison(truth, results, image_ids)
     if not comparison.labelled.any():
-        raise InputError(f"{path}: no labelled person in the {comparison.num_images} images to evaluate")
+        raise InputError(f"{path}: no labelled person in the {len(comparison.images)} images to evaluate")
     return comparison
 
 
@@ -121,65 +109,40 @@ def require_comparable(dataset: KeypointDataset) -> None:
 
 
 def official_metrics(comparison: PeopleComparison, engine: Engine = "pycocotools") -> dict[str, float]:
-    """Return what ``evaluate_keypoints`` returns, of a comparison.
-
-    Raises:
-        InputError: If the engine is unknown or not installed.
-    """
+    """Return what ``evaluate_keypoints`` returns, of a comparison."""
     require_engine(engine)
     curves = _curves if engine == "pycocotools" else _faster_curves
     everyone, *by_size = curves(comparison, None)
     assert everyone is not None
-    metrics: dict[str, float] = {}
-    for name, values in zip(("AP", "AR"), everyone, strict=True):
-        for threshold, chosen in (("", values), ("50", values[0]), ("75", values[5])):
-            metrics[f"{name}{threshold}"] = float(chosen.mean())
-    for size, part in zip(comparison.official_sizes, by_size, strict=True):
-        if part is not None:
-            metrics[f"AP_{size}"] = float(part[0].mean())
+    metrics = {
+        f"{name}{threshold}": float(chosen.mean())
+        for name, values in zip(("AP", "AR"), everyone, strict=True)
+        for threshold, chosen in (("", values), ("50", values[0]), ("75", values[5]))
+    }
+    parts = dict(zip(comparison.official_sizes, by_size, strict=True))
     if comparison.skeleton.area == "box":
-        for level, images in crowd_levels(comparison).items():
-            part = curves(comparison, images)[0]
-            assert part is not None
-            metrics[f"AP_{level}"] = float(part[0].mean())
-    return metrics
+        parts |= {level: curves(comparison, images)[0] for level, images in crowd_levels(comparison).items()}
+    return metrics | {f"AP_{name}": float(part[0].mean()) for name, part in parts.items() if part is not None}
 
 
 def official_parameters(comparison: PeopleComparison) -> dict[str, Any]:
     """Return what COCO's own evaluation must have in its ``params`` to give the same AP of the two files."""
     truth, sigmas = comparison.truth, comparison.skeleton.sigmas
     parameters: dict[str, Any] = {} if sigmas == COCO.sigmas else {"kpt_oks_sigmas": list(sigmas)}
-    if comparison.num_images < len(truth.image_ids):
+    if len(comparison.images) < len(truth.image_ids):
         parameters["imgIds"] = truth.image_ids[comparison.images].tolist()
     return parameters
 
 
-def official_differences(comparison: PeopleComparison) -> list[str]:
-    """Return why COCO's own evaluation gives another AP of the two files, whatever its ``params``; mostly nothing."""
-    truth, counted = comparison.truth, ~comparison.ignored
-    reasons = {
-        f"it keeps people of the categories {', '.join(map(str, truth.categories))} apart": len(truth.categories) > 1,
-        "it takes a match with the annotation of id 0 for none": bool((truth.ids[counted] == 0).any()),
-        f"it takes the annotations' area for {BOX_AREA_SHARE} x box": not np.allclose(
-            truth.areas[counted], comparison.areas[counted]
-        ),
-    }
-    return [reason for reason, holds in reasons.items() if holds]
-
-
 def crowd_levels(comparison: PeopleComparison) -> dict[str, BoolArray]:
     """Return which images are of each crowding level that has labelled people, shape (I,) each."""
-    crowd_index, labelled = comparison.crowd_index, comparison.labelled
+    crowd_index = comparison.truth.crowd_index[comparison.images]
     of_level = {level: (low <= crowd_index) & (crowd_index < high) for level, (low, high) in CROWD_LEVELS.items()}
-    return {level: images for level, images in of_level.items() if labelled[images].any()}
+    return {level: images for level, images in of_level.items() if comparison.labelled[images].any()}
 
 
 def require_engine(engine: str) -> None:
-    """Refuse an engine that could not evaluate.
-
-    Raises:
-        InputError: If it is unknown or not installed.
-    """
+    """Refuse an engine that is unknown or not installed."""
     require(engine in get_args(Engine), "engine", engine, f"one of {', '.join(get_args(Engine))}")
     if engine == "faster-coco-eval":
         _faster_coco_eval()
@@ -196,7 +159,7 @@ def _faster_coco_eval() -> ModuleType:
 
 def _curves(comparison: PeopleComparison, images: BoolArray | None) -> list[Curves | None]:
     """Return precision and recall of some images, of people of any size and of the official ones; None of nobody."""
-    weights = np.ones(comparison.num_images, np.int64) if images is None else images.astype(np.int64)
+    weights = np.ones(len(comparison.images), np.int64) if images is None else images.astype(np.int64)
     by_size = (comparison.matching.matches(place) for place in range(1, 1 + len(comparison.official_sizes)))
     everyone = (comparison.matches, *by_size)
     return [matches.precision_recall(weights) if matches.labelled @ weights else None for matches in everyone]
@@ -205,7 +168,7 @@ def _curves(comparison: PeopleComparison, images: BoolArray | None) -> list[Curv
 def _faster_curves(comparison: PeopleComparison, images: BoolArray | None) -> list[Curves | None]:
     """Return the same by faster-coco-eval, whose matching and averaging are in C++."""
     package = _faster_coco_eval()
-    chosen = range(comparison.num_images) if images is None else np.flatnonzero(images).tolist()
+    chosen = range(len(comparison.images)) if images is None else np.flatnonzero(images).tolist()
     truths, found = (
         [
             {**person, "image_id": image, "category_id": PERSON, "num_keypoints": int(not person.get("ignore"))}

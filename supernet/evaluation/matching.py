@@ -6,7 +6,7 @@ image frame, in pixels.
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -37,6 +37,9 @@ SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 BOX_AREA_SHARE = 0.53
 """Area of a person in a box of area 1, by CrowdPose (arXiv:1812.00324)."""
 
+RECALL_LEVELS = np.linspace(0, 1, 101)
+"""Where COCO reads precision, shape (R,)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
@@ -49,7 +52,6 @@ class Matches:
         wrong: Matched with nobody, shape (T, N); what is neither does not count.
         labelled: People who count, by image, shape (I,).
         pairs: Rows of predictions and of the people they are matched with at the lowest threshold, shape (2, P).
-        recall_levels: Where precision is read, shape (R,).
     """
 
     scores: FloatArray
@@ -58,7 +60,6 @@ class Matches:
     wrong: BoolArray
     labelled: IntArray
     pairs: IntArray
-    recall_levels: FloatArray
 
     def precision_recall(self, weights: IntArray | None = None) -> tuple[FloatArray, FloatArray]:
         """Return precision at each recall level, shape (T, R), and the recall reached, shape (T,).
@@ -76,7 +77,7 @@ class Matches:
         precision = correct / (correct + wrong + np.spacing(1))
         best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         best = np.pad(best, ((0, 0), (0, 1)))  # a recall that is never reached
-        places = [np.searchsorted(reached, self.recall_levels) for reached in recall]
+        places = [np.searchsorted(reached, RECALL_LEVELS) for reached in recall]
         cells = np.take_along_axis(best, np.array(places), axis=1)
         return cells, recall[:, -1] if len(self.scores) else np.zeros(len(recall))
 
@@ -86,17 +87,15 @@ class Matches:
 
 
 class PeopleComparison:
-    """The people of some images of a file, annotated and predicted.
-
-    Args:
-        truth: The annotations.
-        results: The predicted people; those on other images do not count.
-        image_ids: The images to compare; all of the file if None.
+    """The people of some images of a file, or of all, annotated and predicted; predictions on others do not count.
 
     Attributes:
         images: Their places in the annotations in the order of their ids, shape (I,).
         areas: The OKS area of every annotation, by the skeleton's rule, shape (A,).
         ignored: Which annotations need not be found: crowds, and people without keypoints, shape (A,).
+        labelled: People who are to be found, by image, shape (I,).
+        official_sizes: The sizes of people that the dataset's evaluation reports: COCO's medium and large, none of
+            CrowdPose.
 
     Raises:
         InputError: If the annotations lack an image, or the area of a person.
@@ -106,10 +105,12 @@ class PeopleComparison:
         self.truth = truth
         self.results = results
         self.skeleton = truth.skeleton
-        self.sigmas = np.array(truth.skeleton.sigmas)
         self.images = _places(truth, image_ids)
         self.areas = _areas(truth)
         self.ignored = truth.crowds | (truth.num_keypoints == 0)
+        people: IntArray = np.bincount(truth.images[~self.ignored], minlength=len(truth.image_ids))
+        self.labelled = people[self.images]
+        self.official_sizes = ("medium", "large") if truth.skeleton.area == "annotation" else ()
         self._rows, self._starts = self._by_image()
 
     def _by_image(self) -> tuple[IntArray, IntArray]:
@@ -121,27 +122,6 @@ class PeopleComparison:
         rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
         kept = rank < MAX_PEOPLE
         return order[kept], np.concatenate([[0], np.cumsum(kept)])[np.append(starts, len(order))]
-
-    @property
-    def num_images(self) -> int:
-        """I."""
-        return len(self.images)
-
-    @property
-    def labelled(self) -> IntArray:
-        """People who are to be found, by image, shape (I,)."""
-        people: IntArray = np.bincount(self.truth.images[~self.ignored], minlength=len(self.truth.image_ids))
-        return people[self.images]
-
-    @property
-    def crowd_index(self) -> FloatArray:
-        """How crowded each image is, shape (I,); NaN where the file does not say."""
-        return self.truth.crowd_index[self.images]
-
-    @property
-    def official_sizes(self) -> tuple[str, ...]:
-        """The sizes of people that the dataset's evaluation reports: COCO's medium and large, none of CrowdPose."""
-        return ("medium", "large") if self.skeleton.area == "annotation" else ()
 
     @cached_property
     def matching(self) -> "OksMatching":
@@ -187,14 +167,9 @@ class PeopleComparison:
         return oks
 
     def similarity(self, found: Rows, truths: Rows) -> FloatArray:
-        """Return how near keypoints are to those of annotations, by COCO's Gaussian.
+        """Return how near keypoints of predictions are to those of annotations, by COCO's Gaussian, from 0 to 1.
 
-        Args:
-            found: Rows of predictions.
-            truths: Rows of annotations, of a shape that broadcasts with that of ``found``.
-
-        Returns:
-            From 0 to 1, of the common shape and (K,).
+        ``found`` and ``truths`` are their rows, of shapes that broadcast; the result has the common shape and (K,).
         """
         points, labels = self.results.keypoints[found, :, :2].astype(float), self.truth.keypoints[truths]
         offsets = points - labels[..., :2]
@@ -205,7 +180,8 @@ class PeopleComparison:
             outside = np.maximum(low - points, 0) + np.maximum(points - high, 0)
             offsets = np.where(nowhere[..., None], outside, offsets)
         areas = self.areas[truths][..., None] + np.spacing(1)
-        similarity: FloatArray = np.exp(-(offsets**2).sum(axis=-1) / (2 * self.sigmas) ** 2 / areas / 2)
+        variances = (2 * np.array(self.skeleton.sigmas)) ** 2
+        similarity: FloatArray = np.exp(-(offsets**2).sum(axis=-1) / variances / areas / 2)
         return similarity
 
     def _found_rows(self, image: int) -> IntArray:
@@ -223,18 +199,13 @@ class _ByImage:
 
 
 class OksMatching(COCOeval):  # type: ignore[misc]
-    """pycocotools' matching, without its printing, for any skeleton.
-
-    Args:
-        comparison: The people.
-        sizes: Names in ``SIZES`` to evaluate too.
-    """
+    """pycocotools' matching, without its printing, for any skeleton, of people of any size and of some ``SIZES``."""
 
     def __init__(self, comparison: PeopleComparison, sizes: Sequence[str] = ()) -> None:
         super().__init__(None, None, "keypoints")
         self.comparison = comparison
         set_parameters(self.params, comparison, sizes)
-        with silenced():
+        with contextlib.redirect_stdout(io.StringIO()):
             self.evaluate()
 
     def _prepare(self) -> None:
@@ -248,7 +219,7 @@ class OksMatching(COCOeval):  # type: ignore[misc]
 
     def matches(self, size: int = 0) -> Matches:
         """Return who was matched with whom among people of any size, or of the one at a position from 1."""
-        count = self.comparison.num_images
+        count = len(self.comparison.images)
         per_image = [found for found in self.evalImgs[size * count : (size + 1) * count] if found is not None]
         scores, rows = (np.concatenate([found[key] for found in per_image]) for key in ("dtScores", "dtIds"))
         matched, ignored = (
@@ -266,24 +237,16 @@ class OksMatching(COCOeval):  # type: ignore[misc]
             wrong=wrong[:, order],
             labelled=labelled,
             pairs=np.stack([rows[correct[0]], matched[0, correct[0]]]).astype(np.int64) - 1,
-            recall_levels=self.params.recThrs,
         )
 
 
 def set_parameters(parameters: Any, comparison: PeopleComparison, sizes: Sequence[str]) -> None:
     """Set what COCO's evaluation and its equals are told in their ``params``."""
-    parameters.kpt_oks_sigmas = comparison.sigmas
-    parameters.imgIds, parameters.catIds = list(range(comparison.num_images)), [PERSON]
+    parameters.kpt_oks_sigmas = np.array(comparison.skeleton.sigmas)
+    parameters.imgIds, parameters.catIds = list(range(len(comparison.images))), [PERSON]
     parameters.maxDets = [MAX_PEOPLE]
     parameters.areaRng = [list(ANY_SIZE), *(list(SIZES[size]) for size in sizes)]
     parameters.areaRngLbl = ["all", *sizes]
-
-
-@contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Keep what is printed from the terminal."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
 
 
 def _places(truth: Annotations, image_ids: Iterable[int] | None) -> IntArray:

@@ -22,7 +22,7 @@ from litepose_ofa.supernet.data.geometry import Matrix, inference_affine, invert
 from litepose_ofa.supernet.data.loading.batches import normalise
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import require
-from litepose_ofa.supernet.evaluation.resampling import chain, image_frame, resample, scaled_frame, scaling
+from litepose_ofa.supernet.evaluation.resampling import chain, resample, scaled_frame, scaling
 from litepose_ofa.supernet.validation import Count, Fraction, Positive, settings
 
 Image = npt.NDArray[np.uint8]
@@ -35,6 +35,10 @@ PoseModel = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images (B, 3, H, W) to head 0 (B, 2K, H/4, W/4), heatmaps then AE tags, and head 1 (B, K, H/2, W/2), heatmaps."""
 
 
+PROJECTION_LIMIT = 4.0
+"""Most image pixels along a heatmap pixel: finer ones would cost memory and hold nothing new."""
+
+
 @settings
 class InferenceSettings:
     """How people are found.
@@ -44,7 +48,7 @@ class InferenceSettings:
     Attributes:
         flip_test: Run the mirrored image too: heatmaps are averaged, tags compared in both.
         project_to_image: Resample the maps to the image's own pixels before peaks are picked, but to at most
-            ``resampling.PROJECTION_LIMIT`` pixels along a heatmap pixel: the memory does not grow with the image.
+            ``PROJECTION_LIMIT`` pixels along a heatmap pixel: the memory does not grow with the image.
         project_to_input: Resample them to the input's pixels instead, as HigherHRNet (arXiv:1908.10357) does. Either
             way heatmaps are interpolated cubically: a bilinear surface has its peaks at the pixels it had before.
         scales: Sizes of the input that the network runs at, relative to ``image_size``, which is 1 and is one of them;
@@ -73,11 +77,7 @@ class InferenceSettings:
 
 
 def require_size(name: str, value: int) -> None:
-    """Refuse a side that the network cannot halve as often as it has to.
-
-    Raises:
-        InputError: If it is not a positive multiple of 16.
-    """
+    """Refuse a side that is not a positive multiple of 16: the network could not halve it as often as it has to."""
     require(value >= 1 and value % SIZE_MULTIPLE == 0, name, value, f"a positive multiple of {SIZE_MULTIPLE}")
 
 
@@ -92,13 +92,8 @@ class PeoplePredictor:
         model: The network in eval mode, on ``device``.
         image_size: Short side of the input in pixels (R).
         skeleton: The keypoints of the model.
-        settings: How people are found.
-        device: Where the model is.
         network_seconds: Time in the model so far, all scales and the mirrored image included.
         decode_seconds: Time from its output to people so far.
-
-    Raises:
-        InputError: If ``image_size`` is not a multiple of 16.
     """
 
     model: PoseModel
@@ -117,27 +112,19 @@ class PeoplePredictor:
         return inference_affine(width, height, self.image_size, self.settings.size_multiple)
 
     def predict(self, images: Sequence[Image]) -> list[People]:
-        """Find the people in images that one forward pass takes together.
+        """Find the people in RGB images (H, W, 3) whose inputs have one size, for one forward pass takes them together.
 
-        Args:
-            images: RGB, shape (H, W, 3), such that their inputs have one size.
-
-        Returns:
-            One entry an image, best person first, coordinates in image pixels.
-
-        Raises:
-            ValueError: If the inputs differ in size.
+        Returned is one entry an image, best person first, coordinates in image pixels.
         """
         fitted = [self.fit(image.shape[1], image.shape[0]) for image in images]
         sizes = {size for _, size in fitted}
-        if len(sizes) != 1:
-            raise ValueError(f"the images need inputs of the sizes {sorted(sizes)}; they must be of one size")
+        assert len(sizes) == 1, f"inputs of the sizes {sorted(sizes)}"
         matrices, input_size = [matrix for matrix, _ in fitted], fitted[0][1]
         heatmaps, tags = self._run(images, matrices, input_size)
         heatmaps = self._average_scales(heatmaps, images, matrices, input_size)
         start = time.perf_counter()
         people = [
-            self._decode(image_heatmaps, image_tags, image.shape[1::-1], matrix, input_size)
+            self._decode(image_heatmaps, image_tags, (image.shape[1], image.shape[0]), invert(matrix), input_size)
             for image_heatmaps, image_tags, image, matrix in zip(heatmaps, tags, images, matrices, strict=True)
         ]
         self.decode_seconds += time.perf_counter() - start
@@ -149,9 +136,8 @@ class PeoplePredictor:
         """Return the maps of ``predict_maps`` on the CPU, of images seen through matrices to an input of this size."""
         inputs = np.stack([warp(image, matrix, input_size) for image, matrix in zip(images, matrices, strict=True)])
         start = time.perf_counter()
-        heatmaps, tags = predict_maps(
-            self.model, normalise(inputs).to(self.device), skeleton=self.skeleton, settings=self.settings
-        )
+        normalised = normalise(inputs).to(self.device)
+        heatmaps, tags = predict_maps(self.model, normalised, skeleton=self.skeleton, settings=self.settings)
         heatmaps, tags = heatmaps.cpu(), tags.cpu()
         self.network_seconds += time.perf_counter() - start
         return heatmaps, tags
@@ -174,55 +160,51 @@ class PeoplePredictor:
         self,
         heatmaps: Tensor,
         tags: Tensor,
-        image_size: tuple[int, ...],
-        to_input: Matrix,
+        image_size: tuple[int, int],
+        input_to_image: Matrix,
         input_size: tuple[int, int],
     ) -> People:
         """Return the people of one image, given its maps (K, H, W) and (K, H, W, L); sizes are (width, height)."""
-        heatmaps, tags, to_image = self._project(heatmaps, tags, image_size, invert(to_input), input_size)
+        settings, to_image = self.settings, chain(scaling(input_size[0] / heatmaps.shape[2]), input_to_image)
+        if settings.project_to_image or settings.project_to_input:
+            from_heatmap = to_image
+            if settings.project_to_image:
+                pixel = max(1.0, from_heatmap[0, 0] / PROJECTION_LIMIT)
+                width, height = (int(np.ceil(length / pixel)) for length in image_size)
+                to_image, size = scaling(pixel), (width, height)
+            else:
+                to_image, size = input_to_image, input_size
+            to_heatmap = chain(to_image, invert(from_heatmap))
+            heatmaps = resample(heatmaps, to_heatmap, size, cubic=True)
+            tags = resample(tags.movedim(-1, 0), to_heatmap, size, cubic=False).movedim(0, -1)
         people, scores = decode_people(
             heatmaps[None],
             tags[None],
-            self.settings.refine,
-            max_people=self.settings.max_people,
-            threshold=self.settings.threshold,
-            best=self.settings.max_people,
+            settings.refine,
+            max_people=settings.max_people,
+            threshold=settings.threshold,
+            best=settings.max_people,
         )[0]
         found = people[..., 2] > 0
         people[found, :2] = transform_points(to_image, people[found, :2])
         return people, scores
 
-    def _project(
-        self,
-        heatmaps: Tensor,
-        tags: Tensor,
-        image_size: tuple[int, ...],
-        input_to_image: Matrix,
-        input_size: tuple[int, int],
-    ) -> tuple[Tensor, Tensor, Matrix]:
-        """Return one image's maps in the frame to decode them in, and the matrix from that frame to the image."""
-        heatmap_to_image = chain(scaling(input_size[0] / heatmaps.shape[2]), input_to_image)
-        if self.settings.project_to_image:
-            to_image, size = image_frame(heatmap_to_image, image_size)
-        elif self.settings.project_to_input:
-            to_image, size = input_to_image, input_size
-        else:
-            return heatmaps, tags, heatmap_to_image
-        to_heatmap = chain(to_image, invert(heatmap_to_image))
-        projected_tags = resample(tags.movedim(-1, 0), to_heatmap, size, cubic=False).movedim(0, -1)
-        return resample(heatmaps, to_heatmap, size, cubic=True), projected_tags, to_image
+
+class SquarePredictor(PeoplePredictor):
+    """Finds people with a network of one input size: the square holds an image whole, and black beside it."""
+
+    def fit(self, width: int, height: int) -> tuple[Matrix, tuple[int, int]]:
+        """Return the matrix from an image to its input, and the input's (width, height)."""
+        side = self.image_size
+        zoom = side / max(width, height)
+        offsets = [(side - zoom * width) / 2, (side - zoom * height) / 2]
+        return np.column_stack([zoom * np.eye(2), offsets]), (side, side)
 
 
 def predict_maps(
     model: PoseModel, inputs: Tensor, *, skeleton: Skeleton, settings: InferenceSettings = DEFAULT_SETTINGS
 ) -> tuple[Tensor, Tensor]:
-    """Run the network, mirrored too with ``flip_test``, and merge its outputs.
-
-    Args:
-        model: The network in eval mode.
-        inputs: Normalised images, shape (B, 3, H, W).
-        skeleton: The keypoints of the model.
-        settings: How people are found.
+    """Run a network in eval mode on inputs (B, 3, H, W), mirrored too with ``flip_test``, and merge its outputs.
 
     Returns:
         Heatmaps, shape (B, K, H/2, W/2), and AE tags, shape (B, K, H/2, W/2, L), L = 2 with ``flip_test``, else 1.

@@ -1,4 +1,4 @@
-"""Maps from one frame into another, and the frames of multi-scale inputs and of projections.
+"""Maps from one frame into another, and the frames of multi-scale inputs.
 
 Legend: H/W map. In every frame pixel i covers [i, i + 1), so frames differ by scale and translation.
 """
@@ -9,9 +9,6 @@ import torch
 from torch import Tensor
 
 from litepose_ofa.supernet.data.geometry import Matrix, transform_points
-
-PROJECTION_LIMIT = 4.0
-"""Most image pixels along a heatmap pixel: finer ones would cost memory and hold nothing new."""
 
 Weights = npt.NDArray[np.float64]
 
@@ -40,11 +37,7 @@ def resample(maps: Tensor, to_source: Matrix, size: tuple[int, int], *, cubic: b
 def _weights(length: int, source_length: int, to_source: Weights, cubic: bool) -> Weights:
     """Return the weight of each source pixel in each new one, shape (length, source_length), along one axis.
 
-    Args:
-        length: New pixels.
-        source_length: Source pixels.
-        to_source: Scale and offset from new to source coordinates, shape (2,).
-        cubic: As for ``resample``.
+    ``to_source`` is the scale and the offset from new to source coordinates, shape (2,).
     """
     indices = to_source[0] * (np.arange(length) + 0.5) + to_source[1] - 0.5
     indices = indices.clip(0, source_length - 1)[:, None]
@@ -57,31 +50,11 @@ def _weights(length: int, source_length: int, to_source: Weights, cubic: bool) -
     return weights
 
 
-def image_frame(heatmap_to_image: Matrix, image_size: tuple[int, ...]) -> tuple[Matrix, tuple[int, int]]:
-    """Return the frame to project a heatmap to: the image's, or a smaller one where that would hold no more.
-
-    Args:
-        heatmap_to_image: Matrix from heatmap to image points.
-        image_size: Width and height of the image.
-
-    Returns:
-        The matrix from the frame's points to the image's, and the frame's (width, height).
-    """
-    pixel = max(1.0, heatmap_to_image[0, 0] / PROJECTION_LIMIT)
-    width, height = (int(np.ceil(length / pixel)) for length in image_size)
-    return scaling(pixel), (width, height)
-
-
 def scaled_frame(size: tuple[int, int], scale: float, multiple: int) -> tuple[Matrix, tuple[int, int]]:
-    """Return the frame of an input at another scale, the whole of it in view, centre on centre.
+    """Return the frame of an input (width, height) at another scale, the whole of it in view, centre on centre.
 
-    Args:
-        size: Width and height of the input at scale 1.
-        scale: The short side becomes the multiple nearest to this times its length; both sides are multiples.
-        multiple: What the sides are multiples of.
-
-    Returns:
-        The matrix from the input's points to the new frame's, and the frame's (width, height).
+    The short side becomes the multiple nearest to the scaled length, the other the next one. Returned are the matrix
+    from the input's points to the new frame's, and the frame's (width, height).
     """
     short = max(1, round(min(size) * scale / multiple)) * multiple
     zoom = short / min(size)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.files import read_json, replacing
+from litepose_ofa.supernet.files import replacing
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -34,11 +34,7 @@ SCORE_DECIMALS = 6
 class PeopleResults:
     """People as arrays, 12 bytes a keypoint in single precision; iterated over, in COCO result form.
 
-    Attributes:
-        image_ids: The image of each, shape (N,).
-        keypoints: x, y in image pixels and score, shape (N, K, 3).
-        scores: Score of each, shape (N,).
-        category_id: The category of a person in the dataset.
+    Keypoints are x, y in image pixels and score, shape (N, K, 3); images and scores of people have the shape (N,).
     """
 
     image_ids: IntArray
@@ -60,11 +56,7 @@ class PeopleResults:
 
 
 def as_people_results(predictions: PeopleResults | Iterable[Mapping[str, Any]], num_keypoints: int) -> PeopleResults:
-    """Return predictions as arrays, checked.
-
-    Args:
-        predictions: ``PeopleResults``, or people in COCO result form; a category id is not looked at.
-        num_keypoints: K.
+    """Return predictions as arrays, checked; of people in COCO result form, a category id is not looked at.
 
     Raises:
         InputError: If one has no image id, other than 3K finite numbers or no finite score; the message counts from 0.
@@ -85,13 +77,12 @@ def _gathered(predictions: list[Mapping[str, Any]], num_keypoints: int) -> Peopl
     keypoints = np.empty((len(predictions), 3 * num_keypoints))
     scores = np.empty((len(predictions), 1))
     for row, person in enumerate(predictions):
-        where = f"prediction {row}"
         image_id = person.get("image_id") if isinstance(person, Mapping) else None
         if not isinstance(image_id, int | np.integer) or isinstance(image_id, bool):
-            raise InputError(f"{where} is of image {image_id!r}; it must be an integer")
+            raise InputError(f"prediction {row} is of image {image_id!r}; it must be an integer")
         image_ids[row] = image_id
-        keypoints[row] = _finite(f"{where}: 'keypoints'", person.get("keypoints"), 3 * num_keypoints)
-        scores[row] = _finite(f"{where}: 'score'", [person.get("score")], 1)
+        keypoints[row] = _finite(f"prediction {row}: 'keypoints'", person.get("keypoints"), 3 * num_keypoints)
+        scores[row] = _finite(f"prediction {row}: 'score'", [person.get("score")], 1)
     return PeopleResults(image_ids, keypoints.reshape(-1, num_keypoints, 3), scores[:, 0])
 
 
@@ -108,37 +99,18 @@ def _finite(where: str, value: object, count: int) -> FloatArray:
 def write_results(path: Path | str, predictions: Iterable[Mapping[str, Any]]) -> None:
     """Write people as a COCO keypoint results file, which the evaluation servers and ``evaluate_keypoints`` take.
 
-    Source: the results format of cocodataset.org. Coordinates and keypoint scores are rounded to 3 decimals, people's
-    scores to 6.
-
-    Args:
-        path: The file, replaced at once.
-        predictions: People in COCO result form; one after the other, so that memory does not grow with them.
+    Source: the results format of cocodataset.org. Numbers are rounded. People are taken one after the other, so that
+    memory does not grow with them.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         separator = "["
         for person in predictions:
-            file.write(f"{separator}\n{json.dumps(_rounded(person))}")
+            rounded = {
+                "image_id": person["image_id"],
+                "category_id": person.get("category_id", CATEGORY_ID),
+                "keypoints": [round(number, DECIMALS) for number in person["keypoints"]],
+                "score": round(person["score"], SCORE_DECIMALS),
+            }
+            file.write(f"{separator}\n{json.dumps(rounded)}")
             separator = ","
         file.write("[]\n" if separator == "[" else "\n]\n")
-
-
-def _rounded(person: Mapping[str, Any]) -> Result:
-    return {
-        "image_id": person["image_id"],
-        "category_id": person.get("category_id", CATEGORY_ID),
-        "keypoints": [round(number, DECIMALS) for number in person["keypoints"]],
-        "score": round(person["score"], SCORE_DECIMALS),
-    }
-
-
-def read_results(path: Path | str) -> list[Result]:
-    """Read a COCO keypoint results file; ``evaluate_keypoints`` checks what is in it.
-
-    Raises:
-        InputError: If the file is missing or is not a JSON list.
-    """
-    people = read_json(path)
-    if not isinstance(people, list):
-        raise InputError(f"{path}: is not a list of people")
-    return people

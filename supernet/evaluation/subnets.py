@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.batches import SampleRequest, TrainingImages, normalise
-from litepose_ofa.supernet.errors import require
-from litepose_ofa.supernet.evaluation.inference import EvaluationResult, evaluate_model
+from litepose_ofa.supernet.evaluation.inference import EvaluationResult, evaluate_dataset
 from litepose_ofa.supernet.evaluation.keypoint_ap import Engine, require_comparable
-from litepose_ofa.supernet.evaluation.people import InferenceSettings
+from litepose_ofa.supernet.evaluation.people import InferenceSettings, PeoplePredictor
 from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
 from litepose_ofa.supernet.network.checkpoints import weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
@@ -33,9 +32,6 @@ class Calibration:
         num_images: How many of it, drawn by the seed; lowered to what there is, in whole batches.
         batch_size: Images a batch.
         seed: Seed of the draw.
-
-    Raises:
-        InputError: If there would be no image.
     """
 
     dataset: KeypointDataset
@@ -45,8 +41,7 @@ class Calibration:
     _cache: dict[int, list[npt.NDArray[np.uint8]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "batch_size"):
-            require(getattr(self, name) >= 1, f"{name} of BN recalibration", getattr(self, name), "at least 1")
+        assert min(self.num_images, self.batch_size) >= 1  # the config's models say so
         available = min(self.num_images, len(self.dataset))
         self.batch_size = min(self.batch_size, available)
         self.num_images = available // self.batch_size * self.batch_size
@@ -73,11 +68,6 @@ class Calibration:
 class NetworkEvaluator:
     """Measures networks that are ready on one split.
 
-    Args:
-        dataset: The split to measure on.
-        settings: How people are predicted.
-        batch_size: Images a batch.
-
     Raises:
         InputError: If an AP on this split would mean nothing.
     """
@@ -89,29 +79,13 @@ class NetworkEvaluator:
         self.batch_size = batch_size
         self._images = _content_digest(dataset)
 
-    def identity_of(self, network: nn.Module) -> dict[str, Any]:
-        """Describe what an accuracy is measured on; on one machine equal identities give equal accuracies."""
-        return {"weights": weights_digest(network), **self._circumstances(network)}
+    def identity_of(self, network: nn.Module, weights: str | None = None) -> dict[str, Any]:
+        """Describe what an accuracy is measured on; on one machine equal identities give equal accuracies.
 
-    def evaluate_prepared(self, network: LitePose, *, engine: Engine = "pycocotools") -> EvaluationResult:
-        """Measure a network in eval mode at its own resolution.
-
-        Args:
-            network: It, with BN statistics of its own.
-            engine: Who matches and averages, of ``evaluate_keypoints``.
+        ``weights`` is the digest of the network's weights, where it is known.
         """
-        return evaluate_model(
-            network,
-            self.dataset,
-            image_size=network.arch.image_size,
-            settings=self.settings,
-            batch_size=self.batch_size,
-            device=next(network.parameters()).device,
-            engine=engine,
-        )
-
-    def _circumstances(self, network: nn.Module) -> dict[str, Any]:
         return {
+            "weights": weights or weights_digest(network),
             "split": self.dataset.annotations_path.stem,
             "images": self._images,
             "num_images": len(self.dataset),
@@ -119,17 +93,15 @@ class NetworkEvaluator:
             "device": next(network.parameters()).device.type,
         }
 
+    def evaluate_prepared(self, network: LitePose, *, engine: Engine = "pycocotools") -> EvaluationResult:
+        """Measure a network in eval mode, with BN statistics of its own, at its own resolution."""
+        device = next(network.parameters()).device
+        predictor = PeoplePredictor(network, network.arch.image_size, self.dataset.skeleton, self.settings, device)
+        return evaluate_dataset(predictor, self.dataset, batch_size=self.batch_size, engine=engine)
+
 
 class SubnetEvaluator(NetworkEvaluator):
-    """Measures any subnet of one supernet on one split.
-
-    Args:
-        supernet: A trained supernet, on the device to compute on.
-        calibration: Where BN statistics come from.
-        dataset: The split to measure on.
-        settings: How people are predicted.
-        batch_size: Images a batch.
-    """
+    """Measures any subnet of one trained supernet, on its device, on one split; the rest is as for its base class."""
 
     def __init__(
         self,
@@ -150,34 +122,17 @@ class SubnetEvaluator(NetworkEvaluator):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Describe what an accuracy was measured on; on one machine equal identities give equal accuracies."""
-        calibration = self.calibration
-        return {
-            "weights": self._weights,
-            **self._circumstances(self.supernet),
-            "bn": {
-                "images": self._bn_images,
-                "num_images": calibration.num_images,
-                "batch_size": calibration.batch_size,
-                "seed": calibration.seed,
-            },
-        }
+        """Describe what accuracies of subnets are measured on, as ``identity_of``, with the BN recipe."""
+        recipe = {name: getattr(self.calibration, name) for name in ("num_images", "batch_size", "seed")}
+        return {**self.identity_of(self.supernet, self._weights), "bn": {"images": self._bn_images, **recipe}}
 
     def prepare(self, arch: Arch) -> LitePose:
-        """Cut out a subnet with BN statistics of its own; in eval mode.
-
-        Raises:
-            ValueError: If the architecture is outside the space.
-        """
+        """Cut out a subnet with BN statistics of its own, in eval mode; ``ValueError`` if it is outside the space."""
         return self.calibration.apply(extract_subnet(self.supernet, arch))
 
-    def evaluate(self, arch: Arch) -> EvaluationResult:
-        """Measure a subnet at its own resolution."""
-        return self.evaluate_prepared(self.prepare(arch))
-
     def measure(self, arch: Arch) -> float:
-        """Return the AP of a subnet, in [0, 1]."""
-        return self.evaluate(arch).metrics["AP"]
+        """Return the AP of a subnet at its own resolution, in [0, 1]."""
+        return self.evaluate_prepared(self.prepare(arch)).metrics["AP"]
 
 
 def _content_digest(dataset: KeypointDataset) -> str:

@@ -12,18 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.data.loading.batches import IMAGE_MEAN, IMAGE_STD
-from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
-from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.export.formats import ExportFormat, FloatArray, measure_parity
-from litepose_ofa.supernet.export.onnx_model import INPUT_NAME, OUTPUT_NAMES, head_shapes
-from litepose_ofa.supernet.files import read_json, replacing_folder, require_regular, write_text
+from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton, get_skeleton
+from litepose_ofa.supernet.errors import InputError, located
+from litepose_ofa.supernet.evaluation.people import PoseModel
+from litepose_ofa.supernet.export.formats import PEAKS, ExportFormat, measure_parity
+from litepose_ofa.supernet.export.onnx_graph import INPUT_NAME, OUTPUT_NAMES, head_shapes
+from litepose_ofa.supernet.export.runners import FloatArray, as_model, open_runner, require_file
+from litepose_ofa.supernet.files import read_json, read_yaml, replacing_folder, require_regular, write_text
 from litepose_ofa.supernet.network.checkpoints import save_subnet, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
 
@@ -41,12 +43,6 @@ AGAIN = "export again (litepose export)"
 PACKAGES = ("litepose-ofa", "torch", "numpy", "onnx")
 """Packages whose versions the manifest states, beside those of the runtimes that each format states."""
 
-MeasureFormat = Callable[[ExportFormat, Path], Mapping[str, Any]]
-"""Returns what the manifest is to say of a format, whose files are in a folder, beyond its parity."""
-
-AddFiles = Callable[[Path, Mapping[str, Any]], None]
-"""Adds files to a folder, given what its manifest will say beside kind, schema and hashes."""
-
 
 @dataclass(frozen=True)
 class Manifest:
@@ -54,17 +50,6 @@ class Manifest:
 
     folder: Path
     record: Mapping[str, Any]
-
-    @property
-    def arch_digest(self) -> str:
-        """The architecture's digest."""
-        return str(self.record["arch_digest"])
-
-    @property
-    def files(self) -> Mapping[str, str]:
-        """SHA-256 of each file of the export by its name, in hexadecimal digits."""
-        files: Mapping[str, str] = self.record["sha256"]
-        return files
 
     @property
     def formats(self) -> Mapping[str, Mapping[str, Any]]:
@@ -82,8 +67,8 @@ def write_bundle(
     formats: Sequence[ExportFormat],
     facts: Mapping[str, Any],
     config: Mapping[str, Any] | None = None,
-    measure_format: MeasureFormat | None = None,
-    add_files: AddFiles | None = None,
+    measure_format: Callable[[ExportFormat, Path], Mapping[str, Any]] = lambda fmt, folder: {},
+    add_files: Callable[[Path, Mapping[str, Any]], object] = lambda folder, record: None,
 ) -> Manifest:
     """Write an export folder, whole or not at all, and return its manifest.
 
@@ -97,8 +82,8 @@ def write_bundle(
         formats: The formats to write; none are needed to use the folder here.
         facts: What else the manifest records: measured AP, latency, equality, source.
         config: What ``subnet.yaml`` says of training and measuring the subnet again.
-        measure_format: Adds to what the manifest says of a format, such as its AP.
-        add_files: Adds files, such as a card, when all others are written.
+        measure_format: Returns what else the manifest is to say of a format whose files are in a folder, such as an AP.
+        add_files: Adds files to the folder when all others are there, such as a card, given the manifest's record.
 
     Raises:
         ParityError: If a runtime and torch differ by more than the format's tolerance.
@@ -109,9 +94,9 @@ def write_bundle(
         described = {}
         for fmt in formats:
             fmt.write(temporary, subnet)
-            parity = asdict(measure_parity(fmt, temporary, subnet, images))
-            more = {} if measure_format is None else measure_format(fmt, temporary)
-            described[fmt.name] = {**fmt.describe(), "files": list(fmt.files), "parity": parity, **more}
+            parity = measure_parity(fmt, temporary, subnet, images)
+            more = measure_format(fmt, temporary)
+            described[fmt.name] = {**fmt.facts, "files": list(fmt.files), "parity": parity, **more}
         one_line = math.inf  # a command is to be copied whole
         usage = {**_usage(subnet, skeleton), **(config or {})}
         write_text(temporary / CONFIG_FILE, yaml.safe_dump(usage, sort_keys=False, width=one_line))
@@ -123,8 +108,7 @@ def write_bundle(
             "formats": described,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         }
-        if add_files is not None:
-            add_files(temporary, record)
+        add_files(temporary, record)
         return Manifest(folder, write_manifest(temporary, record).record)
 
 
@@ -153,12 +137,7 @@ def _usage(subnet: LitePose, skeleton: Skeleton) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, record: Mapping[str, Any]) -> Manifest:
-    """Write the manifest of a folder whose other files are all there.
-
-    Args:
-        folder: The folder.
-        record: What it is to say beside kind, schema and the files' hashes.
-    """
+    """Write the manifest of a folder whose other files are all there: the record beside kind, schema and hashes."""
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE}
     content = json.loads(json.dumps({"kind": KIND, "schema": SCHEMA, **record, "sha256": files}))
     sealed = {**content, "digest": _digest(content)}
@@ -167,12 +146,7 @@ def write_manifest(folder: Path, record: Mapping[str, Any]) -> Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a folder, as it was written or not at all.
-
-    Raises:
-        InputError: If folder or manifest is missing, is not ours, is of a newer schema, or was changed; the message
-            names the file and says what to do.
-    """
+    """Read the manifest of a folder, as it was written or not at all; errors are as for ``open_export``."""
     path = folder / MANIFEST_FILE
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {AGAIN}, or name another")
@@ -202,15 +176,59 @@ def open_export(folder: Path) -> Manifest:
             that was changed since; the message names the file and says what to do.
     """
     manifest = read_manifest(folder)
-    for name, digest in manifest.files.items():
+    for name, digest in manifest.record["sha256"].items():
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: no such file, but {MANIFEST_FILE} lists it; {AGAIN}")
         if sha256_of(path) != digest:
             raise InputError(f"{path}: is damaged: its SHA-256 is not the one in {MANIFEST_FILE}; {AGAIN}")
-    if Arch.load(folder / ARCH_FILE).digest != manifest.arch_digest:
-        raise InputError(f"{folder / ARCH_FILE}: is not the architecture {manifest.arch_digest} of {MANIFEST_FILE}")
+    known = manifest.record["arch_digest"]
+    if Arch.load(folder / ARCH_FILE).digest != known:
+        raise InputError(f"{folder / ARCH_FILE}: is not the architecture {known} of {MANIFEST_FILE}")
     return manifest
+
+
+def exported_skeleton(folder: Path) -> Skeleton:
+    """Return the keypoints of an export folder's network, of its ``subnet.yaml``."""
+    path = folder / CONFIG_FILE
+    usage = read_yaml(path)
+    if not isinstance(usage, Mapping) or not {"skeleton", "keypoints"} <= usage.keys():
+        raise InputError(f"{path}: lacks skeleton or keypoints as an export has them")
+    given = usage["skeleton"]
+    with located(path):
+        skeleton = Skeleton.from_dict(given) if isinstance(given, Mapping) else get_skeleton(given)
+    if list(skeleton.keypoints) != usage["keypoints"]:
+        raise InputError(f"{path}: its keypoints are not those of the skeleton {skeleton.name!r}")
+    return skeleton
+
+
+class ExportedModel(NamedTuple):
+    """A runtime's file of an export folder, opened; 12 digits tell the files of its format from others."""
+
+    model: PoseModel
+    format: str
+    digest: str
+
+
+def open_exported(path: Path, *, threads: int = 1) -> ExportedModel:
+    """Open a runtime's file of an export folder; of ncnn's two either may be named.
+
+    Raises:
+        InputError: If the folder is not whole, the file is none of a network in it, or its runtime is missing.
+    """
+    require_file(path)
+    manifest = open_export(path.parent)
+    files_of = {name: described["files"] for name, described in manifest.formats.items()}
+    name = next((name for name, files in files_of.items() if path.name in files), None)
+    if name is None:
+        known = ", ".join(file for files in files_of.values() for file in files)
+        raise InputError(f"{path}: is not a runtime's file of the export, which has {known or 'none'}")
+    if name == PEAKS:
+        raise InputError(f"{path}: gives peaks for a device's own decoder, not heatmaps; use another format's file")
+    files = files_of[name]
+    runner = open_runner(path.with_name(files[0]), threads=threads)
+    digest = "".join(manifest.record["sha256"][file][: 12 // len(files)] for file in files)
+    return ExportedModel(as_model(runner, Arch.load(path.parent / ARCH_FILE).image_size), name, digest)
 
 
 def sha256_of(path: Path) -> str:

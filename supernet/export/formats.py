@@ -1,32 +1,31 @@
-"""Export formats, and how far a format's file under its runtime is from the network in torch.
+"""Export formats, and how far a format's file under its runtime is from the network in torch: outputs and AP.
 
 Legend: B images, K keypoints, R input size in pixels.
 """
 
-import importlib
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
+import onnx
+import onnxruntime
 
-from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.errors import located
+from litepose_ofa.supernet.evaluation.inference import evaluate_dataset
+from litepose_ofa.supernet.evaluation.intervals import ap_interval
+from litepose_ofa.supernet.evaluation.matching import Matches
+from litepose_ofa.supernet.evaluation.people import DEFAULT_SETTINGS, InferenceSettings, PoseModel, SquarePredictor
+from litepose_ofa.supernet.export.conversion import convert_to_ncnn, quantise
+from litepose_ofa.supernet.export.onnx_graph import OPSET, Batch, build_onnx
+from litepose_ofa.supernet.export.peaks import build_peaks_onnx, compare_peaks
+from litepose_ofa.supernet.export.runners import FloatArray, as_model, compare_heads, import_optional, open_runner
+from litepose_ofa.supernet.export.tflite_translation import translate_to_tflite
 from litepose_ofa.supernet.network.litepose import LitePose
-
-FloatArray = npt.NDArray[np.float32]
-Heads = tuple[FloatArray, FloatArray]
-
-Runner = Callable[[FloatArray], tuple[FloatArray, ...]]
-"""An exported network opened in its runtime: one normalised image (1, 3, R, R) to ``LitePose``'s heads, (1, 2K, R / 4,
-R / 4) and (1, K, R / 2, R / 2), or to a format's own outputs."""
-
-Precision = Literal["float32", "float16"]
-"""How a file stores weights; what is computed in is the runtime's choice."""
 
 TOLERANCE = 1e-4
 """Largest absolute difference between a float32 file in its runtime and torch."""
@@ -39,131 +38,201 @@ largest output were seen of trained networks of ``tiny``, up to 0.02 of publishe
 on more than trained ones. A wrong or missing layer makes a difference of the order of 1.
 """
 
+PEAKS = "onnx_peaks"
+"""The format whose files give peaks instead of heads."""
+
 
 class ParityError(RuntimeError):
     """An exported file computes something else than the network it came from."""
 
 
-class ExportFormat(ABC):
-    """A file format of exported networks, with the runtime that opens it.
-
-    A constructor raises ``InputError`` naming the extra to install where a package is missing.
+@dataclass(frozen=True)
+class ExportFormat:
+    """A file format of exported networks.
 
     Attributes:
         name: How ``formats`` names it, such as ``litert_fp16``.
-        files: Names of its files.
+        files: Names of its files; the first is the one to open.
+        convert: Returns the contents of the files, of a network in eval mode.
+        facts: What a manifest says of it: batch, precision, layout, runtime package and version.
         tolerance: Largest difference from torch that is accepted; None where it is only reported.
         relative: Whether the tolerance is a fraction of torch's largest output instead of an absolute difference.
+        compare: Yields for each image, of its first file, the network and images (B, 3, R, R), how far the outputs are
+            from torch's, and torch's largest output; NaN if any is.
     """
 
     name: str
     files: tuple[str, ...]
+    convert: Callable[[LitePose], Sequence[bytes]]
+    facts: Mapping[str, Any]
     tolerance: float | None = TOLERANCE
     relative: bool = False
+    compare: Callable[[Path, LitePose, FloatArray], Iterator[tuple[float, float]]] = compare_heads
 
-    @abstractmethod
     def write(self, folder: Path, subnet: LitePose) -> None:
         """Write the files of a network in eval mode into a folder."""
-
-    @abstractmethod
-    def open(self, folder: Path, *, threads: int = 1) -> Runner:
-        """Open what ``write`` wrote, in the runtime on the CPU.
-
-        Raises:
-            InputError: If a file is missing or damaged.
-        """
-
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Return what a manifest says of it: batch, precision, layout, runtime package and version."""
-
-    def differences(self, folder: Path, subnet: LitePose, images: FloatArray) -> Iterator[tuple[float, float]]:
-        """Yield of images (B, 3, R, R) how far outputs are from torch's, and torch's largest output; NaN if any is."""
-        runner = self.open(folder)
-        for image in np.split(images, len(images)):
-            yield largest_difference(runner(image), run_torch(subnet, image))
+        for name, content in zip(self.files, self.convert(subnet), strict=True):
+            (folder / name).write_bytes(content)
 
 
-class DeviceFormat(ExportFormat):
-    """A format of devices, in either precision; its names end in ``_fp16`` for float16."""
+def onnx_format(batch: Batch = "one", opset: int = OPSET) -> ExportFormat:
+    """One file of ``build_onnx``, as ONNX Runtime runs it fastest."""
 
-    def __init__(self, precision: Precision) -> None:
-        self.precision = precision
-        self.relative = precision == "float16"
-        self.tolerance = FLOAT16_TOLERANCE if self.relative else TOLERANCE
-        self.suffix = "_fp16" if self.relative else ""
+    def convert(subnet: LitePose) -> list[bytes]:
+        return [_onnx_bytes(build_onnx(subnet, batch=batch, opset=opset, deconvs="merged"))]
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a manifest says of batch and precision."""
-        return {"batch": 1, "precision": "float16 weights" if self.relative else "float32"}
+    return ExportFormat("onnx", ("model.onnx",), convert, _onnx_facts(batch, opset))
 
 
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """How a format compares with torch.
+def onnx_int8_format(calibration: FloatArray) -> ExportFormat:
+    """One file as ``quantise`` makes it, calibrated on images (N, 3, R, R) of the networks' input size."""
+    scheme = {"weights": "int8 by output channel", "feature_maps": "uint8", "heads": "float32"}
+    images = {"calibration": "minmax", "calibration_images": len(calibration)}
+    return ExportFormat(
+        "onnx_int8",
+        ("model_int8.onnx",),
+        lambda subnet: [_onnx_bytes(quantise(build_onnx(subnet), calibration))],
+        {**_onnx_facts("one", OPSET), "precision": "int8", "quantisation": scheme | images},
+        tolerance=None,
+    )
 
-    Attributes:
-        images: Images compared.
-        max_abs_difference: Largest difference of any output on any image.
-        max_abs_output: Largest output of torch.
-        tolerance: Largest absolute difference that was accepted; None where it is only reported.
+
+def onnx_peaks_format(
+    batch: Batch = "one",
+    opset: int = OPSET,
+    *,
+    most: int = DEFAULT_SETTINGS.max_people,
+    threshold: float = DEFAULT_SETTINGS.threshold,
+) -> ExportFormat:
+    """One file of ``build_peaks_onnx``, compared by what it is made of: its heads, and the peaks in them."""
+
+    def convert(subnet: LitePose) -> list[bytes]:
+        return [_onnx_bytes(build_peaks_onnx(subnet, batch=batch, opset=opset, most=most, threshold=threshold))]
+
+    return ExportFormat(
+        PEAKS,
+        ("model_peaks.onnx",),
+        convert,
+        _onnx_facts(batch, opset) | {"most_candidates": most, "threshold": threshold},
+        compare=partial(compare_peaks, batch=batch, threshold=threshold),
+    )
+
+
+def litert_format(float16: bool = False) -> ExportFormat:
+    """One ``.tflite`` file: input (1, R, R, 3), outputs (1, R / 4, R / 4, 2K) and (1, R / 2, R / 2, K).
+
+    Without half precision in the processor LiteRT computes in float32 with either kind of weights.
     """
+    suffix = "_fp16" if float16 else ""
+    name = f"litert{suffix}"
+    version = import_optional("ai_edge_litert", f"format {name}", "litert").__version__
 
-    images: int
-    max_abs_difference: float
-    max_abs_output: float
-    tolerance: float | None
+    def convert(subnet: LitePose) -> list[bytes]:
+        with located(f"format {name}"):
+            return [translate_to_tflite(build_onnx(subnet), float16=float16)]
+
+    facts = {"layout": "NHWC", "runtime": "ai-edge-litert", "runtime_version": version}
+    return _device_format(name, (f"model{suffix}.tflite",), convert, facts, float16)
 
 
-def measure_parity(fmt: ExportFormat, folder: Path, subnet: LitePose, images: FloatArray) -> Parity:
-    """Run a format's file through its runtime and compare its outputs with the network's.
+def ncnn_format(float16: bool = False) -> ExportFormat:
+    """A ``.param`` and a ``.bin`` file: input ``in0`` (3, R, R), outputs ``out0`` and ``out1`` like torch's heads."""
+    suffix = "_fp16" if float16 else ""
+    name = f"ncnn{suffix}"
+    ncnn, pnnx = (import_optional(package, f"format {name}", "ncnn").__version__ for package in ("ncnn", "pnnx"))
+    return _device_format(
+        name,
+        (f"model{suffix}.ncnn.param", f"model{suffix}.ncnn.bin"),
+        lambda subnet: convert_to_ncnn(build_onnx(subnet), float16=float16),
+        {"layout": "NCHW", "runtime": "ncnn", "runtime_version": ncnn, "converter": f"pnnx {pnnx}"},
+        float16,
+    )
 
-    Args:
-        fmt: The format, whose files are in the folder.
-        folder: The export folder.
-        subnet: The network, in eval mode, on the CPU.
-        images: Normalised images (B, 3, R, R); they are run one by one.
+
+def _device_format(
+    name: str,
+    files: tuple[str, ...],
+    convert: Callable[[LitePose], Sequence[bytes]],
+    facts: Mapping[str, Any],
+    float16: bool,
+) -> ExportFormat:
+    described = {"batch": 1, "precision": "float16 weights" if float16 else "float32", **facts}
+    return ExportFormat(name, files, convert, described, FLOAT16_TOLERANCE if float16 else TOLERANCE, relative=float16)
+
+
+def _onnx_bytes(model: onnx.ModelProto) -> bytes:
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _onnx_facts(batch: Batch, opset: int) -> dict[str, Any]:
+    return {
+        "batch": 1 if batch == "one" else batch,
+        "layout": "NCHW",
+        "precision": "float32",
+        "opset": opset,
+        "ir_version": onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)]),
+        "runtime": "onnxruntime",
+        "runtime_version": onnxruntime.__version__,
+    }
+
+
+def measure_parity(fmt: ExportFormat, folder: Path, subnet: LitePose, images: FloatArray) -> dict[str, Any]:
+    """Run a format's files in a folder in their runtime, on normalised images (B, 3, R, R), and compare with torch.
+
+    Returns:
+        The number of ``images``, the ``max_abs_difference`` of any output on any of them, torch's ``max_abs_output``,
+        and the ``tolerance``: the largest absolute difference that was accepted, None where it is only reported.
 
     Raises:
         ParityError: If the difference exceeds the format's tolerance, or is NaN.
     """
-    found = np.array(list(fmt.differences(folder, subnet, images)))
+    found = np.array(list(fmt.compare(folder / fmt.files[0], subnet, images)))
     difference, scale = found.max(axis=0).tolist()
     limit = fmt.tolerance * scale if fmt.tolerance is not None and fmt.relative else fmt.tolerance
     if not (math.isfinite(difference) and (limit is None or difference <= limit)):
         allowed = "a number" if limit is None else f"at most {limit:.0e}"
         raise ParityError(f"{fmt.name}: differs from torch by {difference:.2e}; {allowed} is accepted")
-    return Parity(len(images), difference, scale, limit)
+    of_all = {"max_abs_difference": difference, "max_abs_output": scale, "tolerance": limit}
+    return {"images": len(images), **of_all}
 
 
-def largest_difference(ours: tuple[FloatArray, ...], theirs: tuple[FloatArray, ...]) -> tuple[float, float]:
-    """Return the largest difference of two networks' outputs, and the largest of the other's; NaN if any is."""
-    pairs = list(zip(ours, theirs, strict=True))
-    return float(np.max([np.abs(a - b).max() for a, b in pairs])), float(np.max([np.abs(b).max() for _, b in pairs]))
+@dataclass
+class FormatEvaluator:
+    """Measures exported files of a subnet on a split, with intervals of so many resamples, if any.
 
-
-@torch.inference_mode()
-def run_torch(subnet: LitePose, images: FloatArray) -> Heads:
-    """Return the network's heads of images (B, 3, R, R) as arrays."""
-    head0, head1 = subnet(torch.from_numpy(images))
-    return head0.numpy(), head1.numpy()
-
-
-def import_optional(module: str, needed_by: str, extra: str) -> Any:
-    """Import a package that an extra of ours brings.
-
-    Raises:
-        InputError: If it is not installed; the message names what needs it and the extra.
+    A file has one square input and runs at scale 1 alone, so torch is measured with the same.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        package = module.partition(".")[0].replace("_", "-")
-        message = f"{needed_by} needs the package {package}; install it with pip install 'litepose-ofa[{extra}]'"
-        raise InputError(message) from None
 
+    subnet: LitePose
+    dataset: KeypointDataset
+    settings: InferenceSettings
+    batch_size: int
+    resamples: int
+    seed: int = 0
+    threads: int = 1
 
-def require_file(path: Path) -> None:
-    """Refuse a file that is missing."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    def measure(self, fmt: ExportFormat, folder: Path) -> dict[str, Any]:
+        """Return AP in [0, 1], AP of torch, and what the file's is above it, with intervals where there are draws.
+
+        The difference is paired: both see the same draws of images.
+        """
+        runner = open_runner(folder / fmt.files[0], threads=self.threads)
+        ours = self._matches(as_model(runner, self.subnet.arch.image_size))
+        theirs = self._of_torch
+        ap, torch_ap = ours.average_precision(), theirs.average_precision()
+        record: dict[str, Any] = {"AP": ap, "torch_AP": torch_ap, "difference": ap - torch_ap}
+        if self.resamples:
+            draws: dict[str, Any] = {"resamples": self.resamples, "seed": self.seed}
+            record["interval"] = asdict(ap_interval(ours, **draws))
+            record["difference_interval"] = asdict(ap_interval(ours, minus=theirs, **draws))
+        return record
+
+    @cached_property
+    def _of_torch(self) -> Matches:
+        return self._matches(self.subnet)
+
+    def _matches(self, model: PoseModel) -> Matches:
+        settings = replace(self.settings, scales=(1.0,))
+        predictor = SquarePredictor(model, self.subnet.arch.image_size, self.dataset.skeleton, settings)
+        return evaluate_dataset(predictor, self.dataset, batch_size=self.batch_size).comparison.matches

@@ -5,8 +5,7 @@ from pathlib import Path
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.skeletons import Skeleton, require_keypoints
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.export.bundle import CONFIG_FILE, WEIGHTS_FILE, open_export
-from litepose_ofa.supernet.export.runtime import ExportedUsage
+from litepose_ofa.supernet.export.bundle import CONFIG_FILE, WEIGHTS_FILE, exported_skeleton, open_export
 from litepose_ofa.supernet.network.checkpoints import load_subnet, load_weights, read_description, read_skeleton
 from litepose_ofa.supernet.network.litepose import LitePose
 
@@ -68,7 +67,7 @@ def _skeleton_of(path: Path, network: LitePose, of_dataset: Skeleton) -> Skeleto
     if stated is not None:
         return stated
     exported = (path.parent / CONFIG_FILE).is_file()
-    skeleton = ExportedUsage.load(path.parent).skeleton if exported else of_dataset
+    skeleton = exported_skeleton(path.parent) if exported else of_dataset
     where = CONFIG_FILE if exported else "dataset.skeleton"
     require_keypoints(f"{path}: is a network", network.num_keypoints, skeleton, where=where)
     return skeleton

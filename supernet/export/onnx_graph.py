@@ -1,27 +1,42 @@
-"""A LitePose as ONNX nodes: what every export of a network runs, and every model of a profiling kit.
+"""A LitePose as ONNX nodes, batch norms folded: what every export of a network runs, and a profiling kit's models.
 
 Written with the ONNX helpers, in milliseconds a network: torch's exporter takes seconds, and leaves the paths of the
 machine's files in the nodes.
+
+In eval mode a batch norm is a scale and a shift a channel. The scale goes into the kernel before it, the shift becomes
+its bias. A fusion deconv's norm follows the sum of two transposed convolutions: the scale goes into both kernels, the
+shift into the first one's bias. The arithmetic is float64, whatever the network's.
+
+Legend: K keypoints, R input size in pixels.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
 
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of, places_of
-from litepose_ofa.supernet.export.folding import FoldedConvolution
+from litepose_ofa.supernet.archs.operators import Convolution, LayerNames, Operator, operators_of, places_of
+from litepose_ofa.supernet.files import replacing
+from litepose_ofa.supernet.network.litepose import LitePose
 
 OPSET = 17
 """The operators of a network are the same in all of ``OPSETS``: a newer one would only shut out older runtimes."""
 
 OPSETS = range(13, 23)
 """Opsets that a graph can be written for."""
+
+INPUT_NAME = "images"
+OUTPUT_NAMES = ("head0", "head1")
+
+Batch = Literal["one", "dynamic"]
+"""Whether a file takes one image a run, or any number."""
 
 PRODUCER = "litepose-ofa"
 
@@ -41,6 +56,50 @@ class Output(NamedTuple):
 
     name: str
     shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedConvolution:
+    """Weights of one convolution without a batch norm, float32.
+
+    Attributes:
+        name: What nodes and weights of a file are called after; of a LitePose, the convolution's in the state dict.
+        kernel: (out, in / groups, k, k); of a transposed convolution (in, out, k, k).
+        bias: (out,), or None.
+    """
+
+    name: str
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32] | None
+
+
+def fold_weights(subnet: LitePose) -> list[list[FoldedConvolution]]:
+    """Return the weights of a network as it runs in eval mode, by operator and in the order of its convolutions."""
+    operators = operators_of(subnet.arch, subnet.num_keypoints)
+    folded = []
+    for place, operator in zip(places_of(subnet.arch.depths), operators, strict=True):
+        layers = []
+        for names, convolution in zip(place.layers, operator.convolutions, strict=True):
+            kernel, bias = fold_layer(subnet, names, convolution)
+            values = kernel.float().cpu().numpy(), None if bias is None else bias.float().cpu().numpy()
+            layers.append(FoldedConvolution(names.convolution, *values))
+        folded.append(layers)
+    return folded
+
+
+def fold_layer(subnet: LitePose, names: LayerNames, convolution: Convolution) -> tuple[Tensor, Tensor | None]:
+    """Return the kernel and the bias, in float64, of a convolution whose batch norm is folded into it."""
+    kernel = subnet.get_parameter(f"{names.convolution}.weight").detach().double()
+    if names.norm is None:
+        return kernel, None
+    norm = subnet.get_submodule(names.norm)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+    shift = norm.bias.detach().double() - norm.running_mean.double() * scale
+    shape = (1, -1, 1, 1) if convolution.kind == "transposed" else (-1, 1, 1, 1)
+    return kernel * scale.reshape(shape), shift if convolution.norm else None
 
 
 class OnnxGraph:
@@ -161,3 +220,55 @@ def add_network(
         maps.append(add_operator(graph, operator, [maps[i] for i in place.inputs] or [images], w))
     head0, head1 = (value for place, value in zip(places, maps, strict=True) if place.kind == "head")
     return head0, head1
+
+
+def build_onnx(
+    subnet: LitePose, *, batch: Batch = "one", opset: int = OPSET, deconvs: Deconvs = "separate"
+) -> onnx.ModelProto:
+    """Return a network in eval mode as an ONNX model, weights inside.
+
+    Nodes are called after the state-dict names of their convolutions. Equal weights give equal bytes.
+
+    The input is ``images`` (1 or any number, 3, R, R), the outputs are ``head0`` (1, 2K, R / 4, R / 4) and ``head1``
+    (1, K, R / 2, R / 2). The opset is one of ``OPSETS``; ``deconvs`` changes no more than the rounding.
+
+    Example:
+        >>> from litepose_ofa.supernet.archs.space import SearchSpace
+        >>> model = build_onnx(LitePose(SearchSpace.preset("tiny").smallest()))
+        >>> sorted({node.op_type for node in model.graph.node})
+        ['Add', 'Clip', 'Conv', 'ConvTranspose', 'Relu']
+    """
+    graph = OnnxGraph(deconvs)
+    heads = add_subnet(graph, subnet, batch)
+    return graph.to_model("litepose", list(map(Output, heads, head_shapes(subnet, batch))), opset=opset)
+
+
+def export_onnx(path: Path, subnet: LitePose, *, batch: Batch = "one", opset: int = OPSET) -> None:
+    """Write the model of ``build_onnx``, whose other arguments these are, as ONNX Runtime runs it fastest."""
+    save_onnx(path, build_onnx(subnet, batch=batch, opset=opset, deconvs="merged"))
+
+
+def save_onnx(path: Path, model: onnx.ModelProto) -> None:
+    """Write a model, through a temporary name."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def add_subnet(graph: OnnxGraph, subnet: LitePose, batch: Batch) -> tuple[str, str]:
+    """Add the input ``images`` and a network to a graph, and return its heads."""
+    size = subnet.arch.image_size
+    images = graph.add_input(INPUT_NAME, (batch_side(batch), 3, size, size))
+    heads = add_network(graph, subnet.arch, subnet.num_keypoints, images, fold_weights(subnet))
+    head0, head1 = map(graph.rename, heads, OUTPUT_NAMES)
+    return head0, head1
+
+
+def head_shapes(subnet: LitePose, batch: Batch) -> tuple[Shape, Shape]:
+    """Return the shapes of the two heads."""
+    size, keypoints, side = subnet.arch.image_size, subnet.num_keypoints, batch_side(batch)
+    return (side, 2 * keypoints, size // 4, size // 4), (side, keypoints, size // 2, size // 2)
+
+
+def batch_side(batch: Batch) -> int | str:
+    """Return the first side of every input and output."""
+    return 1 if batch == "one" else "batch"

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
-from litepose_ofa.supernet.export.formats import Precision
+from litepose_ofa.supernet.errors import InputError
 
 Array = NDArray[Any]
 
@@ -26,29 +26,29 @@ DEQUANTIZE_VERSION = 3
 """The first that takes float16."""
 
 
-def translate_to_tflite(model: onnx.ModelProto, *, precision: Precision = "float32") -> bytes:
+def translate_to_tflite(model: onnx.ModelProto, *, float16: bool = False) -> bytes:
     """Return the TFLite file that computes what an ONNX model does, with inputs and outputs (1, H, W, C).
 
     Args:
         model: Of batch 1 and fixed shapes, weights inside: square Conv and ConvTranspose with symmetric padding, Add,
             Relu, and Clip between 0 and 6. Values keep their names, inputs and outputs their order.
-        precision: How weights are stored. ``float16`` is TFLite's post-training form: a DEQUANTIZE operator after every
-            weight, so that a runtime without half-precision arithmetic computes in float32 and others (GPUs) drop it.
+        float16: Whether weights are stored in half precision, in TFLite's post-training form: a DEQUANTIZE operator
+            after every weight, so that a runtime without such arithmetic computes in float32 and others (GPUs) drop it.
 
     Raises:
-        OverflowError: If a weight is beyond float16.
+        InputError: If a weight is beyond float16.
     """
-    return _Translation(model, precision).to_bytes()
+    return _Translation(model, float16).to_bytes()
 
 
 class _Translation:
     """A TFLite model in the making; a value is known by its ONNX name."""
 
-    def __init__(self, model: onnx.ModelProto, precision: Precision) -> None:
+    def __init__(self, model: onnx.ModelProto, half: bool) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
         self._schema = schema
-        self._half = precision == "float16"
+        self._half = half
         self._model = schema.ModelT()
         self._model.version, self._model.description = SCHEMA_VERSION, "litepose-ofa"
         self._model.buffers, self._model.operatorCodes = [schema.BufferT()], []  # the first buffer is that of no data
@@ -177,7 +177,7 @@ class _Translation:
         with np.errstate(over="ignore"):
             half = value.astype(np.float16)
         if not np.isfinite(half).all():
-            raise OverflowError(f"{name} has the weight {np.abs(value).max():.3g}; float16 ends at 65504")
+            raise InputError(f"{name} has the weight {np.abs(value).max():.3g}; float16 ends at 65504; use litert")
         tensor = self._tensor(name, value.shape)
         self._operator("DEQUANTIZE", [self._stored(f"{name}_float16", half)], tensor, version=DEQUANTIZE_VERSION)
         return tensor

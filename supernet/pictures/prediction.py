@@ -15,9 +15,9 @@ from pydantic import Field, InstanceOf
 from litepose_ofa.supernet.data.coco.dataset import OnBadImage
 from litepose_ofa.supernet.data.image_files import BadImageError
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.inference import predict_stream
 from litepose_ofa.supernet.evaluation.people import Image, People, PeoplePredictor
 from litepose_ofa.supernet.evaluation.results import CATEGORY_ID, DECIMALS, SCORE_DECIMALS, write_results
-from litepose_ofa.supernet.evaluation.streaming import predict_stream
 from litepose_ofa.supernet.files import naming, replacing, require_regular, write_json
 from litepose_ofa.supernet.pictures.drawing import draw_people, make_sheet, resized_with_people
 from litepose_ofa.supernet.pictures.files import MOST_MEGAPIXELS, find_pictures, read_picture, require_picture_size

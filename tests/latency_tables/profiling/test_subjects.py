@@ -17,8 +17,7 @@ from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorCh
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator, operators_of
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.onnx_graph import Deconvs
-from litepose_ofa.supernet.export.onnx_model import export_onnx
+from litepose_ofa.supernet.export.onnx_graph import Deconvs, export_onnx
 from litepose_ofa.supernet.network.litepose import LitePose
 
 SPACE = SearchSpace.preset("tiny")

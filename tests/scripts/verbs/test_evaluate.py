@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
-from litepose_ofa.supernet.evaluation import evaluate_keypoints, read_results
+from litepose_ofa.supernet.evaluation import evaluate_keypoints
 from litepose_ofa.supernet.export.bundle import write_bundle
 from litepose_ofa.supernet.files import read_json, write_json
 from litepose_ofa.supernet.network.checkpoints import load_subnet, load_supernet, save_subnet, weights_digest
@@ -63,7 +63,7 @@ def test_results_are_worth_the_ap_in_the_record(evaluate: Callable[..., Any], tr
     assert results.name == f"results_val_{record.name.removesuffix('_val.json')}.json"
     assert str(results) in outcome.stdout
     annotations = data_root / "people" / "annotations" / "val.json"
-    metrics = evaluate_keypoints(annotations, read_results(results), CROWDPOSE)
+    metrics = evaluate_keypoints(annotations, read_json(results), CROWDPOSE)
     assert metrics == pytest.approx(read_json(record)["metrics"], abs=1e-6)
 
 
@@ -89,9 +89,8 @@ def test_results_are_of_the_dataset_s_own_category(
     outcome = evaluate(*given)
     assert outcome.status == 0, outcome.stderr
     assert "for this AP, COCOeval needs the record's kpt_oks_sigmas" in outcome.stdout
-    assert "another AP of the dataset's file: it keeps people of the categories 7, 8 apart" in outcome.stdout
     (results,) = (trained / "evaluations").glob("results_val_*.json")
-    assert {person["category_id"] for person in read_results(results)} == {7}
+    assert {person["category_id"] for person in read_json(results)} == {7}
     (record,) = (trained / "evaluations").glob("*_val.json")
     assert read_json(record)["coco_eval"] == {"kpt_oks_sigmas": list(CROWDPOSE.sigmas)}
 

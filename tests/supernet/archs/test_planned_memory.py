@@ -9,7 +9,7 @@ import pytest
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.onnx_model import export_onnx
+from litepose_ofa.supernet.export.onnx_graph import export_onnx
 from litepose_ofa.supernet.network.litepose import LitePose
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "planned_memory.py"

@@ -187,18 +187,6 @@ def test_images_of_a_batch_do_not_meet() -> None:
         np.testing.assert_array_equal(scores, alone_scores)
 
 
-def test_refinement_fills_a_joint_below_the_threshold_and_keeps_the_score() -> None:
-    heatmaps, tags = np.zeros((2, 8, 8)), np.zeros((2, 8, 8))
-    heatmaps[0, 2, 3] = 0.8
-    heatmaps[1, 6, 5] = 0.05
-    heatmaps[1, 1, 1], tags[1, 1, 1] = 0.09, 3.0
-    found, score = decode_people(heatmaps[None], tags[None], refine=False)[0]
-    filled, filled_score = decode_people(heatmaps[None], tags[None], refine=True)[0]
-    np.testing.assert_allclose(found[0], [[3.25, 2.25, 0.8], [0, 0, 0]], rtol=1e-6)
-    np.testing.assert_allclose(filled[0], [[3.25, 2.25, 0.8], [5.25, 6.25, 0.05]], rtol=1e-6)
-    np.testing.assert_allclose([*score, *filled_score], [0.4, 0.4], rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("heatmaps", "tags", "named"),
     [

@@ -59,25 +59,6 @@ def test_width_and_height_scale_apart() -> None:
     assert scaled[0, 0, 0].tolist() == [32, 4, 2]
 
 
-@pytest.mark.parametrize("num_keypoints", [14, 17])
-@pytest.mark.parametrize("input_size", [96, 256, 448, 512])
-@pytest.mark.parametrize("stride", [2, 4])
-def test_defect_1_targets_are_made_from_coordinates_at_each_resolution(
-    num_keypoints: int, input_size: int, stride: int
-) -> None:
-    """A published trainer rescaled indices with a fixed 512 and lost the joint's channel: no target was right."""
-    size = input_size // stride
-    keypoints = random_people((1, 1, num_keypoints), input_size, seed=num_keypoints + input_size)
-    maps = make_heatmaps(keypoints, input_size=input_size, heatmap_size=size, sigma=2.0)
-    scaled = to_heatmap_pixels(keypoints, input_size=input_size, heatmap_size=size)
-    for channel, (x, y, visibility) in zip(maps[0], scaled[0, 0].tolist(), strict=True):
-        if visibility > 0:
-            assert divmod(int(channel.argmax()), size) == (int(y), int(x))
-            assert channel.max() > 0.9
-        else:
-            assert channel.count_nonzero() == 0
-
-
 # Never on the edge of a pixel, where two or four pixels are peaks alike.
 coordinate = st.integers(600, 9000).map(lambda hundredths: hundredths / 100 + 0.00137)
 

@@ -1,7 +1,7 @@
 """Random people of a skeleton, annotated and predicted, for whoever compares the two."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ def make_dataset() -> Callable[..., Json]:
 @pytest.fixture(scope="session")
 def noisy_predictions() -> Callable[..., list[Json]]:
     return _noisy_predictions
+
+
+@pytest.fixture(scope="session")
+def repeat_images() -> Callable[..., tuple[Json, list[Json]]]:
+    return _repeat_images
 
 
 def _make_dataset(skeleton: Skeleton, *, crowd_index: bool = True, seed: int = 0) -> Json:
@@ -62,3 +67,19 @@ def _noisy_predictions(dataset: Json, seed: int = 1, *, equal_scores: bool = Tru
             predictions.append({"image_id": image_id, "category_id": 1, "keypoints": points.flatten().tolist()})
             predictions[-1]["score"] = float(rng.choice([0.2, rng.uniform()] if equal_scores else [rng.uniform()]))
     return predictions
+
+
+def _repeat_images(dataset: Json, predictions: list[Json], times: Sequence[int]) -> tuple[Json, list[Json]]:
+    """Return each image, its people and its predictions so many times, under ids of their own."""
+    images: list[Json] = []
+    annotations: list[Json] = []
+    found: list[Json] = []
+    for image, count in zip(dataset["images"], times, strict=True):
+        for _ in range(count):
+            copy = {**image, "id": len(images) + 1, "file_name": f"{len(images) + 1}.jpg"}
+            images.append(copy)
+            for person in dataset["annotations"]:
+                if person["image_id"] == image["id"]:
+                    annotations.append({**person, "id": len(annotations) + 1, "image_id": copy["id"]})
+            found += [{**p, "image_id": copy["id"]} for p in predictions if p["image_id"] == image["id"]]
+    return {**dataset, "images": images, "annotations": annotations}, found

@@ -78,17 +78,6 @@ def test_what_is_nowhere_labelled_or_found_is_unknown(tmp_path: Path) -> None:
     assert json.loads(json.dumps(breakdown, allow_nan=False)) == breakdown
 
 
-def test_people_are_grouped_by_their_area(tmp_path: Path) -> None:
-    small, medium, large = (person(i, left=150.0 * i, scale=s) for i, s in ((1, 0.4), (2, 1.0), (3, 1.4)))
-    path = write_people(tmp_path / "people.json", [small, medium, large])
-    sizes = keypoint_breakdown(compare_people(path, [prediction(medium, {}), prediction(large, {})], THREE))["sizes"]
-    assert {name: (group["people"], round(group["ap"], 9), round(group["ar"], 9)) for name, group in sizes.items()} == {
-        "small": (1, 0, 0),
-        "medium": (1, 1, 1),
-        "large": (1, 1, 1),
-    }
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_groups_have_the_official_numbers(

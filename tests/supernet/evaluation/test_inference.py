@@ -17,7 +17,7 @@ from litepose_ofa.supernet.data.geometry import inference_affine, transform_poin
 from litepose_ofa.supernet.data.loading.batches import IMAGE_MEAN, IMAGE_STD
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.evaluation import InferenceSettings, evaluate_model, inference
+from litepose_ofa.supernet.evaluation import InferenceSettings, evaluate_dataset, inference
 from litepose_ofa.supernet.evaluation.inference import predict_dataset
 from litepose_ofa.supernet.evaluation.people import DEFAULT_SETTINGS, PeoplePredictor, PoseModel, predict_maps
 from litepose_ofa.supernet.files import write_json
@@ -121,7 +121,7 @@ def test_a_perfect_model_is_measured_as_perfect(
     dataset: KeypointDataset, flip_test: bool, project_to_image: bool
 ) -> None:
     settings = InferenceSettings(flip_test=flip_test, project_to_image=project_to_image)
-    result = evaluate_model(PerfectModel(dataset), dataset, image_size=INPUT_SIZE, settings=settings, batch_size=4)
+    result = evaluate_dataset(predictor(PerfectModel(dataset), dataset.skeleton, settings), dataset, batch_size=4)
     assert result.metrics["AP"] > 0.95
     assert result.metrics["AR"] > 0.95
     assert (len(result.predictions.image_ids), result.predictions.skipped) == (len(IMAGE_SIZES), ())
@@ -202,23 +202,23 @@ def test_bad_images_are_named_or_skipped_and_left_out(
     people: KeypointDataset, damage: Callable[[Path], object]
 ) -> None:
     damage(people.records[2].path)
-    model = PerfectModel(people)
+    found = predictor(PerfectModel(people), people.skeleton)
     with pytest.raises(BadImageError, match=r"2\.jpg"):
-        evaluate_model(model, people, image_size=INPUT_SIZE)
+        evaluate_dataset(found, people)
     people.on_bad_image = "skip"
-    result = evaluate_model(model, people, image_size=INPUT_SIZE)
+    result = evaluate_dataset(found, people)
     assert result.predictions.skipped == (people.records[2].path,)
     assert len(result.predictions.image_ids) == len(people) - 1
     assert result.metrics["AP"] > 0.95
     for record in people.records:
         record.path.write_bytes(b"")
     with pytest.raises(InputError, match="not one of 6 images can be read"):
-        evaluate_model(model, people, image_size=INPUT_SIZE)
+        evaluate_dataset(found, people)
 
 
 def test_a_part_of_the_dataset_is_compared_with_its_own_people(people: KeypointDataset) -> None:
-    model = PerfectModel(people)  # its index is that of the whole dataset
-    result = evaluate_model(model, people.subset([1, 4]), image_size=INPUT_SIZE)
+    found = predictor(PerfectModel(people), people.skeleton)  # its index is that of the whole dataset
+    result = evaluate_dataset(found, people.subset([1, 4]))
     assert len(result.predictions.image_ids) == 2
     assert result.metrics["AP"] > 0.95
 
@@ -246,8 +246,6 @@ def test_merged_maps_are_the_mean_of_heads_and_directions() -> None:
 
 def test_sizes_and_batches_out_of_range_are_named(people: KeypointDataset) -> None:
     with pytest.raises(InputError, match="image_size is 100"):
-        evaluate_model(dot_model, people, image_size=100)
+        PeoplePredictor(dot_model, 100, DOT)
     with pytest.raises(InputError, match="batch_size is 0"):
-        evaluate_model(dot_model, people, image_size=128, batch_size=0)
-    with pytest.raises(ValueError, match="one size"):
-        PeoplePredictor(dot_model, 64, DOT).predict([np.zeros((9, side, 3), np.uint8) for side in (9, 30)])
+        predict_dataset(PeoplePredictor(dot_model, 128, DOT), people, batch_size=0)

@@ -9,7 +9,7 @@ import pytest
 
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
 from litepose_ofa.supernet.evaluation import compare_people
-from litepose_ofa.supernet.evaluation.matching import SIZES, OksMatching, PeopleComparison, silenced
+from litepose_ofa.supernet.evaluation.matching import SIZES, OksMatching, PeopleComparison
 from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]
@@ -17,7 +17,12 @@ Compare = Callable[..., PeopleComparison]
 
 
 @pytest.fixture
-def compare(tmp_path: Path, make_dataset: Callable[..., Json], noisy_predictions: Callable[..., list[Json]]) -> Compare:
+def compare(
+    tmp_path: Path,
+    make_dataset: Callable[..., Json],
+    noisy_predictions: Callable[..., list[Json]],
+    repeat_images: Callable[..., Any],
+) -> Compare:
     def build(
         skeleton: Skeleton, seed: int, times: list[int] | None = None, *, equal_scores: bool = True
     ) -> PeopleComparison:
@@ -25,35 +30,18 @@ def compare(tmp_path: Path, make_dataset: Callable[..., Json], noisy_predictions
         dataset = make_dataset(skeleton, seed=seed)
         predictions = noisy_predictions(dataset, seed + 10, equal_scores=equal_scores)
         if times is not None:
-            dataset, predictions = repeated(dataset, predictions, times)
+            dataset, predictions = repeat_images(dataset, predictions, times)
         write_json(tmp_path / "people.json", dataset)
         return compare_people(tmp_path / "people.json", predictions, skeleton)
 
     return build
 
 
-def repeated(dataset: Json, predictions: list[Json], times: list[int]) -> tuple[Json, list[Json]]:
-    """Return each image, its people and its predictions ``times`` times, under ids of their own."""
-    images: list[Json] = []
-    annotations: list[Json] = []
-    found: list[Json] = []
-    for image, count in zip(dataset["images"], times, strict=True):
-        for _ in range(count):
-            copy = {**image, "id": len(images) + 1, "file_name": f"{len(images) + 1}.jpg"}
-            images.append(copy)
-            for person in dataset["annotations"]:
-                if person["image_id"] == image["id"]:
-                    annotations.append({**person, "id": len(annotations) + 1, "image_id": copy["id"]})
-            found += [{**p, "image_id": copy["id"]} for p in predictions if p["image_id"] == image["id"]]
-    return {**dataset, "images": images, "annotations": annotations}, found
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_precision_and_recall_equal_those_of_pycocotools(compare: Compare, skeleton: Skeleton, seed: int) -> None:
     matching = OksMatching(compare(skeleton, seed), tuple(SIZES))
-    with silenced():
-        matching.accumulate()
+    matching.accumulate()
     precision, recall = matching.eval["precision"][:, :, 0, :, 0], matching.eval["recall"][:, 0, :, 0]
     for size in range(1 + len(SIZES)):
         matches = matching.matches(size)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from litepose_ofa.supernet.data.geometry import transform_points
-from litepose_ofa.supernet.evaluation.resampling import PROJECTION_LIMIT, image_frame, resample, scaled_frame, scaling
+from litepose_ofa.supernet.evaluation.resampling import resample, scaled_frame, scaling
 
 
 @pytest.mark.parametrize("size", [(14, 10), (28, 40), (5, 3)])
@@ -52,11 +52,3 @@ def test_another_scale_shows_all_of_the_input(size: tuple[int, int], scale: floa
     assert (high <= np.array(scaled) + 1e-9).all()
     assert (low < 64).all()
     np.testing.assert_allclose(centre, np.array(scaled) / 2)
-
-
-def test_frames_of_images() -> None:
-    assert image_frame(scaling(3.1), (300, 201))[1] == (300, 201)
-    assert image_frame(scaling(0.5), (30, 20))[1] == (30, 20)
-    to_image, size = image_frame(scaling(2.5 * PROJECTION_LIMIT), (3001, 2000))
-    assert size == (1201, 800)
-    np.testing.assert_allclose(to_image, scaling(2.5))

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
-from litepose_ofa.supernet.evaluation import InferenceSettings, streaming
+from litepose_ofa.supernet.evaluation import InferenceSettings, inference
+from litepose_ofa.supernet.evaluation.inference import WINDOW_BATCHES, predict_stream
 from litepose_ofa.supernet.evaluation.people import People, PeoplePredictor
-from litepose_ofa.supernet.evaluation.streaming import WINDOW_BATCHES, predict_stream
 
 Array = npt.NDArray[Any]
 
@@ -77,11 +77,11 @@ def test_no_more_is_read_than_a_window(recorder: Recorder, monkeypatch: pytest.M
     for done, _ in enumerate(predict_stream(recorder, counted((8, 8)), batch_size=2)):
         assert read <= done + most
     assert done == 99
-    monkeypatch.setattr(streaming, "WINDOW_PIXELS", 3 * 100)
+    monkeypatch.setattr(inference, "WINDOW_PIXELS", 3 * 100)
     read = 0
     for done, _ in enumerate(predict_stream(recorder, counted((10, 10)), batch_size=8)):
         assert read <= done + 4
-    monkeypatch.setattr(streaming, "WINDOW_PIXELS", 50)
+    monkeypatch.setattr(inference, "WINDOW_PIXELS", 50)
     assert len(list(predict_stream(recorder, counted((10, 10)), batch_size=8))) == 100
 
 

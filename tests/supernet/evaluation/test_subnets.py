@@ -14,7 +14,6 @@ from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.batches import SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
-from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.people import InferenceSettings
 from litepose_ofa.supernet.evaluation.subnets import Calibration, NetworkEvaluator, SubnetEvaluator
 from litepose_ofa.supernet.files import read_json
@@ -87,12 +86,6 @@ def test_calibration_is_read_once_for_each_resolution(
     assert {batch.shape[2] for batch in again} == {96, 128}
 
 
-@pytest.mark.parametrize("field", ["num_images", "batch_size"])
-def test_calibration_without_images_is_refused(train: KeypointDataset, field: str) -> None:
-    with pytest.raises(InputError, match=f"{field} of BN recalibration is 0"):
-        Calibration(train, **{"num_images": 4, "batch_size": 2} | {field: 0})
-
-
 def test_preparing_subnets_leaves_the_supernet_as_it_was(
     make_evaluator: MakeEvaluator, tiny_supernet: LitePoseSupernet
 ) -> None:
@@ -120,7 +113,7 @@ def test_a_prepared_subnet_is_the_extracted_one_recalibrated(
 def test_an_accuracy_is_a_fraction_and_repeats(make_evaluator: MakeEvaluator) -> None:
     first, again = make_evaluator(), make_evaluator()
     arch = first.space.smallest()
-    result = first.evaluate(arch)
+    result = first.evaluate_prepared(first.prepare(arch))
     assert all(0 <= value <= 1 for value in result.metrics.values())
     assert len(result.predictions.image_ids) == 4
     assert again.measure(arch) == first.measure(arch) == result.metrics["AP"]

@@ -12,7 +12,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.export.bundle import Manifest, write_bundle
-from litepose_ofa.supernet.export.onnx_model import OnnxFormat
+from litepose_ofa.supernet.export.formats import onnx_format
 from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.extract import extract_subnet
@@ -51,7 +51,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory, subnet: LitePose, images:
         subnet,
         skeleton=CROWDPOSE,
         images=images.numpy(),
-        formats=[OnnxFormat()],
+        formats=[onnx_format()],
         facts={"device": "raspberry_pi_4b", "tier": "m", "accuracy": {"metrics": {"AP": 0.5}}},
     )
 

@@ -23,9 +23,25 @@ from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.loading.batches import normalise
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.export.bundle import Manifest, open_export, read_manifest, write_bundle, write_manifest
-from litepose_ofa.supernet.export.formats import ExportFormat, ParityError
-from litepose_ofa.supernet.export.onnx_model import OPSET, OnnxFormat
+from litepose_ofa.supernet.export.bundle import (
+    Manifest,
+    exported_skeleton,
+    open_export,
+    open_exported,
+    read_manifest,
+    write_bundle,
+    write_manifest,
+)
+from litepose_ofa.supernet.export.formats import (
+    ExportFormat,
+    ParityError,
+    litert_format,
+    ncnn_format,
+    onnx_format,
+    onnx_peaks_format,
+)
+from litepose_ofa.supernet.export.onnx_graph import OPSET
+from litepose_ofa.supernet.export.runners import open_runner
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_subnet, read_description, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
@@ -36,26 +52,16 @@ FILES = ["arch.json", "manifest.json", "model.onnx", "subnet.yaml", "weights.saf
 def write(
     folder: Path, subnet: LitePose, images: Tensor, *, facts: Mapping[str, Any] | None = None, **changes: Any
 ) -> Manifest:
-    given = {"skeleton": CROWDPOSE, "formats": [OnnxFormat()], "facts": facts or {}, **changes}
+    given = {"skeleton": CROWDPOSE, "formats": [onnx_format()], "facts": facts or {}, **changes}
     return write_bundle(folder, subnet, images=images.numpy(), **given)
-
-
-def test_a_folder_holds_its_files_and_nothing_else(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == FILES
-    assert [path.name for path in folder.parent.iterdir()] == ["m"]
-
-
-def test_the_weights_give_the_same_bits(folder: Path, subnet: LitePose, images: Tensor) -> None:
-    loaded = load_subnet(folder / "weights.safetensors")
-    assert loaded.arch == subnet.arch
-    with torch.no_grad():
-        for ours, theirs in zip(loaded(images), subnet(images), strict=True):
-            assert torch.equal(ours, theirs)
-    assert read_description(folder / "weights.safetensors")["info"]["tier"] == "m"
 
 
 def test_the_manifest_is_true(folder: Path, subnet: LitePose, manifest: Manifest) -> None:
     record = manifest.record
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert [path.name for path in folder.parent.iterdir()] == ["m"]
+    assert open_export(folder) == manifest
+    assert read_description(folder / "weights.safetensors")["info"]["tier"] == "m"
     assert read_json(folder / "manifest.json") == record
     assert (record["kind"], record["schema"]) == ("litepose-export", 1)
     assert (record["device"], record["tier"], record["accuracy"]) == ("raspberry_pi_4b", "m", {"metrics": {"AP": 0.5}})
@@ -83,7 +89,7 @@ def test_equal_exports_are_equal_bytes(folder: Path, subnet: LitePose, images: T
 
 def test_what_a_caller_adds_is_in_the_manifest(subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
     def measure(fmt: ExportFormat, folder: Path) -> dict[str, Any]:
-        assert fmt.open(folder)(images[:1].numpy())[0].shape == (1, 28, 24, 24)
+        assert open_runner(folder / fmt.files[0])(images[:1].numpy())[0].shape == (1, 28, 24, 24)
         return {"accuracy": {"AP": 0.4}}
 
     def add(folder: Path, record: Mapping[str, Any]) -> None:
@@ -95,7 +101,7 @@ def test_what_a_caller_adds_is_in_the_manifest(subnet: LitePose, images: Tensor,
     )
     assert given.formats["onnx"]["accuracy"] == {"AP": 0.4}
     assert (given.folder / "card.md").read_text() == "AP 0.4"
-    assert "card.md" in given.files
+    assert "card.md" in given.record["sha256"]
     assert yaml.safe_load((given.folder / "subnet.yaml").read_text())["overrides"] == ["space=x"]
     assert open_export(given.folder) == given
 
@@ -119,56 +125,32 @@ def test_the_usage_describes_what_the_network_takes_and_gives(folder: Path, subn
     assert [each["shape"] for each in usage["outputs"].values()] == [list(head.shape) for head in heads]
 
 
-class Failing(OnnxFormat):
-    """A format that fails when half of its file is written."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
-
-    def write(self, folder: Path, subnet: LitePose) -> None:
-        (folder / "model.onnx").write_bytes(b"half")
-        raise self.error
-
-
 @pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["full disk", "interrupt"])
 @pytest.mark.parametrize("exists", [False, True])
 def test_a_failed_export_leaves_what_was_there(
     subnet: LitePose, images: Tensor, folder: Path, tmp_path: Path, error: BaseException, exists: bool
 ) -> None:
+    def fail(subnet: LitePose) -> list[bytes]:
+        raise error
+
     target = tmp_path / "tier"
     if exists:
         shutil.copytree(folder, target)
     with pytest.raises(type(error)):
-        write(target, subnet, images, formats=[Failing(error)])
+        write(target, subnet, images, formats=[onnx_format(), dataclasses.replace(onnx_format(), convert=fail)])
     assert [path.name for path in tmp_path.iterdir()] == (["tier"] if exists else [])
     if exists:
         open_export(target)
 
 
 def test_an_export_that_computes_something_else_leaves_nothing(folder: Path, images: Tensor, tmp_path: Path) -> None:
-    class Copying(OnnxFormat):
-        def write(self, target: Path, subnet: LitePose) -> None:
-            shutil.copy(folder / "model.onnx", target)
-
     subnet = load_subnet(folder / "weights.safetensors")
     with torch.no_grad():
         subnet.get_parameter("first.0.0.weight").mul_(2)
+    of_another = dataclasses.replace(onnx_format(), convert=lambda subnet: [(folder / "model.onnx").read_bytes()])
     with pytest.raises(ParityError):
-        write(tmp_path / "tier", subnet, images, formats=[Copying()])
+        write(tmp_path / "tier", subnet, images, formats=[of_another])
     assert list(tmp_path.iterdir()) == []
-
-
-def rewrite(folder: Path, **changes: Any) -> None:
-    """Change the manifest as a text editor would."""
-    path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}, indent=2) + "\n")
-
-
-def reseal(folder: Path, **changes: Any) -> None:
-    """Write the manifest anew, with hashes and digest that are right."""
-    record = {key: value for key, value in read_manifest(folder).record.items() if key not in {"digest", "sha256"}}
-    write_manifest(folder, {**record, **changes})
 
 
 def complaint(folder: Path) -> str:
@@ -177,10 +159,6 @@ def complaint(folder: Path) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
-
-
-def test_a_whole_folder_is_opened(folder: Path, manifest: Manifest) -> None:
-    assert open_export(folder) == manifest
 
 
 def test_files_of_others_beside_it_are_let_be(own_folder: Path) -> None:
@@ -203,36 +181,39 @@ def test_what_is_missing_or_foreign_is_named(own_folder: Path, tmp_path: Path) -
     assert "it has no manifest.json" in complaint(own_folder)
 
 
-@pytest.mark.parametrize("name", ["arch.json", "subnet.yaml", "weights.safetensors", "model.onnx"])
-def test_a_file_that_is_gone_or_another_is_named(own_folder: Path, name: str) -> None:
-    path = own_folder / name
-    content = path.read_bytes()
-    path.write_bytes(content + b" ")
+def test_a_file_that_is_gone_or_another_is_named(own_folder: Path) -> None:
+    path = own_folder / "model.onnx"
+    path.write_bytes(path.read_bytes() + b" ")
     assert complaint(own_folder).startswith(f"{path}: is damaged: its SHA-256 is not the one in manifest.json")
     path.unlink()
     assert complaint(own_folder).startswith(f"{path}: no such file, but manifest.json lists it; export again")
 
 
+EDITED = "was changed or damaged since the export; export again"
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [{"tier": "l"}, {"digest": "0"}, {"digest": None}, {"schema": 0}, {"more": 1}],
+    ("changes", "told"),
+    [
+        ({"tier": "l"}, EDITED),
+        ({"digest": None}, EDITED),
+        ({"schema": 0}, EDITED),
+        ({"schema": 2}, "has schema 2, this version reads 1; install a newer litepose-ofa"),
+    ],
 )
-def test_a_manifest_that_was_edited_is_named(own_folder: Path, changes: dict[str, Any]) -> None:
-    rewrite(own_folder, **changes)
-    assert "manifest.json: was changed or damaged since the export; export again" in complaint(own_folder)
-
-
-def test_a_newer_schema_asks_for_a_newer_version(own_folder: Path) -> None:
-    rewrite(own_folder, schema=2)
-    assert "has schema 2, this version reads 1; install a newer litepose-ofa" in complaint(own_folder)
+def test_a_manifest_that_was_edited_is_named(own_folder: Path, changes: dict[str, Any], told: str) -> None:
+    path = own_folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}, indent=2) + "\n")
+    assert f"manifest.json: {told}" in complaint(own_folder)
 
 
 def test_an_architecture_that_is_not_the_manifest_s_is_named(own_folder: Path) -> None:
     other = SearchSpace.preset("tiny").largest()
     assert other != Arch.load(own_folder / "arch.json")
     other.save(own_folder / "arch.json")
-    digest = read_manifest(own_folder).arch_digest
-    reseal(own_folder)
+    digest = read_manifest(own_folder).record["arch_digest"]
+    record = {key: value for key, value in read_manifest(own_folder).record.items() if key not in {"digest", "sha256"}}
+    write_manifest(own_folder, record)
     assert f"arch.json: is not the architecture {digest} of manifest.json" in complaint(own_folder)
 
 
@@ -250,3 +231,48 @@ def test_no_flipped_or_missing_byte_is_accepted(data: st.DataObject, folder: Pat
         del content[place:]
     path.write_bytes(content)
     assert path.name in complaint(own)
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model_fp16.tflite", "model.ncnn.param", "model.ncnn.bin"])
+def test_a_runtime_s_file_is_a_model_like_torch(subnet: LitePose, images: Tensor, tmp_path: Path, file: str) -> None:
+    formats = {".onnx": onnx_format, ".tflite": lambda: litert_format(float16=True)}
+    fmt = formats.get(Path(file).suffix, ncnn_format)()
+    exported = open_exported(write(tmp_path / "m", subnet, images[:1], formats=[fmt]).folder / file)
+    assert (exported.format, len(exported.digest)) == (fmt.name, 12)
+    strided = images.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.inference_mode():
+        expected = subnet(images)
+    for ours, theirs in zip(exported.model(strided), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=0.02 * float(theirs.abs().max()), rtol=0)
+    with pytest.raises(InputError, match="takes inputs of 96x96 pixels; this one is 128x64"):
+        exported.model(torch.zeros(1, 3, 64, 128))
+
+
+def test_a_file_that_gives_no_heads_is_named(subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
+    folder = write(tmp_path / "m", subnet, images[:1], formats=[onnx_peaks_format()]).folder
+    with pytest.raises(InputError, match=r"model_peaks\.onnx: gives peaks for a device's own decoder, not heatmaps"):
+        open_exported(folder / "model_peaks.onnx")
+    with pytest.raises(InputError, match=r"arch\.json: is not a runtime's file .*has model_peaks\.onnx"):
+        open_exported(folder / "arch.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"skeleton": CROWDPOSE.to_dict() | {"name": "mine"}}, None),
+        ({"skeleton": "cat"}, "subnet.yaml: unknown skeleton 'cat'"),
+        ({"keypoints": ["nose"]}, "its keypoints are not those of the skeleton 'crowdpose'"),
+    ],
+)
+def test_the_skeleton_is_read_from_the_usage(own_folder: Path, change: dict[str, Any], told: str | None) -> None:
+    path = own_folder / "subnet.yaml"
+    assert exported_skeleton(own_folder) == CROWDPOSE
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | change))
+    if told is None:
+        assert exported_skeleton(own_folder) == dataclasses.replace(CROWDPOSE, name="mine")
+    else:
+        with pytest.raises(InputError, match=told):
+            exported_skeleton(own_folder)
+    path.write_text("[]")
+    with pytest.raises(InputError, match=r"subnet\.yaml: lacks skeleton or keypoints"):
+        exported_skeleton(own_folder)

@@ -13,10 +13,7 @@ from torch import Tensor
 from litepose_ofa.supernet.data.loading.batches import normalise
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.export.bundle import write_bundle
-from litepose_ofa.supernet.export.litert import LitertFormat
-from litepose_ofa.supernet.export.ncnn import NcnnFormat
-from litepose_ofa.supernet.export.onnx_model import OnnxFormat
-from litepose_ofa.supernet.export.peaks import OnnxPeaksFormat
+from litepose_ofa.supernet.export.formats import litert_format, ncnn_format, onnx_peaks_format
 from litepose_ofa.supernet.network.litepose import LitePose
 
 ROOT = Path(__file__).parents[3]
@@ -66,24 +63,19 @@ def expected_heads(subnet: LitePose, images: Tensor) -> list[np.ndarray]:
         return [head.numpy() for head in subnet(images)]
 
 
-def test_onnx_runtime_and_numpy_suffice(folder: Path, subnet: LitePose, pixels: Tensor, tmp_path: Path) -> None:
-    (tmp_path / "m").symlink_to(folder)
-    run(sys.executable, "model.onnx", tmp_path)
-    for ours, theirs in zip(heads_in(tmp_path), expected_heads(subnet, pixels), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_onnx_runtime_and_numpy_suffice_in_a_clean_environment(
-    folder: Path, subnet: LitePose, pixels: Tensor, tmp_path: Path
+@pytest.mark.parametrize("clean", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "clean"])
+def test_onnx_runtime_and_numpy_suffice(
+    clean: bool, folder: Path, subnet: LitePose, pixels: Tensor, tmp_path: Path
 ) -> None:
     (tmp_path / "m").symlink_to(folder)
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
-    done = subprocess.run([*install, "onnxruntime", "numpy"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no package index to install from: {' '.join(done.stderr.split())[-200:]}")
+    python = Path(sys.executable)
+    if clean:
+        subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+        python = tmp_path / "venv" / "bin" / "python"
+        install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
+        done = subprocess.run([*install, "onnxruntime", "numpy"], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"no package index to install from: {' '.join(done.stderr.split())[-200:]}")
     run(python, "model.onnx", tmp_path)
     for ours, theirs in zip(heads_in(tmp_path), expected_heads(subnet, pixels), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -92,7 +84,7 @@ def test_onnx_runtime_and_numpy_suffice_in_a_clean_environment(
 def test_the_lines_of_the_other_formats_run(subnet: LitePose, pixels: Tensor, tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     pytest.importorskip("ncnn")
-    formats = [OnnxFormat(), OnnxPeaksFormat(), LitertFormat(), NcnnFormat()]
+    formats = [onnx_peaks_format(), litert_format(), ncnn_format()]
     images = pixels.contiguous().numpy()
     write_bundle(tmp_path / "m", subnet, skeleton=CROWDPOSE, images=images, formats=formats, facts={})
     expected = expected_heads(subnet, pixels)

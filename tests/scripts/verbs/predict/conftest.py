@@ -17,7 +17,7 @@ from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.evaluation.subnets import Calibration
 from litepose_ofa.supernet.export.bundle import write_bundle
-from litepose_ofa.supernet.export.onnx_model import OnnxFormat
+from litepose_ofa.supernet.export.formats import onnx_format
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_supernet
 from litepose_ofa.supernet.network.extract import extract_subnet
@@ -40,7 +40,7 @@ def exported(_trained: Path, data_root: Path, tmp_path_factory: pytest.TempPathF
     Calibration(dataset, num_images=4, batch_size=2).apply(subnet)
     folder = tmp_path_factory.mktemp("export") / "m"
     images = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    formats = [OnnxFormat()]
+    formats = [onnx_format()]
     return write_bundle(folder, subnet, skeleton=CROWDPOSE, images=images.numpy(), formats=formats, facts={}).folder
 
 

@@ -1,9 +1,13 @@
-"""Int8 ONNX files: what is quantised, how near they are, and that the same images give the same file."""
+"""Int8 files: what is quantised, how near they are, the same for the same images; pnnx: what it leaves and says."""
 
 import logging
+import stat
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +17,10 @@ import torch
 from onnx import numpy_helper
 
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.export.formats import FloatArray, measure_parity, run_torch
-from litepose_ofa.supernet.export.onnx_model import build_onnx
-from litepose_ofa.supernet.export.quantisation import OnnxInt8Format
+from litepose_ofa.supernet.export import conversion
+from litepose_ofa.supernet.export.formats import measure_parity, onnx_int8_format
+from litepose_ofa.supernet.export.onnx_graph import build_onnx
+from litepose_ofa.supernet.export.runners import FloatArray, open_runner, run_torch
 from litepose_ofa.supernet.network.bn_recalibration import recalibrate_batch_norm
 from litepose_ofa.supernet.network.litepose import LitePose
 
@@ -42,7 +46,7 @@ def network(tiny: SearchSpace, randomise: Callable[..., Any], images: FloatArray
 @pytest.fixture(scope="module")
 def folder(network: LitePose, images: FloatArray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("int8")
-    OnnxInt8Format(images).write(folder, network)
+    onnx_int8_format(images).write(folder, network)
     return folder
 
 
@@ -79,7 +83,7 @@ def test_all_but_the_heads_are_quantised_by_output_channel(model: onnx.ModelProt
 
 
 def test_heatmaps_and_tags_are_near_in_their_own_scale(folder: Path, network: LitePose, images: FloatArray) -> None:
-    runner = OnnxInt8Format(images).open(folder)
+    runner = open_runner(folder / "model_int8.onnx")
     (ours0, ours1), (head0, head1) = runner(images[:1]), run_torch(network, images[:1])
     assert head0[:, K:].std() > 50 * head0[:, :K].std()
     for ours, head in ((ours0[:, :K], head0[:, :K]), (ours0[:, K:], head0[:, K:]), (ours1, head1)):
@@ -88,26 +92,69 @@ def test_heatmaps_and_tags_are_near_in_their_own_scale(folder: Path, network: Li
 
 
 def test_the_difference_is_reported_whatever_it_is(folder: Path, network: LitePose, images: FloatArray) -> None:
-    parity = measure_parity(OnnxInt8Format(images), folder, network, images[:5])
-    assert parity.tolerance is None
-    assert parity.max_abs_difference > 1e-3
+    parity = measure_parity(onnx_int8_format(images), folder, network, images[:5])
+    assert parity["tolerance"] is None
+    assert parity["max_abs_difference"] > 1e-3
 
 
 def test_a_file_depends_on_the_images_alone(
     folder: Path, network: LitePose, images: FloatArray, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = (folder / "model_int8.onnx").read_bytes()
-    OnnxInt8Format(images[::-1]).write(tmp_path, network)
+    onnx_int8_format(images[::-1]).write(tmp_path, network)
     assert (tmp_path / "model_int8.onnx").read_bytes() == before
-    OnnxInt8Format(2 * images).write(tmp_path, network)
+    onnx_int8_format(2 * images).write(tmp_path, network)
     assert (tmp_path / "model_int8.onnx").read_bytes() != before
     assert capfd.readouterr() == ("", "")
     assert logging.root.manager.disable == logging.NOTSET
 
 
-def test_images_that_cannot_calibrate_are_refused(network: LitePose, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a value of the calibration images is 'nan or inf'; it must be finite"):
-        OnnxInt8Format(np.full((1, 3, 96, 96), np.nan))
-    with pytest.raises(InputError, match=r"is \(3, 64, 64\); it must be \(3, 96, 96\)"):
-        OnnxInt8Format(np.zeros((1, 3, 64, 64), np.float32)).write(tmp_path, network)
-    assert not list(tmp_path.iterdir())
+@pytest.fixture(scope="module")
+def float_model(network: LitePose) -> onnx.ModelProto:
+    return build_onnx(network)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_nothing_is_left_behind_or_said(
+    float_model: onnx.ModelProto, temporary: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pnnx", reason="the extra 'ncnn' is not installed")
+    param, _ = conversion.convert_to_ncnn(float_model)
+    assert param.startswith(b"7767517\n")
+    assert not list(temporary.iterdir())
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo no such operator >&2; exit 1", "pnnx cannot convert litepose: no such operator"),
+        ("exit 0", "pnnx cannot convert litepose: "),
+        ("exec sleep 60", r"pnnx has not converted litepose in 0\.2 s"),
+    ],
+    ids=["fails", "writes nothing", "hangs"],
+)
+def test_a_converter_that_fails_is_an_error(
+    script: str,
+    message: str,
+    float_model: onnx.ModelProto,
+    temporary: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executable = tmp_path / "pnnx"
+    executable.write_text(f"#!/bin/sh\n{script}\n")
+    executable.chmod(executable.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setitem(sys.modules, "pnnx", SimpleNamespace(EXEC_PATH=str(executable)))
+    monkeypatch.setattr(conversion, "TIMEOUT_S", 0.2)
+    with pytest.raises(RuntimeError, match=message):
+        conversion.convert_to_ncnn(float_model)
+    assert not list(temporary.iterdir())

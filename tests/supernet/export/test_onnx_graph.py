@@ -1,21 +1,33 @@
-"""Folding: the same outputs without a batch norm, for any architecture and any statistics."""
+"""A network as an ONNX model: what it computes, with nothing in it but what runs; its batch norms folded."""
 
 import copy
 import random
 import runpy
+from collections import Counter
 from pathlib import Path
 
 import hypothesis.strategies as st
+import onnx
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import LayerNames, operators_of, places_of
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.export.folding import fold_weights
-from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.export.formats import TOLERANCE
+from litepose_ofa.supernet.export.onnx_graph import (
+    INPUT_NAME,
+    OPSETS,
+    OUTPUT_NAMES,
+    build_onnx,
+    export_onnx,
+    fold_weights,
+)
+from litepose_ofa.supernet.network.litepose import InvertedBottleneck, LitePose
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "folded_network.py"
 fold_batch_norms = runpy.run_path(str(BENCHMARK))["fold_batch_norms"]
@@ -60,7 +72,9 @@ def relative_difference(ours: LitePose, theirs: LitePose, images: Tensor) -> flo
 def test_heads_are_the_same_and_the_network_is_left_alone(network: LitePose, seed: int) -> None:
     images = torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     before = copy.deepcopy(network.state_dict())
-    folded = fold_batch_norms(network)
+    folded = fold_batch_norms(network.train())  # as it evaluates, whatever its mode
+    assert network.training
+    network.eval()
     assert relative_difference(folded, network, images) <= 1e-12
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
@@ -95,22 +109,6 @@ def run(network: LitePose, layers: list[LayerNames], inputs: list[Tensor]) -> li
     return [network.get_submodule(layer.convolution)(x) for layer, x in zip(layers, inputs, strict=True)]
 
 
-def test_single_precision_stays_within_its_rounding(subnet: LitePose, images: Tensor) -> None:
-    assert relative_difference(fold_batch_norms(subnet), subnet, images) <= 1e-5
-
-
-def test_a_scale_of_one_leaves_a_depthwise_kernel(subnet: LitePose) -> None:
-    subnet = copy.deepcopy(subnet)
-    name = "stage.0.0.depth_conv"
-    norm = subnet.get_submodule(f"{name}.1")
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_var is not None
-    with torch.no_grad():
-        norm.weight.copy_((norm.running_var.double() + norm.eps).sqrt())  # scale 1, as near as float32 has it
-    kernel = subnet.get_parameter(f"{name}.0.weight")
-    torch.testing.assert_close(fold_batch_norms(subnet).get_parameter(f"{name}.0.weight"), kernel, rtol=2e-7, atol=0)
-
-
 @pytest.mark.parametrize("space", ["tiny", "litepose"])
 def test_every_convolution_is_named_once_in_the_order_of_the_operators(space: str) -> None:
     arch: Arch = SearchSpace.preset(space).sample(random.Random(3))
@@ -129,8 +127,76 @@ def test_every_convolution_is_named_once_in_the_order_of_the_operators(space: st
             assert (folded.bias is not None) == convolution.norm
 
 
-def test_a_network_in_training_mode_is_folded_as_it_evaluates(subnet: LitePose, images: Tensor) -> None:
-    training = copy.deepcopy(subnet).train()
-    folded = fold_batch_norms(training)
-    assert training.training
-    assert relative_difference(folded, subnet, images) <= 1e-5
+def run_onnx(model: onnx.ModelProto, images: Tensor) -> list[Tensor]:
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [torch.from_numpy(head) for head in session.run(OUTPUT_NAMES, {INPUT_NAME: images.numpy()})]
+
+
+def assert_equal(heads: list[Tensor], subnet: LitePose, images: Tensor) -> None:
+    with torch.inference_mode():
+        for ours, theirs in zip(heads, subnet(images), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=TOLERANCE * float(theirs.std()))
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_every_opset_computes_what_torch_does(subnet: LitePose, images: Tensor, opset: int) -> None:
+    model = build_onnx(subnet, opset=opset, deconvs="separate" if opset % 2 else "merged")
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", opset)]
+    assert_equal(run_onnx(model, images[:1]), subnet, images[:1])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_dynamic_batch_takes_any_number(subnet: LitePose, images: Tensor, count: int) -> None:
+    model = build_onnx(subnet, batch="dynamic")
+    for value in (*model.graph.input, *model.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert_equal(run_onnx(model, images[:count]), subnet, images[:count])
+
+
+def test_only_what_runs_is_in_it(subnet: LitePose, mixed_arch: Arch) -> None:
+    blocks = [block for stage in mixed_arch.stages for block in stage.blocks]
+    model = build_onnx(subnet, deconvs="merged")
+    nodes, weights = model.graph.node, {tensor.name: tensor for tensor in model.graph.initializer}
+    kinds = Counter(node.op_type for node in nodes)
+    assert kinds == {
+        "Conv": 3 + 3 * len(blocks) + 2 * 4,
+        "Clip": 2 + 2 * len(blocks),
+        "Add": kinds["Add"],
+        "Concat": 3,
+        "ConvTranspose": 3,
+        "Relu": 3 + 4,
+    }
+    residuals = sum(isinstance(block, InvertedBottleneck) and block.residual for block in subnet.modules())
+    assert kinds["Add"] == residuals + 2
+    read = {name for node in nodes for name in node.input}
+    made = [name for node in nodes for name in node.output]
+    assert set(weights) <= read
+    assert set(made) - read == set(OUTPUT_NAMES)
+    assert len(made) == len(set(made))
+    contents = [(tuple(tensor.dims), tensor.raw_data) for tensor in weights.values()]
+    assert len(contents) == len(set(contents)), "equal constants are one"
+
+
+def test_nodes_and_weights_are_called_after_the_state_dict(subnet: LitePose) -> None:
+    graph = build_onnx(subnet).graph
+    names = {name.removesuffix(".weight") for name, tensor in subnet.state_dict().items() if tensor.ndim == 4}
+    convolutions = [node for node in graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    assert {node.name for node in convolutions} == names
+    assert all(node.input[1] == f"{node.name}.weight" for node in convolutions)
+    kernels = {tensor.name: numpy_helper.to_array(tensor).shape for tensor in graph.initializer}
+    assert all(kernels[f"{name}.weight"] == tuple(subnet.get_parameter(f"{name}.weight").shape) for name in names)
+
+
+def test_equal_weights_give_equal_bytes_that_know_nothing_of_this_machine(subnet: LitePose, tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        export_onnx(tmp_path / name, subnet)
+    content = (tmp_path / "a.onnx").read_bytes()
+    assert content == (tmp_path / "b.onnx").read_bytes()
+    weights = sum(tensor.numel() for tensor in subnet.parameters())
+    assert len(content) < 4 * weights + 40_000
+    for word in (str(tmp_path), str(Path.home()), str(Path(__file__).parents[3]), "site-packages", "supernet/", ".py"):
+        assert word.encode() not in content
+    model = onnx.load_from_string(content)
+    assert not model.metadata_props
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
