@@ -39,11 +39,7 @@ _INSIDE = 1e-7  # HiGHS's own tolerance on a constraint
 
 
 class Interpolator:
-    """Interpolates between the rows of one table; remembers what it was asked.
-
-    Args:
-        rows: Latency of every operator that the table knows.
-    """
+    """Interpolates between the rows of one table; remembers what it was asked."""
 
     def __init__(self, rows: Mapping[Operator, OperatorLatency]) -> None:
         self._rows = rows
@@ -124,7 +120,6 @@ def _combine(rows: list[OperatorLatency], weights: Floats, squared_distance: flo
     ms = math.exp(sum(w * math.log(row.ms) for w, row in zip(weights, rows, strict=True)))
     rows_spread = sum(w * row.std_ms / row.ms for w, row in zip(weights, rows, strict=True))
     spread = math.hypot(rows_spread, ROUGHNESS, HALF_CURVATURE * squared_distance)
-    energies = [row.energy_mj for row in rows]
-    known = [energy for energy in energies if energy is not None]
+    known = [row.energy_mj for row in rows if row.energy_mj is not None]
     energy_mj = math.exp(float(weights @ np.log(known))) if len(known) == len(rows) else None
     return OperatorLatency(float(ms), float(ms * spread), samples=0, energy_mj=energy_mj)

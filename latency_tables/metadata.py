@@ -1,7 +1,6 @@
 """What a latency table says of itself: device, runtime, provenance, whole-network fit and its errors."""
 
 import datetime
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, Strict
 
-from litepose_ofa.supernet.errors import InputError, shown
+from litepose_ofa.supernet.errors import InputError, located, require, shown
 from litepose_ofa.supernet.files import read_yaml
 from litepose_ofa.supernet.validation import Allowed, Checked, Fraction, NonNegative, Positive, Text, validate
 
@@ -34,17 +33,13 @@ class TableMetadata(Checked):
     A network takes ``network_constant_ms + network_scale x (sum of its operators)``; both are fitted on whole networks.
 
     Attributes:
-        schema_version: Version of the file format, ``SCHEMA_VERSION``.
         device: Name of the board or phone; the shipped tables' file name.
         processor: The unit that computes, as ``Cortex-A72 x 4``.
         runtime: Inference library and version.
         runtime_provenance: Whether the source of the whole-network latencies states the runtime or we infer it.
         threads: CPU threads; None on a GPU.
         precision: Number format of weights and activations.
-        batch: Images a run.
-        clocks: Clock settings.
         date: ISO date of the measurement or of the fit.
-        made_by: Program or person.
         provenance: ``measured`` on the device, or a ``calibrated-estimate`` from published figures.
         network_constant_ms: Milliseconds of a network beyond its operators.
         network_constant_spread_ms: One standard error of that constant.
@@ -55,7 +50,6 @@ class TableMetadata(Checked):
         fitted_rows_error: Cross-validated mean absolute relative error of a measured table's rows that were fitted, not
             measured (those with 0 samples); None where there are none.
         interval_coverage: Share of validation networks whose latency lies in the 80 % interval; None if not counted.
-        sources: Where the figures come from.
         notes: What a user should know before trusting the table.
     """
 
@@ -90,7 +84,7 @@ class TableMetadata(Checked):
             InputError: If the schema version is another, a key is unknown or missing, or a value is impossible.
         """
         version = value.get("schema_version") if isinstance(value, Mapping) else SCHEMA_VERSION
-        if type(version) is not int or version != SCHEMA_VERSION:
+        if version != SCHEMA_VERSION:
             raise InputError(f"schema_version is {shown(version)}; this program reads version {SCHEMA_VERSION}")
         return validate(cls, value)
 
@@ -113,17 +107,8 @@ def read_metadata(path: Path) -> tuple[TableMetadata, str]:
     """
     value = read_yaml(path)
     checksum = value.pop(CHECKSUM_KEY, None) if isinstance(value, dict) else None
-    try:
+    with located(path):
         metadata = TableMetadata.from_dict(value)
-        if not isinstance(checksum, str):
-            raise InputError(
-                f"{CHECKSUM_KEY} is {shown(checksum)}; it must be what LatencyTable(metadata, rows).save writes"
-            )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    return metadata, checksum
-
-
-def is_finite(value: Any) -> bool:
-    """Say whether a value is a finite number (a bool is none, nor is an integer beyond the floats)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        written = "what LatencyTable(metadata, rows).save writes"
+        require(isinstance(checksum, str), CHECKSUM_KEY, checksum, written)
+    return metadata, str(checksum)

@@ -6,14 +6,13 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import NoReturn, TypeVar, get_args
+from typing import Any, get_args
 
 from litepose_ofa.supernet.archs.operators import Operator, OperatorKind
 from litepose_ofa.supernet.errors import InputError, shown
-from litepose_ofa.supernet.files import require_regular
-
-T = TypeVar("T")
+from litepose_ofa.supernet.files import read_text
 
 KINDS: tuple[OperatorKind, ...] = get_args(OperatorKind)
 SHAPE_COLUMNS = ("resolution", "in_channels", "mid_channels", "out_channels", "kernel", "stride", "expansion")
@@ -22,6 +21,10 @@ COLUMNS = (*KEY_COLUMNS, "ms", "spread_ms", "samples")
 """``spread_ms`` is the standard deviation, ``std_ms`` in Python."""
 ENERGY_COLUMN = "energy_mj"
 
+MAPE_TO_SIGMA = math.sqrt(math.pi / 2)
+"""Standard deviation over mean absolute deviation of a normal distribution."""
+
+_shape = attrgetter(*SHAPE_COLUMNS)
 _FIRST_LINE = 2  # line 1 is the header
 _LARGEST_INTEGER = 1_000_000
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,6}")
@@ -53,16 +56,18 @@ def describe(operator: Operator) -> str:
     return f"{o.kind} ({shape}, expansion {o.expansion})"
 
 
+def significant(value: float) -> float:
+    """Round to the digits that a table of fitted or estimated figures keeps."""
+    return float(f"{value:.4g}")
+
+
 def operator_order(operator: Operator) -> tuple[int, ...]:
     """Sort key of the rows: the kinds in the order they run, then the shape."""
     return (KINDS.index(operator.kind), *_shape(operator))
 
 
 def rows_to_csv(rows: Mapping[Operator, OperatorLatency]) -> str:
-    """Return the rows as CSV text, sorted, so that equal tables are equal bytes.
-
-    The column ``energy_mj`` is there if any row has an energy.
-    """
+    """Return the rows as CSV text, sorted, so that equal tables are equal bytes; energies only if any row has one."""
     with_energy = any(row.energy_mj is not None for row in rows.values())
     lines = [",".join((*COLUMNS, ENERGY_COLUMN) if with_energy else COLUMNS)]
     for operator in sorted(rows, key=operator_order):
@@ -79,91 +84,76 @@ def read_rows(path: Path) -> dict[Operator, OperatorLatency]:
     Raises:
         InputError: If the file is missing or no CSV, or a row is impossible; the message names file, line and field.
     """
-    require_regular(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not CSV (it is not UTF-8 text)") from None
-    return parse_rows(text, path)
+    return parse_rows(read_text(path).removeprefix("\ufeff"), path)
 
 
 def parse_rows(text: str, path: Path) -> dict[Operator, OperatorLatency]:
-    """Return the rows of CSV text.
+    """Return the rows of CSV text; errors are those of ``read_rows`` and name the path.
 
-    Args:
-        text: A header of ``COLUMNS``, and perhaps ``ENERGY_COLUMN``, in any order; then one operator a line.
-        path: The file that errors name.
-
-    Raises:
-        InputError: As of ``read_rows``.
+    The text is a header of ``COLUMNS``, and perhaps ``ENERGY_COLUMN``, in any order; then one operator a line.
     """
-    columns = _columns(text, path)
-    reader = _FieldReader(path, columns)
-    kinds = reader.read("kind", KINDS.__contains__, str, f"one of {', '.join(KINDS)}")
-    shapes = [reader.integers(name, least=0 if name == "expansion" else 1) for name in SHAPE_COLUMNS]
-    operators = list(map(Operator, kinds, *shapes))
-    latencies = map(
-        OperatorLatency,
-        reader.numbers("ms", lambda value: value > 0, "a finite number above 0"),
-        reader.numbers("spread_ms", lambda value: value >= 0, "a finite number of at least 0"),
-        reader.integers("samples", least=0),
-        reader.energies() if ENERGY_COLUMN in columns else [None] * len(operators),
-    )
+    values = {name: _values(path, name, texts) for name, texts in _columns(text, path).items()}
+    operators = list(map(Operator, *(values[name] for name in KEY_COLUMNS)))
+    energies = values.get(ENERGY_COLUMN, [None] * len(operators))
+    latencies = map(OperatorLatency, values["ms"], values["spread_ms"], values["samples"], energies)
     rows = dict(zip(operators, latencies, strict=True))
     if len(rows) < len(operators):
-        _refuse_duplicate(path, operators)
+        first: dict[Operator, int] = {}
+        lines = ((i, first.setdefault(operator, i)) for i, operator in enumerate(operators, start=_FIRST_LINE))
+        line, before = next((i, before) for i, before in lines if i != before)
+        raise InputError(f"{path}, line {line}: the operator of line {before} again; a row may stand once")
     return rows
 
 
-class _FieldReader:
-    """Turns columns of text into values; the first text that is none is refused with its line."""
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What the texts of a column may be, and what they mean."""
 
-    def __init__(self, path: Path, columns: Mapping[str, Sequence[str]]) -> None:
-        self._path = path
-        self._columns = columns
-
-    def read(self, name: str, accepts: Callable[[str], object], parse: Callable[[str], T], allowed: str) -> list[T]:
-        column = self._columns[name]
-        values = {text: parse(text) for text in set(column) if accepts(text)}
-        try:
-            return [values[text] for text in column]
-        except KeyError:
-            line, text = next((i, text) for i, text in enumerate(column, start=_FIRST_LINE) if text not in values)
-            raise InputError(f"{self._path}, line {line}: {name} is {shown(text)}; it must be {allowed}") from None
-
-    def integers(self, name: str, *, least: int) -> list[int]:
-        def accepts(text: str) -> bool:
-            return bool(_INTEGER.fullmatch(text)) and least <= int(text) <= _LARGEST_INTEGER
-
-        return self.read(name, accepts, int, f"an integer from {least} to {_LARGEST_INTEGER}")
-
-    def numbers(self, name: str, is_allowed: Callable[[float], bool], allowed: str) -> list[float]:
-        return self.read(name, lambda text: _is_number(text) and is_allowed(float(text)), float, allowed)
-
-    def energies(self) -> list[float | None]:
-        return self.read(
-            ENERGY_COLUMN,
-            lambda text: not text or (_is_number(text) and float(text) > 0),
-            lambda text: float(text) if text else None,
-            "a finite number above 0, or empty",
-        )
+    accepts: Callable[[str], object]
+    parse: Callable[[str], Any]
+    allowed: str
 
 
-def _shape(operator: Operator) -> tuple[int, ...]:
-    o = operator
-    return o.resolution, o.in_channels, o.mid_channels, o.out_channels, o.kernel, o.stride, o.expansion
-
-
-def _text(value: float | None) -> str:
-    return "" if value is None else repr(float(value))
+def _integer(least: int) -> _Rule:
+    return _Rule(
+        lambda text: _INTEGER.fullmatch(text) and least <= int(text) <= _LARGEST_INTEGER,
+        int,
+        f"an integer from {least} to {_LARGEST_INTEGER}",
+    )
 
 
 def _is_number(text: str) -> bool:
     return bool(_NUMBER.fullmatch(text)) and math.isfinite(float(text))
+
+
+_RULES = {
+    **dict.fromkeys(SHAPE_COLUMNS, _integer(1)),
+    "kind": _Rule(KINDS.__contains__, str, f"one of {', '.join(KINDS)}"),
+    "expansion": _integer(0),
+    "ms": _Rule(lambda text: _is_number(text) and float(text) > 0, float, "a finite number above 0"),
+    "spread_ms": _Rule(_is_number, float, "a finite number of at least 0"),
+    "samples": _integer(0),
+    ENERGY_COLUMN: _Rule(
+        lambda text: not text or (_is_number(text) and float(text) > 0),
+        lambda text: float(text) if text else None,
+        "a finite number above 0, or empty",
+    ),
+}
+
+
+def _values(path: Path, name: str, texts: Sequence[str]) -> list[Any]:
+    """Turn the texts of a column into values; the first that is not allowed is refused with its line."""
+    rule = _RULES[name]
+    values = {text: rule.parse(text) for text in set(texts) if rule.accepts(text)}
+    try:
+        return [values[text] for text in texts]
+    except KeyError:
+        line, text = next((i, text) for i, text in enumerate(texts, start=_FIRST_LINE) if text not in values)
+        raise InputError(f"{path}, line {line}: {name} is {shown(text)}; it must be {rule.allowed}") from None
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else repr(float(value))
 
 
 def _columns(text: str, path: Path) -> dict[str, Sequence[str]]:
@@ -186,12 +176,3 @@ def _require_columns(found: Sequence[str], path: Path) -> None:
             problem = "is unknown" if not known else "stands twice" if column in found else "is missing"
             columns = f"{', '.join(COLUMNS)} and, if known, {ENERGY_COLUMN}"
             raise InputError(f"{path}, line 1: the column {shown(column)} {problem}; the columns are {columns}")
-
-
-def _refuse_duplicate(path: Path, operators: Sequence[Operator]) -> NoReturn:
-    seen: dict[Operator, int] = {}
-    for line, operator in enumerate(operators, start=_FIRST_LINE):
-        if operator in seen:
-            raise InputError(f"{path}, line {line}: the operator of line {seen[operator]} again; a row may stand once")
-        seen[operator] = line
-    raise AssertionError("no operator stands twice")

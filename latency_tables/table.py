@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -64,10 +64,6 @@ class LatencyTable:
     On disk a table is a pair, ``<name>.csv`` (rows) and ``<name>.yaml`` (metadata, and a checksum of both). The YAML is
     written before the rows get their name: until then, its checksum names the file beside that has them. Rows are keyed
     by the operator, not by the space that wanted it, so one table serves every space.
-
-    Args:
-        metadata: Device, runtime, provenance, whole-network fit.
-        rows: Latency of every operator that the table knows.
 
     Example:
         >>> from litepose_ofa.supernet.archs.space import SearchSpace
@@ -151,19 +147,18 @@ class LatencyTable:
         """
         row = self._rows.get(operator) or self._interpolator.interpolate(operator)
         if row is None:
+            remedy = f"litepose estimate-tables device={self.metadata.device} space=... num_keypoints=[...] adds it"
+            if self.metadata.provenance == "measured":
+                remedy = "litepose profile space=... runtime=... table=... measures what is missing"
             raise InputError(
                 f"table {self.metadata.device} has no row for {describe(operator)}, nor rows around it to interpolate "
-                f"between; {self._how_to_add()}"
+                f"between; {remedy}"
             )
         return row
 
     def is_interpolated(self, operator: Operator) -> bool:
         """Say whether ``lookup`` answers without a row of the operator's own."""
         return operator not in self._rows and self._interpolator.interpolate(operator) is not None
-
-    def missing(self, operators: Iterable[Operator]) -> list[Operator]:
-        """Return those of the operators that the table has no row for, each once, in the given order."""
-        return [operator for operator in dict.fromkeys(operators) if operator not in self._rows]
 
     def network_ms(self, operator_ms: FloatOrArray) -> FloatOrArray:
         """Turn the sum of a network's operators, in ms, into the network's latency; works on floats and arrays."""
@@ -187,8 +182,8 @@ class LatencyTable:
             + meta.network_constant_spread_ms**2
             + (meta.network_residual * network_ms) ** 2
         )
-        spread: FloatOrArray = variance**0.5
-        return spread
+        std_ms: FloatOrArray = variance**0.5
+        return std_ms
 
     def network_interval(
         self, network_ms: FloatOrArray, operator_variance: FloatOrArray
@@ -250,22 +245,16 @@ class LatencyTable:
     def _network_rows(self, arch: Arch, num_keypoints: int) -> list[OperatorLatency]:
         return [self.lookup(operator) for operator in operators_of(arch, num_keypoints)]
 
-    def _network_sums(self, rows: Iterable[OperatorLatency]) -> tuple[float, float]:
+    def _network_sums(self, rows: list[OperatorLatency]) -> tuple[float, float]:
         """Return a network's latency in ms and the variance of its operators in ms squared."""
         operator_ms, variance = 0.0, 0.0
-        for row in rows:
+        for row in rows:  # one by one: sum() rounds otherwise, from Python 3.12 on
             operator_ms, variance = operator_ms + row.ms, variance + row.std_ms**2
         return self.network_ms(operator_ms), variance
 
     @cached_property
     def _csv(self) -> str:
         return rows_to_csv(self._rows)
-
-    def _how_to_add(self) -> str:
-        if self.metadata.provenance == "measured":
-            return "litepose profile space=... runtime=... table=... measures what is missing"
-        command = f"litepose estimate-tables device={self.metadata.device}"
-        return f"{command} space=... num_keypoints=[...] adds it"
 
 
 def _locate(name_or_path: Path | str) -> Path:

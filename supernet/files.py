@@ -212,6 +212,15 @@ def read_yaml(path: Path | str) -> Any:
     return _parse(Path(path), load_yaml, "YAML")
 
 
+def read_text(path: Path | str) -> str:
+    """Read a text file.
+
+    Raises:
+        InputError: If the file is missing or is not UTF-8 text.
+    """
+    return str(_parse(Path(path), str, "UTF-8 text"))
+
+
 def require_regular(path: Path | str) -> None:
     """Refuse a path to anything but a regular file: opening a pipe or a device could wait for ever.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from public_data import TimedBlock
 from regression import Sample, fit_relative
 
-from litepose_ofa.latency_tables.estimation.convolution_models import DeviceModel
+from litepose_ofa.latency_tables.estimation import DeviceModel
 from litepose_ofa.supernet.archs.operators import Convolution
 
 

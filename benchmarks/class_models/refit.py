@@ -1,11 +1,11 @@
 """The class models of every device, fitted anew to the public measurements.
 
-    python benchmarks/class_models/refit.py DATA latency_tables/estimation/class_models.yaml
+    python benchmarks/class_models/refit.py DATA benchmarks/class_models/class_models.yaml
 
 ``DATA`` holds the CSVs that ``public_data`` reads.
 
 A model of ``class_models.yaml`` holds for one kind of convolution and some kernels and strides; its costs are those of
-``ConvolutionModel``, and an absent one is 0. ``mape`` is its mean absolute relative error on the groups held out in
+``amounts_of``, and an absent one is 0. ``mape`` is its mean absolute relative error on the groups held out in
 turn, ``fit_mape`` on its own samples. ``fitted_out`` are costs of parts that no LitePose has: hard swish (per 10^6
 elements) and squeeze-and-excitation (per 10^6 rescaled elements and per 10^6 weights). ``map_tile`` is the side of the
 tiles that maps are rounded up to, 1 if absent.
@@ -19,11 +19,12 @@ from typing import Any
 import public_data
 import yaml
 from block_ratios import block_sample, depthwise_ratio, expansion_ratio, outputs
+from calibrate import depthwise_ratios, uncalibrated_model
 from public_data import TimedBlock, TimedConvolution
 from regression import Regression, Sample, fit_relative
 
-from litepose_ofa.latency_tables.estimation.convolution_models import amounts_of, significant, tiled
-from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate
+from litepose_ofa.latency_tables.estimation import amounts_of, tiled
+from litepose_ofa.latency_tables.rows import significant
 from litepose_ofa.supernet.archs.operators import Convolution
 from litepose_ofa.supernet.files import write_text
 
@@ -175,19 +176,13 @@ def format_class_models(class_models: Mapping[str, Any]) -> str:
 
 
 def format_block_checks(folder: Path, class_models: Mapping[str, Any]) -> str:
-    """Lay out, as text, what kernels and expansions cost in measured blocks and in the models.
-
-    Args:
-        folder: Holds the CSVs that ``public_data`` reads.
-        class_models: The models to check.
-    """
-    pi = DeviceEstimate.of("raspberry_pi_4b", class_models).model
-    a76 = DeviceEstimate.of("snapdragon_855_cpu", class_models).model
+    """Lay out, as text, what kernels and expansions cost in the measured blocks of a folder and in the models."""
+    pi, a76 = (uncalibrated_model(device, class_models) for device in ("raspberry_pi_4b", "snapdragon_855_cpu"))
     on_pi, on_a76 = (
         public_data.pi_blocks(folder),
         [block for block in public_data.cortex_a76_blocks(folder) if block.is_plain],
     )
-    measured, ours = depthwise_ratio(on_pi, larger=5, smaller=3), pi.depthwise_ratios[1][5]
+    measured, ours = depthwise_ratio(on_pi, larger=5, smaller=3), depthwise_ratios(class_models)[5, 1]
     checks = [
         ("Raspberry Pi 4", expansion_ratio(on_pi, pi, larger=larger, smaller=smaller), larger, smaller)
         for larger, smaller in ((3, 1), (6, 3))

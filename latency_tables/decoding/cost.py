@@ -5,13 +5,13 @@ Legend: R side of the network's square input in pixels.
 
 import bisect
 import hashlib
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, Strict, model_validator
 
-from litepose_ofa.latency_tables.metadata import is_finite
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import read_yaml, write_text
 from litepose_ofa.supernet.validation import Allowed, Checked, Count, NonNegative, Positive, Text, Whole, validate
@@ -64,19 +64,12 @@ class DecodingCost(Checked):
 
     Attributes:
         name: Name of the machine; the shipped files' name.
-        processor: What computes.
         software: Libraries that do the work, with their versions.
-        threads: Threads at work.
         clock: Which clock was read.
         num_keypoints: K of the scenes.
         frame: Width and height of the frames in pixels.
-        date: ISO date of the measurement.
-        made_by: Program or person.
         notes: What the cost comprises.
         sizes: The cost at each measured size, ascending.
-
-    Raises:
-        InputError: If a value is impossible; the message names it.
 
     Example:
         >>> DecodingCost.load("host_cpu").ms(256, people=5) > DecodingCost.load("host_cpu").ms(256, people=0)
@@ -134,11 +127,7 @@ class DecodingCost(Checked):
         return max(self.sizes[0].measured_ms)
 
     def ms(self, image_size: int, people: float) -> float:
-        """Return the median milliseconds of a frame beyond its network.
-
-        Args:
-            image_size: R.
-            people: People in the frame; an average may be a fraction.
+        """Return the median milliseconds of a frame beyond its network; an average number of people may be a fraction.
 
         Raises:
             InputError: If nothing was measured there; the message says how to measure it.
@@ -147,7 +136,7 @@ class DecodingCost(Checked):
         if people > self.most_people:
             raise InputError(
                 f"decoding cost {self.name} was measured up to {self.most_people} people, not {people:g}; "
-                f"{_how_to_measure(f'people_counts=[...,{people:g}]')}"
+                f"measure there: litepose measure-decoding name=... people_counts=[...,{people:g}]"
             )
         return sum(weight * size.ms(people) for weight, size in self._around(image_size))
 
@@ -162,7 +151,7 @@ class DecodingCost(Checked):
         if not sizes[0] <= image_size <= sizes[-1]:
             raise InputError(
                 f"decoding cost {self.name} was measured at {sizes[0]} to {sizes[-1]} pixels, not at {image_size}; "
-                f"{_how_to_measure(f'image_sizes=[...,{image_size}]')}"
+                f"measure there: litepose measure-decoding name=... image_sizes=[...,{image_size}]"
             )
         above = bisect.bisect_left(sizes, image_size)
         if sizes[above] == image_size:
@@ -176,12 +165,8 @@ class DecodingCost(Checked):
 
 
 def require_people(people: float) -> None:
-    """Refuse an impossible number of people in a frame.
-
-    Raises:
-        InputError: If it is not a finite number of at least 0.
-    """
-    require(is_finite(people) and people >= 0, "people", people, "a number of at least 0")
+    """Raise ``InputError`` unless it is a possible number of people in a frame."""
+    require(0 <= people < math.inf, "people", people, "a number of at least 0")
 
 
 def shipped_decoding_costs() -> list[str]:
@@ -194,12 +179,6 @@ def _locate(name_or_path: Path | str) -> Path:
     if path.suffix == ".yaml" or len(path.parts) != 1:
         return path
     if path.name not in shipped_decoding_costs():
-        known = ", ".join(shipped_decoding_costs())
-        raise InputError(
-            f"unknown decoding cost {path.name!r}; shipped: {known}; for another give the path of its .yaml"
-        )
+        shipped = f"shipped: {', '.join(shipped_decoding_costs())}; for another give the path of its .yaml"
+        raise InputError(f"unknown decoding cost {path.name!r}; {shipped}")
     return SHIPPED_DIR / f"{path.name}.yaml"
-
-
-def _how_to_measure(setting: str) -> str:
-    return f"measure there: litepose measure-decoding name=... {setting}"

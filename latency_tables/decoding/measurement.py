@@ -4,17 +4,19 @@ Legend: B batch, N people, K keypoints, R side of the network's square input in 
 """
 
 import itertools
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
+from pydantic import Field
 from scipy.optimize import nnls
 from torch import Tensor
 
@@ -23,6 +25,7 @@ from litepose_ofa.supernet.codec import make_heatmaps
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import require
 from litepose_ofa.supernet.evaluation.people import InferenceSettings, SquarePredictor, require_size
+from litepose_ofa.supernet.validation import Count, Whole, settings
 
 SIGMA = 2.0
 """Of the joints' Gaussians, in heatmap pixels."""
@@ -33,11 +36,8 @@ TAG_SPACING = 1.5
 MISSING_SHARE = 0.1
 """Of the joints, those that the maps do not show."""
 
-Heads = tuple[Tensor, Tensor]
-Clock = Callable[[], float]
 
-
-@dataclass(frozen=True, slots=True)
+@settings
 class DecodingSettings:
     """What is measured.
 
@@ -47,27 +47,20 @@ class DecodingSettings:
         scenes: Scenes of each number of people, at each size.
         rounds: Times that all scenes are run, in turns.
         frame: Width and height of the frames in pixels.
-
-    Raises:
-        InputError: If a value is impossible; the message names it.
     """
 
     image_sizes: tuple[int, ...] = (96, 128, 256, 320, 384, 448, 512)
-    people_counts: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 30)
-    scenes: int = 5
-    rounds: int = 15
-    frame: tuple[int, int] = (640, 480)
+    people_counts: tuple[Whole, ...] = (0, 1, 2, 5, 10, 20, 30)
+    scenes: Annotated[int, Field(ge=2)] = 5
+    rounds: Count = 15
+    frame: tuple[Count, Count] = (640, 480)
 
     def __post_init__(self) -> None:
         for size in self.image_sizes:
             require_size("image_sizes", size)
         require(_ascends(self.image_sizes, 1), "image_sizes", self.image_sizes, "ascending sizes, at least one")
-        counts = self.people_counts
-        counted = _ascends(counts, 2) and counts[0] >= 0
-        require(counted, "people_counts", counts, "ascending numbers of at least 0, two or more")
-        require(self.scenes >= 2, "scenes", self.scenes, "at least 2")
-        require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
-        require(min(self.frame) >= 1, "frame", self.frame, "a width and a height in pixels")
+        ascend = _ascends(self.people_counts, 2)
+        require(ascend, "people_counts", self.people_counts, "ascending numbers of at least 0, two or more")
 
 
 def measure_decoding(
@@ -75,7 +68,7 @@ def measure_decoding(
     settings: DecodingSettings,
     rng: np.random.Generator,
     *,
-    clock: Clock = time.process_time,
+    clock: Callable[[], float] = time.process_time,
     on_round: Callable[[int], object] = lambda done: None,
 ) -> DecodingCost:
     """Measure on this machine, one thread; sets the threads of OpenCV and torch.
@@ -144,19 +137,14 @@ def fit_size(image_size: int, scene_ms: Mapping[int, Sequence[float]]) -> SizeCo
     )
 
 
-def make_heads(image_size: int, people: int, rng: np.random.Generator, *, num_keypoints: int = 14) -> Heads:
-    """Draw the outputs of a network that sees people at random places.
-
-    Args:
-        image_size: R.
-        people: N.
-        rng: Draws places, responses, tags and noise.
-        num_keypoints: K.
+def make_heads(image_size: int, people: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw the outputs of a network that sees N people at random places.
 
     Returns:
         Head 0, (1, 2K, R/4, R/4), heatmaps then AE tags, and head 1, (1, K, R/2, R/2), heatmaps: noise, and a Gaussian
         a joint with its person's tag around it.
     """
+    num_keypoints = CROWDPOSE.num_keypoints
     centres = rng.uniform(0.15, 0.85, (people, 1, 2))
     joints = image_size * (centres + rng.uniform(-0.12, 0.12, (people, num_keypoints, 2)))
     shown = rng.random((people, num_keypoints, 1)) >= MISSING_SHARE
@@ -181,15 +169,14 @@ def make_heads(image_size: int, people: int, rng: np.random.Generator, *, num_ke
 def processor_name() -> str:
     """Return what the system calls its processor."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    fields = [line.split(":", 1) for line in lines if ":" in line]
-    models = [value.strip() for key, value in fields if key.strip() in ("model name", "Hardware", "Processor")]
-    return models[0] if models else "unknown"
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    found = re.search(r"^(?:model name|Hardware|Processor)\s*:(.*)", text, re.MULTILINE)
+    return found.group(1).strip() if found else "unknown"
 
 
 def _predictor(image_size: int, people: int, rng: np.random.Generator) -> SquarePredictor:
-    """Return what finds people with a network that takes no time."""
-    heads = make_heads(image_size, people, rng, num_keypoints=CROWDPOSE.num_keypoints)
+    """Return a predictor of people whose network takes no time."""
+    heads = make_heads(image_size, people, rng)
     return SquarePredictor(lambda images: heads, image_size, CROWDPOSE, InferenceSettings(flip_test=False))
 
 

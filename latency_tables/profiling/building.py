@@ -6,22 +6,24 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.metadata import TableMetadata
-from litepose_ofa.latency_tables.profiling.fitting import NetworkFit, fit_networks, fit_rows, measured_rows
+from litepose_ofa.latency_tables.profiling.fitting import (
+    FEWEST_NETWORKS,
+    Floats,
+    NetworkFit,
+    fit_networks,
+    fit_rows,
+    measured_rows,
+)
 from litepose_ofa.latency_tables.profiling.measurements import Measurements
-from litepose_ofa.latency_tables.rows import OperatorLatency
+from litepose_ofa.latency_tables.rows import OperatorLatency, significant
 from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LatencyTable
 from litepose_ofa.supernet.archs.operators import Operator, operators_of
 from litepose_ofa.supernet.errors import InputError, shown
 
 INTERVAL_SHARE = 0.8
-FEWEST_NETWORKS = 3
-MADE_BY = "litepose build-table"
 SAME_IN_ONE_TABLE = ("runtime", "threads", "precision", "processor")
-
-Floats = NDArray[np.float64]
 
 
 def build_table(
@@ -45,30 +47,28 @@ def build_table(
         )
     timed = measured_rows(measurements)
     fitted = fit_rows(timed, wanted, rng)
-    rows = {**timed, **fitted.rows}
-    sums, variances = _sums(measurements, rows)
+    sums, variances = _sums(measurements, {**timed, **fitted.rows})
     known = np.array([timing.ms for timing in measurements.networks.values()])
     fit = fit_networks(sums, known)
-    names = [arch.digest for arch in measurements.networks]
     metadata = TableMetadata(
         **_description(measurements),
         device=device,
-        made_by=MADE_BY,
+        made_by="litepose build-table",
         provenance="measured",
         network_constant_ms=round(fit.constant_ms, 4),
         network_constant_spread_ms=round(fit.constant_spread_ms, 4),
         network_scale=round(fit.scale, 4),
         network_residual=round(_residual(fit, known, variances), 4),
-        fit_errors=_by_name(names, fit.errors),
-        validation_errors=_by_name(names, fit.left_out_errors),
+        fit_errors=_by_network(measurements, fit.errors),
+        validation_errors=_by_network(measurements, fit.left_out_errors),
         fitted_rows_error=round(fitted.error, 4) if fitted.rows else None,
-        sources=(f"profiling kit {measurements.manifest.kit}, {len(timed)} operators timed",),
+        sources=(_source(measurements),),
         notes=(
             f"Constant, scale and residual were fitted on {len(known)} whole networks timed in the same run, named by "
             "the digest of their architecture; validation_errors are of fits that did not see the network."
         ),
     )
-    return LatencyTable(metadata, rows)
+    return LatencyTable(metadata, {**timed, **fitted.rows})
 
 
 def extend_table(
@@ -76,15 +76,9 @@ def extend_table(
 ) -> LatencyTable:
     """Return a measured table with the operators that another run timed; its network fit stays.
 
-    Rows that are fitted, because neither run timed them, err in common, and a table adds spreads in squares. So their
-    spread is made so much larger that enough of the run's networks, none of which the table was fitted on, are inside
-    their 80 % interval.
-
-    Args:
-        table: The table; its timed rows stay, and its fitted ones give way to timed ones.
-        measurements: What the other run brought back.
-        wanted: Operators that the table is to have though neither run timed them; their rows are fitted.
-        rng: Divides the timed operators into folds for the error of fitted rows.
+    Timed rows stay, and fitted ones give way to timed ones. Rows that neither run timed err in common, and a table adds
+    spreads in squares. So their spread is made so much larger that enough of the run's networks, none of which the
+    table was fitted on, are inside their 80 % interval. ``wanted`` and ``rng`` are those of ``build_table``.
 
     Raises:
         InputError: If the table is an estimate, the run had another runtime, precision, processor or number of threads,
@@ -101,16 +95,13 @@ def extend_table(
             )
     timed = {operator: row for operator, row in table.rows.items() if row.samples > 0} | measured_rows(measurements)
     fitted = fit_rows(timed, {*wanted, *table.rows}, rng)
-    source = f"profiling kit {measurements.manifest.kit}, {len(measurements.singles)} operators timed"
-    changes = {
-        "sources": (*table.metadata.sources, source),
-        "fitted_rows_error": round(fitted.error, 4) if fitted.rows else None,
-    }
-    metadata = table.metadata.model_copy(update=changes)
-    extended = LatencyTable(metadata, {**timed, **fitted.rows})
+    extended = LatencyTable(table.metadata, {**timed, **fitted.rows}).with_metadata(
+        sources=(*table.metadata.sources, _source(measurements)),
+        fitted_rows_error=round(fitted.error, 4) if fitted.rows else None,
+    )
     factor = _shared_error(extended, measurements)
-    wider = {o: replace(row, std_ms=float(f"{factor * row.std_ms:.4g}")) for o, row in fitted.rows.items()}
-    return LatencyTable(metadata, {**timed, **wider})
+    wider = {o: replace(row, std_ms=significant(factor * row.std_ms)) for o, row in fitted.rows.items()}
+    return LatencyTable(extended.metadata, {**timed, **wider})
 
 
 def _shared_error(table: LatencyTable, measurements: Measurements) -> float:
@@ -153,12 +144,9 @@ def _residual(fit: NetworkFit, known_ms: Floats, variances: Floats) -> float:
 
 
 def _conformal(needed: Floats) -> float:
-    """Return what makes an interval hold a network that nobody has seen with 80 %.
+    """Return what makes an interval hold a network that nobody has seen with 80 %, from what each of N alone needs.
 
-    Source: Vovk et al., Algorithmic Learning in a Random World (2005).
-
-    Args:
-        needed: What each of N networks alone would need, shape (N,); the answer is the ceil(0.8 (N + 1))-th of these.
+    That is the ceil(0.8 (N + 1))-th of these (Vovk et al., Algorithmic Learning in a Random World, 2005).
     """
     rank = min(math.ceil(INTERVAL_SHARE * (len(needed) + 1)), len(needed))
     return float(np.sort(needed)[rank - 1])
@@ -177,5 +165,9 @@ def _description(measurements: Measurements) -> dict[str, Any]:
     }
 
 
-def _by_name(names: list[str], errors: Floats) -> dict[str, float]:
-    return {name: round(error, 4) for name, error in zip(names, errors.tolist(), strict=True)}
+def _source(measurements: Measurements) -> str:
+    return f"profiling kit {measurements.kit}, {len(measurements.singles)} operators timed"
+
+
+def _by_network(measurements: Measurements, errors: Floats) -> dict[str, float]:
+    return {arch.digest: round(e, 4) for arch, e in zip(measurements.networks, errors.tolist(), strict=True)}

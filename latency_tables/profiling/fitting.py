@@ -22,13 +22,13 @@ from litepose_ofa.latency_tables.profiling.measurements import ChainTiming, Meas
 from litepose_ofa.latency_tables.profiling.plan import (
     LEAST_OF_A_CLASS,
     LEAST_OF_A_KIND,
-    ConvolutionClass,
     convolution_classes,
 )
-from litepose_ofa.latency_tables.rows import OperatorLatency
+from litepose_ofa.latency_tables.rows import KINDS, MAPE_TO_SIGMA, OperatorLatency, significant
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.errors import InputError
 
+FEWEST_NETWORKS = 3
 LEAST_SHARE = 0.05
 """A row is at least this share of what its operator took alone, however dear its boundary is thought to be."""
 
@@ -37,9 +37,6 @@ TYPICAL_ERROR = 0.05
 
 FOLDS = 10
 SMOOTHING = 0.1
-ABS_TO_SIGMA = float(np.sqrt(np.pi / 2))
-"""Standard deviation over mean absolute deviation of a normal distribution."""
-
 _TINY = 1e-12
 
 Floats = NDArray[np.float64]
@@ -76,21 +73,14 @@ def boundary_elements(operator: Operator) -> tuple[int, int]:
     return channels * operator.resolution**2, operator.out_channels * operator.out_resolution**2
 
 
-def chain_ms(timing: ChainTiming) -> float:
-    """Return what one copy in a chain takes, in ms."""
-    return (timing.chain.ms - timing.single.ms) / (timing.copies - 1)
-
-
 def fit_boundary(chains: Mapping[Operator, ChainTiming], null: Timing) -> BoundaryCost:
     """Fit the boundary's cost by non-negative least squares on errors relative to the operators.
 
-    Args:
-        chains: Operators that were timed alone and chained; with none, a call costs what the null model takes.
-        null: The model that does nothing: the least that a call costs.
+    With no chains a call costs what the null model takes, which is the least that it costs.
     """
     if not chains:
         return BoundaryCost(null.ms, 0.0, 0.0, 0.0)
-    inner = np.array([max(chain_ms(timing), LEAST_SHARE * timing.single.ms) for timing in chains.values()])
+    inner = np.array([_chain_ms(timing) for timing in chains.values()])
     beyond = np.array([timing.single.ms for timing in chains.values()]) - inner - null.ms
     elements = np.array([boundary_elements(operator) for operator in chains]) / 1e6
     system = np.column_stack([np.ones(len(inner)), elements]) / inner[:, None]
@@ -101,23 +91,21 @@ def fit_boundary(chains: Mapping[Operator, ChainTiming], null: Timing) -> Bounda
 
 def measured_rows(measurements: Measurements) -> dict[Operator, OperatorLatency]:
     """Return the row of every operator that was timed."""
-    boundary = fit_boundary(measurements.chains, measurements.null)
-    rows = {}
+    boundary, rows = fit_boundary(measurements.chains, measurements.null), {}
     for operator, single in measurements.singles.items():
-        chained = measurements.chains.get(operator)
-        rows[operator] = _lone_row(operator, single, boundary) if chained is None else _chain_row(chained)
+        if chained := measurements.chains.get(operator):
+            ms, runs = _chain_ms(chained), chained.chain.runs
+            spread = np.hypot(chained.chain.std_ms, single.std_ms) / (chained.copies - 1)
+        else:
+            ms, runs = max(single.ms - boundary.ms(operator), LEAST_SHARE * single.ms), single.runs
+            spread = np.hypot(single.std_ms, boundary.residual * ms)
+        rows[operator] = OperatorLatency(significant(ms), significant(spread), runs)
     return rows
 
 
-def _chain_row(timing: ChainTiming) -> OperatorLatency:
-    ms = max(chain_ms(timing), LEAST_SHARE * timing.single.ms)
-    spread = np.hypot(timing.chain.std_ms, timing.single.std_ms) / (timing.copies - 1)
-    return OperatorLatency(_rounded(ms), _rounded(spread), timing.chain.runs)
-
-
-def _lone_row(operator: Operator, single: Timing, boundary: BoundaryCost) -> OperatorLatency:
-    ms = max(single.ms - boundary.ms(operator), LEAST_SHARE * single.ms)
-    return OperatorLatency(_rounded(ms), _rounded(np.hypot(single.std_ms, boundary.residual * ms)), single.runs)
+def _chain_ms(timing: ChainTiming) -> float:
+    """Return what one copy in a chain takes, in ms."""
+    return max((timing.chain.ms - timing.single.ms) / (timing.copies - 1), LEAST_SHARE * timing.single.ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +146,13 @@ def fit_networks(sums_ms: Floats, known_ms: Floats) -> NetworkFit:
 
 
 def _fit_line(sums_ms: Floats, known_ms: Floats) -> tuple[float, float]:
-    start = [0.0, float(np.median(known_ms / sums_ms))]
-
     def errors(line: Floats) -> Floats:
         relative: Floats = (line[0] + line[1] * sums_ms) / known_ms - 1
         return relative
 
-    fit = least_squares(
+    constant, scale = least_squares(
         errors,
-        start,
+        [0.0, float(np.median(known_ms / sums_ms))],
         bounds=([-_TINY, _TINY], np.inf),
         x_scale=[float(np.median(known_ms)), 1.0],
         loss="soft_l1",
@@ -174,22 +160,15 @@ def _fit_line(sums_ms: Floats, known_ms: Floats) -> tuple[float, float]:
         xtol=1e-12,
         ftol=1e-12,
         gtol=1e-12,
-    )
-    constant, scale = fit.x
+    ).x
     return max(float(constant), 0.0), float(scale)
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 @dataclass(frozen=True, slots=True)
 class FittedRows:
-    """Rows of operators that were not timed.
+    """Rows of operators that were not timed, with 0 samples and the cross-validated error as their spread.
 
-    Attributes:
-        rows: Each with 0 samples and the cross-validated error as its spread.
-        error: Mean absolute relative error over all timed operators, each predicted by a fit that did not see it.
+    ``error`` is its mean absolute value, relative, over all timed operators of their kinds.
     """
 
     rows: Mapping[Operator, OperatorLatency]
@@ -197,12 +176,7 @@ class FittedRows:
 
 
 class OperatorRegression:
-    """What one kind of operator takes, as a function of its shape.
-
-    Args:
-        operators: Timed operators of one kind.
-        ms: What they take, in ms, shape (n,).
-    """
+    """What one kind of operator takes, as a function of its shape; fitted to timed ones, (n,) ms."""
 
     def __init__(self, operators: Collection[Operator], ms: Floats) -> None:
         self._classes = sorted(set().union(*map(convolution_classes, operators)))
@@ -226,7 +200,12 @@ class OperatorRegression:
 
     def _work(self, operators: Collection[Operator]) -> Floats:
         """Return per operator 1, and by class of convolution MMACs and million elements moved, shape (n, W)."""
-        return np.array([_operator_work(operator, self._classes) for operator in operators])
+        work = np.zeros((len(operators), 2, len(self._classes)))
+        for row, operator in zip(work, operators, strict=True):
+            for c in operator.convolutions:
+                moved = c.in_channels * c.in_size**2 + c.out_channels * c.out_size**2
+                row[:, self._classes.index((c.kind, c.kernel))] += c.macs / 1e6, moved / 1e6
+        return np.column_stack([np.ones(len(work)), work.reshape(len(work), -1)])
 
     def _standardised(self, shapes: Floats) -> Floats:
         standardised: Floats = (shapes - self._offset)[:, self._varies] / self._scale
@@ -236,39 +215,34 @@ class OperatorRegression:
 def fit_rows(
     rows: Mapping[Operator, OperatorLatency], wanted: Collection[Operator], rng: np.random.Generator
 ) -> FittedRows:
-    """Fit the rows that are wanted and were not timed.
-
-    Args:
-        rows: Timed operators.
-        wanted: Operators that the table is to have; those among ``rows`` are left out.
-        rng: Divides the timed operators into folds.
+    """Fit the rows that are wanted and are not among the timed ones, which ``rng`` divides into folds.
 
     Raises:
         InputError: If too few operators of a kind were timed; the message names it.
     """
     fitted: dict[Operator, OperatorLatency] = {}
     errors: list[Floats] = []
-    for kind in dict.fromkeys(operator.kind for operator in wanted if operator not in rows):
+    for kind in KINDS:
         known = [operator for operator in rows if operator.kind == kind]
         missing = [operator for operator in wanted if operator.kind == kind and operator not in rows]
-        if len(known) < LEAST_OF_A_KIND:
-            raise InputError(
-                f"{len(known)} operators of kind {kind} were timed; at least {LEAST_OF_A_KIND} are needed to fit "
-                f"{len(missing)} others"
-            )
-        _require_classes(kind, known, missing)
+        if not missing:
+            continue
+        _require_enough(kind, known, missing)
         ms = np.array([rows[operator].ms for operator in known])
-        kind_errors = _cross_validated_errors(known, ms, rng)
-        errors.append(kind_errors)
-        sigma = ABS_TO_SIGMA * float(np.abs(kind_errors).mean())
+        errors.append(np.abs(_cross_validated_errors(known, ms, rng)))
+        sigma = MAPE_TO_SIGMA * float(errors[-1].mean())
         for operator, predicted in zip(missing, OperatorRegression(known, ms).predict(missing).tolist(), strict=True):
-            fitted[operator] = OperatorLatency(_rounded(predicted), _rounded(sigma * predicted), 0)
-    error = float(np.abs(np.concatenate(errors)).mean()) if errors else 0.0
-    return FittedRows(fitted, error)
+            fitted[operator] = OperatorLatency(significant(predicted), significant(sigma * predicted), 0)
+    return FittedRows(fitted, float(np.concatenate(errors).mean()) if errors else 0.0)
 
 
-def _require_classes(kind: str, known: list[Operator], missing: list[Operator]) -> None:
-    """Refuse operators with a class of convolution that too few timed ones have to fit them and to know the error."""
+def _require_enough(kind: str, known: list[Operator], missing: list[Operator]) -> None:
+    """Refuse operators that too few timed ones are like, in kind or in class of convolution, to know their error."""
+    if len(known) < LEAST_OF_A_KIND:
+        raise InputError(
+            f"{len(known)} operators of kind {kind} were timed; at least {LEAST_OF_A_KIND} are needed to fit "
+            f"{len(missing)} others"
+        )
     counts = Counter(class_ for operator in known for class_ in convolution_classes(operator))
     for name, kernel in sorted(set().union(*map(convolution_classes, missing))):
         if counts[name, kernel] < LEAST_OF_A_CLASS:
@@ -279,7 +253,7 @@ def _require_classes(kind: str, known: list[Operator], missing: list[Operator]) 
 
 
 def _cross_validated_errors(operators: list[Operator], ms: Floats, rng: np.random.Generator) -> Floats:
-    """Return the relative errors of the operators by fits that did not see them; only one of its class is no use."""
+    """Return the relative errors of the operators by fits that did not see them, but of the only ones of a class."""
     fold_of = np.empty(len(ms), int)
     folds = np.array_split(rng.permutation(len(ms)), min(FOLDS, len(ms) // 2))
     for number, fold in enumerate(folds):
@@ -298,15 +272,6 @@ def _cross_validated_errors(operators: list[Operator], ms: Floats, rng: np.rando
             predicted[fold] = model.predict([operators[i] for i in fold])
     errors: Floats = (predicted / ms - 1)[fold_of >= 0]
     return errors
-
-
-def _operator_work(operator: Operator, classes: list[ConvolutionClass]) -> list[float]:
-    macs = dict.fromkeys(classes, 0.0)
-    moved = dict.fromkeys(classes, 0.0)
-    for c in operator.convolutions:
-        macs[c.kind, c.kernel] += c.macs / 1e6
-        moved[c.kind, c.kernel] += (c.in_channels * c.in_size**2 + c.out_channels * c.out_size**2) / 1e6
-    return [1.0, *macs.values(), *moved.values()]
 
 
 def _shape(operators: Collection[Operator]) -> Floats:

@@ -17,20 +17,21 @@ A backend is a module with these functions; those in brackets may lack::
                                                    runtime times its own runs: until that many runs or seconds
     [read_sensors() -> dict]                       clock_mhz, temperature_c (None where unknown), throttled
     [configure(**options)]                         of the command line's --option name=value, before describe()
+
+What the user can mend it raises as ``measurement_file.RefusedError``, with one line for a message.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from litepose_ofa.latency_tables.profiling.exporters import find_exporter
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan
-from litepose_ofa.latency_tables.profiling.subjects import Subject, subject_from_dict
+from litepose_ofa.latency_tables.profiling.subjects import subject_from_dict, subject_to_dict
 from litepose_ofa.supernet.errors import InputError, shown
 from litepose_ofa.supernet.files import read_json, replacing_folder, write_json
 
@@ -42,40 +43,26 @@ MEASUREMENTS_FILE = "measurements.csv"
 FORMAT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """One model of a kit and its files, paths from the kit's folder."""
-
-    subject: Subject
-    files: tuple[str, ...]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a kit's ``kit.json`` holds.
 
     Attributes:
+        plan: What is timed.
         runtime: Name of the runtime.
         backend: Module on the board that calls it.
-        spaces: Names of the spaces whose operators are timed.
-        num_keypoints: The K of the operators; the whole networks have the first.
-        operators: Number of operators that the spaces need; more than are timed if the kit samples.
-        probe: Id of the model that is timed again and again.
-        models: All models.
+        files: Files of each of the plan's subjects, paths from the kit's folder.
     """
 
+    plan: ProfilingPlan
     runtime: str
     backend: str
-    spaces: tuple[str, ...]
-    num_keypoints: tuple[int, ...]
-    operators: int
-    probe: str
-    models: tuple[ModelFiles, ...]
+    files: tuple[tuple[str, ...], ...]
 
-    @cached_property
+    @property
     def kit(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the rest: what ties measurements to their kit."""
-        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()[:12]
+        return str(self.to_dict()["kit"])
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -86,88 +73,74 @@ class Manifest:
         """
         path = path / MANIFEST_FILE if path.is_dir() else path
         value = read_json(path)
-        try:
-            manifest = cls._from_dict(value)
-        except (InputError, KeyError, TypeError, ValueError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-            raise InputError(f"{path}: is no kit's manifest ({what})") from None
-        if manifest.to_dict() != value:
+        found = value.get("format") if isinstance(value, dict) else None
+        if found != FORMAT:
+            raise InputError(f"{path}: is not a kit's manifest: format is {shown(found)}; this program reads {FORMAT}")
+        if value != _identified(value):
             raise InputError(f"{path}: was changed after the kit was written; write the kit again")
-        return manifest
-
-    @classmethod
-    def _from_dict(cls, value: Any) -> Self:
-        if value["format"] != FORMAT:
-            raise InputError(f"format is {shown(value['format'])}; this program reads {FORMAT}")
-        return cls(
-            runtime=value["runtime"],
-            backend=value["backend"],
+        subjects = {entry["id"]: subject_from_dict(entry) for entry in value["models"]}
+        plan = ProfilingPlan(
             spaces=tuple(value["spaces"]),
             num_keypoints=tuple(value["num_keypoints"]),
             operators=value["operators"],
-            probe=value["probe"],
-            models=tuple(ModelFiles(subject_from_dict(model), tuple(model["files"])) for model in value["models"]),
+            probe=subjects[value["probe"]],
+            subjects=tuple(subjects.values()),
         )
+        files = tuple(tuple(entry["files"]) for entry in value["models"])
+        return cls(plan=plan, runtime=value["runtime"], backend=value["backend"], files=files)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the file's content."""
-        return {"kit": self.kit, **self._content()}
-
-    def _content(self) -> dict[str, Any]:
-        return {
+        plan = self.plan
+        models = [
+            {
+                "id": subject.id,
+                "files": list(files),
+                "input_shapes": [list(shape) for shape in subject.input_shapes],
+                **subject_to_dict(subject),
+            }
+            for subject, files in zip(plan.subjects, self.files, strict=True)
+        ]
+        content = {
             "format": FORMAT,
             "runtime": self.runtime,
             "backend": self.backend,
-            "spaces": list(self.spaces),
-            "num_keypoints": list(self.num_keypoints),
-            "operators": self.operators,
-            "probe": self.probe,
-            "models": [
-                {
-                    "id": model.subject.id,
-                    "files": list(model.files),
-                    "input_shapes": [list(shape) for shape in model.subject.input_shapes],
-                    **model.subject.to_dict(),
-                }
-                for model in self.models
-            ],
+            "spaces": list(plan.spaces),
+            "num_keypoints": list(plan.num_keypoints),
+            "operators": plan.operators,
+            "probe": plan.probe.id,
+            "models": models,
         }
+        return _identified(content)
+
+
+def _identified(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest's content with the kit that it is of, told by all the rest."""
+    rest = {key: value for key, value in content.items() if key != "kit"}
+    return {"kit": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:12], **rest}
 
 
 def write_kit(
     folder: Path, plan: ProfilingPlan, runtime: str, *, on_progress: Callable[[], object] = lambda: None
 ) -> Manifest:
-    """Write a kit, whole or not at all.
-
-    Args:
-        folder: Where to; must not exist, or be empty, for measurements may lie in an old kit.
-        plan: What to time.
-        runtime: Name of an exporter.
-        on_progress: Called after every model.
+    """Write a kit, whole or not at all, for the runtime of an exporter; ``on_progress`` is called after every model.
 
     Raises:
-        InputError: If the folder holds something, or the runtime is unknown or not installed.
+        InputError: If the folder holds something, which may be an old kit's measurements, or the runtime is unknown or
+            not installed.
     """
     exporter = find_exporter(runtime)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; a kit is written into a new folder")
     with replacing_folder(folder) as temporary:
         (temporary / MODELS_DIR).mkdir()
-        models = []
+        files = []
         for subject in plan.subjects:
             paths = exporter.export(subject, temporary / MODELS_DIR / subject.id)
-            models.append(ModelFiles(subject, tuple(path.relative_to(temporary).as_posix() for path in paths)))
+            files.append(tuple(path.relative_to(temporary).as_posix() for path in paths))
             on_progress()
         for name in (*BOARD_FILES, exporter.backend):
             shutil.copy(BOARD_DIR / name, temporary / name)
-        manifest = Manifest(
-            runtime=runtime,
-            backend=Path(exporter.backend).stem,
-            spaces=plan.spaces,
-            num_keypoints=plan.num_keypoints,
-            operators=plan.operators,
-            probe=plan.probe.id,
-            models=tuple(models),
-        )
+        manifest = Manifest(plan=plan, runtime=runtime, backend=Path(exporter.backend).stem, files=tuple(files))
         write_json(temporary / MANIFEST_FILE, manifest.to_dict())
     return manifest

@@ -1,7 +1,6 @@
 """Reading what came back from a board: one CSV of timings, against the manifest of the kit that made it."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,7 +14,7 @@ from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorCh
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.errors import InputError, shown
-from litepose_ofa.supernet.files import require_regular
+from litepose_ofa.supernet.files import read_text
 from litepose_ofa.supernet.validation import Count, NonNegative, Positive, validate
 
 TEXT_FACTS = ("kit", "started", "machine", "processor", "clocks", "runtime", "runtime_version", "precision")
@@ -34,16 +33,12 @@ class Timing:
         std_ms: Standard deviation of a round's median, from the rounds' interquartile range.
         runs: Number of timed runs.
         round_ms: The medians in the order of the rounds; of the faster timing where a round has two.
-        round_p10_ms: The tenth percentiles of the same timings.
-        throttled: Rounds in which the machine slowed itself down, or showed that it had.
     """
 
     ms: float
     std_ms: float
     runs: int
     round_ms: tuple[float, ...]
-    round_p10_ms: tuple[float, ...]
-    throttled: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,42 +50,27 @@ class ChainTiming:
     copies: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeReading:
-    """The probe once: round, seconds since the epoch, median ms."""
-
-    round: int
-    start_s: float
-    ms: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
     """All that a board measured with one kit.
 
     Attributes:
-        manifest: The kit's.
-        facts: What the board said of itself: machine, processor, cores, system, python, clocks, threads, options,
-            started, runtime, runtime_version, precision, provider, and what else the backend describes.
+        kit: Digest of the kit.
+        network_keypoints: K of the whole networks.
+        facts: What the board said of itself: machine, processor, clocks, threads, started, runtime, and so on.
         singles: Every operator as a model of one copy.
         chains: The operators that were timed as a chain too.
-        networks: Whole networks, all with ``network_keypoints``.
+        networks: Whole networks.
         null: The model that does next to nothing.
-        probe: The probe's readings in the order of time.
     """
 
-    manifest: Manifest
+    kit: str
+    network_keypoints: int
     facts: Mapping[str, Any]
     singles: Mapping[Operator, Timing]
     chains: Mapping[Operator, ChainTiming]
     networks: Mapping[Arch, Timing]
     null: Timing
-    probe: tuple[ProbeReading, ...]
-
-    @property
-    def network_keypoints(self) -> int:
-        """K of the whole networks."""
-        return self.manifest.num_keypoints[0]
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config={"allow_inf_nan": False})
@@ -115,11 +95,7 @@ COLUMNS = tuple(field.name for field in fields(Line))
 
 
 def read_measurements(kit: Path, path: Path) -> Measurements:
-    """Read a board's measurements.
-
-    Args:
-        kit: The kit's folder, or its manifest.
-        path: The ``measurements.csv`` that the kit wrote.
+    """Read the ``measurements.csv`` that a board made with a kit, whose folder or manifest ``kit`` is.
 
     Raises:
         InputError: If a file is missing or damaged (file, line and field are named), the measurements are of another
@@ -129,39 +105,29 @@ def read_measurements(kit: Path, path: Path) -> Measurements:
     facts, lines = _read_file(path)
     if facts.get("kit") != manifest.kit:
         raise InputError(f"{path}: has measurements of the kit {shown(facts.get('kit'))}; {kit} is {manifest.kit!r}")
-    by_model = _by_model(path, lines, manifest)
-    timings = {model: _timing(model_lines) for model, model_lines in by_model.items()}
-    subjects = {model.subject.id: model.subject for model in manifest.models}
-    chains = [subject for subject in subjects.values() if isinstance(subject, OperatorChain)]
-    singles = {chain.operator: timings[chain.id] for chain in chains if chain.copies == 1}
+    subjects = manifest.plan.subjects
+    by_model = _by_model(path, lines, [subject.id for subject in subjects])
+    timings = {subject: _timing(by_model[subject.id]) for subject in subjects}
+    chains = [subject for subject in subjects if isinstance(subject, OperatorChain)]
+    singles = {chain.operator: timings[chain] for chain in chains if chain.copies == 1}
     return Measurements(
-        manifest=manifest,
+        kit=manifest.kit,
+        network_keypoints=manifest.plan.num_keypoints[0],
         facts=facts,
         singles=singles,
         chains={
-            chain.operator: ChainTiming(singles[chain.operator], timings[chain.id], chain.copies)
+            chain.operator: ChainTiming(singles[chain.operator], timings[chain], chain.copies)
             for chain in chains
             if chain.copies > 1
         },
-        networks={
-            subject.arch: timings[subject.id] for subject in subjects.values() if isinstance(subject, WholeNetwork)
-        },
-        null=timings[NullModel().id],
-        probe=tuple(
-            ProbeReading(line.round, line.start_s, line.median_ms) for line in lines if line.purpose == "probe"
-        ),
+        networks={subject.arch: timings[subject] for subject in subjects if isinstance(subject, WholeNetwork)},
+        null=timings[NullModel()],
     )
 
 
 def _read_file(path: Path) -> tuple[Mapping[str, Any], list[Line]]:
-    require_regular(path)
-    try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    first, header, *rows = [*content.split("\n"), ""][:-1] if content.count("\n") > 1 else ("", "", "")
+    content = read_text(path)
+    first, header, *rows = content.split("\n") if content.count("\n") > 1 else ("", "", "")
     try:
         facts = json.loads(first.removeprefix("# "))
     except ValueError:
@@ -188,19 +154,18 @@ def _parse(path: Path, number: int, row: str) -> Line:
     return validate(Line, values, f"{path}, line {number}")
 
 
-def _by_model(path: Path, lines: Sequence[Line], manifest: Manifest) -> dict[str, list[Line]]:
+def _by_model(path: Path, lines: Sequence[Line], models: Sequence[str]) -> dict[str, list[Line]]:
     """Sort the lines, but the probe's, by model; refuse unknown and repeated ones, and models that lack a round."""
-    by_model: dict[str, list[Line]] = {model.subject.id: [] for model in manifest.models}
+    by_model: dict[str, list[Line]] = {model: [] for model in models}
     seen: dict[tuple[int, str, str], int] = {}
     for number, line in enumerate(lines, start=_FIRST_LINE):
         if line.model not in by_model:
             raise InputError(f"{path}, line {number}: model is {shown(line.model)}; it must be one of the kit's")
         if line.purpose == "probe":
             continue
-        key = (line.round, line.model, line.purpose)
-        if key in seen:
-            raise InputError(f"{path}, line {number}: the model and round of line {seen[key]} again")
-        seen[key] = number
+        first = seen.setdefault((line.round, line.model, line.purpose), number)
+        if first != number:
+            raise InputError(f"{path}, line {number}: the model and round of line {first} again")
         by_model[line.model].append(line)
     rounds = max((line.round for line in lines), default=1)
     for model, model_lines in by_model.items():
@@ -212,17 +177,9 @@ def _by_model(path: Path, lines: Sequence[Line], manifest: Manifest) -> dict[str
 
 
 def _timing(lines: Sequence[Line]) -> Timing:
-    rounds = defaultdict[int, list[Line]](list)
+    best: dict[int, float] = {}
     for line in lines:
-        rounds[line.round].append(line)
-    best = [min(rounds[number], key=lambda line: line.median_ms) for number in sorted(rounds)]
-    medians = tuple(line.median_ms for line in best)
+        best[line.round] = min(line.median_ms, best.get(line.round, line.median_ms))
+    medians = tuple(best[number] for number in sorted(best))
     low, high = np.percentile(medians, [25, 75])
-    return Timing(
-        ms=float(low),
-        std_ms=float(high - low) / QUARTILE_RANGE_SIGMAS,
-        runs=sum(line.runs for line in lines),
-        round_ms=medians,
-        round_p10_ms=tuple(line.p10_ms for line in best),
-        throttled=sum(line.throttled == "1" for line in best),
-    )
+    return Timing(float(low), float(high - low) / QUARTILE_RANGE_SIGMAS, sum(line.runs for line in lines), medians)

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from litepose_ofa.latency_tables.rows import KINDS
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.errors import InputError
 
 LEAST_OF_A_KIND = 8
 """Operators of one kind that the others of it can be fitted from."""
@@ -46,7 +46,7 @@ class ProfilingPlan:
     spaces: tuple[str, ...]
     num_keypoints: tuple[int, ...]
     operators: int
-    probe: OperatorChain
+    probe: Subject
     subjects: tuple[Subject, ...]
 
     @property
@@ -77,28 +77,25 @@ def make_plan(
         seed: Of the random networks.
 
     Raises:
-        InputError: If an argument is out of its range, or no operator is left to time.
+        InputError: If no operator is left to time.
     """
-    for keypoints in num_keypoints:
-        require(type(keypoints) is int and keypoints >= 1, "num_keypoints", keypoints, "a list of positive integers")
-    require(len(num_keypoints) > 0, "num_keypoints", list(num_keypoints), "a list of positive integers")
-    require(type(networks) is int and networks >= 0, "networks", networks, "an integer of at least 0")
-    require(sample is None or 0 <= sample <= 1, "sample", sample, "a number from 0 to 1, or null")
     needed = set[Operator]().union(*(space_operators(space, k) for space in spaces for k in num_keypoints))
     wanted = needed.difference(known)
     if not wanted:
         raise InputError("the table has every operator already; there is nothing to measure")
-    chosen = sorted(wanted, key=astuple) if sample is None else spread_out_sample(wanted, sample)
-    chosen = chosen or sorted(wanted, key=lambda operator: operator.macs)[len(wanted) // 2 :][:1]
+    order = sorted(wanted, key=astuple)
+    chosen = order if sample is None else spread_out_sample(order, sample)
+    by_work = sorted(chosen or order, key=lambda operator: operator.macs)
+    probe = OperatorChain(by_work[len(by_work) // 2])
     archs = dict.fromkeys(arch for space in spaces for arch in network_archs(space, networks, seed))
     return ProfilingPlan(
         spaces=tuple(space.name for space in spaces),
         num_keypoints=tuple(num_keypoints),
         operators=len(needed),
-        probe=OperatorChain(sorted(chosen, key=lambda operator: operator.macs)[len(chosen) // 2]),
+        probe=probe,
         subjects=(
             NullModel(),
-            *(chain for operator in chosen for chain in chains_of(operator)),
+            *(chain for operator in chosen or [probe.operator] for chain in chains_of(operator)),
             *(WholeNetwork(arch, num_keypoints[0]) for arch in archs),
         ),
     )
@@ -121,42 +118,40 @@ def network_archs(space: SearchSpace, count: int, seed: int) -> list[Arch]:
     return list(dict.fromkeys([space.smallest(), space.largest(), *drawn]))
 
 
-def spread_out_sample(operators: Iterable[Operator], share: float) -> list[Operator]:
+def spread_out_sample(operators: Collection[Operator], share: float) -> list[Operator]:
     """Choose a share of the operators of each kind, far apart in the logarithms of their shapes; none for a share of 0.
 
     The smallest and the largest of a kind by multiply-accumulates come first; then always the one farthest from those
     that were chosen, which takes the corners of the shapes' range before its inside (farthest-point design, Gonzalez,
-    Clustering to minimize the maximum intercluster distance, 1985).
-
-    Args:
-        operators: All operators.
-        share: How many of a kind to choose, in [0, 1]; above 0 at least ``LEAST_OF_A_KIND``, and ``LEAST_OF_A_CLASS``
-            with each class of convolution, or all there are.
+    Clustering to minimize the maximum intercluster distance, 1985). A share above 0 chooses at least
+    ``LEAST_OF_A_KIND``, and ``LEAST_OF_A_CLASS`` with each class of convolution, or all there are.
     """
     if share == 0:
         return []
-    ordered = sorted(operators, key=astuple)
-    by_kind = [[operator for operator in ordered if operator.kind == kind] for kind in KINDS]
-    return [
-        operator
-        for group in by_kind
-        if group
-        for operator in _choose(group, max(LEAST_OF_A_KIND, math.ceil(share * len(group))))
-    ]
+    chosen = []
+    for kind in KINDS:
+        group = sorted((operator for operator in operators if operator.kind == kind), key=astuple)
+        chosen += _choose(group, max(LEAST_OF_A_KIND, math.ceil(share * len(group)))) if group else []
+    return chosen
 
 
 def _choose(operators: Sequence[Operator], count: int) -> list[Operator]:
+    logarithms = np.log1p([astuple(operator)[1:] for operator in operators])
+    low, high = logarithms.min(axis=0), logarithms.max(axis=0)
+    features = (logarithms - low) / np.where(high > low, high - low, 1)
     macs = [operator.macs for operator in operators]
-    features = _features(operators)
     chosen = list(dict.fromkeys([int(np.argmin(macs)), int(np.argmax(macs))]))
-    distance = np.min([_distances(features, index) for index in chosen], axis=0)
 
     def choose(among: Sequence[int], most: int) -> None:
-        nonlocal distance
         for _ in range(most):
             chosen.append(among[int(distance[among].argmax())])
-            distance = np.minimum(distance, _distances(features, chosen[-1]))
+            np.minimum(distance, distances(chosen[-1]), out=distance)
 
+    def distances(index: int) -> NDArray[np.float64]:
+        norms: NDArray[np.float64] = np.linalg.norm(features - features[index], axis=1)
+        return norms
+
+    distance = np.min([distances(index) for index in chosen], axis=0)
     choose(list(range(len(operators))), min(count, len(operators)) - len(chosen))
     for class_ in sorted(set().union(*map(convolution_classes, operators))):
         members = [index for index, operator in enumerate(operators) if class_ in convolution_classes(operator)]
@@ -167,16 +162,3 @@ def _choose(operators: Sequence[Operator], count: int) -> list[Operator]:
 def convolution_classes(operator: Operator) -> set[ConvolutionClass]:
     """Return the kinds and kernels of an operator's convolutions, which the models of a kind tell apart."""
     return {(convolution.kind, convolution.kernel) for convolution in operator.convolutions}
-
-
-def _features(operators: Sequence[Operator]) -> NDArray[np.float64]:
-    """Return the logarithms of the shapes, (N, 7), each column from 0 to 1."""
-    logarithms = np.log1p([astuple(operator)[1:] for operator in operators])
-    low, high = logarithms.min(axis=0), logarithms.max(axis=0)
-    scaled: NDArray[np.float64] = (logarithms - low) / np.where(high > low, high - low, 1)
-    return scaled
-
-
-def _distances(features: NDArray[np.float64], index: int) -> NDArray[np.float64]:
-    distances: NDArray[np.float64] = np.linalg.norm(features - features[index], axis=1)
-    return distances

@@ -4,13 +4,12 @@ Legend: every model has batch 1; shapes are (1, C, H, W).
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, astuple, dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of
@@ -29,19 +28,6 @@ Shape = tuple[int, int, int, int]
 
 NULL_SHAPE: Shape = (1, 1, 2, 2)
 _SHIFT_STD = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class ConvolutionWeights:
-    """Random weights of one convolution, float32.
-
-    Attributes:
-        kernel: (out, in / groups, k, k); of a transposed convolution (in, out, k, k).
-        shift: (out,), shift of the batch norm that follows, whose scale is 1; None where none follows.
-    """
-
-    kernel: NDArray[np.float32]
-    shift: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +51,14 @@ class OperatorChain:
     def input_shapes(self) -> tuple[Shape, ...]:
         """Shapes of the inputs."""
         operator, size = self.operator, self.operator.resolution
-        refined = (1, operator.in_channels, size, size)
-        if operator.kind in ("fusion_deconv", "head"):
-            return refined, (1, operator.mid_channels, size, size)
-        return (refined,)
+        two = operator.kind in ("fusion_deconv", "head")
+        channels = (operator.in_channels, operator.mid_channels) if two else (operator.in_channels,)
+        return tuple((1, each, size, size) for each in channels)
 
     @property
     def operators(self) -> tuple[Operator, ...]:
         """The operators in the order they run."""
         return (self.operator,) * self.copies
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return its entry of the manifest."""
-        return {"operator": asdict(self.operator), "copies": self.copies}
 
 
 @dataclass(frozen=True)
@@ -89,7 +70,7 @@ class WholeNetwork:
 
     @property
     def id(self) -> str:
-        """Name of the model, unique in a kit, and of its files."""
+        """Name of the model and of its files."""
         return f"network_{self.arch.digest}_K{self.num_keypoints}"
 
     @property
@@ -102,65 +83,51 @@ class WholeNetwork:
         """The operators in the order they run."""
         return tuple(operators_of(self.arch, self.num_keypoints))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return its entry of the manifest."""
-        return {"arch": self.arch.to_dict(), "num_keypoints": self.num_keypoints}
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NullModel:
     """A ReLU of four numbers: what it takes is the price of calling the runtime."""
 
-    @property
-    def id(self) -> str:
-        """Name of the model, unique in a kit, and of its files."""
-        return "null"
-
-    @property
-    def input_shapes(self) -> tuple[Shape, ...]:
-        """Shapes of the inputs."""
-        return (NULL_SHAPE,)
-
-    @property
-    def operators(self) -> tuple[Operator, ...]:
-        """No operators."""
-        return ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return its entry of the manifest."""
-        return {}
+    id: ClassVar[str] = "null"
+    input_shapes: ClassVar[tuple[Shape, ...]] = (NULL_SHAPE,)
+    operators: ClassVar[tuple[Operator, ...]] = ()
 
 
 Subject = OperatorChain | WholeNetwork | NullModel
 
 
-def subject_from_dict(value: Mapping[str, Any]) -> Subject:
-    """Build a subject from what ``to_dict`` returns.
+def subject_to_dict(subject: Subject) -> dict[str, Any]:
+    """Return what tells a subject from others, as plain values."""
+    if isinstance(subject, OperatorChain):
+        return {"operator": asdict(subject.operator), "copies": subject.copies}
+    if isinstance(subject, WholeNetwork):
+        return {"arch": subject.arch.to_dict(), "num_keypoints": subject.num_keypoints}
+    return {}
 
-    Raises:
-        InputError: If the architecture is impossible.
-        KeyError, TypeError, ValueError: If something else is wrong.
-    """
+
+def subject_from_dict(value: Mapping[str, Any]) -> Subject:
+    """Build a subject from what ``subject_to_dict`` returns; other keys are ignored."""
     if "arch" in value:
         return WholeNetwork(Arch.from_dict(value["arch"]), value["num_keypoints"])
     if "operator" in value:
-        operator = Operator(**value["operator"])
-        if any(type(getattr(operator, field.name)) is not int for field in fields(operator) if field.name != "kind"):
-            raise TypeError("an operator's shape is integers")
-        return OperatorChain(operator, value["copies"])
+        return OperatorChain(Operator(**value["operator"]), value["copies"])
     return NullModel()
 
 
-def draw_weights(subject: Subject) -> list[list[ConvolutionWeights]]:
+def draw_weights(subject: Subject) -> list[list[FoldedConvolution]]:
     """Draw a model's weights, one list an operator in the order of its convolutions; equal subjects have equal weights.
 
-    They are scaled by fan-in, so that activations neither explode along a chain nor fade to denormal numbers.
+    They are scaled by fan-in, so that activations neither explode along a chain nor fade to denormal numbers. The scale
+    of every batch norm is 1, so that its shift is the convolution's bias.
     """
     rng = np.random.default_rng(zlib.crc32(subject.id.encode()))
-    return [[_draw(convolution, rng) for convolution in operator.convolutions] for operator in subject.operators]
+    return [
+        [_draw(f"operator{i}.{j}", convolution, rng) for j, convolution in enumerate(operator.convolutions)]
+        for i, operator in enumerate(subject.operators)
+    ]
 
 
-def _draw(convolution: Convolution, rng: np.random.Generator) -> ConvolutionWeights:
+def _draw(name: str, convolution: Convolution, rng: np.random.Generator) -> FoldedConvolution:
     c_in, c_out, kernel = convolution.in_channels, convolution.out_channels, convolution.kernel
     if convolution.kind == "transposed":
         shape = (c_in, c_out, kernel, kernel)
@@ -170,42 +137,28 @@ def _draw(convolution: Convolution, rng: np.random.Generator) -> ConvolutionWeig
         fan_in = convolution.weights // c_out
     std = np.float32(((2 if convolution.relu else 1) / fan_in) ** 0.5)
     shift = rng.standard_normal(c_out, np.float32) * np.float32(_SHIFT_STD) if convolution.norm else None
-    return ConvolutionWeights(rng.standard_normal(shape, np.float32) * std, shift)
+    return FoldedConvolution(name, rng.standard_normal(shape, np.float32) * std, shift)
 
 
 def build_graph(subject: Subject, deconvs: Deconvs = "separate") -> onnx.ModelProto:
     """Return the ONNX model of a subject, with the weights of ``draw_weights``.
 
     Inputs are ``images`` of a network, else ``input0`` and, where there are two, ``input1``; outputs are ``head0`` and
-    ``head1`` of a network, else ``output0``.
-
-    Args:
-        subject: What to time.
-        deconvs: How fusion deconvs run; as in the exports for the runtime.
+    ``head1`` of a network, else ``output0``. Fusion deconvs run as in the exports for the runtime.
     """
-    graph = OnnxGraph(deconvs)
-    weights = list(_folded(subject))
+    graph, weights = OnnxGraph(deconvs), draw_weights(subject)
     if isinstance(subject, WholeNetwork):
         images = graph.add_input(INPUT_NAME, subject.input_shapes[0])
-        heads = map(
-            graph.rename, add_network(graph, subject.arch, subject.num_keypoints, images, weights), OUTPUT_NAMES
-        )
+        heads = add_network(graph, subject.arch, subject.num_keypoints, images, weights)
         shapes = [_output_shape(operator) for operator in subject.operators if operator.kind == "head"]
-        return graph.to_model(subject.id, list(map(Output, heads, shapes)))
+        return graph.to_model(subject.id, list(map(Output, map(graph.rename, heads, OUTPUT_NAMES), shapes)))
     values = [graph.add_input(f"input{i}", shape) for i, shape in enumerate(subject.input_shapes)]
+    shape = NULL_SHAPE
     if isinstance(subject, NullModel):
-        return graph.to_model(subject.id, [Output(graph.rename(graph.relu(values[0]), "output0"), NULL_SHAPE)])
+        values = [graph.relu(values[0])]
     for operator, operator_weights in zip(subject.operators, weights, strict=True):
-        values = [add_operator(graph, operator, values, operator_weights)]
-    return graph.to_model(
-        subject.id, [Output(graph.rename(values[0], "output0"), _output_shape(subject.operators[-1]))]
-    )
-
-
-def _folded(subject: Subject) -> Iterator[list[FoldedConvolution]]:
-    """Yield each operator's weights: the scale of every batch norm is 1, so its shift is the convolution's bias."""
-    for i, operator_weights in enumerate(draw_weights(subject)):
-        yield [FoldedConvolution(f"operator{i}.{j}", w.kernel, w.shift) for j, w in enumerate(operator_weights)]
+        values, shape = [add_operator(graph, operator, values, operator_weights)], _output_shape(operator)
+    return graph.to_model(subject.id, [Output(graph.rename(values[0], "output0"), shape)])
 
 
 def _output_shape(operator: Operator) -> Shape:

@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from litepose_ofa.latency_tables.profiling.fitting import FEWEST_NETWORKS
 from litepose_ofa.latency_tables.profiling.measurements import Timing
 from litepose_ofa.latency_tables.table import LatencyEstimate, LatencyTable
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
-
-FEWEST_NETWORKS = 3
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +77,6 @@ class ValidationReport:
         """Share of the networks inside their 80 % interval."""
         return float(np.mean([check.inside for check in self.checks]))
 
-    @property
-    def worst(self) -> list[NetworkCheck]:
-        """The networks by error, the largest first."""
-        return sorted(self.checks, key=lambda check: -abs(check.error))
-
-    def by_resolution(self) -> dict[int, "ValidationReport"]:
-        """Return the report of each input size."""
-        sizes = sorted({check.arch.image_size for check in self.checks})
-        return {
-            size: ValidationReport(f"{size} px", tuple(c for c in self.checks if c.arch.image_size == size))
-            for size in sizes
-        }
-
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
         return {
@@ -119,13 +104,7 @@ class ValidationReport:
 def validate(
     table: LatencyTable, networks: Mapping[Arch, Timing], *, num_keypoints: int, name: str = "measured"
 ) -> ValidationReport:
-    """Compare a table with whole networks that it was not fitted on.
-
-    Args:
-        table: The table.
-        networks: The networks and what they took on the device.
-        num_keypoints: K of the networks.
-        name: What to call the run.
+    """Compare a table with those of a run's networks that it was not fitted on.
 
     Raises:
         InputError: If fewer than three networks are left, or the table does not cover one of them.
@@ -146,17 +125,22 @@ def validate(
 def format_validation(reports: Sequence[ValidationReport], *, worst: int = 5) -> str:
     """Lay reports out as text: a line a run, then a line a resolution and the worst cases of the last run."""
     lines = [f"{'':24} {'networks':>8} {'MAPE':>6} {'bias':>7} {'Spearman':>8} {'inside 80 %':>11}"]
-    lines += [_line(report) for report in reports]
     last = reports[-1]
-    lines += [_line(report) for report in last.by_resolution().values()]
+    by_size = groupby(sorted(last.checks, key=_image_size), key=_image_size)
+    sizes = [ValidationReport(f"{size} px", tuple(checks)) for size, checks in by_size]
+    lines += [_line(report) for report in (*reports, *sizes)]
     lines.append(f"worst of {last.name}:")
     lines += [
         f"  {check.arch.digest} at {check.arch.image_size} px: {check.measured_ms:.4g} ms measured, "
         f"{check.estimate.ms:.4g} ({check.estimate.low_ms:.4g} to {check.estimate.high_ms:.4g}) by the table, "
         f"{check.error:+.1%}"
-        for check in last.worst[:worst]
+        for check in sorted(last.checks, key=lambda check: -abs(check.error))[:worst]
     ]
     return "\n".join(lines)
+
+
+def _image_size(check: NetworkCheck) -> int:
+    return check.arch.image_size
 
 
 def format_fit(table: LatencyTable) -> str:

@@ -9,14 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from litepose_ofa.latency_tables.estimation.estimates import DeviceEstimate, shipped_class_models
 from litepose_ofa.supernet.archs.operators import Convolution
 from litepose_ofa.supernet.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "class_models"))
 public_data, refit = import_module("public_data"), import_module("refit")
 fit_relative, Sample = import_module("regression").fit_relative, import_module("regression").Sample
-ratios = import_module("block_ratios")
+ratios, calibrating = import_module("block_ratios"), import_module("calibrate")
 sys.path.pop(0)
 
 HEADER = "device,model_or_op,in_ch,out_ch,kernel,stride,expand,resolution,out_resolution,latency_ms,note"
@@ -72,7 +71,7 @@ def test_costs_of_made_up_blocks_come_back() -> None:
 
 
 def test_expansion_ratio_pairs_blocks_of_one_shape() -> None:
-    model = DeviceEstimate.of("snapdragon_855_cpu").model
+    model = calibrating.uncalibrated_model("snapdragon_855_cpu")
     plain = [made for made in BLOCKS if made.is_plain]
     check = ratios.expansion_ratio(plain, model, larger=6, smaller=2)
     assert check.pairs == 12
@@ -81,7 +80,7 @@ def test_expansion_ratio_pairs_blocks_of_one_shape() -> None:
 
 
 def test_the_shipped_numbers_are_those_of_the_data(refitted: dict[str, Any]) -> None:
-    shipped = shipped_class_models()
+    shipped = calibrating.CLASS_MODELS
     assert list(refitted) == list(shipped)
     for name, fitted in refitted.items():
         assert fitted["source"] == shipped[name]["source"]
@@ -132,12 +131,12 @@ def test_networks_of_measured_blocks_are_met(data: Path) -> None:
 
 def test_kernels_and_expansions_of_measured_blocks(refitted: dict[str, Any], data: Path) -> None:
     """The Raspberry Pi 4's own blocks, which nothing was fitted to, and those that the kernel ratios come from."""
-    pi = DeviceEstimate.of("raspberry_pi_4b", refitted).model
-    blocks = public_data.pi_blocks(data)
-    assert ratios.depthwise_ratio(blocks, larger=5, smaller=3) == pytest.approx(pi.depthwise_ratios[1][5], rel=0.2)
+    pi = calibrating.uncalibrated_model("raspberry_pi_4b", refitted)
+    blocks, kernel_ratio = public_data.pi_blocks(data), calibrating.depthwise_ratios(refitted)[5, 1]
+    assert ratios.depthwise_ratio(blocks, larger=5, smaller=3) == pytest.approx(kernel_ratio, rel=0.2)
     six = ratios.expansion_ratio(blocks, pi, larger=6, smaller=3)
     assert six.measured == pytest.approx(six.estimated, rel=0.1)
-    a76 = DeviceEstimate.of("snapdragon_855_cpu", refitted).model
+    a76 = calibrating.uncalibrated_model("snapdragon_855_cpu", refitted)
     plain = [timed for timed in public_data.cortex_a76_blocks(data) if timed.is_plain]
     for larger in (4, 6):
         check = ratios.expansion_ratio(plain, a76, larger=larger, smaller=3)

@@ -58,10 +58,3 @@ def test_coverage_tells_measured_fitted_interpolated_and_missing_apart() -> None
     assert lines[5].split()[1:] == [str(found.total(standing)) for standing in found.counts["stem"]]
     assert lines[6].startswith("missing: head (resolution 24, channels 8/8/28, kernel 5")
     assert lines[-1] == f"and {len(heads) - SHOWN} more"
-
-
-def test_a_shipped_table_covers_its_spaces_by_estimates() -> None:
-    found = coverage(LatencyTable.load("jetson_nano"), SearchSpace.preset("litepose_released"), 17)
-    assert found.missing == ()
-    assert found.total("fitted") == len(space_operators(SearchSpace.preset("litepose_released"), 17))
-    assert len(str(found).splitlines()) == 6

@@ -14,123 +14,67 @@ from litepose_ofa.supernet.errors import InputError
 
 EXAMPLES = 500
 
-NUMBERS = (
-    *("nan", "NaN", ".nan", "inf", "-inf", ".inf", "-1", "-0", "0", "1", "1e3", "1E-3", "1e999", "1.", ".5", "+1.5"),
-    *("0x1F", "0o17", "017", "1_000", "1:30", "1:30.5", "٣", "３", "1,5", "1 ", " 1", '"1"', "'1'", "1#2"),
-)
-YAML_TOKENS = (
-    *(
-        "yes",
-        "no",
-        "on",
-        "off",
-        "true",
-        "~",
-        "null",
-        "''",
-        "[]",
-        "{}",
-        "2026-01-31",
-        "!!str 1",
-        "!!float 2",
-        "&a 1",
-        "*a",
-    ),
-    *(
-        "!!python/object/apply:os.getcwd []",
-        "!!binary aGVsbG8=",
-        "|",
-        ">",
-        "%",
-        "@",
-        "`",
-        "- 1",
-        "? 1",
-        "<<",
-        "=",
-        "\t",
-    ),
-)
-YAML_LINES = (
-    *(
-        "network_scale: 9.5",
-        "threads: 7",
-        "schema_version: 1",
-        "provenance: measured",
-        "checksum: sha256:0",
-        "watts: 5",
-    ),
-    *(
-        "<<: {network_scale: 3.5}",
-        "<<: [{batch: 2}, {threads: 2}]",
-        "? threads\n: 3",
-        "---",
-        "...",
-        "# a comment",
-        "%YAML 1.1",
-    ),
-    *("fit_errors: {LitePose-S: 0.5}", "fit_errors: &e {a: 0.1}\nvalidation_errors: *e", "sources: [a, b]", "\u2028"),
-)
-CSV_LINES = (
-    *(
-        "stem,96,3,32,8,3,2,0,5.0,0.1,50",
-        "stem,96,3,32,8,3,2,0,5.0,0.1,50,7.5",
-        ",,,,,,,,,,",
-        "kind,ms",
-        '"',
-        "\x00",
-        "#",
-    ),
-    *(
-        "stem;96;3;32;8;3;2;0;5.0;0.1;50",
-        "STEM,96,3,32,8,3,2,0,5.0,0.1,50",
-        "head,1,1,1,1,1,1,0,1e-9,0,0",
-        "\u2028",
-        " ",
-    ),
-)
+NUMBERS = """nan NaN .nan inf -inf .inf -1 -0 0 1 1e3 1E-3 1e999 1. .5 +1.5 0x1F 0o17 017 1_000 1:30 1:30.5 ٣ ３ 1,5
+"1" '1' 1#2"""
+YAML_TOKENS = "yes no on off true ~ null '' [] {} 2026-01-31 &a *a | > % @ ` << = \t"
+YAML_PHRASES = ("!!str 1", "!!float 2", "!!python/object/apply:os.getcwd []", "!!binary aGVsbG8=", "- 1", "? 1")
+YAML_LINES = """network_scale: 9.5
+threads: 7
+schema_version: 1
+provenance: measured
+checksum: sha256:0
+watts: 5
+<<: {network_scale: 3.5}
+<<: [{batch: 2}, {threads: 2}]
+? threads
+---
+...
+# a comment
+%YAML 1.1
+fit_errors: {LitePose-S: 0.5}
+validation_errors: *e
+\u2028"""
+CSV_LINES = """stem,96,3,32,8,3,2,0,5.0,0.1,50
+stem,96,3,32,8,3,2,0,5.0,0.1,50,7.5
+STEM,96,3,32,8,3,2,0,5.0,0.1,50
+stem;96;3;32;8;3;2;0;5.0;0.1;50
+head,1,1,1,1,1,1,0,1e-9,0,0
+,,,,,,,,,,
+kind,ms
+"
+\x00
+#
+\u2028
+ """
 
 
-def damage(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
-    kinds = (_bytes, _lines, _tokens, _digit, _endings)
-    return draw(st.sampled_from(kinds))(draw, content, suffix)
-
-
-def _bytes(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
+def bytes_damaged(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
     """Flip a bit, delete, repeat, overwrite or insert a few bytes, or cut the file off."""
     start = draw(st.integers(0, max(len(content) - 1, 0)))
     end = start + draw(st.integers(1, 12))
     span = content[start:end]
-    new = draw(
-        st.one_of(
-            st.integers(0, 7).map(lambda bit: bytes(b ^ (1 << bit) if i == 0 else b for i, b in enumerate(span))),
-            st.sampled_from([b"", span + span, span[::-1]]),
-            st.binary(max_size=4),
-            st.text(max_size=3).map(lambda text: text.encode("utf-8", "surrogatepass")),
-        )
-    )
+    flipped = st.integers(0, 7).map(lambda bit: bytes(b ^ (1 << bit) if i == 0 else b for i, b in enumerate(span)))
+    texts = st.text(max_size=3).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    new = draw(flipped | st.sampled_from([b"", span + span, span[::-1]]) | st.binary(max_size=4) | texts)
     return content[:start] + new + (b"" if draw(st.integers(0, 9)) == 0 else content[end:])
 
 
-def _lines(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
+def lines_damaged(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
     """Delete, repeat, move or exchange lines, or put a treacherous one between them."""
     lines = content.split(b"\n")
     place, other = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
-    action = draw(st.sampled_from(["delete", "repeat", "move", "exchange", "insert"]))
-    if action == "delete":
-        del lines[place]
-    elif action == "repeat":
-        lines.insert(other, lines[place])
-    elif action == "move":
-        lines.insert(other, lines.pop(place))
-    elif action == "exchange":
-        lines[place], lines[other] = lines[other], lines[place]
-    else:
-        lines.insert(place, draw(st.sampled_from(CSV_LINES if suffix == ".csv" else YAML_LINES)).encode())
+    treacherous = draw(st.sampled_from((CSV_LINES if suffix == ".csv" else YAML_LINES).split("\n"))).encode()
+    changes: dict[str, Callable[[], object]] = {
+        "delete": lambda: lines.pop(place),
+        "repeat": lambda: lines.insert(other, lines[place]),
+        "move": lambda: lines.insert(other, lines.pop(place)),
+        "insert": lambda: lines.insert(place, treacherous),
+    }
+    changes[draw(st.sampled_from(list(changes)))]()
     return b"\n".join(lines)
 
 
-def _tokens(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
+def tokens_damaged(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
     """Replace a field or a value, or exchange two fields of a line."""
     lines = content.split(b"\n")
     place = draw(st.integers(0, len(lines) - 1))
@@ -140,37 +84,28 @@ def _tokens(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
     if draw(st.booleans()):
         fields[first], fields[second] = fields[second], fields[first]
     else:
-        tokens = NUMBERS if suffix == ".csv" else NUMBERS + YAML_TOKENS
+        tokens = [*NUMBERS.split(), "1 ", " 1"]
+        tokens += [] if suffix == ".csv" else [*YAML_TOKENS.split(" "), *YAML_PHRASES]
         fields[first] = draw(st.sampled_from(tokens)).encode()
     lines[place] = separator.join(fields)
     return b"\n".join(lines)
 
 
-def _digit(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
+def digit_damaged(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
     """Change one digit: the damage that nothing but the checksum can see."""
-    places = [i for i, byte in enumerate(content) if chr(byte).isdigit()]
-    if not places:
-        return content
-    place = draw(st.sampled_from(places))
+    place = draw(st.sampled_from([i for i, byte in enumerate(content) if chr(byte).isdigit()] or [len(content)]))
     return content[:place] + str(draw(st.integers(0, 9))).encode() + content[place + 1 :]
 
 
-def _endings(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
+def endings_damaged(draw: st.DrawFn, content: bytes, suffix: str) -> bytes:
     """Change what ends lines, the encoding, or what stands around the text."""
-    changes: tuple[Callable[[bytes], bytes], ...] = (
-        lambda text: text.replace(b"\n", b"\r\n"),
-        lambda text: text.replace(b"\n", b"\r"),
-        lambda text: text.replace(b"\n", b"\n\n"),
-        lambda text: text.rstrip(b"\n"),
-        lambda text: text + b"\n",
-        lambda text: b"\xef\xbb\xbf" + text,
-        lambda text: text.decode("utf-8", "replace").encode("utf-16"),
-        lambda text: text.replace(b".", b","),
-        lambda text: text.replace(b",", b";"),
-        lambda text: text.replace(b": ", b":\t"),
-        lambda text: b"",
-    )
-    return draw(st.sampled_from(changes))(content)
+    exchanges = [(b"\n", b"\r\n"), (b"\n", b"\r"), (b"\n", b"\n\n"), (b".", b","), (b",", b";"), (b": ", b":\t")]
+    utf_16 = content.decode("utf-8", "replace").encode("utf-16")
+    whole = [content.rstrip(b"\n"), content + b"\n", b"\xef\xbb\xbf" + content, utf_16, b""]
+    return draw(st.sampled_from([*(content.replace(*exchange) for exchange in exchanges), *whole]))
+
+
+DAMAGES = (bytes_damaged, lines_damaged, tokens_damaged, digit_damaged, endings_damaged)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +136,7 @@ def test_a_damaged_table_is_refused_or_read_correctly(table: LatencyTable, tmp_p
         damaged = dict(pair)
         for _ in range(data.draw(st.integers(1, 3))):
             suffix = data.draw(st.sampled_from(list(pair)))
-            damaged[suffix] = damage(data.draw, damaged[suffix], suffix)
+            damaged[suffix] = data.draw(st.sampled_from(DAMAGES))(data.draw, damaged[suffix], suffix)
         for suffix, content in damaged.items():
             path.with_suffix(suffix).write_bytes(content)
         loaded, message = load(path)
@@ -210,8 +145,7 @@ def test_a_damaged_table_is_refused_or_read_correctly(table: LatencyTable, tmp_p
             assert message.startswith(str(path))
             assert len(message.splitlines()) == 1
         else:
-            assert loaded.metadata == table.metadata
-            assert loaded.rows == table.rows
+            assert (loaded.metadata, loaded.rows) == (table.metadata, table.rows)
 
     refused_or_equal()
     assert len(outcomes) >= EXAMPLES

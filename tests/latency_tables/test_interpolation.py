@@ -4,7 +4,7 @@ import csv
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,13 +62,12 @@ def test_weights_are_coordinates_in_the_delaunay_simplex(dimensions: int) -> Non
 
 def test_a_cell_of_a_grid_is_cut_along_its_diagonal() -> None:
     corners = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
-    weights = convex_weights(corners, np.full(3, 0.5))
-    assert weights is not None
-    np.testing.assert_allclose(weights, [0.5, 0, 0, 0, 0, 0, 0, 0.5], atol=1e-9)
-    weights = convex_weights(corners, np.array([0.7, 0.2, 0.4]))
-    assert weights is not None
-    expected = {(0, 0, 0): 0.3, (1, 0, 0): 0.3, (1, 0, 1): 0.2, (1, 1, 1): 0.2}
-    np.testing.assert_allclose(weights, [expected.get(tuple(map(int, c)), 0.0) for c in corners], atol=1e-9)
+    for query, expected in (
+        ((0.5, 0.5, 0.5), {(0, 0, 0): 0.5, (1, 1, 1): 0.5}),
+        ((0.7, 0.2, 0.4), {(0, 0, 0): 0.3, (1, 0, 0): 0.3, (1, 0, 1): 0.2, (1, 1, 1): 0.2}),
+    ):
+        weights = convex_weights(corners, np.array(query))
+        assert weights == pytest.approx([expected.get(tuple(map(int, c)), 0.0) for c in corners], abs=1e-9)
 
 
 def test_flat_repeated_and_single_points() -> None:
@@ -82,61 +81,57 @@ def test_flat_repeated_and_single_points() -> None:
     assert convex_weights(flat[:1], flat[0] + 1e-3) is None
 
 
+def interpolate(rows: Mapping[Operator, OperatorLatency], wanted: Operator) -> OperatorLatency:
+    answer = Interpolator(rows).interpolate(wanted)
+    assert answer is not None
+    return answer
+
+
 def test_power_laws_are_exact() -> None:
     rows = {o: OperatorLatency(power_law(o), 0.0, 50, energy_mj=3 * power_law(o)) for o in grid()}
-    interpolator = Interpolator(rows)
     for wanted in grid(sides=(16, 24, 40), widths=(8, 12, 24)):
-        answer = interpolator.interpolate(wanted)
-        assert answer is not None
-        assert answer.ms == pytest.approx(power_law(wanted))
-        assert answer.energy_mj == pytest.approx(3 * power_law(wanted))
+        answer = interpolate(rows, wanted)
+        assert (answer.ms, answer.energy_mj) == pytest.approx((power_law(wanted), 3 * power_law(wanted)))
         assert answer.samples == 0
-    assert interpolator.interpolate(replace(BLOCK, resolution=65)) is None
+    assert Interpolator(rows).interpolate(replace(BLOCK, resolution=65)) is None
 
 
 def test_error_of_a_constant_curvature_is_half_of_it_times_the_squared_distance() -> None:
     """What the stated error rests on: with log ms = c / 2 |x|^2 the two are equal."""
-    curvature = 2 * HALF_CURVATURE
 
     def ms(operator: Operator) -> float:
-        return math.exp(curvature / 2 * float(sizes(operator) @ sizes(operator)) - 5)
+        return math.exp(HALF_CURVATURE * float(sizes(operator) @ sizes(operator)) - 5)
 
-    interpolator = Interpolator({o: OperatorLatency(ms(o), 0.0, 50) for o in grid()})
+    rows = {o: OperatorLatency(ms(o), 0.0, 50) for o in grid()}
     for wanted in grid(sides=(24, 32), widths=(12, 20)):
-        answer = interpolator.interpolate(wanted)
-        assert answer is not None
+        answer = interpolate(rows, wanted)
         error = math.log(answer.ms / ms(wanted))
         assert answer.std_ms / answer.ms == pytest.approx(math.hypot(ROUGHNESS, error))
 
 
 def test_spread_in_closed_form() -> None:
     low, high = replace(BLOCK, resolution=16), replace(BLOCK, resolution=64)
-    rows = {low: OperatorLatency(1.0, 0.1, 50), high: OperatorLatency(4.0, 0.2, 50, energy_mj=2.0)}
-    answer = Interpolator(rows).interpolate(BLOCK)
-    assert answer is not None
+    answer = interpolate(
+        {low: OperatorLatency(1.0, 0.1, 50), high: OperatorLatency(4.0, 0.2, 50, energy_mj=2.0)}, BLOCK
+    )
     assert answer.ms == pytest.approx(2.0)
     rows_spread, squared_distance = (0.1 + 0.05) / 2, math.log(2) ** 2
     assert answer.std_ms == pytest.approx(2 * math.hypot(rows_spread, ROUGHNESS, HALF_CURVATURE * squared_distance))
     assert answer.energy_mj is None
 
 
-@pytest.mark.parametrize("field", ["kernel", "stride", "expansion", "kind"])
-def test_rows_of_another_family_are_not_used(field: str) -> None:
-    other = {"kernel": 5, "stride": 2, "expansion": 4, "kind": "head"}[field]
-    rows = {o: OperatorLatency(power_law(o), 0.0, 50) for o in grid()}
-    assert Interpolator(rows).interpolate(BLOCK) is not None
-    moved = {replace(o, **{field: other}): row for o, row in rows.items()}
+@pytest.mark.parametrize(("field", "other"), [("kernel", 5), ("stride", 2), ("expansion", 4), ("kind", "head")])
+def test_rows_of_another_family_are_not_used(field: str, other: object) -> None:
+    moved = {replace(o, **{field: other}): OperatorLatency(power_law(o), 0.0, 50) for o in grid()}
     assert Interpolator(moved).interpolate(BLOCK) is None
 
 
 def test_the_order_of_the_rows_changes_nothing() -> None:
     rng = np.random.default_rng(0)
-    rows = [
-        (o, OperatorLatency(float(rng.uniform(1, 2)), 0.1, 50)) for o in grid(sides=(16, 32, 64), widths=(8, 16, 32))
-    ]
+    operators = grid(sides=(16, 32, 64), widths=(8, 16, 32))
+    rows = [(o, OperatorLatency(float(rng.uniform(1, 2)), 0.1, 50)) for o in operators]
     wanted = replace(BLOCK, resolution=24, in_channels=12, mid_channels=72, out_channels=12)
-    answers = {Interpolator(dict(order)).interpolate(wanted) for order in (rows, rows[::-1], rows[5:] + rows[:5])}
-    assert len(answers) == 1
+    assert len({interpolate(dict(order), wanted) for order in (rows, rows[::-1], rows[5:] + rows[:5])}) == 1
 
 
 def left_out_errors(points: Floats, log_ms: Floats, chosen: range) -> list[tuple[float, float]]:
@@ -149,10 +144,6 @@ def left_out_errors(points: Floats, log_ms: Floats, chosen: range) -> list[tuple
             squared_distance = float(weights @ ((points[others] - points[i]) ** 2).sum(axis=1))
             errors.append((float(weights @ log_ms[others] - log_ms[i]), squared_distance))
     return errors
-
-
-def root_mean_square(values: list[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def test_roughness_is_that_of_measured_blocks(reference_path: Callable[[str], Path]) -> None:
@@ -169,7 +160,7 @@ def test_roughness_is_that_of_measured_blocks(reference_path: Callable[[str], Pa
         points, log_ms = np.array(list(blocks)), np.array(list(blocks.values()))
         errors += [error for error, _ in left_out_errors(points, log_ms, range(0, len(points), 3))]
     assert len(errors) > 100
-    assert root_mean_square(errors) == pytest.approx(ROUGHNESS, abs=0.005)
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(ROUGHNESS, abs=0.005)
 
 
 @pytest.mark.parametrize("device", ["raspberry_pi_4b", "snapdragon_855"])
@@ -179,4 +170,4 @@ def test_curvature_covers_shipped_tables(device: str) -> None:
     points, log_ms = np.array([sizes(o) for o in family]), np.log([rows[o].ms for o in family])
     errors = left_out_errors(points, log_ms, range(0, len(family), 4))
     assert len(errors) > 20
-    assert root_mean_square([error / distance for error, distance in errors]) < 1.2 * HALF_CURVATURE
+    assert np.sqrt(np.mean([(error / distance) ** 2 for error, distance in errors])) < 1.2 * HALF_CURVATURE

@@ -17,63 +17,39 @@ from litepose_ofa.supernet.errors import InputError
 @pytest.fixture
 def value() -> dict[str, Any]:
     read: dict[str, Any] = yaml.safe_load((SHIPPED_DIR / "raspberry_pi_4b.yaml").read_text())
-    del read["checksum"]
     return read
 
 
-def test_round_trip(value: dict[str, Any]) -> None:
-    assert TableMetadata.from_dict(value).to_dict() == value
-
-
 @pytest.mark.parametrize(
-    ("field", "bad", "allowed"),
+    ("change", "message"),
     [
-        ("schema_version", 1, "this program reads version 2"),
-        ("schema_version", None, "this program reads version 2"),
-        ("device", "", "a text"),
-        ("runtime_provenance", "guessed", "stated, inferred"),
-        ("threads", True, "an integer from 1 to 1000000, or null"),
-        ("threads", 10**400, "an integer from 1 to 1000000, or null"),
-        ("date", datetime.date(2026, 1, 31), "an ISO date in quotes"),
-        ("date", "20260131", "an ISO date in quotes"),
-        ("network_scale", float("inf"), "above 0"),
-        ("fit_errors", [0.1], "a mapping of network names"),
-        ("interval_coverage", 1.01, "a number from 0 to 1, or null"),
-        ("sources", "one", "a list"),
+        ({"schema_version": 1}, "schema_version is 1; this program reads version 2"),
+        ({"schema_version": None}, "schema_version is None; this program reads version 2"),
+        ({"device": ""}, "device is ''; it must be a text"),
+        ({"runtime_provenance": "guessed"}, "runtime_provenance is 'guessed'; it must be one of stated, inferred"),
+        ({"threads": True}, "threads is True; it must be an integer from 1 to 1000000, or null"),
+        ({"date": datetime.date(2026, 1, 31)}, "date is .*; it must be an ISO date in quotes"),
+        ({"date": "20260131"}, "date is '20260131'; it must be an ISO date in quotes"),
+        ({"network_scale": float("inf")}, "network_scale is inf; it must be a number above 0"),
+        ({"fit_errors": [0.1]}, r"fit_errors is \[0.1\]; it must be a mapping of network names"),
+        ({"watts": 5}, "unknown key watts"),
+        ({"checksum": None}, "checksum is None; it must be what .*save writes"),
+        ({"checksum": 5}, "checksum is 5; it must be what .*save writes"),
     ],
 )
-def test_an_impossible_value_is_named(value: dict[str, Any], field: str, bad: object, allowed: str) -> None:
-    with pytest.raises(InputError, match=f"^{field} is .*{allowed}") as caught:
-        TableMetadata.from_dict({**value, field: bad})
-    assert "\n" not in str(caught.value)
-
-
-def test_unknown_and_missing_keys_are_named(value: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="unknown key watts"):
-        TableMetadata.from_dict({**value, "watts": 5})
-    del value["clocks"]
-    with pytest.raises(InputError, match="clocks is missing"):
-        TableMetadata.from_dict(value)
-    with pytest.raises(InputError, match="must be a mapping"):
-        TableMetadata.from_dict(["a", "list"])
+def test_an_impossible_value_is_named(
+    tmp_path: Path, value: dict[str, Any], change: dict[str, object], message: str
+) -> None:
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump({**value, **change}))
+    with pytest.raises(InputError, match=rf"t\.yaml: {message}"):
+        LatencyTable.load(tmp_path / "t.csv")
 
 
 def test_numbers_are_plain_floats_whatever_they_were(value: dict[str, Any]) -> None:
+    del value["checksum"]
+    assert TableMetadata.from_dict(value).to_dict() == value
     metadata = TableMetadata.from_dict({**value, "network_scale": 1, "fit_errors": {"a": np.float64(0.5)}})
     plain = metadata.to_dict()
     assert {type(plain["network_scale"]), type(plain["fit_errors"]["a"])} == {float}
     assert type(plain["batch"]) is int
     assert yaml.safe_load(metadata_to_yaml(metadata, "sha256:0")) == {**plain, "checksum": "sha256:0"}
-
-
-def test_the_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "t.yaml").write_text("schema_version: 7\n")
-    with pytest.raises(InputError, match=r"t\.yaml: schema_version is 7; this program reads version 2"):
-        LatencyTable.load(tmp_path / "t.csv")
-
-
-@pytest.mark.parametrize("checksum", [None, 5])
-def test_a_missing_checksum_is_named(tmp_path: Path, value: dict[str, Any], checksum: object) -> None:
-    (tmp_path / "t.yaml").write_text(yaml.safe_dump({**value, "checksum": checksum}))
-    with pytest.raises(InputError, match=rf"t\.yaml: checksum is {checksum}; it must be what .*save writes"):
-        LatencyTable.load(tmp_path / "t.csv")

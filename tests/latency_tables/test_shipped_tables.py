@@ -8,7 +8,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.table import SHIPPED_DIR, shipped_tables
+from litepose_ofa.latency_tables.table import shipped_tables
 from litepose_ofa.supernet.archs.operators import operators_of
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 
@@ -22,17 +22,13 @@ def test_estimate_is_the_plain_sum_over_the_operators(device: str, num_keypoints
     for space in PRESETS.values():
         for _ in range(20):
             arch = space.sample(rng)
-            total, variance = 0.0, 0.0
-            for operator in operators_of(arch, num_keypoints):
-                total += table.rows[operator].ms
-                variance += table.rows[operator].std_ms ** 2
+            rows = [table.rows[operator] for operator in operators_of(arch, num_keypoints)]
+            total, variance = sum(row.ms for row in rows), sum(row.std_ms**2 for row in rows)
             answer = table.estimate(arch, num_keypoints)
             assert answer.ms == pytest.approx(table.metadata.network_constant_ms + table.metadata.network_scale * total)
-            low_high = table.network_interval(answer.ms, variance)
-            assert (answer.low_ms, answer.high_ms) == pytest.approx(low_high)
+            assert (answer.low_ms, answer.high_ms) == pytest.approx(table.network_interval(answer.ms, variance))
             assert answer.low_ms < answer.ms < answer.high_ms
             assert answer.provenance == ("measured" if device == "host_cpu" else "calibrated-estimate")
-            rows = [table.rows[operator] for operator in operators_of(arch, num_keypoints)]
             assert answer.unmeasured == sum(row.samples == 0 for row in rows)
 
 
@@ -41,9 +37,8 @@ def test_shipped_tables_cover_the_three_spaces(device: str) -> None:
     table = LatencyTable.load(device)
     for space in PRESETS.values():
         for num_keypoints in (14, 17):
-            assert table.missing(space_operators(space, num_keypoints)) == []
+            assert space_operators(space, num_keypoints) <= table.rows.keys()
     assert table.metadata.device == device
-    assert (SHIPPED_DIR / f"{device}.csv").stat().st_size < 1_000_000
 
 
 @pytest.mark.parametrize("device", shipped_tables())

@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from measurement_file import RefusedError
 
 FOLDER = Path(__file__).resolve().parent
 WARM_UPS, RUNS, LONGEST_S = 10, 50, 10
@@ -44,7 +45,7 @@ def benchmark(path: str, threads: int, runs: int) -> str:
     command += f" --warmup_runs={WARM_UPS} --num_runs={runs} --max_secs={LONGEST_S} 2>&1"
     report = adb("shell", command)
     if gpu and not re.search("pplied GPU delegate, and the model graph will be completely", report):
-        fail(f"{path}: benchmark_model did not put the whole model on the GPU")
+        raise RefusedError(f"{path}: benchmark_model did not put the whole model on the GPU")
     return report
 
 
@@ -56,7 +57,9 @@ def parse_report(report: str) -> list[float]:
     lines = re.findall(r"count=\d.*", report)
     if "Inference (avg)" not in report or not lines:
         errors = re.findall(r".*(?:ERROR|error|ailed|not found).*", report)
-        fail(f"benchmark_model gives no timings: {errors[0].strip() if errors else 'its report has another form'}")
+        raise RefusedError(
+            f"benchmark_model gives no timings: {errors[0].strip() if errors else 'its report has another form'}"
+        )
     statistics = dict(re.findall(r"(\w+)=([\d.e+]+)", lines[-1]))
     figure = next(name for name in ("median", "avg", "curr") if name in statistics)  # only curr where all are equal
     return [max(float(statistics[figure]), LEAST_US) / 1e3] * int(statistics["count"])
@@ -77,7 +80,7 @@ def configure(**options: str) -> None:
     """Take ``adb`` (path), ``serial``, ``benchmark`` (path on the phone), ``cores`` (mask), ``gpu`` (yes or no)."""
     for name, value in options.items():
         if name not in _chosen or (name == "gpu" and value not in ("yes", "no")):
-            fail(f"option {name}={value}: the options of adb are {', '.join(_chosen)}; gpu is yes or no")
+            raise RefusedError(f"option {name}={value}: the options of adb are {', '.join(_chosen)}; gpu is yes or no")
     _chosen.update(options)
 
 
@@ -88,7 +91,9 @@ def describe() -> dict[str, Any]:
     adb("push", "--sync", str(FOLDER / "models"), phone_folder())
     found = re.match(r"[0-9a-f]{12}", adb("shell", f"sha256sum {_chosen['benchmark']} || true"))
     if found is None:
-        fail(f"{_chosen['benchmark']} is not on the phone; push benchmark_model, or name it by --option benchmark=")
+        raise RefusedError(
+            f"{_chosen['benchmark']} is not on the phone; push benchmark_model, or name it by --option benchmark="
+        )
     trial = benchmark(f"{phone_folder()}/models/null.tflite", 1, RUNS)
     parse_report(trial)
     properties = dict(re.findall(r"\[([\w.]+)\]: \[(.*)\]", adb("shell", "getprop")))
@@ -122,19 +127,19 @@ def load(paths: list[str], input_shapes: list[list[int]], threads: int) -> Model
 
 
 def require_phone() -> None:
-    """End with one line unless adb has one phone that lets it in."""
+    """Refuse to go on unless adb has one phone that lets it in."""
     states = dict(re.findall(r"^(\S+)\t(.+)$", adb("devices"), re.MULTILINE))
     serial = _chosen["serial"] or next(iter(states), "")
     if not states:
-        fail("adb sees no phone; connect one and switch on its USB debugging")
+        raise RefusedError("adb sees no phone; connect one and switch on its USB debugging")
     if len(states) > 1 and not _chosen["serial"]:
-        fail(f"adb sees {', '.join(states)}; name one by --option serial=")
+        raise RefusedError(f"adb sees {', '.join(states)}; name one by --option serial=")
     if serial not in states:
-        fail(f"adb sees no phone {serial}; there is {', '.join(states)}")
+        raise RefusedError(f"adb sees no phone {serial}; there is {', '.join(states)}")
     state = states[serial].strip()
     if state != "device":
         reason = "; unlock it and allow this computer to debug it" if state == "unauthorized" else ""
-        fail(f"the phone {serial} is {state}{reason}")
+        raise RefusedError(f"the phone {serial} is {state}{reason}")
 
 
 def phone_folder() -> str:
@@ -144,20 +149,15 @@ def phone_folder() -> str:
 
 
 def adb(action: str, *arguments: str) -> str:
-    """Run adb and return what it printed, or end with the first line that it printed in error."""
+    """Run adb and return what it printed, or raise the first line that it printed in error."""
     phone = ["-s", _chosen["serial"]] if _chosen["serial"] and action != "devices" else []
     command = [_chosen["adb"], *phone, action, *arguments]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        fail(f"{_chosen['adb']}: {error.strerror}; install Android's platform-tools, or name it by --option adb=PATH")
+        remedy = "install Android's platform-tools, or name it by --option adb=PATH"
+        raise RefusedError(f"{_chosen['adb']}: {error.strerror}; {remedy}") from None
     if answer.returncode != 0:
         said = (answer.stderr or answer.stdout).strip().splitlines() or [f"exit status {answer.returncode}"]
-        fail(f"adb {action} {' '.join(arguments)}: {said[0]}")
+        raise RefusedError(f"adb {action} {' '.join(arguments)}: {said[0]}")
     return answer.stdout
-
-
-def fail(message: str) -> NoReturn:
-    """End with one line."""
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)

@@ -38,12 +38,7 @@ class Model:
 
 def describe() -> dict[str, Any]:
     """Say what computes, and in which numbers."""
-    return {
-        "runtime": NAME,
-        "runtime_version": litert.__version__,
-        "precision": "float32",
-        "provider": "XNNPACK",
-    }
+    return {"runtime": NAME, "runtime_version": litert.__version__, "precision": "float32", "provider": "XNNPACK"}
 
 
 def load(paths: list[str], input_shapes: list[list[int]], threads: int) -> Model:

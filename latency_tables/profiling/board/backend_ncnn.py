@@ -6,11 +6,11 @@ the processor can (ARMv8.2: not a Raspberry Pi 4) and stores in it elsewhere; fl
 
 from __future__ import annotations
 
-import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import ncnn
 import numpy as np
+from measurement_file import RefusedError
 
 PRECISIONS = {
     "float32": "float32",
@@ -35,7 +35,7 @@ class Model:
         options.use_bf16_packed = options.use_bf16_storage = False
         param, weights = paths
         if self._net.load_param(param) or self._net.load_model(weights):
-            fail(f"{param}: ncnn {ncnn.__version__} cannot load it")
+            raise RefusedError(f"{param}: ncnn {ncnn.__version__} cannot load it")
         rng = np.random.RandomState(0)
         arrays = [rng.standard_normal(shape[1:]).astype(np.float32) for shape in input_shapes]
         self._inputs = [(f"in{i}", ncnn.Mat(array).clone()) for i, array in enumerate(arrays)]
@@ -54,7 +54,7 @@ def configure(**options: str) -> None:
     """Take ``precision``: float32 or float16."""
     for name, value in options.items():
         if name != "precision" or value not in PRECISIONS:
-            fail(f"option {name}={value}: the options of ncnn are precision={'|'.join(PRECISIONS)}")
+            raise RefusedError(f"option {name}={value}: the options of ncnn are precision={'|'.join(PRECISIONS)}")
     _chosen.update(options)
 
 
@@ -71,9 +71,3 @@ def describe() -> dict[str, Any]:
 def load(paths: list[str], input_shapes: list[list[int]], threads: int) -> Model:
     """Load a model from its two files."""
     return Model(paths, input_shapes, threads)
-
-
-def fail(message: str) -> NoReturn:
-    """End with one line."""
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)

@@ -17,9 +17,9 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
-from typing import Any, NoReturn
+from typing import Any
 
+from measurement_file import RefusedError
 from sensors import Sensors
 
 PRECISIONS = {"float16": ["--fp16"], "float32": ["--noTF32"]}
@@ -58,10 +58,10 @@ def parse_report(report: str) -> list[float]:
     times = [float(ms) for ms in re.findall(r"Average on 1 runs - GPU latency: ([\d.e+-]+) ms", report)]
     summary = re.search(r"GPU Compute Time: .*?median = ([\d.e+-]+) ms", report)
     if not times or summary is None:
-        fail("trtexec's report has no GPU compute times; this version prints it in another form")
+        raise RefusedError("trtexec's report has no GPU compute times; this version prints it in another form")
     median = float(summary.group(1))
     if abs(statistics.median(times) - median) > AGREEMENT * median:
-        fail(f"trtexec's summary has the median {median:g} ms, its runs {statistics.median(times):g} ms")
+        raise RefusedError(f"trtexec's summary has the median {median:g} ms, its runs {statistics.median(times):g} ms")
     return times
 
 
@@ -69,7 +69,7 @@ def parse_version(report: str) -> str:
     """Return the version in trtexec's first line: v8205 is 8.2.5, v100300 is 10.3.0."""
     found = re.search(r"TensorRT\.trtexec \[TensorRT v(\d+)\]", report)
     if found is None:
-        fail(f"{_chosen['trtexec']}: does not say which TensorRT it is of")
+        raise RefusedError(f"{_chosen['trtexec']}: does not say which TensorRT it is of")
     number = int(found.group(1))
     base = 100 if number >= 10000 else 10
     return f"{number // 100 // base}.{number // 100 % base}.{number % 100}"
@@ -87,7 +87,9 @@ def configure(**options: str) -> None:
     """Take ``trtexec``, its path, and ``precision``: float16 or float32."""
     for name, value in options.items():
         if name not in _chosen or (name == "precision" and value not in PRECISIONS):
-            fail(f"option {name}={value}: the options of trtexec are trtexec=PATH, precision={'|'.join(PRECISIONS)}")
+            raise RefusedError(
+                f"option {name}={value}: the options of trtexec are trtexec=PATH, precision={'|'.join(PRECISIONS)}"
+            )
     _chosen.update(options)
 
 
@@ -128,21 +130,16 @@ def read_version() -> str:
 
 
 def call(*arguments: str) -> str:
-    """Run trtexec and return what it printed, or end with the first error that it named."""
+    """Run trtexec and return what it printed, or raise the first error that it named."""
     try:
-        answer = subprocess.run(
-            [_chosen["trtexec"], *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        command = [_chosen["trtexec"], *arguments]
+        answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     except OSError as error:
-        fail(f"{_chosen['trtexec']}: {error.strerror}; name it by --option trtexec=PATH")
+        raise RefusedError(f"{_chosen['trtexec']}: {error.strerror}; name it by --option trtexec=PATH") from None
     if answer.returncode != 0 or "&&&& FAILED" in answer.stdout:
         found = re.search(r"\[E\] (.*)", answer.stdout)
         reason = found.group(1).strip() if found else f"exit status {answer.returncode}"
-        fail(f"trtexec {' '.join(arguments)}: {reason}")
+        raise RefusedError(f"trtexec {' '.join(arguments)}: {reason}")
     return answer.stdout
 
 
@@ -152,9 +149,3 @@ def first_lines(*command: str) -> str:
         return ""
     answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     return ", ".join(answer.stdout.decode(errors="replace").split("\n")[:4]).strip(", ")
-
-
-def fail(message: str) -> NoReturn:
-    """End with one line."""
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)

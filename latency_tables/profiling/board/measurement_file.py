@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 COLUMNS = ["round", "model", "purpose", "runs", "median_ms", "p10_ms", "mean_ms", "std_ms"]
 COLUMNS += ["start_s", "clock_mhz", "temperature_c", "throttled"]
-MUST_AGREE = (
+MUST_AGREE = [
     "kit",
     "threads",
     "options",
@@ -22,9 +21,13 @@ MUST_AGREE = (
     "provider",
     "machine",
     "processor",
-)
+]
 
 SYNC_EVERY_S = 2.0  # a card or flash takes tens of milliseconds
+
+
+class RefusedError(Exception):
+    """Something that the user can mend; the message is one line."""
 
 
 class Line(NamedTuple):
@@ -46,25 +49,31 @@ class MeasurementFile:
             os.replace(new, path)
         self._file = path.open("r+b")
         try:
+            self.lines = self._read(path, facts)
+        except RefusedError:
+            self.close()
+            raise
+        self._synchronised = time.monotonic()
+
+    def _read(self, path: Path, facts: dict[str, Any]) -> list[Line]:
+        try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._refuse(f"{path}: another process is writing to it")
+            raise RefusedError(f"{path}: another process is writing to it") from None
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]
         try:
             first, _, *rows = whole.decode("utf-8").splitlines()
-            before = json.loads(first[1:])
-            self.lines = [self._parse(row) for row in rows]
+            before, lines = json.loads(first[1:]), [self._parse(row) for row in rows]
         except (ValueError, IndexError):
-            self._refuse(f"{path}: is damaged or no file of measurements; move it away first")
+            raise RefusedError(f"{path}: is damaged or no file of measurements; move it away first") from None
         for name in MUST_AGREE:
-            if before.get(name) != facts.get(name):
-                self._refuse(
-                    f"{path}: has {name} {before.get(name)!r}, this run {facts.get(name)!r}; move the file away first"
-                )
+            old, new = before.get(name), facts.get(name)
+            if old != new:
+                raise RefusedError(f"{path}: has {name} {old!r}, this run {new!r}; move the file away first")
         self._file.truncate(len(whole))
         self._file.seek(len(whole))
-        self._synchronised = time.monotonic()
+        return lines
 
     def append(self, values: list[object]) -> None:
         """Add a line; a kill cannot take it back, and a power failure at most the last ``SYNC_EVERY_S``."""
@@ -80,17 +89,7 @@ class MeasurementFile:
         """Let another process have the file."""
         self._file.close()
 
-    def _refuse(self, message: str) -> NoReturn:
-        self.close()
-        fail(message)
-
     @staticmethod
     def _parse(row: str) -> Line:
         fields = row.split(",")
         return Line(int(fields[0]), fields[1], fields[2], float(fields[4]))
-
-
-def fail(message: str) -> NoReturn:
-    """End with one line."""
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)

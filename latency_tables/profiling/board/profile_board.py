@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
-from measurement_file import Line, MeasurementFile, fail
+from measurement_file import Line, MeasurementFile, RefusedError
 from sensors import Sensors
 
 FIRST_WARMUPS, LATER_WARMUPS = 10, 3
@@ -54,7 +54,8 @@ class Profiler:
         self._read_sensors = getattr(backend, "read_sensors", Sensors().read)
         self._throttled = False
         self._patience_s = 0.0
-        self._progress = Progress(rounds * len(self.models))
+        done = sum(line.purpose == "round" for line in file.lines)
+        self._progress = Progress(rounds * len(self.models) - done)
 
     def run(self) -> None:
         """Measure all rounds."""
@@ -70,8 +71,6 @@ class Profiler:
     def _measure_all(self, number: int, purpose: str, order: list[str]) -> None:
         done = {line.model for line in self._file.lines if (line.round, line.purpose) == (number, purpose)}
         left = [model for model in order if model not in done]
-        if purpose == "round":
-            self._progress.skip(len(order) - len(left))
         for place, model in enumerate(left):
             if place % PROBE_EVERY == 0:
                 self._measure(number, "probe", self._probe)
@@ -139,12 +138,8 @@ def disturbed(lines: list[Line], number: int) -> list[str]:
 class Progress:
     """A line with the time left on a terminal; elsewhere one line a round."""
 
-    def __init__(self, total: int) -> None:
-        self._left, self._done, self._start = total, 0, time.monotonic()
-
-    def skip(self, count: int) -> None:
-        """Note models that were timed before this start."""
-        self._left -= count
+    def __init__(self, timings: int) -> None:
+        self._left, self._done, self._start = timings, 0, time.monotonic()
 
     def step(self, number: int) -> None:
         """Note a model."""
@@ -179,10 +174,25 @@ def describe(backend: Any, kit: str, threads: int, options: dict[str, str]) -> d
     }
 
 
-def main() -> None:
-    """Measure, or go on measuring."""
-    folder = Path(__file__).resolve().parent
+def measure(folder: Path, arguments: argparse.Namespace) -> None:
+    """Measure, or go on measuring, as the command line says."""
+    settings = {name: getattr(arguments, name) for name in ("threads", "rounds", "runs", "seconds")}
+    if min(settings.values()) <= 0:
+        raise RefusedError("threads, rounds, runs and seconds must be above 0")
     kit = read_kit(folder)
+    options = dict(option.partition("=")[::2] for option in arguments.option)
+    backend = importlib.import_module(kit["backend"])
+    if options and not hasattr(backend, "configure"):
+        raise RefusedError(f"{kit['runtime']} takes no --option")
+    if options:
+        backend.configure(**options)
+    file = MeasurementFile(arguments.output, describe(backend, kit["kit"], arguments.threads, options))
+    Profiler(folder, backend, file, **settings).run()
+
+
+def main() -> None:
+    """Read the command line, and end what the user can mend in one line."""
+    folder = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all models (default 5)")
@@ -193,25 +203,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=folder / "measurements.csv")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="for the runtime's backend")
     arguments = parser.parse_args()
-    if min(arguments.threads, arguments.rounds, arguments.runs, arguments.seconds) <= 0:
-        fail("threads, rounds, runs and seconds must be above 0")
-    options = dict(option.partition("=")[::2] for option in arguments.option)
-    settings = {name: getattr(arguments, name) for name in ("threads", "rounds", "runs", "seconds")}
     try:
-        backend = importlib.import_module(kit["backend"])
-        if options and not hasattr(backend, "configure"):
-            fail(f"{kit['runtime']} takes no --option")
-        if options:
-            backend.configure(**options)
-        file = MeasurementFile(arguments.output, describe(backend, kit["kit"], arguments.threads, options))
-        Profiler(folder, backend, file, **settings).run()
-    except ImportError as error:
-        fail(f"{error}; install the runtime for this Python: {sys.executable}")
-    except OSError as error:
-        fail(str(error))
+        measure(folder, arguments)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+    except (RefusedError, OSError, ImportError) as error:
+        remedy = f"; install the runtime for this Python: {sys.executable}" if isinstance(error, ImportError) else ""
+        print(f"error: {error}{remedy}", file=sys.stderr)
+        sys.exit(2)
     print(f"{arguments.output} is complete; hand it to litepose build-table with the folder of this kit")
 
 

@@ -1,6 +1,5 @@
 """Decoding costs: the cost where it was measured and between, files read strictly, and a measurement of known clock."""
 
-import dataclasses
 import itertools
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from litepose_ofa.latency_tables.decoding.measurement import DecodingSettings, f
 from litepose_ofa.supernet.archs.space import PRESETS
 from litepose_ofa.supernet.codec import decode_people
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import validate
 
 PEOPLE = (0, 1, 2, 5, 10)
 
@@ -24,20 +24,8 @@ def size_cost(image_size: int, base_ms: float, person_ms: float, spread: float =
     return SizeCost(image_size=image_size, base_ms=base_ms, person_ms=person_ms, spread=spread, measured_ms=measured)
 
 
-def cost_of(*sizes: SizeCost, name: str = "board") -> DecodingCost:
-    return DecodingCost(
-        name=name,
-        processor="a processor",
-        software="numpy",
-        threads=1,
-        clock="processor time",
-        num_keypoints=14,
-        frame=(640, 480),
-        date="2026-01-01",
-        made_by="a test",
-        notes="none",
-        sizes=sizes,
-    )
+def cost_of(*sizes: SizeCost) -> DecodingCost:
+    return DecodingCost.load("host_cpu").model_copy(update={"name": "board", "sizes": sizes})
 
 
 COST = cost_of(size_cost(96, 1.0, 0.1), size_cost(256, 3.0, 0.2, spread=0.3))
@@ -83,17 +71,15 @@ def test_files_round_trip(tmp_path: Path) -> None:
     assert DecodingCost.load(path) == COST
     assert DecodingCost.load(path).digest == COST.digest
     assert COST.model_copy(update={"threads": 2}).digest != COST.digest
+    with pytest.raises(InputError, match="unknown decoding cost 'toaster'; shipped: host_cpu"):
+        DecodingCost.load("toaster")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"schema_version": 2}, "schema_version is 2; it must be one of 1"),
-        ({"threads": 0}, "threads is 0; it must be an integer of at least 1"),
-        ({"processor": " "}, "processor is ' '; it must be a text"),
-        ({"frame": [640]}, "frame is "),
         ({"sizes": []}, "the image sizes is "),
-        ({"sizes": [3]}, r"sizes\[0\] is 3; it must be a mapping"),
         ({"colour": "red"}, "unknown key colour"),
         ({"base_ms": -1.0}, r"sizes\[1\].base_ms is -1.0"),
         ({"measured_ms": {0: 0.0}}, r"sizes\[1\].measured_ms\[0\] is 0.0"),
@@ -107,11 +93,6 @@ def test_a_malformed_file_is_refused_and_named(tmp_path: Path, change: dict[str,
     path.write_text(yaml.safe_dump(value))
     with pytest.raises(InputError, match=f"board.yaml: .*{message}"):
         DecodingCost.load(path)
-
-
-def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown decoding cost 'toaster'; shipped: host_cpu"):
-        DecodingCost.load("toaster")
 
 
 @pytest.mark.parametrize("name", shipped_decoding_costs())
@@ -129,15 +110,9 @@ def test_the_fit_finds_the_cost_that_made_the_times() -> None:
     fitted = fit_size(128, {n: [exact.ms(n)] * 3 for n in PEOPLE})
     assert (fitted.base_ms, fitted.person_ms, fitted.spread) == pytest.approx((2.0, 0.25, 0), abs=1e-4)
     assert fitted.measured_ms == pytest.approx(exact.measured_ms, abs=1e-4)
-
-
-def test_the_spread_is_that_of_single_scenes() -> None:
-    fitted = fit_size(128, {0: [0.9, 1.1], 10: [1.8, 2.2]})
-    assert fitted.spread == pytest.approx(0.1 * (4 / 2) ** 0.5, rel=0.02)  # four scenes, two coefficients
-
-
-def test_people_never_cost_less_than_nothing() -> None:
-    assert fit_size(128, {0: [2.0, 2.0], 10: [1.9, 1.9]}).person_ms == 0
+    scattered = fit_size(128, {0: [0.9, 1.1], 10: [1.8, 2.2]})
+    assert scattered.spread == pytest.approx(0.1 * (4 / 2) ** 0.5, rel=0.02)  # four scenes, two coefficients
+    assert fit_size(128, {0: [2.0, 2.0], 10: [1.9, 1.9]}).person_ms == 0, "people never cost less than nothing"
 
 
 @pytest.mark.parametrize("people", [0, 1, 3])
@@ -167,17 +142,8 @@ def test_a_measurement_reads_its_clock_around_every_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"image_sizes": (100,)}, "image_sizes is 100"),
-        ({"image_sizes": (128, 96)}, "image_sizes is"),
-        ({"people_counts": (5,)}, "people_counts is"),
-        ({"people_counts": (-1, 5)}, "people_counts is"),
-        ({"scenes": 1}, "scenes is 1"),
-        ({"rounds": 0}, "rounds is 0"),
-        ({"frame": (0, 5)}, "frame is"),
-    ],
+    "change", [{"image_sizes": (100,)}, {"image_sizes": (128, 96)}, {"people_counts": (5,)}, {"people_counts": (5, 2)}]
 )
-def test_impossible_settings_are_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        dataclasses.replace(DecodingSettings(), **change)
+def test_impossible_settings_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(change))} is "):
+        validate(DecodingSettings, change)

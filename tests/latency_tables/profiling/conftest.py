@@ -1,9 +1,11 @@
 """Kits, a board whose true costs are known, and the kit's models in torch."""
 
 import csv
+import dataclasses
 import importlib
 import json
 import random
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,17 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from litepose_ofa.supernet.export.folding import FoldedConvolution
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from litepose_ofa.latency_tables.coverage import space_operators
 from litepose_ofa.latency_tables.profiling.fitting import boundary_elements
-from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, MANIFEST_FILE, Manifest, ModelFiles, write_kit
-from litepose_ofa.latency_tables.profiling.measurements import ChainTiming, Measurements, Timing
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, MANIFEST_FILE, MEASUREMENTS_FILE, write_kit
+from litepose_ofa.latency_tables.profiling.measurements import ChainTiming, Measurements, Timing, read_measurements
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan, chains_of, make_plan
 from litepose_ofa.latency_tables.profiling.subjects import (
-    ConvolutionWeights,
     NullModel,
     OperatorChain,
     Subject,
@@ -37,21 +39,24 @@ from litepose_ofa.supernet.archs.operators import Convolution, Operator, operato
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.litepose import LitePose
 
-SIMULATED_FACTS = {
-    "processor": "a simulated core",
-    "runtime": "a simulated runtime",
-    "runtime_version": "1.0",
+FACTS = {
+    "kit": "0123456789ab",
     "threads": 1,
-    "precision": "fp32",
+    "options": {},
+    "started": "2026-01-02T03:04:05Z",
+    "machine": "board",
+    "processor": "core",
     "clocks": "fixed",
-    "started": "2026-01-31T12:00:00Z",
+    "runtime": "fake",
+    "runtime_version": "1",
+    "precision": "float32",
 }
 
 
 def timing(ms: float, sigma: float, rng: np.random.Generator) -> Timing:
     """Return a timing with a relative error of sigma, which it states."""
     noisy = ms * float(1 + sigma * rng.standard_normal())
-    return Timing(ms=noisy, std_ms=sigma * ms, runs=50, round_ms=(noisy,), round_p10_ms=(noisy,), throttled=0)
+    return Timing(ms=noisy, std_ms=sigma * ms, runs=50, round_ms=(noisy,))
 
 
 class SimulatedBoard:
@@ -59,7 +64,6 @@ class SimulatedBoard:
 
     call_ms, ms_per_minput, ms_per_moutput, null_ms = 0.03, 0.2, 0.4, 0.01
     constant_ms, scale = 0.25, 1.1
-    facts = SIMULATED_FACTS
 
     def sample_archs(self, space: SearchSpace, count: int, seed: int) -> list[Arch]:
         """Draw distinct random architectures."""
@@ -74,8 +78,9 @@ class SimulatedBoard:
     def lone_ms(self, operator: Operator) -> float:
         """Return what an operator takes alone."""
         inputs, outputs = boundary_elements(operator)
-        boundary = self.call_ms + self.ms_per_minput * inputs / 1e6 + self.ms_per_moutput * outputs / 1e6
-        return self.true_ms(operator) + boundary
+        return (
+            self.true_ms(operator) + self.call_ms + (self.ms_per_minput * inputs + self.ms_per_moutput * outputs) / 1e6
+        )
 
     def network_ms(self, arch: Arch) -> float:
         """Return what a whole network takes."""
@@ -91,16 +96,7 @@ class SimulatedBoard:
         chosen: Callable[[Operator], bool] = lambda operator: True,
         seed: int = 7,
     ) -> Measurements:
-        """Return the measurements of a kit.
-
-        Args:
-            space: The space whose operators it times.
-            archs: The whole networks it times.
-            noise: Relative error (one sigma) of every operator's timing.
-            network_noise: The same of networks'.
-            chosen: Which operators it times.
-            seed: Of the noise.
-        """
+        """Return the measurements of a kit, with relative errors (one sigma) of operators and of networks."""
         rng = np.random.default_rng(seed)
         operators = sorted(filter(chosen, space_operators(space)), key=str)
         singles = {operator: timing(self.lone_ms(operator), noise, rng) for operator in operators}
@@ -109,24 +105,15 @@ class SimulatedBoard:
             for chain in chains_of(operator)[1:]:
                 ms = self.lone_ms(operator) + (chain.copies - 1) * self.true_ms(operator)
                 chains[operator] = ChainTiming(singles[operator], timing(ms, noise, rng), chain.copies)
-        manifest = Manifest(
-            runtime="onnxruntime",
-            backend="backend_onnxruntime",
-            spaces=(space.name,),
-            num_keypoints=(14,),
-            operators=len(space_operators(space)),
-            probe=OperatorChain(operators[0]).id,
-            models=tuple(ModelFiles(OperatorChain(operator), ()) for operator in operators),
-        )
         networks = {arch: timing(self.network_ms(arch), network_noise, rng) for arch in archs}
         return Measurements(
-            manifest=manifest,
-            facts=SIMULATED_FACTS,
+            kit=FACTS["kit"],
+            network_keypoints=14,
+            facts=FACTS,
             singles=singles,
             chains=chains,
             networks=networks,
             null=timing(self.null_ms, 0.0, rng),
-            probe=(),
         )
 
 
@@ -147,6 +134,30 @@ def kit(plan: ProfilingPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kits") / "kit"
     write_kit(folder, plan, "onnxruntime")
     return folder
+
+
+@pytest.fixture
+def run_kit(plan: ProfilingPlan, tmp_path: Path) -> Callable[..., Measurements]:
+    """Write a runtime's kit, run its script with these options, and read what it measured.
+
+    It has an operator of every kind, one of them in a chain, and two networks.
+    """
+    chains = [subject for subject in plan.subjects if isinstance(subject, OperatorChain)]
+    long = next(chain for chain in chains if chain.copies > 1)
+    first_of_kind = {chain.operator.kind: chain for chain in reversed(chains) if chain.copies == 1}
+    operators = dict.fromkeys([*first_of_kind.values(), OperatorChain(long.operator), long, plan.probe])
+    networks = [subject for subject in plan.subjects if isinstance(subject, WholeNetwork)][:2]
+    small_plan = dataclasses.replace(plan, subjects=(NullModel(), *operators, *networks))
+
+    def run(runtime: str, *options: str, rounds: int = 2) -> Measurements:
+        folder = tmp_path / "kit"
+        write_kit(folder, small_plan, runtime)
+        command = [sys.executable, "profile_board.py", f"--rounds={rounds}", "--runs=6", "--seconds=0.01"]
+        command += [f"--option={option}" for option in options]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        return read_measurements(folder, folder / MEASUREMENTS_FILE)
+
+    return run
 
 
 Arrays = list[NDArray[np.float32]]
@@ -170,7 +181,7 @@ def run_torch() -> Callable[[Subject, Arrays], Arrays]:
     return run
 
 
-def run_operator(operator: Operator, weights: list[ConvolutionWeights], inputs: list[Tensor]) -> Tensor:
+def run_operator(operator: Operator, weights: list[FoldedConvolution], inputs: list[Tensor]) -> Tensor:
     """Return what an operator computes; in a batch norm of scale 1 the shift is a bias."""
     steps = list(zip(operator.convolutions, weights, strict=True))
     if operator.kind == "fusion_deconv":
@@ -185,10 +196,10 @@ def run_operator(operator: Operator, weights: list[ConvolutionWeights], inputs: 
     return x + inputs[0] if operator.residual else x
 
 
-def convolve(x: Tensor, convolution: Convolution, weights: ConvolutionWeights) -> Tensor:
+def convolve(x: Tensor, convolution: Convolution, weights: FoldedConvolution) -> Tensor:
     """Apply one convolution."""
     kernel = torch.from_numpy(weights.kernel)
-    bias = None if weights.shift is None else torch.from_numpy(weights.shift)
+    bias = None if weights.bias is None else torch.from_numpy(weights.bias)
     where = {"stride": convolution.stride, "padding": convolution.padding}
     if convolution.kind == "transposed":
         return functional.conv_transpose2d(x, kernel, bias, **where)
@@ -205,7 +216,7 @@ def build_network(subject: WholeNetwork) -> LitePose:
             if convolution.norm:
                 norm = network.get_submodule(names.norm)
                 torch.nn.init.ones_(norm.weight)
-                norm.bias.data.copy_(torch.from_numpy(drawn.shift))
+                norm.bias.data.copy_(torch.from_numpy(drawn.bias))
                 norm.running_var.fill_(1 - norm.eps)
     return network.eval()
 
@@ -216,28 +227,11 @@ def pose_network() -> Callable[[WholeNetwork], LitePose]:
     return build_network
 
 
-FACTS = {
-    "kit": "0123456789ab",
-    "threads": 1,
-    "options": {},
-    "started": "2026-01-02T03:04:05Z",
-    "machine": "board",
-    "processor": "core",
-    "clocks": "fixed",
-    "runtime": "fake",
-    "runtime_version": "1",
-    "precision": "float32",
-}
-
-
 @dataclass
 class Machine:
-    """A backend and its clock: a run of a model takes as long as ``duration_ms`` says, and nothing else takes time.
+    """A backend and its clock, whose runs of models alone take time.
 
-    Attributes:
-        duration_ms: Milliseconds of a run of a model.
-        stop_at: Number of the load at which the machine fails, as if killed.
-        hot: Whether the next readings of the sensors show throttling; the last one stays.
+    At the load ``stop_at`` it fails, as if killed; ``hot`` has the sensors' next readings, of which the last one stays.
     """
 
     duration_ms: Callable[[str], float] = lambda model: 2.0
@@ -256,7 +250,8 @@ class Machine:
         return SimpleNamespace(run=lambda: self._run(name))
 
     def read_sensors(self) -> dict[str, Any]:
-        return {"clock_mhz": 1500.0, "temperature_c": None, "throttled": self._next_hot()}
+        hot = self.hot.pop(0) if len(self.hot) > 1 else self.hot[0]
+        return {"clock_mhz": 1500.0, "temperature_c": None, "throttled": hot}
 
     def clock(self) -> float:
         return self.now_s
@@ -268,9 +263,6 @@ class Machine:
         self.runs[name] += 1
         self.now_s += self.duration_ms(name) / 1e3
 
-    def _next_hot(self) -> bool:
-        return self.hot.pop(0) if len(self.hot) > 1 else self.hot[0]
-
 
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
@@ -281,39 +273,26 @@ def board(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
-Lines = list[dict[str, str]]
-
-
-def read_lines(path: Path) -> Lines:
-    """Return the lines of a file of measurements."""
-    return list(csv.DictReader(path.read_text().splitlines()[1:]))
-
-
 @pytest.fixture
-def profile(board: ModuleType, tmp_path: Path) -> Callable[..., Lines]:
-    """Run the profiler on a folder whose kit has the models m0, m1, ...; return the lines of its file."""
+def profile(board: ModuleType, tmp_path: Path) -> Callable[..., list[dict[str, str]]]:
+    """Run the profiler on a kit, of the models m0 to m44 if none is given; return the lines of its file."""
 
-    def run(machine: Machine, *, models: int = 45, rounds: int = 3, runs: int = 30, seconds: float = 3.0) -> Lines:
-        entries = [{"id": f"m{i}", "files": [f"m{i}.onnx"], "input_shapes": [[1]]} for i in range(models)]
-        kit = {"kit": FACTS["kit"], "probe": "m0", "models": entries}
-        (tmp_path / MANIFEST_FILE).write_text(json.dumps(kit))
-        file = board.MeasurementFile(tmp_path / "measurements.csv", FACTS)
-        settings = {"threads": 1, "rounds": rounds, "runs": runs, "seconds": seconds}
-        profiler = board.Profiler(tmp_path, machine, file, **settings)
+    def run(
+        machine: Machine, *, kit: Path | None = None, rounds: int = 3, runs: int = 30, seconds: float = 3.0
+    ) -> list[dict[str, str]]:
+        entries = [{"id": f"m{i}", "files": [f"m{i}.onnx"], "input_shapes": [[1]]} for i in range(45)]
+        (tmp_path / MANIFEST_FILE).write_text(json.dumps({"kit": FACTS["kit"], "probe": "m0", "models": entries}))
+        kit, path = kit or tmp_path, tmp_path / MEASUREMENTS_FILE
+        file = board.MeasurementFile(path, {**FACTS, "kit": json.loads((kit / MANIFEST_FILE).read_text())["kit"]})
+        profiler = board.Profiler(kit, machine, file, threads=1, rounds=rounds, runs=runs, seconds=seconds)
         profiler.clock, profiler.sleep = machine.clock, machine.sleep
         try:
             profiler.run()
         finally:
             file.close()
-        return read_lines(tmp_path / "measurements.csv")
+        return list(csv.DictReader(path.read_text().splitlines()[1:]))
 
     return run
-
-
-@pytest.fixture
-def facts() -> dict[str, Any]:
-    """What the machine says of itself."""
-    return FACTS
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from litepose_ofa.latency_tables.coverage import space_operators
 from litepose_ofa.latency_tables.profiling.fitting import (
     LEAST_SHARE,
-    OperatorRegression,
     fit_boundary,
     fit_networks,
     fit_rows,
@@ -50,16 +49,12 @@ def test_chained_operators_are_exact_and_the_others_near(simulated: Any) -> None
 
 
 def test_without_chains_the_call_alone_is_taken_off(simulated: Any) -> None:
-    boundary = fit_boundary({}, simulated.measure(TINY).null)
-    assert boundary.ms(next(iter(simulated.measure(TINY).singles))) == 0.01
-
-
-def test_noise_never_makes_a_row_negative(simulated: Any) -> None:
-    rows = measured_rows(simulated.measure(TINY, noise=0.25))
-    assert all(row.ms > 0 for row in rows.values())
+    measured = simulated.measure(TINY)
+    assert fit_boundary({}, measured.null).ms(next(iter(measured.singles))) == 0.01
 
 
 def test_a_row_keeps_a_share_of_what_the_operator_took_alone(simulated: Any) -> None:
+    assert all(row.ms > 0 for row in measured_rows(simulated.measure(TINY, noise=0.25)).values())
     measured = simulated.measure(TINY)
     operator = next(o for o in measured.singles if o not in measured.chains)
     single = replace(measured.singles[operator], ms=1e-4)
@@ -88,11 +83,10 @@ def test_left_out_errors_are_those_of_refits(simulated: Any) -> None:
         assert fit.left_out_errors[i] == pytest.approx((refit.constant_ms + refit.scale * sums[i]) / known[i] - 1)
 
 
-def test_a_network_never_has_a_negative_constant(simulated: Any) -> None:
+def test_a_network_never_has_a_negative_constant() -> None:
     sums = np.array([1.0, 2.0, 3.0, 4.0])
     fit = fit_networks(sums, 2 * sums - 0.5)
-    assert fit.constant_ms == 0
-    assert fit.scale > 0
+    assert fit.constant_ms == 0 < fit.scale
 
 
 def test_what_was_not_timed_is_fitted_as_well_as_it_says(simulated: Any) -> None:
@@ -107,36 +101,19 @@ def test_what_was_not_timed_is_fitted_as_well_as_it_says(simulated: Any) -> None
     assert fitted.error < 0.08
 
 
-def test_timed_operators_are_followed_closely(simulated: Any) -> None:
-    operators = sorted((o for o in space_operators(RELEASED) if o.kind == "bottleneck"), key=str)
-    ms = np.array([simulated.true_ms(o) for o in operators])
-    predicted = OperatorRegression(operators[::2], ms[::2]).predict(operators[1::2])
-    assert np.abs(predicted / ms[1::2] - 1).mean() < 0.03
-
-
-def test_nothing_wanted_nothing_fitted(simulated: Any) -> None:
-    rows = measured_rows(simulated.measure(RELEASED, chosen=lambda o: o.resolution == 64))
-    fitted = fit_rows(rows, list(rows), np.random.default_rng(0))
-    assert (dict(fitted.rows), fitted.error) == ({}, 0.0)
-
-
-def test_too_few_timed_operators_are_refused_by_kind(simulated: Any) -> None:
-    operators = sorted((o for o in space_operators(RELEASED) if o.kind == "head"), key=str)
-    rows = {o: OperatorLatency(1.0, 0.0, 50) for o in operators[: LEAST_OF_A_KIND - 1]}
-    with pytest.raises(
-        InputError, match=f"{LEAST_OF_A_KIND - 1} operators of kind head were timed; at least {LEAST_OF_A_KIND}"
+def test_too_few_timed_operators_are_refused(simulated: Any) -> None:
+    heads, blocks = ([o for o in space_operators(TINY) if o.kind == kind] for kind in ("head", "bottleneck"))
+    for timed, wanted, message in (
+        (heads[: LEAST_OF_A_KIND - 1], heads, f"^{LEAST_OF_A_KIND - 1} operators of kind head were timed; at least"),
+        (
+            [o for o in blocks if o.kernel != 7],
+            blocks,
+            "^0 timed operators .* have a depthwise convolution of kernel 7",
+        ),
     ):
-        fit_rows(rows, operators, np.random.default_rng(0))
-
-
-def test_a_kernel_that_nobody_timed_is_refused(simulated: Any) -> None:
-    tiny = SearchSpace.preset("tiny")
-    rows = {o: OperatorLatency(1.0, 0.0, 50) for o in space_operators(tiny) if o.kind == "bottleneck" and o.kernel != 7}
-    with pytest.raises(
-        InputError,
-        match="0 timed operators of kind bottleneck have a depthwise convolution of kernel 7; at least 2 are",
-    ):
-        fit_rows(rows, [o for o in space_operators(tiny) if o.kind == "bottleneck"], np.random.default_rng(0))
+        rows = dict.fromkeys(timed, OperatorLatency(1.0, 0.0, 50))
+        with pytest.raises(InputError, match=message):
+            fit_rows(rows, wanted, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("seed", range(4))

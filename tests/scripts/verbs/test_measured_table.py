@@ -43,9 +43,9 @@ def measure(kit: Path) -> None:
     """Write what the board would."""
     manifest = Manifest.load(kit)
     lines = ["# " + json.dumps({**FACTS, "kit": manifest.kit}), ",".join(COLUMNS)]
-    for model in manifest.models:
-        ms = f"{model_ms(model.subject):.6f}"
-        lines.append(f"1,{model.subject.id},round,50,{ms},{ms},{ms},0.0,1.0,,,0")
+    for subject in manifest.plan.subjects:
+        ms = f"{model_ms(subject):.6f}"
+        lines.append(f"1,{subject.id},round,50,{ms},{ms},{ms},0.0,1.0,,,0")
     (kit / "measurements.csv").write_text("\n".join(lines) + "\n")
 
 

@@ -20,10 +20,11 @@ def test_writes_a_kit_and_says_how_to_run_it(run_script: RunScript, tmp_path: Pa
     outcome = run_script("profile", *overrides)
     assert outcome.status == 0, outcome.stderr
     manifest = Manifest.load(tmp_path / "profiling_kits" / "onnxruntime")
-    networks = [model.subject for model in manifest.models if isinstance(model.subject, WholeNetwork)]
+    subjects = manifest.plan.subjects
+    networks = [subject for subject in subjects if isinstance(subject, WholeNetwork)]
     assert {network.num_keypoints for network in networks} == {17}
     assert len(networks) == 4
-    said = f"kit {manifest.kit}, 27 of 302 operators, {len(manifest.models)} models"
+    said = f"kit {manifest.kit}, 27 of 302 operators, {len(subjects)} models"
     assert said in outcome.stdout
     assert "python profile_board.py" in outcome.stdout
 
@@ -38,8 +39,8 @@ def test_leaves_out_what_a_table_has(run_script: RunScript, tmp_path: Path) -> N
     LatencyTable(table.metadata, rows).save(tmp_path / "board.csv")
     overrides = (f"table={tmp_path / 'board.csv'}", f"output={tmp_path / 'kit'}", f"workspace={tmp_path}", "networks=0")
     assert run_script("profile", *overrides).status == 0
-    models = Manifest.load(tmp_path / "kit").models
-    assert {model.subject.operator for model in models if isinstance(model.subject, OperatorChain)} == set(lacking)
+    subjects = Manifest.load(tmp_path / "kit").plan.subjects
+    assert {subject.operator for subject in subjects if isinstance(subject, OperatorChain)} == set(lacking)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
-"""The board's script: rounds, repetition, resuming, on a machine whose time is invented."""
+"""The board's script: rounds, repetition, resuming, on a machine whose time is invented and in a process that dies."""
 
 import ast
+import csv
+import json
+import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR
+from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, BOARD_FILES, MANIFEST_FILE, MEASUREMENTS_FILE
 
 Profile = Callable[..., list[dict[str, str]]]
 NewMachine = Callable[..., Any]
@@ -78,12 +83,11 @@ def test_a_killed_run_goes_on_without_losing_or_repeating(
 
 
 def test_lines_beside_a_slow_probe_are_timed_once_more(profile: Profile, new_machine: NewMachine) -> None:
+    """Of the forty models beside the slow second probe, a quarter of the round's 45 may be repeated."""
     machine = new_machine()
-    machine.duration_ms = lambda model: 3.0 if 22 <= len(machine.loads) <= 25 else 2.0  # noise about the second probe
+    machine.duration_ms = lambda model: 3.0 if 22 <= len(machine.loads) <= 25 else 2.0
     lines = profile(machine, rounds=1)
     first = [line["model"] for line in lines if line["purpose"] == "round"]
-    # The probe after the first twenty models was slow: those and the twenty after it are suspect; a quarter of the
-    # round's 45 models may be repeated.
     again = [line for line in lines if line["purpose"] == "again"]
     assert len(again) == 11
     assert {line["model"] for line in again} <= set(first[:40])
@@ -111,18 +115,14 @@ def test_suspect_lines_are_those_next_to_a_slow_probe(board: ModuleType) -> None
         assert board.disturbed(lines + later, 1) == found
 
 
-def test_a_throttled_machine_is_given_time_to_cool_and_its_line_is_marked(
-    profile: Profile, new_machine: NewMachine
+def test_a_throttled_machine_is_given_time_to_cool_but_not_for_ever(
+    board: ModuleType, profile: Profile, new_machine: NewMachine, tmp_path: Path
 ) -> None:
     machine = new_machine(hot=[False, True, True, True, False])
     lines = profile(machine, rounds=1)
     assert [line["throttled"] for line in lines] == ["0", "1"] + ["0"] * (len(lines) - 2)
     assert machine.slept_s == 6
-
-
-def test_a_machine_that_never_cools_is_not_waited_for_for_ever(
-    board: ModuleType, profile: Profile, new_machine: NewMachine
-) -> None:
+    (tmp_path / "measurements.csv").unlink()
     machine = new_machine(hot=[True])
     assert {line["throttled"] for line in profile(machine, rounds=2)} == {"1"}
     assert machine.slept_s == 2 * board.COOL_DOWN_S
@@ -132,30 +132,23 @@ def test_a_machine_that_never_cools_is_not_waited_for_for_ever(
     ("name", "value"), [("kit", "ffffffffffff"), ("threads", 4), ("runtime_version", "2"), ("machine", "other")]
 )
 def test_measurements_of_other_circumstances_are_not_added_to(
-    name: str, value: object, board: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, value: object, board: ModuleType, tmp_path: Path
 ) -> None:
     facts = {"kit": "0", "threads": 1, "runtime_version": "1", "machine": "board"}
     path = tmp_path / "measurements.csv"
     board.MeasurementFile(path, facts).close()
     before = path.read_bytes()
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(board.RefusedError, match=f"has {name} {facts[name]!r}, this run {value!r}"):
         board.MeasurementFile(path, {**facts, name: value})
-    assert ended.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert f"has {name} {facts[name]!r}, this run {value!r}" in error
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", ["", "precious", "precious\nnotes\nof mine", "# {}\nround\nno line of ours\n"])
-def test_a_file_of_something_else_is_left_as_it_is(
-    content: str, board: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_of_something_else_is_left_as_it_is(content: str, board: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "measurements.csv"
     path.write_text(content)
-    with pytest.raises(SystemExit):
+    with pytest.raises(board.RefusedError, match=r"\.csv: is damaged or no file of measurements; move it away first$"):
         board.MeasurementFile(path, {"kit": "0"})
-    assert capsys.readouterr().err == f"error: {path}: is damaged or no file of measurements; move it away first\n"
     assert path.read_text() == content
 
 
@@ -165,7 +158,7 @@ def test_two_processes_do_not_write_to_one_file(board: ModuleType, tmp_path: Pat
     code = f"import profile_board, pathlib; profile_board.MeasurementFile(pathlib.Path({str(path)!r}), {{'kit': '0'}})"
     second = subprocess.run([sys.executable, "-c", code], cwd=BOARD_DIR, capture_output=True, text=True, check=False)
     file.close()
-    assert (second.returncode, second.stderr) == (2, f"error: {path}: another process is writing to it\n")
+    assert second.stderr.endswith(f"RefusedError: {path}: another process is writing to it\n")
 
 
 def test_a_runtime_may_time_its_own_runs(profile: Profile, new_machine: NewMachine) -> None:
@@ -183,11 +176,61 @@ def test_a_runtime_may_time_its_own_runs(profile: Profile, new_machine: NewMachi
     assert set(asked) == {(10, 15, 1.5), (3, 15, 1.5)}
 
 
-def test_a_file_that_is_no_terminal_gets_one_line_a_round(
-    profile: Profile, new_machine: NewMachine, capsys: pytest.CaptureFixture[str]
+BACKEND = """
+import itertools, os, signal, types
+
+calls, last = itertools.count(1), int(os.environ.get("KILL_AT", 0))
+
+def describe():
+    return {"runtime": "fake", "runtime_version": "1", "precision": "float32", "provider": "none"}
+
+def load(paths, input_shapes, threads):
+    if next(calls) == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return types.SimpleNamespace(run=lambda: None)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Start a kit of no real models, whose backend kills its process at a load if told so."""
+    for name in BOARD_FILES:
+        shutil.copy(BOARD_DIR / name, tmp_path)
+    models = [{"id": model, "files": [], "input_shapes": []} for model in MODELS]
+    manifest = {"kit": "0", "runtime": "fake", "backend": "backend_fake", "probe": "m0", "models": models}
+    (tmp_path / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+    def run(*arguments: str, kill_at: int = 0, backend: str = BACKEND) -> "subprocess.CompletedProcess[str]":
+        (tmp_path / "backend_fake.py").write_text(backend)
+        command, environment = [sys.executable, "profile_board.py", *arguments], {**os.environ, "KILL_AT": str(kill_at)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_three_kills_lose_and_repeat_nothing(start: Callable[..., Any], tmp_path: Path) -> None:
+    ended = [start("--rounds", "3", "--runs", "9", kill_at=kill_at).returncode for kill_at in (5, 53, 62, 0)]
+    assert ended == [-signal.SIGKILL] * 3 + [0]
+    lines = list(csv.DictReader((tmp_path / MEASUREMENTS_FILE).read_text().splitlines()[1:]))
+    assert timings(lines) == Counter((str(number), model) for number in (1, 2, 3) for model in MODELS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "backend", "message"),
+    [
+        (["--rounds", "0"], BACKEND, "error: threads, rounds, runs and seconds must be above 0\n"),
+        (["--option", "gpu=true"], BACKEND, "error: fake takes no --option\n"),
+        (["--output", "nowhere/x.csv"], BACKEND, "error: [Errno 2] No such file or directory: 'nowhere/x.csv.new'\n"),
+        ([], "import a_runtime", "error: No module named 'a_runtime'; install the runtime for this Python"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_status_2(
+    arguments: list[str], backend: str, message: str, start: Callable[..., Any]
 ) -> None:
-    profile(new_machine())
-    assert capsys.readouterr().out.splitlines() == [f"round {n} of 3: 45 models, 0 once more" for n in (1, 2, 3)]
+    ended = start(*arguments, backend=backend)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(message)
+    assert ended.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("path", sorted(BOARD_DIR.glob("*.py")), ids=lambda path: path.name)

@@ -25,20 +25,19 @@ def test_a_machine_that_shows_nothing_is_no_error(sensors: Any, tmp_path: Path) 
 
 
 def test_the_fastest_core_and_the_hottest_zone_are_read(sensors: Any, tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        {
-            "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1200000\n",
-            "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "1479000\n",
-            "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq": "1479000\n",
-            "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",
-            "sys/class/thermal/thermal_zone0/temp": "45500\n",
-            "sys/class/thermal/thermal_zone1/temp": "off\n",
-            "sys/class/thermal/thermal_zone2/temp": "51000\n",
-            "proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit\0",
-            "proc/cpuinfo": "processor\t: 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n",
-        },
-    )
+    cpu, thermal = "sys/devices/system/cpu", "sys/class/thermal"
+    files = {
+        f"{cpu}/cpu0/cpufreq/scaling_cur_freq": "1200000\n",
+        f"{cpu}/cpu1/cpufreq/scaling_cur_freq": "1479000\n",
+        f"{cpu}/cpu0/cpufreq/scaling_max_freq": "1479000\n",
+        f"{cpu}/cpu0/cpufreq/scaling_governor": "performance\n",
+        f"{thermal}/thermal_zone0/temp": "45500\n",
+        f"{thermal}/thermal_zone1/temp": "off\n",
+        f"{thermal}/thermal_zone2/temp": "51000\n",
+        "proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit\0",
+        "proc/cpuinfo": "processor\t: 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n",
+    }
+    write(tmp_path, files)
     assert sensors(tmp_path).read() == {"clock_mhz": 1479.0, "temperature_c": 51.0, "throttled": False}
     described = sensors(tmp_path).describe()
     assert described["machine"] == "NVIDIA Jetson Nano Developer Kit"
@@ -46,21 +45,17 @@ def test_the_fastest_core_and_the_hottest_zone_are_read(sensors: Any, tmp_path: 
     assert described["clocks"] == "governor performance, up to 1479 MHz"
 
 
-@pytest.mark.parametrize(
-    ("kind", "state", "throttled"),
-    [
-        ("thermal-cpufreq-0", "2", True),
-        ("gpu-balanced", "0", False),
-        ("pwm-fan", "3", False),
-        ("Processor", "-1", False),
-    ],
-)
-def test_a_processor_slowed_to_cool_is_throttled_and_a_fan_is_not(
-    kind: str, state: str, throttled: bool, sensors: Any, tmp_path: Path
-) -> None:
+def test_a_processor_slowed_to_cool_is_throttled_and_a_fan_is_not(sensors: Any, tmp_path: Path) -> None:
     folder = "sys/class/thermal/cooling_device0"
-    write(tmp_path, {f"{folder}/type": f"{kind}\n", f"{folder}/cur_state": f"{state}\n"})
-    assert sensors(tmp_path).read()["throttled"] is throttled
+    states = {
+        ("thermal-cpufreq-0", 2): True,
+        ("gpu-balanced", 0): False,
+        ("pwm-fan", 3): False,
+        ("Processor", -1): False,
+    }
+    for (kind, state), throttled in states.items():
+        write(tmp_path, {f"{folder}/type": f"{kind}\n", f"{folder}/cur_state": f"{state}\n"})
+        assert sensors(tmp_path).read()["throttled"] is throttled
 
 
 def test_a_rising_count_of_throttling_is_seen_once(sensors: Any, tmp_path: Path) -> None:

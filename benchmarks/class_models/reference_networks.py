@@ -20,11 +20,7 @@ Convolutions = list[Convolution]
 
 
 def reference_network(name: str) -> Convolutions:
-    """Return the convolutions of a network of ``reference_networks.yaml`` in the order they run.
-
-    Raises:
-        KeyError: If there is no such network.
-    """
+    """Return the convolutions of a network of ``reference_networks.yaml`` in the order they run."""
     settings = dict(_descriptions()[name])
     for key in ("source", "published_gmacs"):
         settings.pop(key)

@@ -1,11 +1,18 @@
 """Calibration: known coefficients are recovered, the ridge pulls where it says, left-out errors are left out."""
 
+import sys
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from litepose_ofa.latency_tables.estimation.calibration import CalibrationPrior, fit_calibration, leave_one_out
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "class_models"))
+calibration = import_module("calibration")
+sys.path.pop(0)
+CalibrationPrior, fit_calibration = calibration.CalibrationPrior, calibration.fit_calibration
+leave_one_out = calibration.leave_one_out
 
 LOOSE = CalibrationPrior(1e-6, {"conv": 1.0, "depthwise": 1.0, "transposed": 1.0}, with_constant=True)
 TRUE_MULTIPLIERS = np.array([0.7, 1.4, 3.0])
@@ -45,12 +52,6 @@ def test_a_loose_class_goes_its_own_way() -> None:
     fit = fit_calibration(class_ms, known_ms, CalibrationPrior(0.05, spreads, with_constant=False)).multipliers
     assert fit["conv"] == pytest.approx(fit["depthwise"], rel=0.05)
     assert fit["transposed"] > 2 * fit["conv"]
-
-
-def test_multipliers_are_never_negative() -> None:
-    class_ms, _ = synthetic(8, constant_ms=0.0)
-    known_ms = class_ms @ np.array([1.0, 1.0, 0.0]) - 0.2 * class_ms[:, 2]
-    assert min(fit_calibration(class_ms, known_ms, LOOSE).multipliers.values()) == 0.0
 
 
 def test_the_unit_of_the_models_does_not_matter() -> None:
