@@ -1,10 +1,11 @@
 """Every command of the README and the docs: its keys and groups exist, and what it names is there."""
 
 import importlib
+import itertools
 import re
 import shlex
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from litepose_ofa.scripts.command.app import CONFIG_DIR
@@ -28,21 +28,16 @@ PLUGIN = ("hydra/launcher", "hydra.launcher", "+hydra.launcher")
 PATCHED = "a source tree to change"
 """The mark of commands whose keys and options a patch brings."""
 
-MODULES = set(map(module_name, CONFIGURED))
-
-
-Compose = Callable[[str, tuple[str, ...]], None]
-
 
 @pytest.fixture(scope="module")
-def check_composing(shown_files: Path) -> Iterator[Compose]:
+def check_composing(shown_files: Path) -> Iterator[Any]:
     """Compose a script's config by the arguments of a command; of a sweep its first, and the options of all."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        yield cache(partial(_check_composing, shown_files))
+        yield cache(partial(compose_as_told, shown_files))
 
 
-def _check_composing(shown_files: Path, module: str, arguments: tuple[str, ...]) -> None:
+def compose_as_told(shown_files: Path, module: str, arguments: tuple[str, ...]) -> None:
     importlib.import_module(f"litepose_ofa.scripts.verbs.{module}")  # it registers its resolvers
     flags = {argument for argument in arguments if argument.startswith("-")}
     assert flags <= SWEEP_FLAGS | OTHER_FLAGS, f"unknown flags {flags}"
@@ -52,40 +47,33 @@ def _check_composing(shown_files: Path, module: str, arguments: tuple[str, ...])
         words.append(f"hydra.searchpath=[file://{folder}]")
     loader = GlobalHydra.instance().config_loader()
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
-    is_sweep = any(override.is_sweep_override() for override in overrides)
-    assert bool(flags & SWEEP_FLAGS) or not is_sweep, "several values without -m"
+    firsts = []
     for override in overrides:
-        if override.is_sweep_override() and loader.get_group_options(override.key_or_group):
-            values = set(override.sweep_string_iterator())
-            assert values <= set(loader.get_group_options(override.key_or_group)), override.input_line
-    config = compose(module, [_first(override) for override in overrides])
-    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        text = str(override.input_line)
+        if override.is_sweep_override():
+            assert flags & SWEEP_FLAGS, f"several values without -m: {text}"
+            values, options = [*override.sweep_string_iterator()], loader.get_group_options(override.key_or_group)
+            assert not options or set(values) <= set(options), text
+            text = f"{override.get_key_element()}={values[0]}"
+        firsts.append(text)
+    OmegaConf.to_container(compose(module, firsts), resolve=True, throw_on_missing=True)
 
 
-def _first(override: Override) -> str:
-    """Return an override, of a sweep with its first value."""
-    if not override.is_sweep_override():
-        return str(override.input_line)
-    return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
-
-
-def test_every_command_composes(check_composing: Compose, composed_commands: list[Any]) -> None:
+def test_every_command_composes(check_composing: Any, all_commands: list[Any]) -> None:
     wrong = []
-    for command in composed_commands:
-        module = module_name(command.verb or "")
-        if module in MODULES and command.needs != PATCHED:
+    for command in all_commands:
+        if command.verb in CONFIGURED and command.needs != PATCHED:
             try:
-                check_composing(module, command.arguments)
+                check_composing(module_name(command.verb), command.arguments)
             except Exception as error:
                 wrong.append(f"{command}\n    {str(error).strip().splitlines()[0]}")
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_verb_exists(composed_commands: list[Any]) -> None:
-    known = {*VERBS, *MODULES, "--help", "--version", "litepose", "doctor"}
-    started = [command for command in composed_commands if command.verb is not None]
-    assert [str(command) for command in started if command.verb not in known] == []
-    assert len({command.verb for command in started} & VERBS.keys()) >= 15
+def test_every_verb_exists(all_commands: list[Any]) -> None:
+    verbs = {command.verb for command in all_commands} - {None}
+    assert verbs <= {*VERBS, "--help", "--version"}
+    assert len(verbs & VERBS.keys()) >= 15
 
 
 def test_every_verb_in_a_sentence_exists(page: str, root: Path) -> None:
@@ -93,35 +81,26 @@ def test_every_verb_in_a_sentence_exists(page: str, root: Path) -> None:
     assert set(named) <= VERBS.keys()
 
 
-def test_a_command_of_another_program_says_what_it_needs(all_commands: list[Any]) -> None:
-    own = {*VERBS, *MODULES, "--help", "--version", "litepose", "doctor"}
-    assert [str(command) for command in all_commands if command.verb not in own and command.needs is None] == []
-
-
-def test_what_other_commands_name_is_there(all_commands: list[Any], root: Path) -> None:
+def test_what_other_commands_name_is_there_and_what_they_need_is_said(all_commands: list[Any], root: Path) -> None:
     extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     targets = (root / "Makefile").read_text()
-    absent = []
+    wrong = [str(command) for command in all_commands if command.verb is None and command.needs is None]
     for command in all_commands:
-        for first, word in zip(command.words, command.words[1:], strict=False):
+        for first, word in itertools.pairwise(command.words):
             name, _, extra = word.partition("[")
+            is_file = "python" in first and word.startswith(("docs/", "benchmarks/"))
+            is_package = name in (".", "litepose-ofa") and extra
             if (
-                "python" in first
-                and word.startswith(("docs/", "benchmarks/", "scripts/"))
-                and not (root / word).exists()
+                (is_file and not (root / word).exists())
+                or (first == "make" and f"\n{word}:" not in targets)
+                or (is_package and not set(extra.rstrip("]").split(",")) <= extras.keys())
             ):
-                absent.append(str(command))
-            if first == "make" and f"\n{word}:" not in targets:
-                absent.append(str(command))
-            if name in (".", "litepose-ofa") and extra and not set(extra.rstrip("]").split(",")) <= extras.keys():
-                absent.append(str(command))
-    assert absent == []
+                wrong.append(str(command))
+    assert wrong == []
 
 
 @pytest.mark.parametrize("verb", CONFIGURED)
-def test_the_examples_of_the_help_compose_and_its_page_is_there(
-    check_composing: Compose, root: Path, verb: str
-) -> None:
+def test_the_examples_of_the_help_compose_and_its_page_is_there(check_composing: Any, root: Path, verb: str) -> None:
     text = verb_help(verb)
     examples = re.findall(rf"^  litepose {verb} ?(.*)$", text, re.MULTILINE)
     assert examples
@@ -130,24 +109,18 @@ def test_the_examples_of_the_help_compose_and_its_page_is_there(
     assert all((root / page).exists() for page in re.findall(r"^Read on: (.*)$", text, re.MULTILINE))
 
 
-def test_a_wrong_key_and_a_wrong_group_do_not_compose(check_composing: Compose) -> None:
+def test_a_wrong_key_and_a_wrong_group_do_not_compose(check_composing: Any) -> None:
     for wrong in ("training.stops=3", "recipe=circular", "device=raspberry_pi_4b", "training.steps=1,2"):
         with pytest.raises(Exception, match=r".+"):
             check_composing("train", (wrong,))
 
 
-def test_every_block_says_its_language(all_blocks: list[Any]) -> None:
+def test_every_block_says_its_language_and_python_imports_what_is_there(all_blocks: list[Any]) -> None:
     known = {"bash", "python", "text", "yaml", "csv", "json", "diff", "pycon", "toml"}
-    assert [
-        f"{block.page}:{block.line} {block.language!r}" for block in all_blocks if block.language not in known
-    ] == []
-
-
-def test_python_blocks_import_what_is_there(all_blocks: list[Any]) -> None:
+    assert [f"{each.page}:{each.line}" for each in all_blocks if each.language not in known] == []
     for block in all_blocks:
         if block.language == "python":
-            code = compile(block.text, f"{block.page}:{block.line}", "exec", dont_inherit=True)
+            compile(block.text, f"{block.page}:{block.line}", "exec", dont_inherit=True)
             imports = [line for line in block.text.splitlines() if line.startswith(("import ", "from "))]
             if block.needs is None:
                 exec("\n".join(imports), {})
-            assert code is not None

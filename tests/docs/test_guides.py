@@ -5,14 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from litepose_ofa.latency_tables import LatencyTable, OperatorLatency
-from litepose_ofa.latency_tables.coverage import coverage, space_operators
-from litepose_ofa.latency_tables.profiling.fitting import fit_rows
-from litepose_ofa.latency_tables.profiling.plan import make_plan
+from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.coverage import coverage
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.published import PUBLISHED_AP, published_archs
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
@@ -22,18 +19,17 @@ from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 DEVICES = ("jetson_nano", "snapdragon_855", "raspberry_pi_4b")
 NAMES = ("search-XS", "search-S", "search-M", "search-L")
 
-Rows = list[list[str]]
+Rows = dict[str, list[str]]
 
 
 @pytest.fixture(scope="module")
 def rows_of(root: Path) -> Callable[[str, str], Rows]:
-    """Return the cells of the tables below a heading."""
+    """Return the tables below a heading: the cells of every row by the first one."""
 
     def find(page: str, heading: str) -> Rows:
-        text = (root / "docs" / page).read_text(encoding="utf-8")
-        section = re.split(r"^## ", text.partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0]
-        lines = re.findall(r"^\|(.+)\|$", section, re.MULTILINE)
-        return [[cell.strip() for cell in line.split("|")] for line in lines]
+        section = (root / page).read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+        rows = (line.split("|") for line in re.findall(r"^\|(.+)\|$", section, re.MULTILINE))
+        return {name.strip(" `"): [cell.strip() for cell in cells] for name, *cells in rows}
 
     return find
 
@@ -46,36 +42,28 @@ def run_python(all_blocks: list[Any], tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.chdir(tmp_path)
         namespaces = []
         for block in all_blocks:
-            if block.page == f"docs/{page}" and block.language == "python" and block.needs is None:
-                namespace: dict[str, Any] = {}
-                exec(compile(block.text, f"{block.page}:{block.line}", "exec", dont_inherit=True), namespace)
-                namespaces.append(namespace)
+            if block.page == page and block.language == "python" and block.needs is None:
+                namespaces.append({})
+                exec(compile(block.text, f"{page}:{block.line}", "exec", dont_inherit=True), namespaces[-1])
         return namespaces
 
     return run
 
 
-def test_published_accuracies_are_the_code_s(rows_of: Callable[[str, str], Rows]) -> None:
-    cells = {row[0]: row[1:] for row in rows_of("comparison.md", "Accuracy")}
+def test_published_accuracies_and_sizes_are_the_code_s(rows_of: Callable[[str, str], Rows]) -> None:
+    accuracies = rows_of("docs/comparison.md", "Accuracy")
     for name, dataset in (("CrowdPose test", "crowdpose"), ("COCO val", "coco")):
-        assert cells[name] == [f"{100 * PUBLISHED_AP[dataset][arch]:.1f}" for arch in NAMES]
-
-
-def test_sizes_are_counted(rows_of: Callable[[str, str], Rows]) -> None:
-    cells = {row[0]: row[1:] for row in rows_of("comparison.md", "Size and arithmetic")}
+        assert accuracies[name] == [f"{100 * PUBLISHED_AP[dataset][arch]:.1f}" for arch in NAMES]
+    sizes = rows_of("docs/comparison.md", "Size and arithmetic")
     for name, arch in published_archs().items():
         found = measure_complexity(arch)
-        assert cells[name][:4] == [
-            str(arch.image_size),
-            f"{found.params / 1e6:.3f}",
-            f"{found.macs / 1e9:.3f}",
-            f"{found.macs_as_published / 1e9:.3f}",
-        ]
-        assert cells[name][5] == f"{found.peak_activation_bytes / 2**20:.1f}"
+        counted = [found.params / 1e6, found.macs / 1e9, found.macs_as_published / 1e9]
+        assert sizes[name][:4] == [str(arch.image_size), *(f"{value:.3f}" for value in counted)]
+        assert sizes[name][5] == f"{found.peak_activation_bytes / 2**20:.1f}"
 
 
 def test_estimates_are_the_shipped_tables(rows_of: Callable[[str, str], Rows]) -> None:
-    cells = {row[0]: row[1:] for row in rows_of("comparison.md", "Latency")}
+    cells = rows_of("docs/comparison.md", "Latency")
     for column, device in enumerate(DEVICES):
         table = LatencyTable.load(device)
         for name in NAMES:
@@ -87,7 +75,7 @@ def test_estimates_are_the_shipped_tables(rows_of: Callable[[str, str], Rows]) -
 
 
 def test_the_spaces_are_counted(rows_of: Callable[[str, str], Rows]) -> None:
-    cells = {row[0].strip("`"): row[1:] for row in rows_of("../README.md", "The spaces")}
+    cells = rows_of("README.md", "The spaces")
     for name in PRESETS:
         space, sizes = SearchSpace.preset(name), re.findall(r"\d+", cells[name][0])
         assert [int(sizes[0]), int(sizes[-1])] == [space.image_sizes[0], space.image_sizes[-1]]
@@ -99,24 +87,11 @@ def test_the_tutorial_shows_rows_of_the_readme(all_blocks: list[Any]) -> None:
     reports = {block.page: block.text.splitlines() for block in all_blocks if block.text.startswith("device  ")}
     readme, tutorial = (reports[page] for page in ("README.md", "docs/tutorial.md"))
     assert sum(line.startswith(DEVICES) for line in readme) == 12
-    assert [line for line in tutorial if not any(full.startswith(line) for full in readme)] == []
-
-
-def test_what_a_kit_of_the_pages_leaves_out_can_be_fitted(all_commands: list[Any]) -> None:
-    given = [
-        dict(word.partition("=")[::2] for word in each.arguments) for each in all_commands if each.verb == "profile"
-    ]
-    sampled = {(keys["space"], float(keys["sample"])) for keys in given if float(keys.get("sample", 0)) > 0}
-    assert sampled
-    for name, share in sampled:
-        space = SearchSpace.preset(name)
-        timed = {o: OperatorLatency(0.01 + 2e-7 * o.macs, 0.001, 5) for o in make_plan([space], sample=share).timed}
-        wanted = space_operators(space)
-        assert timed.keys() | fit_rows(timed, wanted, np.random.default_rng(0)).rows.keys() == wanted
+    assert all(any(full.startswith(line) for full in readme) for line in tutorial)
 
 
 def test_the_tables_of_the_device_page(run_python: Callable[[str], list[Any]]) -> None:
-    by_hand, scaled = run_python("own_device.md")
+    by_hand, scaled = run_python("docs/own_device.md")
     table = LatencyTable.load("my_board.csv")
     found = coverage(table, SearchSpace.preset("tiny"))
     assert found.total("measured") == len(table.rows) == len(by_hand["rows"])
@@ -129,18 +104,17 @@ def test_the_tables_of_the_device_page(run_python: Callable[[str], list[Any]]) -
         assert estimate.low_ms < ms < estimate.high_ms
 
 
-def test_the_start_of_the_skeleton_page_loads(
-    run_python: Callable[[str], list[Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    (names,) = run_python("own_skeleton.md")
+def test_the_start_of_the_skeleton_page_loads(run_python: Callable[[str], list[Any]], capsys: Any) -> None:
+    (names,) = run_python("docs/own_skeleton.md")
     assert capsys.readouterr().out.count("conv.3.weight") == 4
     started = LitePoseSupernet(SearchSpace.preset("tiny"), num_keypoints=5)
     load_weights(started, "start.safetensors")
     trained = names["trained"].state_dict()
-    same = [torch.equal(value, trained[name]) for name, value in started.state_dict().items() if "conv.3" not in name]
-    assert all(same)
+    assert all(
+        torch.equal(value, trained[name]) for name, value in started.state_dict().items() if "conv.3" not in name
+    )
 
 
 def test_the_published_architectures_are_written(run_python: Callable[[str], list[Any]]) -> None:
-    run_python("published_weights.md")
+    run_python("docs/published_weights.md")
     assert sorted(path.stem for path in Path().glob("*.json")) == sorted(published_archs())

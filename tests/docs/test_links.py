@@ -35,11 +35,3 @@ def test_no_picture_is_unused(root: Path) -> None:
     pages = [root / "README.md", *(root / "docs").rglob("*.md")]
     told = "".join(page.read_text(encoding="utf-8") for page in pages)
     assert [picture.name for picture in (root / "docs" / "images").iterdir() if picture.name not in told] == []
-
-
-def test_the_anchors_are_those_of_the_headings() -> None:
-    assert anchors("## litepose train\n```\n# no heading\n```\n### device=host_cpu\n# What, `now`?\n") == {
-        "litepose-train",
-        "devicehost_cpu",
-        "what-now",
-    }

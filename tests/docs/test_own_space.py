@@ -32,62 +32,42 @@ HOLDS = (
 
 
 @pytest.fixture(scope="module")
-def blocks_of_page(all_blocks: list[Any]) -> list[Any]:
-    return [block for block in all_blocks if block.page == PAGE]
+def texts(all_blocks: list[Any]) -> dict[str, list[str]]:
+    """The blocks of the page by their language."""
+    texts: dict[str, list[str]] = {}
+    for block in all_blocks:
+        if block.page == PAGE:
+            texts.setdefault(block.language, []).append(block.text)
+    return texts
 
 
-@pytest.fixture(scope="module")
-def written_space(blocks_of_page: list[Any]) -> str:
-    text = next(block.text for block in blocks_of_page if block.language == "yaml")
-    return str(text)
-
-
-def git_apply(root: Path, patch: Path, *options: str) -> None:
-    if shutil.which("git") is None:
-        pytest.skip("git is not installed")
-    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(root.parent)}
-    done = subprocess.run(
-        ["git", "apply", *options, str(patch)], cwd=root, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{PATCH} no longer applies; make the change again and write it anew\n{done.stderr}"
-
-
-def stripped_lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.splitlines()]
-
-
-def run_module(root: Path, *words: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *words], cwd=root, capture_output=True, text=True)
+def run(*command: str, cwd: Path) -> None:
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(cwd.parent)}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
-def test_the_python_of_the_page_is_the_same_space(
-    blocks_of_page: list[Any], written_space: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (code,) = (block.text for block in blocks_of_page if block.language == "python")
+def test_the_python_of_the_page_is_the_same_space(texts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = texts["python"]
     namespace: dict[str, Any] = {}
     exec(code, namespace)
-    assert namespace["space"] == SearchSpace.from_dict(yaml.safe_load(written_space))
+    assert namespace["space"] == SearchSpace.from_dict(yaml.safe_load(texts["yaml"][0]))
     assert capsys.readouterr().out.strip() == code.rpartition("# ")[2].strip()
 
 
-def test_every_diff_of_the_page_is_in_the_patch(blocks_of_page: list[Any], root: Path) -> None:
-    lines = stripped_lines((root / PATCH).read_text())
-    diffs = [stripped_lines(block.text) for block in blocks_of_page if block.language == "diff"]
-    assert len(diffs) >= 8
-    for shown in diffs:
-        starts = (start for start, line in enumerate(lines) if line == shown[0])
-        assert any(lines[start : start + len(shown)] == shown for start in starts), "\n".join(shown)
+def test_the_page_shows_the_patch_and_names_its_files(texts: Any, root: Path) -> None:
+    def lines(text: str) -> str:
+        return "\n".join(["", *map(str.rstrip, text.splitlines()), ""])
+
+    patch, page = (root / PATCH).read_text(), (root / PAGE).read_text()
+    assert len(texts["diff"]) >= 8
+    assert [shown for shown in texts["diff"] if lines(shown) not in lines(patch)] == []
+    assert [path for path in re.findall(r"^\+\+\+ b/(.+)$", patch, re.MULTILINE) if Path(path).name not in page] == []
 
 
-def test_the_page_names_every_file_of_the_patch(root: Path) -> None:
-    page = (root / PAGE).read_text()
-    for path in re.findall(r"^\+\+\+ b/(.+)$", (root / PATCH).read_text(), re.MULTILINE):
-        assert Path(path).name in page, path
-
-
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_patch_applies(root: Path) -> None:
-    git_apply(root, root / PATCH, "--check")
+    run("git", "apply", "--check", str(root / PATCH), cwd=root)
 
 
 @pytest.mark.slow
@@ -95,10 +75,10 @@ def test_the_changed_tree_holds(root: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     for name in COPIED:
-        source = root / name
-        if source.is_dir():
-            shutil.copytree(source, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        if (root / name).is_dir():
+            made = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(root / name, tree / name, symlinks=True, ignore=made)
         else:
-            shutil.copy(source, tree)
-    git_apply(tree, root / PATCH)
-    run_module(tree, "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *HOLDS)
+            shutil.copy(root / name, tree)
+    run("git", "apply", str(root / PATCH), cwd=tree)
+    run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *HOLDS, cwd=tree)

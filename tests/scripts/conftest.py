@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -19,8 +20,12 @@ from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split
 
 QUICK_TRAINING = (
-    *("threads=1", "training.steps=6", "training.batch_size=2", "training.checkpoint_every=2"),
-    *("training.log_every=1", "training.validate_every=0"),
+    "threads=1",
+    "training.steps=6",
+    "training.batch_size=2",
+    "training.checkpoint_every=2",
+    "training.log_every=1",
+    "training.validate_every=0",
 )
 QUICK_EVALUATION = ("threads=1", "evaluation.bn_images=4", "evaluation.bn_batch_size=2")
 
@@ -32,6 +37,19 @@ class Outcome:
     status: int | str | None
     stdout: str
     stderr: str
+
+    @property
+    def printed(self) -> str:
+        """What a script printed that has to succeed."""
+        assert self.status == 0, self.stderr
+        return self.stdout
+
+    @property
+    def refusal(self) -> str:
+        """The one line that a script refused its input with."""
+        assert self.status == 2, self.stderr
+        assert re.fullmatch(r"error: [^\n]+\n", self.stderr), self.stderr
+        return self.stderr
 
 
 RunScript = Callable[..., Outcome]
@@ -64,9 +82,9 @@ def own_data_root(data_root: Path, tmp_path: Path) -> Path:
 
 @contextmanager
 def called_as(name: str, arguments: tuple[str, ...]) -> Iterator[None]:
-    """Set the command line, and undo what a Hydra app does to its process."""
+    """Set the command line, and undo what a Hydra app does to logging and the environment."""
     root = logging.getLogger()
-    handlers, level, threads = root.handlers[:], root.level, torch.get_num_threads()
+    handlers, level = root.handlers[:], root.level
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{name}.py", *arguments])
         patch.setenv("HYDRA_FULL_ERROR", "0")
@@ -78,22 +96,35 @@ def called_as(name: str, arguments: tuple[str, ...]) -> Iterator[None]:
                 handler.close()
             root.handlers[:] = handlers
             root.setLevel(level)
-            torch.set_num_threads(threads)  # the script's own number rounds differently in what follows
 
 
-@pytest.fixture
-def run_script(capsys: pytest.CaptureFixture[str], data_root: Path) -> RunScript:
+@pytest.fixture(scope="session")
+def start_script(data_root: Path) -> Callable[..., None]:
     """Run a script in this process on the rendered people; later overrides win."""
 
-    def run(name: str, *overrides: str) -> Outcome:
+    def start(name: str, *overrides: str) -> None:
         main = importlib.import_module(f"litepose_ofa.scripts.verbs.{name}").main
-        status: int | str | None = 0
-        capsys.readouterr()
+        threads = torch.get_num_threads()
         with called_as(name, (f"data_root={data_root}", *overrides)):
             try:
                 main()
-            except SystemExit as exit:
-                status = exit.code
+            finally:
+                torch.set_num_threads(threads)  # the script's own number rounds differently in what follows
+
+    return start
+
+
+@pytest.fixture
+def run_script(capsys: pytest.CaptureFixture[str], start_script: Callable[..., None]) -> RunScript:
+    """Run a script as ``start_script`` does; return what it left behind."""
+
+    def run(name: str, *overrides: str) -> Outcome:
+        status: int | str | None = 0
+        capsys.readouterr()
+        try:
+            start_script(name, *overrides)
+        except SystemExit as exit:
+            status = exit.code
         printed = capsys.readouterr()
         return Outcome(status, printed.out, printed.err)
 
@@ -101,11 +132,9 @@ def run_script(capsys: pytest.CaptureFixture[str], data_root: Path) -> RunScript
 
 
 @pytest.fixture(scope="session")
-def _trained(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
+def _trained(tmp_path_factory: pytest.TempPathFactory, start_script: Callable[..., None]) -> Path:
     workspace = tmp_path_factory.mktemp("workspace")
-    main = importlib.import_module("litepose_ofa.scripts.verbs.train").main
-    with called_as("train", (f"data_root={data_root}", f"workspace={workspace}", *QUICK_TRAINING)):
-        main()
+    start_script("train", f"workspace={workspace}", *QUICK_TRAINING)
     return workspace
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from litepose_ofa.supernet.export.folding import FoldedConvolution
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -37,6 +36,7 @@ from litepose_ofa.latency_tables.profiling.subjects import (
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of, places_of
 from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.export.onnx_graph import FoldedConvolution
 from litepose_ofa.supernet.network.litepose import LitePose
 
 FACTS = {

@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,26 +34,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("bin")
     command = folder / "litepose"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m litepose_ofa "$@"\n')
-    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    command.chmod(0o755)
     return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
 
-@pytest.fixture(scope="module")
-def ask_bash(environment: dict[str, str]) -> Callable[..., list[list[str]]]:
-    """Complete lines in one bash; return the replies to each."""
-
-    def ask(*lines: str) -> list[list[str]]:
-        asked = "".join(f"{line}\n" for line in lines)
-        done = subprocess.run(
-            ["bash", "--norc", "-c", ASK], input=asked, env=environment, capture_output=True, text=True, check=True
-        )
-        assert done.stderr == ""
-        return [reply.split() for reply in done.stdout.splitlines()]
-
-    return ask
-
-
-def test_bash_completes_verbs_keys_groups_and_options(ask_bash: Callable[..., list[list[str]]]) -> None:
+def test_bash_completes_verbs_keys_groups_and_options(environment: dict[str, str]) -> None:
     expected = {
         "litepose ": list(VERBS),
         "litepose se": ["search", "sensitivity"],
@@ -68,14 +51,18 @@ def test_bash_completes_verbs_keys_groups_and_options(ask_bash: Callable[..., li
         "litepose search nonsense=1 ti": [],
         "litepose nonsense ti": [],
     }
-    assert dict(zip(expected, ask_bash(*expected), strict=True)) == expected
+    asked = "".join(f"{line}\n" for line in expected)
+    command = ["bash", "--norc", "-c", ASK]
+    done = subprocess.run(command, input=asked, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    replies = [reply.split() for reply in done.stdout.splitlines()]
+    assert dict(zip(expected, replies, strict=True)) == expected
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_the_function_that_hydra_has_for_it(environment: dict[str, str], shell: str) -> None:
-    done = subprocess.run(
-        ["litepose", "completion", shell], env=environment, capture_output=True, text=True, check=True
-    )
+    command = ["litepose", "completion", shell]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     function = "hydra_fish_completion" if shell == "fish" else "hydra_bash_completion"
     assert function in done.stdout
     assert done.stdout.startswith("autoload -Uz bashcompinit") == (shell == "zsh")
@@ -83,29 +70,25 @@ def test_each_shell_gets_the_function_that_hydra_has_for_it(environment: dict[st
         subprocess.run([shell, "-n"], input=done.stdout, text=True, check=True)
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["litepose completion", *arguments])
-    completion.main()
-
-
-def test_fish_gets_a_completion_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fish_gets_a_completion_a_line_and_others_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("COMP_LINE", "litepose s")
-    call(monkeypatch, "-sc", "query=fish")
-    assert capsys.readouterr().out == "sample\nsearch\nsensitivity\n"
+    for arguments, told in (
+        (("-sc", "query=fish"), "sample\nsearch\nsensitivity\n"),
+        ((), 'eval "$(litepose completion bash)"'),
+    ):
+        monkeypatch.setattr(sys, "argv", ["litepose completion", *arguments])
+        completion.main()
+        assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [("tcsh",), ("-sc", "query=tcsh"), ("-sc", "install=bash"), ("bash", "zsh")])
 def test_another_shell_is_refused_with_those_that_are_known(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["litepose completion", *arguments])
     with pytest.raises(SystemExit) as exit:
-        call(monkeypatch, *arguments)
+        completion.main()
     assert exit.value.code == 2
     assert capsys.readouterr().err.endswith("known: bash, zsh, fish\n")
-
-
-def test_without_a_shell_it_says_what_to_put_where(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    call(monkeypatch)
-    assert 'eval "$(litepose completion bash)"' in capsys.readouterr().out

@@ -1,7 +1,6 @@
 """From a kit to a table and its validation, by the scripts; the board is invented: a million MACs take 0.03 ms."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from litepose_ofa.latency_tables.profiling.plan import make_plan
 from litepose_ofa.latency_tables.profiling.subjects import OperatorChain, WholeNetwork
 from litepose_ofa.supernet.archs.operators import operators_of
 from litepose_ofa.supernet.archs.space import SearchSpace
-
-RunScript = Callable[..., Any]
 
 FACTS = {
     "threads": 1,
@@ -63,20 +60,18 @@ def kit(workspace: Path) -> Path:
     return workspace / "kit"
 
 
-@pytest.fixture
-def table(workspace: Path, kit: Path, run_script: RunScript) -> Path:
+@pytest.fixture(scope="module")
+def table(workspace: Path, kit: Path, start_script: Any) -> Path:
     """The table of the kit, the rest of the space fitted."""
-    path = workspace / "tables" / "board.csv"
-    if not path.exists():
-        where = (f"output={path.parent}", f"workspace={workspace}")
-        outcome = run_script("build_table", f"kit={kit}", "name=board", "spaces=[tiny]", *where)
-        assert outcome.status == 0, outcome.stderr
-        assert "302 operators, measured" in outcome.stdout
-        assert "rows fitted, not measured: MAPE" in outcome.stdout
-    return path
+    where = (f"output={workspace / 'tables'}", f"workspace={workspace}")
+    start_script("build_table", f"kit={kit}", "name=board", "spaces=[tiny]", *where)
+    return workspace / "tables" / "board.csv"
 
 
-def test_the_table_serves_the_space(table: Path) -> None:
+def test_the_table_serves_the_space(table: Path, workspace: Path) -> None:
+    (log,) = (workspace / "latency_tables").glob("build_table*.log")
+    assert "302 operators, measured" in log.read_text()
+    assert "rows fitted, not measured: MAPE" in log.read_text()
     loaded = LatencyTable.load(table)
     tiny = SearchSpace.preset("tiny")
     assert loaded.rows.keys() == space_operators(tiny)
@@ -86,15 +81,14 @@ def test_the_table_serves_the_space(table: Path) -> None:
     assert 0 < answer.unmeasured < len(operators_of(tiny.largest()))
 
 
-def test_it_is_validated_on_networks_that_it_has_not_seen(workspace: Path, table: Path, run_script: RunScript) -> None:
+def test_it_is_validated_on_networks_that_it_has_not_seen(workspace: Path, table: Path, run_script: Any) -> None:
     check = workspace / "check"
     export = ("sample=0", "networks=8", "seed=1", f"output={check}", f"workspace={workspace}")
     assert run_script("profile", *export).status == 0
     measure(check)
     where = (f"table={table}", f"kit={check}", f"workspace={workspace}")
-    outcome = run_script("validate_table", *where, "record=true")
-    assert outcome.status == 0, outcome.stderr
-    assert "measurements                    8" in outcome.stdout  # smallest and largest were fitted on
+    printed = run_script("validate_table", *where, "record=true").printed
+    assert "measurements                    8" in printed  # smallest and largest were fitted on
     record = json.loads((workspace / "latency_tables" / "board.json").read_text())
     (report,) = record["runs"]
     assert report["fitted_networks_left_out"] == 2
@@ -103,19 +97,19 @@ def test_it_is_validated_on_networks_that_it_has_not_seen(workspace: Path, table
     assert (workspace / "latency_tables" / "board.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_a_kit_it_says_what_the_table_covers(table: Path, workspace: Path, run_script: RunScript) -> None:
-    outcome = run_script("validate_table", f"table={table}", f"workspace={workspace}")
-    assert outcome.status == 0, outcome.stderr
-    assert "left out networks: 8, MAPE" in outcome.stdout
-
-
-def test_a_table_is_not_overwritten_but_extended(
-    table: Path, kit: Path, workspace: Path, run_script: RunScript
+def test_without_a_kit_or_with_the_fitted_networks_alone_it_says_what_the_table_covers(
+    table: Path, kit: Path, workspace: Path, run_script: Any
 ) -> None:
+    where = (f"table={table}", f"workspace={workspace}")
+    assert "left out networks: 8, MAPE" in run_script("validate_table", *where).printed
+    told = run_script("validate_table", f"kit={kit}", *where).refusal
+    assert "measurements: has 0 networks that the table of board was not fitted on" in told
+
+
+def test_a_table_is_not_overwritten_but_extended(table: Path, kit: Path, workspace: Path, run_script: Any) -> None:
     build = ("build_table", f"kit={kit}", "name=board", f"output={table.parent}", f"workspace={workspace}")
-    outcome = run_script(*build)
-    assert outcome.status == 2
-    assert "is there already; extend=true adds" in outcome.stderr
+    assert "is there already; extend=true adds" in run_script(*build).refusal
+    assert "nowhere.csv: no such file" in run_script(*build, "name=other", "measurements=nowhere.csv").refusal
     before = LatencyTable.load(table).rows
     assert run_script(*build, "extend=true").status == 0
     after = LatencyTable.load(table).rows
@@ -124,27 +118,25 @@ def test_a_table_is_not_overwritten_but_extended(
     assert all(after[one].ms == pytest.approx(row.ms, rel=2e-3) for one, row in before.items()), "four digits are kept"
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (("name=../board",), "name is '../board'; it must be a name of"),
-        (("name=other", "kit=nowhere"), "nowhere"),
-        (("name=other", "measurements=nowhere.csv"), "nowhere.csv: no such file"),
-        (("name=other", "spaces=[huge]"), "space is 'huge'"),
-    ],
-)
-def test_bad_input_is_one_line_and_status_2(
-    overrides: tuple[str, ...], message: str, kit: Path, workspace: Path, run_script: RunScript
-) -> None:
-    outcome = run_script("build_table", f"kit={kit}", f"workspace={workspace}", *overrides)
-    assert outcome.status == 2
-    assert message in outcome.stderr
-    assert outcome.stderr.count("\n") == 1
+def test_profile_writes_a_kit_and_says_how_to_run_it(run_script: Any, tmp_path: Path) -> None:
+    overrides = ("sample=0.02", "networks=2", "num_keypoints=[17]", f"workspace={tmp_path}")
+    printed = run_script("profile", *overrides).printed
+    manifest = Manifest.load(tmp_path / "profiling_kits" / "onnxruntime")
+    networks = [model.subject for model in manifest.models if isinstance(model.subject, WholeNetwork)]
+    assert [network.num_keypoints for network in networks] == [17] * 4
+    assert f"kit {manifest.kit}, 27 of 302 operators, {len(manifest.models)} models" in printed
+    assert "python profile_board.py" in printed
 
 
-def test_a_validation_needs_networks_that_the_table_has_not_seen(
-    table: Path, kit: Path, workspace: Path, run_script: RunScript
-) -> None:
-    outcome = run_script("validate_table", f"table={table}", f"kit={kit}", f"workspace={workspace}")
-    assert outcome.status == 2
-    assert "measurements: has 0 networks that the table of board was not fitted on" in outcome.stderr
+def test_profile_leaves_out_what_a_table_has(run_script: Any, tmp_path: Path) -> None:
+    table = LatencyTable.load("raspberry_pi_4b")
+    tiny = space_operators(SearchSpace.preset("tiny"), 14)
+    rows = {operator: row for operator, row in table.rows.items() if operator in tiny}
+    lacking = sorted(rows, key=lambda operator: operator.macs)[:5]
+    for operator in lacking:
+        del rows[operator]
+    LatencyTable(table.metadata, rows).save(tmp_path / "board.csv")
+    overrides = (f"table={tmp_path / 'board.csv'}", f"output={tmp_path / 'kit'}", f"workspace={tmp_path}", "networks=0")
+    assert run_script("profile", *overrides).status == 0
+    models = Manifest.load(tmp_path / "kit").models
+    assert {model.subject.operator for model in models if isinstance(model.subject, OperatorChain)} == set(lacking)

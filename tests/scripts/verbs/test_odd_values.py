@@ -36,7 +36,7 @@ KEYS, VALUES_OF_A_KEY = 3, 4
 def drawn(script: str) -> list[tuple[str, str]]:
     """Keys and values of a script's config, drawn by a seed of its own."""
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        config = OmegaConf.to_container(compose(script), resolve=False)
+        config = OmegaConf.to_container(compose(script))
     rng = random.Random(script)
     keys = rng.sample([key for key in leaves(config) if key not in PLACES], KEYS)
     return [(key, value) for key in keys for value in rng.sample(VALUES, VALUES_OF_A_KEY)]

@@ -1,30 +1,33 @@
 """What export makes of a finetuned network."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 import torch
 
-from litepose_ofa.search.reporting.searches import read_searches
-from litepose_ofa.search.reporting.summary import format_summary, summarise
+from litepose_ofa.search.tuning.trials import read_facts
 from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json
-from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import load_subnet, save_subnet, save_supernet, weights_digest
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.litepose import LitePose
 
 
-def test_the_finetuned_network_is_exported(jobs: Any, searched: Path, assert_equal: Callable[..., None]) -> None:
-    assert "no such file; finetune first" in jobs.refused_export(searched, "finetuned=true")
+def test_the_finetuned_network_is_exported(
+    jobs: Any, searched: Path, export: Any, bundle: Path, assert_equal: Any
+) -> None:
+    assert "no such file; finetune first" in export("finetuned=true").refusal
     jobs.finetune(searched)
-    jobs.export(searched)
-    bundle = searched / "export" / jobs.cell
+    assert export().status == 0
     plain = read_json(bundle / "manifest.json")
     assert plain["equal_to_supernet"]["bit_equal"] is True
     assert plain["finetuned"] is None
 
-    jobs.export(searched, "finetuned=true")
+    assert export("finetuned=true").status == 0
     manifest = read_json(bundle / "manifest.json")
     finetuned = jobs.network(searched)
     assert manifest["equal_to_supernet"] is None
@@ -41,22 +44,47 @@ def test_the_finetuned_network_is_exported(jobs: Any, searched: Path, assert_equ
     for ours, theirs in zip(session.run(None, {"images": images.numpy()}), expected, strict=True):
         assert np.abs(ours - theirs.numpy()).max() <= 1e-4
 
-    assert "already exported" in jobs.export(searched, "finetuned=true").stdout
-    cells, gaps = read_searches(searched)
-    summary = summarise(cells)
-    assert (gaps, [cell.export_gap() for cell in cells]) == ([], [None])
-    assert summary["bit_equal"].tolist() == [None]
-    assert summary["ap_search"].tolist() == [jobs.info(searched)["ap_search"]["after"]]
-    assert "tuned: trained on alone" in format_summary(summary)
-    assert "already" not in jobs.export(searched).stdout
+    assert "already exported" in export("finetuned=true").printed
+    assert "already" not in export().printed
     assert read_json(bundle / "manifest.json") == plain
 
 
-def test_a_finetuning_of_another_architecture_is_not_exported(jobs: Any, searched: Path) -> None:
+def test_a_finetuning_of_another_architecture_or_supernet_is_not_exported(
+    jobs: Any, searched: Path, export: Any
+) -> None:
     jobs.finetune(searched, "training.steps=2", "arch=largest")
-    line = jobs.refused_export(searched, "finetuned=true")
+    line = export("finetuned=true").refusal
     assert f"was finetuned from the architecture {SearchSpace.preset('tiny').largest().digest}" in line
-    assert "the one to export is" in jobs.refused_export(searched, "finetuned=true", "arch=smallest")
+    assert "the one to export is" in export("finetuned=true", "arch=smallest").refusal
+    torch.manual_seed(9)
+    save_supernet(searched / "supernet" / "supernet.safetensors", LitePoseSupernet(SearchSpace.preset("tiny"), 14))
+    told = export("arch=largest", "finetuned=true").refusal
+    assert "was finetuned from other weights than the workspace's supernet has" in told
+    assert "source.supernet was" in jobs.refused(searched, "training.steps=2", "arch=largest")
+    assert "was searched on other weights" in jobs.refused(searched, "training.steps=2")
     damaged = jobs.path(searched)
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    assert "is damaged" in jobs.refused_export(searched, "finetuned=true", "arch=largest")
+    assert "is damaged" in export("finetuned=true", "arch=largest").refusal
+
+
+def test_facts_come_back_or_what_is_wrong_is_named(tmp_path: Path) -> None:
+    path, network = tmp_path / "subnet.safetensors", LitePose(SearchSpace.preset("tiny").smallest())
+    facts: dict[str, Any] = {
+        "archs": ["0123456789ab"],
+        "supernet": None,
+        "start": "scratch",
+        "steps": 6,
+        "rate": 1,
+        "ap_search": {"before": 0.0, "after": 0.5},
+        "teacher": None,
+    }
+    save_subnet(path, network, facts)
+    assert read_facts(path) == facts
+    for change, message in (
+        ({"archs": []}, r"archs is \[\]; it must be a list of at least 1"),
+        ({"ap_search": {"before": 0.1}}, r"ap_search\.after is missing"),
+        ({"steps": "6"}, "steps is '6'; it must be an integer"),
+    ):
+        save_subnet(path, network, facts | change)
+        with pytest.raises(InputError, match=f"^{path}: is not of a finetuned network: {message}"):
+            read_facts(path)

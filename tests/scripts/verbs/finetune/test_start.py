@@ -5,32 +5,26 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from litepose_ofa.scripts.build.data import load_split
 from litepose_ofa.scripts.build.finetuning import Finetuning
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator
-from litepose_ofa.search.study.results import Candidate
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.checkpoints import load_supernet, save_subnet, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import SINGLE
 from litepose_ofa.supernet.training.validation import Validator
 
-Compose = Callable[..., Any]
-Equal = Callable[[torch.nn.Module, torch.nn.Module], None]
-
 STILL = ("training.learning_rate.peak=0", "training.weight_decay=0")
 """Training that changes nothing but batch-norm statistics."""
 
 
 def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
-    compose_config: Compose, jobs: Any, searched: Path, candidates: list[Candidate], monkeypatch: pytest.MonkeyPatch
+    compose_config: Any, jobs: Any, searched: Path, candidates: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = compose_config("finetune", f"workspace={searched}", *jobs.quick, "training.validation_images=3")
     finetuning = Finetuning(cfg, SINGLE)
@@ -43,12 +37,11 @@ def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
     monkeypatch.setattr(Validator, "__call__", note)
     finetuning.validator(arch)(finetuning.network(arch))
     finetuning.measure(finetuning.network(arch))
-    assert seen == [3, len(load_split(cfg, "search"))]
-    assert seen[1] > 3
+    assert seen == [3, 4]
 
 
 def test_the_choice_is_trained_from_the_supernets_weights(
-    jobs: Any, searched: Path, candidates: list[Candidate], compose_config: Compose, assert_equal: Equal
+    jobs: Any, searched: Path, candidates: Any, compose_config: Any, assert_equal: Any
 ) -> None:
     outcome = jobs.finetune(searched, *STILL)
     arch = candidates[0].arch
@@ -88,34 +81,32 @@ def test_rate_and_share_are_those_of_the_training(jobs: Any, trained: Path) -> N
     assert weights_digest(jobs.network(trained)) != weights_digest(inherited)
 
 
-def test_scratch_needs_neither_supernet_nor_search(jobs: Any, tmp_path: Path) -> None:
+def test_scratch_and_a_file_of_weights_need_neither_supernet_nor_search(jobs: Any, tmp_path: Path) -> None:
+    def assert_started_from(wanted: LitePose) -> None:
+        found = jobs.network(tmp_path)
+        assert found.arch == wanted.arch
+        parameters = dict(found.named_parameters())
+        assert all(torch.equal(tensor, parameters[name]) for name, tensor in wanted.named_parameters())
+
     arch = SearchSpace.preset("tiny").smallest().with_image_size(64)
     arch.save(tmp_path / "own.json")
-    jobs.finetune(tmp_path, f"arch={tmp_path / 'own.json'}", "start=scratch", *STILL, "seed=3")
-    found = jobs.network(tmp_path)
-    assert found.arch == arch
+    own = (f"arch={tmp_path / 'own.json'}", *STILL)
+    jobs.finetune(tmp_path, *own, "start=scratch", "seed=3")
     assert (jobs.info(tmp_path)["supernet"], jobs.info(tmp_path)["start"]) == (None, "scratch")
     torch.manual_seed(3)
-    fresh = dict(LitePose(arch).named_parameters())
-    assert all(torch.equal(tensor, fresh[name]) for name, tensor in found.named_parameters())
+    assert_started_from(LitePose(arch))
 
-
-def test_weights_of_a_file_are_started_from(jobs: Any, tmp_path: Path) -> None:
-    arch = SearchSpace.preset("tiny").smallest()
-    torch.manual_seed(5)
+    shutil.rmtree(tmp_path / "finetune")
     given = LitePose(arch)
     save_subnet(tmp_path / "given.safetensors", given)
-    start = ("arch=smallest", f"start={tmp_path / 'given.safetensors'}", *STILL)
-    jobs.finetune(tmp_path, *start)
-    found = dict(jobs.network(tmp_path).named_parameters())
-    assert all(torch.equal(tensor, found[name]) for name, tensor in given.named_parameters())
+    start = f"start={tmp_path / 'given.safetensors'}"
+    jobs.finetune(tmp_path, *own, start)
+    assert_started_from(given)
     save_subnet(tmp_path / "given.safetensors", LitePose(arch))
-    assert "source.start_weights was" in jobs.refused(tmp_path, *start)
+    assert "source.start_weights was" in jobs.refused(tmp_path, *own, start)
 
 
-def test_the_supernets_largest_subnet_teaches(
-    jobs: Any, trained: Path, compose_config: Compose, assert_equal: Equal
-) -> None:
+def test_the_supernets_largest_subnet_teaches(jobs: Any, trained: Path, compose_config: Any, assert_equal: Any) -> None:
     settings = ("arch=smallest", "teacher.weights=supernet")
     jobs.finetune(trained, *settings)
     assert "subnet/distillation" in (jobs.path(trained).parent / "metrics.jsonl").read_text()
@@ -126,21 +117,16 @@ def test_the_supernets_largest_subnet_teaches(
     assert_equal(teacher.model, evaluator.prepare(evaluator.space.largest()))
 
 
-def test_killed_it_goes_on(jobs: Any, data_root: Path, trained: Path, assert_equal: Equal) -> None:
+def test_killed_it_goes_on(jobs: Any, data_root: Path, trained: Path, assert_equal: Any) -> None:
     whole = Path(shutil.copytree(trained, trained.parent / "whole"))
     settings = ("training.steps=24", "arch=smallest", "rate=0.5", "training.ema_decay=0.9")
     places = (f"data_root={data_root}", f"workspace={trained}")
     command = [sys.executable, "-m", "litepose_ofa", "finetune", *places, *jobs.quick, *settings]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 120
-    try:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while not list((jobs.path(trained).parent / "checkpoints").glob("step_*.pt")):
             assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
             time.sleep(0.02)
-    finally:
         process.kill()
-        process.communicate()
     assert not jobs.path(trained).exists()
 
     assert "going on from step" in jobs.finetune(trained, *settings).stdout

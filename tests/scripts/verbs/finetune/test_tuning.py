@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from litepose_ofa.search.reporting.searches import FinishedSearch
-from litepose_ofa.search.reporting.summary import summarise
-from litepose_ofa.search.study.results import Candidate
 from litepose_ofa.search.tuning import asha
-from litepose_ofa.search.tuning.trials import (
-    FinetuningTrial,
-    HalvingSettings,
-    Rung,
-    RungRecord,
-    TrialOutcome,
-    read_outcome,
-)
+from litepose_ofa.search.tuning.trials import Rung, RungRecord, TrialOutcome, read_outcome
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.network.checkpoints import load_subnet
 
@@ -33,14 +22,7 @@ def tuned(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def run_here(
-    make: Callable[[FinetuningTrial, Path], asha.TrainTo],
-    trials: Sequence[FinetuningTrial],
-    settings: HalvingSettings,
-    *,
-    steps: int,
-    folder: Path,
-) -> list[TrialOutcome]:
+def run_here(make: Any, trials: Any, settings: Any, *, steps: int, folder: Path) -> list[TrialOutcome]:
     """Train every trial to the end, one after the other, in this process."""
     outcomes = []
     for trial in trials:
@@ -53,7 +35,7 @@ def run_here(
 
 
 def test_the_best_trial_is_kept(
-    jobs: Any, searched: Path, candidates: list[Candidate], monkeypatch: pytest.MonkeyPatch
+    jobs: Any, searched: Path, candidates: Any, export: Any, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aps = {0: 0.3, 1: 0.5, 2: 0.4, 3: 0.2}
 
@@ -78,21 +60,24 @@ def test_the_best_trial_is_kept(
     assert "0.00167 CPU-hours" in outcome.stdout
     assert "already finetuned" in jobs.finetune(searched, *settings).stdout
 
-    jobs.export(searched, "finetuned=true")
-    assert Arch.load(searched / "export" / jobs.cell / "arch.json") == candidates[1].arch
-    summary = summarise([FinishedSearch.load(searched, jobs.cell.parts)])
-    assert summary["arch_digest"].tolist() == [candidates[1].arch.digest]
-    assert summary["ap_predicted"].isna().all(), "the search's prediction is of its choice"
+    assert export("finetuned=true").status == 0
+    assert Arch.load(bundle / "arch.json") == candidates[1].arch
 
 
 def test_a_trial_ends_as_the_same_finetuning_alone(
-    jobs: Any, searched: Path, monkeypatch: pytest.MonkeyPatch, assert_equal: Callable[..., None]
+    jobs: Any, searched: Path, monkeypatch: pytest.MonkeyPatch, assert_equal: Any
 ) -> None:
     alone = Path(shutil.copytree(searched, searched.parent / "alone"))
     monkeypatch.setattr(asha, "run_asha", run_here)
     jobs.finetune(searched, *ASHA, "tune.candidates=1", "tune.num_samples=1", "tune.rates=[0.5,0.5]")
     jobs.finetune(alone, "rate=0.5")
     assert_equal(jobs.network(searched), jobs.network(alone))
+
+
+def test_asha_is_no_job_for_torchrun(jobs: Any, searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    assert "run it without torchrun" in jobs.refused(searched, "tune=asha")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A folder of pictures, an export folder to find people with, and what the script leaves behind."""
+"""A folder of pictures, an export folder to find people with, and what the verb leaves behind."""
 
 import shutil
 from collections.abc import Callable
@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
-from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.evaluation.subnets import Calibration
@@ -22,12 +18,12 @@ from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_supernet
 from litepose_ofa.supernet.network.extract import extract_subnet
 
-RunScript = Callable[..., Any]
 Array = npt.NDArray[Any]
 
 ALL_PEAKS = ("threads=1", "inference.threshold=0", "inference.max_people=5", "min_score=-1")
 """Six steps of training leave no sure people, but peaks."""
 SIDE = 96
+"""Width and height of the pictures in pixels."""
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +35,8 @@ def exported(_trained: Path, data_root: Path, tmp_path_factory: pytest.TempPathF
     subnet = extract_subnet(supernet, supernet.space.smallest())
     Calibration(dataset, num_images=4, batch_size=2).apply(subnet)
     folder = tmp_path_factory.mktemp("export") / "m"
-    images = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    formats = [onnx_format()]
-    return write_bundle(folder, subnet, skeleton=CROWDPOSE, images=images.numpy(), formats=formats, facts={}).folder
+    images = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), np.float32)
+    return write_bundle(folder, subnet, skeleton=CROWDPOSE, images=images, formats=[onnx_format()], facts={}).folder
 
 
 @pytest.fixture
@@ -51,40 +46,22 @@ def pictures(data_root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def predict(run_script: RunScript, exported: Path, pictures: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Run the script on the pictures with the export folder; later overrides win."""
-
-    def run(*overrides: str) -> Any:
-        given = (f"input={pictures}", f"model={exported}", f"output={tmp_path / 'out'}")
-        return run_script("predict", *given, *ALL_PEAKS, *overrides)
-
-    return run
+def predict(run_script: Any, exported: Path, pictures: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Find people in the pictures with the export folder; later overrides win."""
+    given = (f"input={pictures}", f"model={exported}", f"output={tmp_path / 'out'}", *ALL_PEAKS)
+    return lambda *overrides: run_script("predict", *given, *overrides)
 
 
 @pytest.fixture(scope="session")
-def config() -> DictConfig:
-    """The config without input and model, on one thread."""
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        return compose("predict", ["threads=1"])
+def people_of() -> Callable[[Path], dict[str, tuple[Array, Array]]]:
+    """Read keypoints and scores of every picture in an output folder, by its name."""
 
+    def read(folder: Path) -> dict[str, tuple[Array, Array]]:
+        results, found = read_json(folder / "predictions.json"), {}
+        for image in read_json(folder / "images.json")["images"]:
+            people = [person for person in results if person["image_id"] == image["id"]]
+            keypoints = np.array([person["keypoints"] for person in people]).reshape(-1, 14, 3)
+            found[image["file_name"]] = keypoints, np.array([person["score"] for person in people])
+        return found
 
-@pytest.fixture(scope="session")
-def side() -> int:
-    """Width and height of the pictures in pixels."""
-    return SIDE
-
-
-@pytest.fixture(scope="session")
-def people_of() -> Callable[[Path], list[tuple[Array, Array]]]:
-    return _people_of
-
-
-def _people_of(folder: Path) -> list[tuple[Array, Array]]:
-    """Keypoints and scores of every picture, by image id."""
-    results, images = read_json(folder / "predictions.json"), read_json(folder / "images.json")["images"]
-    found = []
-    for image in images:
-        people = [person for person in results if person["image_id"] == image["id"]]
-        keypoints = np.array([person["keypoints"] for person in people]).reshape(-1, 14, 3)
-        found.append((keypoints, np.array([person["score"] for person in people])))
-    return found
+    return read

@@ -1,15 +1,13 @@
 """Every kind of model finds the same people; one that does not fit is named."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from litepose_ofa.scripts.build.network_files import open_network_or_subnet
 from litepose_ofa.supernet.archs.arch import Arch
@@ -17,14 +15,9 @@ from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_subnet, save_subnet
 
-Array = npt.NDArray[Any]
-Complaint = Callable[[Any], str]
-Finished = Callable[[Any], str]
-PeopleOf = Callable[[Path], list[tuple[Array, Array]]]
-
 
 def test_folder_safetensors_onnx_and_bare_weights_find_the_same_people(
-    predict: Callable[..., Any], exported: Path, tmp_path: Path, finished: Finished, people_of: PeopleOf
+    predict: Any, exported: Path, tmp_path: Path, people_of: Any
 ) -> None:
     subnet = load_subnet(exported / "weights.safetensors")
     save_subnet(tmp_path / "alone.safetensors", subnet)
@@ -39,8 +32,8 @@ def test_folder_safetensors_onnx_and_bare_weights_find_the_same_people(
     }
     found = {}
     for kind, overrides in kinds.items():
-        finished(predict(*overrides, f"output={tmp_path / kind}"))
-        found[kind] = people_of(tmp_path / kind)
+        assert predict(*overrides, f"output={tmp_path / kind}").status == 0
+        found[kind] = list(people_of(tmp_path / kind).values())
     assert sum(len(people) for people, _ in found["folder"]) >= 4
     for kind, others in found.items():
         same = []
@@ -51,21 +44,18 @@ def test_folder_safetensors_onnx_and_bare_weights_find_the_same_people(
 
 
 def test_a_subnet_of_a_supernet_is_cut_out_and_recalibrated(
-    predict: Callable[..., Any],
-    trained: Path,
-    quick_evaluation: tuple[str, ...],
-    exported: Path,
-    tmp_path: Path,
-    complaint: Complaint,
-    finished: Finished,
+    predict: Any, trained: Path, quick_evaluation: tuple[str, ...], tmp_path: Path
 ) -> None:
     supernet = f"model={trained / 'supernet' / 'supernet.safetensors'}"
-    assert "is a supernet; say which subnet: arch=smallest" in complaint(predict(supernet))
-    assert "space" in complaint(predict(supernet, "arch=smallest", "space=litepose"))
-    finished(predict(supernet, "arch=smallest", *quick_evaluation, f"output={tmp_path / 'cut'}"))
-    finished(predict())
+    assert "is a supernet; say which subnet: arch=smallest" in predict(supernet).refusal
+    assert "space" in predict(supernet, "arch=smallest", "space=litepose").refusal
+    assert predict(supernet, "arch=smallest", *quick_evaluation, f"output={tmp_path / 'cut'}").status == 0
+    assert predict().status == 0
     digests = [read_json(tmp_path / name / "run.json")["config"]["model"] for name in ("cut", "out")]
     assert digests[0] == digests[1], "the same network by another way"
+
+
+COCO = {"dataset": {"skeleton": "coco"}}
 
 
 @pytest.mark.parametrize(
@@ -74,15 +64,9 @@ def test_a_subnet_of_a_supernet_is_cut_out_and_recalibrated(
         ({"model": "empty"}, "empty: is not an export folder: it has no manifest.json"),
         ({"model": "alone.onnx"}, ": is not an export folder: it has no manifest.json; litepose export makes one"),
         ({"model": "broken.safetensors"}, "broken.safetensors: is damaged"),
-        (
-            {"model": "subnet.safetensors", "dataset": {"skeleton": "coco"}},
-            "14 keypoints; dataset.skeleton coco has 17",
-        ),
+        ({"model": "subnet.safetensors", **COCO}, "14 keypoints; dataset.skeleton coco has 17"),
         ({"model": "weights.pth"}, "holds weights alone; give arch="),
-        (
-            {"model": "weights.pth", "arch": "arch.json", "dataset": {"skeleton": "coco"}},
-            "with the 17 keypoints of dataset.skeleton coco",
-        ),
+        ({"model": "weights.pth", "arch": "arch.json", **COCO}, "with the 17 keypoints of dataset.skeleton coco"),
         ({"model": "weights.pth", "arch": "other.json"}, "does not fit the model"),
         ({"model": "m/model.onnx", "arch": "smallest"}, "arch is 'smallest'; it must be null"),
         ({"model": "m", "image_size": 100}, "image_size is 100; it must be a positive multiple of 16"),
@@ -90,23 +74,18 @@ def test_a_subnet_of_a_supernet_is_cut_out_and_recalibrated(
     ],
 )
 def test_a_model_that_does_not_fit_is_named(
-    config: DictConfig,
-    exported: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    changed: dict[str, Any],
-    told: str,
+    compose_config: Any, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: Any, told: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("m").symlink_to(exported)
-    for name in ("notes.txt", "alone.onnx", "broken.safetensors"):
+    for name in ("alone.onnx", "broken.safetensors"):
         Path(name).write_text("nothing")
     subnet = load_subnet(exported / "weights.safetensors")
     save_subnet("subnet.safetensors", subnet)
     torch.save(subnet.state_dict(), "weights.pth")
     subnet.arch.save("arch.json")
     Arch.from_dict({**subnet.arch.to_dict(), "input_channel": 2 * subnet.arch.stem_channels}).save("other.json")
-    merged: Any = OmegaConf.merge(config, changed)
+    merged: Any = OmegaConf.merge(compose_config("predict", "threads=1"), changed)
     with pytest.raises(InputError, match=re.escape(told)):
         open_network_or_subnet(merged, Path(merged.model))

@@ -1,8 +1,8 @@
 """Trainings as a user runs them: in processes of their own, and what they leave in their workspaces."""
 
+import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -14,44 +14,39 @@ from typing import Any
 import pytest
 import torch
 
+from litepose_ofa.scripts.build import training
 from litepose_ofa.supernet.network.checkpoints import load_supernet, weights_digest
 
 Popen = subprocess.Popen[str]
 
 STEPS = 20
 LONG_TRAINING = (
-    "space.image_sizes=[32,64]",
-    "threads=1",
-    f"training.steps={STEPS}",
-    "training.batch_size=2",
-    "training.checkpoint_every=4",
-    "training.log_every=1",
-    "training.validate_every=0",
-    "training.ema_decay=0.9",
-    "recipe=progressive",
+    *(
+        "threads=1",
+        "space.image_sizes=[32,64]",
+        "recipe=progressive",
+        "training.batch_size=2",
+        "training.ema_decay=0.9",
+    ),
+    *(f"training.steps={STEPS}", "training.checkpoint_every=4", "training.log_every=1", "training.validate_every=0"),
 )
 """Six steps an epoch, five phases; long enough to be interrupted in time."""
 
 
 class TrainingRuns:
-    """Starts processes, and reads what trainings leave in their workspaces.
+    """Starts processes of one thread each, and reads what trainings leave in their workspaces."""
 
-    Attributes:
-        command: Starts a training in a process of its own.
-        steps: Steps of the long training.
-        environment: Of the processes: one thread each.
-        patience_seconds: How long a test waits for one.
-        interrupted: What an interrupted script prints.
-    """
-
-    command = (sys.executable, "-m", "litepose_ofa", "train")
     steps = STEPS
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     patience_seconds = 240
     interrupted = "interrupted; the same command goes on from here\n"
 
+    def __init__(self, data_root: Path) -> None:
+        self.long = (f"data_root={data_root}", *LONG_TRAINING)
+        self.command = (sys.executable, "-m", "litepose_ofa", "train", *self.long)
+
     @contextmanager
-    def started(self, command: tuple[str, ...], **changes: Any) -> Iterator[Popen]:
+    def started(self, *command: str, **changes: Any) -> Iterator[Popen]:
         """Start a process; kill it at the end, if it still runs."""
         process = subprocess.Popen(
             command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **changes
@@ -62,69 +57,84 @@ class TrainingRuns:
             process.kill()
             process.communicate()
 
-    def wait_until(self, happened: Callable[[], object], process: Popen) -> None:
+    def ended(self, *command: str, **changes: Any) -> tuple[int, str, str]:
+        """Start a process; return its status and what it printed."""
+        with self.started(*command, **changes) as process:
+            stdout, stderr = process.communicate(timeout=self.patience_seconds)
+        return process.returncode, stdout, stderr
+
+    def wait_for_checkpoint(self, workspace: Path, process: Popen) -> None:
         deadline = time.monotonic() + self.patience_seconds
-        while not happened():
+        while not self.checkpoints(workspace):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "it takes too long"
             time.sleep(0.01)
 
-    def complaint(self, status: object, stderr: str) -> str:
-        """Return the one line that a script stops with."""
-        assert status == 2, stderr
-        assert re.fullmatch(r"error: [^\n]+\n", stderr), stderr
-        return stderr
-
-    def folder_of(self, workspace: Path) -> Path:
-        return workspace / "supernet"
-
-    def digest(self, workspace: Path) -> str:
-        return weights_digest(load_supernet(self.folder_of(workspace) / "supernet.safetensors"))
-
     def checkpoints(self, workspace: Path) -> list[Path]:
-        return sorted(self.folder_of(workspace).glob("checkpoints/*.pt"))
+        return sorted((workspace / "supernet" / "checkpoints").glob("*.pt"))
 
     def step_of(self, checkpoint: Path) -> int:
         return int(checkpoint.name.split("_")[1])
 
     def metrics(self, workspace: Path) -> list[dict[str, float]]:
         """Lines of the log without what depends on the clock."""
-        lines = [json.loads(line) for line in (self.folder_of(workspace) / "metrics.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (workspace / "supernet" / "metrics.jsonl").read_text().splitlines()]
         for line in lines:
             line.pop("images_per_second", None)
         return lines
 
     def assert_same_training(self, workspace: Path, whole: Path) -> None:
         """The same weights, last checkpoint and metrics, bit for bit; and nothing left of a killed process."""
-        assert self.digest(workspace) == self.digest(whole)
-        ours, theirs = (torch.load(self.checkpoints(one)[-1], weights_only=True) for one in (workspace, whole))
-        assert _content_of(ours) == _content_of(theirs)
+        results = [_content_of(torch.load(self.checkpoints(one)[-1], weights_only=True)) for one in (workspace, whole)]
+        assert results[0] == results[1]
+        paths = [one / "supernet" / "supernet.safetensors" for one in (workspace, whole)]
+        assert weights_digest(load_supernet(paths[0])) == weights_digest(load_supernet(paths[1]))
         assert self.metrics(workspace) == self.metrics(whole)
         assert not list(workspace.rglob("*.tmp"))
 
 
 @pytest.fixture(scope="session")
-def runs() -> TrainingRuns:
-    return TrainingRuns()
+def runs(data_root: Path) -> TrainingRuns:
+    return TrainingRuns(data_root)
 
 
 @pytest.fixture
-def long_training(data_root: Path) -> tuple[str, ...]:
-    return (f"data_root={data_root}", *LONG_TRAINING)
+def train(run_script: Any, quick_training: tuple[str, ...]) -> Callable[..., Any]:
+    """Train for a moment in this process; later overrides win."""
+    return lambda *overrides: run_script("train", *quick_training, *overrides)
+
+
+@pytest.fixture
+def train_long(run_script: Any, runs: TrainingRuns) -> Callable[..., Any]:
+    """Train in this process as ``runs.command`` does."""
+    return lambda *overrides: run_script("train", *runs.long, *overrides)
 
 
 @pytest.fixture(scope="session")
-def _whole(tmp_path_factory: pytest.TempPathFactory, data_root: Path, runs: TrainingRuns) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, runs: TrainingRuns) -> Path:
+    """A workspace with a supernet that was trained without a break; to be read only."""
     workspace = tmp_path_factory.mktemp("whole")
-    command = [*runs.command, f"data_root={data_root}", f"workspace={workspace}", *LONG_TRAINING]
-    subprocess.run(command, env=runs.environment, check=True, capture_output=True, timeout=runs.patience_seconds)
+    status, _, stderr = runs.ended(*runs.command, f"workspace={workspace}")
+    assert status == 0, stderr
     return workspace
 
 
 @pytest.fixture
-def whole(_whole: Path) -> Path:
-    """A workspace with a supernet that was trained without a break; to be read only."""
-    return _whole
+def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
+    """Let a training of this process be interrupted after a step."""
+
+    @contextmanager
+    def interrupted(step: int) -> Iterator[None]:
+        @contextmanager
+        def in_time() -> Iterator[Callable[[], bool]]:
+            asked = itertools.count(1)
+            yield lambda: next(asked) == step
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "stop_requested", in_time)
+            yield
+
+    return interrupted
 
 
 def _content_of(value: Any) -> object:

@@ -1,4 +1,4 @@
-"""Under torchrun: stopped, killed and started again, on two nodes, and with a batch that the ranks cannot share."""
+"""Under torchrun: stopped, killed and started again, and on two nodes."""
 
 import os
 import re
@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from litepose_ofa.supernet.network.checkpoints import load_supernet, read_weight
 from litepose_ofa.supernet.training.distributed import SINGLE
 from litepose_ofa.supernet.training.validation import validated_archs
 
-RunScript = Callable[..., Any]
 LAUNCHER = (sys.executable, "-m", "torch.distributed.run")
-TORCHRUN = (*LAUNCHER, "--standalone", "--nproc-per-node=2", "--max-restarts=1")
+TRAIN = (*LAUNCHER, "--standalone", "--nproc-per-node=2", "--max-restarts=1", "-m", "litepose_ofa", "train")
 TOLERANCE = 1e-5
-SHORT_TRAINING = ("recipe=sandwich", "training.steps=5", "training.batch_size=4", "training.optimizer=sgd")
+SHORT = ("recipe=sandwich", "training.steps=5", "training.batch_size=4", "training.optimizer=sgd")
 """SGD, because Adam's first steps are as long as the rate where a gradient is nothing but rounding."""
 
 
@@ -33,12 +31,11 @@ def children(process: "subprocess.Popen[str]") -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find torchrun's processes")
 def test_sigterm_to_torchrun_stops_both_ranks_at_one_step_and_one_process_goes_on(
-    run_script: RunScript, long_training: tuple[str, ...], tmp_path: Path, runs: Any
+    train_long: Any, tmp_path: Path, runs: Any
 ) -> None:
     workspace = tmp_path / "stopped"
-    command = (*long_training, f"workspace={workspace}")
-    with runs.started((*TORCHRUN, *runs.command[1:], *command)) as launcher:
-        runs.wait_until(lambda: runs.checkpoints(workspace), launcher)
+    with runs.started(*TRAIN, *runs.long, f"workspace={workspace}") as launcher:
+        runs.wait_for_checkpoint(workspace, launcher)
         launcher.terminate()
         _, stderr = launcher.communicate(timeout=runs.patience_seconds)
     assert launcher.returncode != 0
@@ -46,25 +43,23 @@ def test_sigterm_to_torchrun_stops_both_ranks_at_one_step_and_one_process_goes_o
     last = runs.checkpoints(workspace)[-1]
     assert runs.step_of(last) == len(runs.metrics(workspace)) < runs.steps
 
-    outcome = run_script("train", *command)
-    assert outcome.status == 0, outcome.stderr
-    assert f"going on from step {runs.step_of(last)} of {runs.steps}" in outcome.stdout
+    printed = train_long(f"workspace={workspace}").printed
+    assert f"going on from step {runs.step_of(last)} of {runs.steps}" in printed
     assert [line["step"] for line in runs.metrics(workspace)] == list(range(runs.steps))
-    assert (runs.folder_of(workspace) / "supernet.safetensors").exists()
+    assert (workspace / "supernet" / "supernet.safetensors").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find torchrun's processes")
 def test_torchrun_starts_again_after_the_death_of_a_rank_and_ends_with_the_same_weights(
-    long_training: tuple[str, ...], compose_config: Callable[..., Any], tmp_path: Path, runs: Any
+    compose_config: Any, tmp_path: Path, runs: Any
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = (*long_training, f"training.validate_every={runs.steps}", "training.validation_images=4")
-    with runs.started((*TORCHRUN, *runs.command[1:], *command, f"workspace={whole}")) as launcher:
-        _, stderr = launcher.communicate(timeout=runs.patience_seconds)
-        assert launcher.returncode == 0, stderr
-    with runs.started((*TORCHRUN, *runs.command[1:], *command, f"workspace={killed}")) as launcher:
-        runs.wait_until(lambda: runs.checkpoints(killed), launcher)
+    command = (*runs.long, f"training.validate_every={runs.steps}", "training.validation_images=4")
+    status, _, stderr = runs.ended(*TRAIN, *command, f"workspace={whole}")
+    assert status == 0, stderr
+    with runs.started(*TRAIN, *command, f"workspace={killed}") as launcher:
+        runs.wait_for_checkpoint(killed, launcher)
         os.kill(children(launcher)[1], signal.SIGKILL)
         stdout, stderr = launcher.communicate(timeout=runs.patience_seconds)
         assert launcher.returncode == 0, stderr
@@ -74,24 +69,10 @@ def test_torchrun_starts_again_after_the_death_of_a_rank_and_ends_with_the_same_
     *trained, validated = runs.metrics(whole)
     assert [line["step"] for line in trained] == list(range(runs.steps))
     cfg = compose_config("train", *command)
-    supernet = load_supernet(runs.folder_of(whole) / "supernet.safetensors")
+    supernet = load_supernet(whole / "supernet" / "supernet.safetensors")
     validate = build_validator(cfg, validated_archs(supernet.space), SINGLE, images=4)
     scores = {f"ap/{name}": round(ap, 8) for name, ap in validate(supernet).items()}
     assert validated == {"step": runs.steps - 1, **scores}
-
-
-@pytest.mark.slow
-def test_torchrun_says_that_the_ranks_cannot_share_a_batch(
-    long_training: tuple[str, ...], tmp_path: Path, runs: Any
-) -> None:
-    workspace = tmp_path / "odd"
-    with runs.started(
-        (*TORCHRUN, *runs.command[1:], *long_training, f"workspace={workspace}", "training.batch_size=3")
-    ) as launcher:
-        _, stderr = launcher.communicate(timeout=runs.patience_seconds)
-    assert launcher.returncode != 0
-    assert "error: batch_size is 3; it must be a multiple of the 2 processes\n" in stderr
-    assert not runs.checkpoints(workspace)
 
 
 def free_port() -> int:
@@ -110,22 +91,21 @@ def furthest(ours: Path, theirs: Path) -> float:
 
 @pytest.mark.slow
 def test_two_nodes_with_one_run_folder_train_the_weights_of_one_process(
-    run_script: RunScript, long_training: tuple[str, ...], tmp_path: Path, runs: Any
+    train_long: Any, tmp_path: Path, runs: Any
 ) -> None:
-    command = (*long_training, *SHORT_TRAINING)
     nodes = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}")
     first, second = (
-        (*LAUNCHER, *nodes, f"--node-rank={rank}", *runs.command[1:], *command, f"workspace={tmp_path / 'nodes'}")
+        (*LAUNCHER, *nodes, f"--node-rank={rank}", *runs.command[1:], *SHORT, f"workspace={tmp_path / 'nodes'}")
         for rank in range(2)
     )
-    with runs.started(first) as one, runs.started(second) as other:
+    with runs.started(*first) as one, runs.started(*second) as other:
         for launcher in (one, other):
             _, stderr = launcher.communicate(timeout=runs.patience_seconds)
             assert launcher.returncode == 0, stderr
     for name, accumulation in (("parts", 2), ("whole", 1)):
-        outcome = run_script("train", *command, f"training.accumulation={accumulation}", f"workspace={tmp_path / name}")
-        assert outcome.status == 0, outcome.stderr
-    paths = [runs.folder_of(tmp_path / name) / "supernet.safetensors" for name in ("nodes", "parts", "whole")]
+        parts = f"training.accumulation={accumulation}"
+        assert train_long(*SHORT, parts, f"workspace={tmp_path / name}").status == 0
+    paths = [tmp_path / name / "supernet" / "supernet.safetensors" for name in ("nodes", "parts", "whole")]
     assert furthest(paths[0], paths[1]) < TOLERANCE
     assert furthest(paths[0], paths[2]) > 10 * TOLERANCE, "batch norm over another part of the batch"
     assert [line["step"] for line in runs.metrics(tmp_path / "nodes")] == list(range(5))

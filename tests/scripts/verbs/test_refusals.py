@@ -1,0 +1,96 @@
+"""Bad input to a verb is one line that names it, with status 2, and no result is written."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GIVEN: dict[str, str] = {
+    "build_table": "name=board kit={workspace}",
+    "evaluate": "arch=smallest",
+    "export": "device=raspberry_pi_4b tier=m",
+    "finetune": "device=raspberry_pi_4b tier=m training.batch_size=2 training.steps=2",
+    "measure_decoding": "name=laptop output={workspace}/costs",
+    "predict": "input={data} model={workspace}/supernet/supernet.safetensors arch=smallest output={workspace}/out",
+    "profile": "output={workspace}/kit",
+    "rank_fidelity": "training.batch_size=2 training.steps=2",
+    "search": "evaluator=published search.verify_top=0",
+}
+"""What each verb is given besides its workspace; what a case says wins."""
+
+CASES = [
+    ("build_table", "kit=nowhere", "nowhere"),
+    ("build_table", "name=../board", "name is '../board'; it must be a name of"),
+    ("check_dataset", "samples=-1", "samples is -1"),
+    ("estimate_tables", "+device.name=toaster", "unknown device 'toaster'; known: snapdragon_855"),
+    ("evaluate", "engine=matlab", "engine is 'matlab'; it must be one of pycocotools, faster-coco-eval"),
+    ("evaluate", "weights=none.safetensors", "none.safetensors: no such file"),
+    ("evaluate", "weights={workspace}/supernet/supernet.safetensors", "holds a supernet, not a subnet"),
+    ("export", "formats=[onnx,onnx]", "it must be a list of different names"),
+    ("export", "onnx.opset=5", "onnx.opset is 5; it must be an integer from 13 to 22"),
+    ("export", "device.decoding=none.yaml", "none.yaml"),
+    ("export", "tier=xl", "chosen.json: no such file; search first"),
+    ("export", "tier=.runs", "tier is '.runs'; it must be a name"),
+    ("finetune", "tier=xl", "chosen.json: no such file; search first (litepose search device=... tier=xl)"),
+    ("finetune", "start=m/model.onnx", "start is 'm/model.onnx'; it must be supernet, scratch, a file of weights or"),
+    ("finetune", "start=missing.safetensors", "missing.safetensors: no such file"),
+    ("finetune", "arch=other.json start=supernet", "other.json: no such file"),
+    ("finetune", "teacher.weights=supernet teacher.arch=a.json", "teacher.arch is 'a.json'; it must be null"),
+    ("finetune", "training.batch_size=13", "batch_size is 13; the training split has only 12 images"),
+    ("finetune", "tune=grid", "tune is 'grid'; it must be one of asha, none"),
+    ("finetune", "tune=asha tune.rates=[1,0.1]", "tune.rates is (1.0, 0.1); it must be ascending"),
+    ("fit", "", "samples.json: no such file"),
+    ("fit", "predictor=oracle", "predictor is 'oracle'; it must be one of auto, ridge, gaussian_proc"),
+    ("measure_decoding", "people_counts=[3]", "people_counts is (3,); it must be ascending numbers"),
+    ("measure_decoding", "image_sizes=[100]", "image_sizes is 100; it must be a positive multiple of 16"),
+    ("predict", "~input", "input is missing"),
+    ("predict", "input={workspace}/search", "search: holds no pictures"),
+    ("predict", "input=none.mp4", "none.mp4: no such file"),
+    ("predict", "output={data}/out", "it must be outside of the input"),
+    ("predict", "input={workspace}/out/clip.mp4", "it must be another folder than the video's"),
+    ("profile", "runtime=tvm", "unknown runtime 'tvm'; known: "),
+    ("profile", "num_keypoints=[0]", "num_keypoints is [0]; it must be a list of at least 1 integers from 1 to 1000"),
+    ("profile", "table=toaster", "unknown latency table 'toaster'"),
+    ("rank_fidelity", "top_k=9", "top_k is 9; it must be at most num_subnets, 8"),
+    ("report", "samples=1.5", "samples is 1.5; it must be an integer from 0 to 1000"),
+    ("sample", "num_subnets=1", "num_subnets is 1; it must be an integer from 2 to 1000000"),
+    ("sample", "spread_over=toaster", "toaster"),
+    ("search", "device=toaster", "jetson_nano, raspberry_pi_4b, snapdragon_855"),
+    ("search", "devices=[jetson_nano,toaster]", "device is 'toaster'; it must be one of "),
+    ("search", "devices=[jetson_nano,jetson_nano]", "it must be a list of different names"),
+    ("search", "goal=shared", "goal is 'shared'; it must be front, as there is one device"),
+    ("search", "tier=xxl", "device raspberry_pi_4b has no tier 'xxl' for space 'tiny'; known: xs, s, m, l"),
+    ("search", "budget_ms=0.01 tier=none", "the least possible latency is"),
+    ("search", "fps=30 budget_ms=3", "budget_ms is 3; it must be null where fps is given"),
+    ("search", "max_params=10", "max_params of 10 is below what any subnet of space 'tiny' takes: the least possible"),
+    ("search", "device.name=mine", "device mine has no budgets of its own; give budget_ms="),
+    ("search", "device.table=mine", "unknown latency table 'mine'; shipped:"),
+    ("search", "search.strategy=luck", "search.strategy is 'luck'; known: surrogate, evolution, random, optuna_nsga2"),
+    ("search", "search.generations=null", "search.generations, evaluations, plateau_gain and seconds are all null"),
+    ("search", "warm_start=nowhere", "nowhere/chosen.json: no such file; search first"),
+    ("search", "storage=oracle9://host/name tier=s", "oracle9://host/name: the study's storage failed"),
+    ("sensitivity", "devices=[]", "devices is []; it must be a list of at least 1 paths"),
+    ("sensitivity", "base=huge", "arch is 'huge'; it must be smallest, largest or a .json or .yaml file"),
+    ("train", "workspace={workspace}/supernet/supernet.safetensors", "supernet.safetensors"),
+]
+
+
+@pytest.fixture(scope="module")
+def workspace(_searched: tuple[Path, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(_searched[0], tmp_path_factory.mktemp("refusals") / "workspace"))
+
+
+def results(folder: Path) -> list[Path]:
+    records = ("run.json", ".lock")
+    return sorted(path for path in folder.rglob("*.*") if path.suffix != ".log" and path.name not in records)
+
+
+@pytest.mark.parametrize(("verb", "overrides", "told"), CASES)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    run_script: Any, data_root: Path, workspace: Path, verb: str, overrides: str, told: str
+) -> None:
+    before = results(workspace)
+    given = f"{GIVEN.get(verb, '')} {overrides}".format(workspace=workspace, data=data_root / "people/images/val")
+    assert told in run_script(verb, f"workspace={workspace}", *given.split()).refusal
+    assert results(workspace) == before
