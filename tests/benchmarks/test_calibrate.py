@@ -16,9 +16,7 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.estimation import MODELS_PATH
 from litepose_ofa.supernet.archs.operators import operators_of
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "class_models"))
 calibrating = import_module("calibrate")
-sys.path.pop(0)
 
 DEVICES = {device: calibrating.calibrate(device) for device in calibrating.ESTIMATES["devices"]}
 CALIBRATED = ["snapdragon_855", "raspberry_pi_4b", "jetson_nano"]

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "class_models"))
 calibration = import_module("calibration")
-sys.path.pop(0)
 CalibrationPrior, fit_calibration = calibration.CalibrationPrior, calibration.fit_calibration
 leave_one_out = calibration.leave_one_out
 

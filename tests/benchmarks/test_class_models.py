@@ -12,11 +12,9 @@ import pytest
 from litepose_ofa.supernet.archs.operators import Convolution
 from litepose_ofa.supernet.errors import InputError
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "class_models"))
 public_data, refit = import_module("public_data"), import_module("refit")
 fit_relative, Sample = import_module("regression").fit_relative, import_module("regression").Sample
 ratios, calibrating = import_module("block_ratios"), import_module("calibrate")
-sys.path.pop(0)
 
 HEADER = "device,model_or_op,in_ch,out_ch,kernel,stride,expand,resolution,out_resolution,latency_ms,note"
 

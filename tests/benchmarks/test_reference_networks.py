@@ -8,9 +8,7 @@ import pytest
 
 from litepose_ofa.supernet.archs.operators import Convolution
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "class_models"))
 networks = import_module("reference_networks")
-sys.path.pop(0)
 conv, gmacs_as_published, reference_network = networks.conv, networks.gmacs_as_published, networks.reference_network
 
 TIMED = sorted(networks._descriptions())

@@ -33,6 +33,7 @@ def test_the_boundary_is_found_from_the_chained_operators(simulated: Any) -> Non
         simulated.ms_per_minput + simulated.ms_per_moutput
     )
     assert boundary.residual == pytest.approx(0, abs=1e-9)
+    assert fit_boundary({}, measured.null).ms(next(iter(measured.singles))) == 0.01, "without chains a call alone"
 
 
 def test_chained_operators_are_exact_and_the_others_near(simulated: Any) -> None:
@@ -46,11 +47,6 @@ def test_chained_operators_are_exact_and_the_others_near(simulated: Any) -> None
             assert abs(row.ms - simulated.true_ms(operator)) < abs(
                 simulated.lone_ms(operator) - simulated.true_ms(operator)
             )
-
-
-def test_without_chains_the_call_alone_is_taken_off(simulated: Any) -> None:
-    measured = simulated.measure(TINY)
-    assert fit_boundary({}, measured.null).ms(next(iter(measured.singles))) == 0.01
 
 
 def test_a_row_keeps_a_share_of_what_the_operator_took_alone(simulated: Any) -> None:

@@ -122,9 +122,10 @@ def test_profile_writes_a_kit_and_says_how_to_run_it(run_script: Any, tmp_path: 
     overrides = ("sample=0.02", "networks=2", "num_keypoints=[17]", f"workspace={tmp_path}")
     printed = run_script("profile", *overrides).printed
     manifest = Manifest.load(tmp_path / "profiling_kits" / "onnxruntime")
-    networks = [model.subject for model in manifest.models if isinstance(model.subject, WholeNetwork)]
+    subjects = manifest.plan.subjects
+    networks = [subject for subject in subjects if isinstance(subject, WholeNetwork)]
     assert [network.num_keypoints for network in networks] == [17] * 4
-    assert f"kit {manifest.kit}, 27 of 302 operators, {len(manifest.models)} models" in printed
+    assert f"kit {manifest.kit}, 27 of 302 operators, {len(subjects)} models" in printed
     assert "python profile_board.py" in printed
 
 
@@ -138,5 +139,5 @@ def test_profile_leaves_out_what_a_table_has(run_script: Any, tmp_path: Path) ->
     LatencyTable(table.metadata, rows).save(tmp_path / "board.csv")
     overrides = (f"table={tmp_path / 'board.csv'}", f"output={tmp_path / 'kit'}", f"workspace={tmp_path}", "networks=0")
     assert run_script("profile", *overrides).status == 0
-    models = Manifest.load(tmp_path / "kit").models
-    assert {model.subject.operator for model in models if isinstance(model.subject, OperatorChain)} == set(lacking)
+    subjects = Manifest.load(tmp_path / "kit").plan.subjects
+    assert {subject.operator for subject in subjects if isinstance(subject, OperatorChain)} == set(lacking)

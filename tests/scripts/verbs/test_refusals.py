@@ -66,7 +66,7 @@ CASES = [
     ("search", "max_params=10", "max_params of 10 is below what any subnet of space 'tiny' takes: the least possible"),
     ("search", "device.name=mine", "device mine has no budgets of its own; give budget_ms="),
     ("search", "device.table=mine", "unknown latency table 'mine'; shipped:"),
-    ("search", "search.strategy=luck", "search.strategy is 'luck'; known: surrogate, evolution, random, optuna_nsga2"),
+    ("search", "search.strategy=luck", "search.strategy is 'luck'; it must be one of surrogate, evolution, random"),
     ("search", "search.generations=null", "search.generations, evaluations, plateau_gain and seconds are all null"),
     ("search", "warm_start=nowhere", "nowhere/chosen.json: no such file; search first"),
     ("search", "storage=oracle9://host/name tier=s", "oracle9://host/name: the study's storage failed"),
