@@ -53,15 +53,9 @@ class WarmPool:
 def search(pool: EvaluationPool, problem: SearchProblem, batch: int) -> tuple[float]:
     with tempfile.TemporaryDirectory() as folder:
         evaluator = SupernetEvaluator(pool, identity={}, cache=AccuracyCache(Path(folder) / "accuracies.jsonl"))
-        settings, stop = StudySettings(first=batch, batch=batch), StopRule(generations=2)
-        study = SearchStudy(
-            problem,
-            evaluator,
-            EvolutionStrategy(problem),
-            storage=Path(folder) / "study.log",
-            settings=settings,
-            stop=stop,
-        )
+        sizes, stop = StudySettings(first=batch, batch=batch), StopRule(generations=2)
+        generations = Generations(problem, EvolutionStrategy(problem), settings=sizes, stop=stop)
+        study = SearchStudy(generations, evaluator, storage=Path(folder) / "study.log")
         began = time.perf_counter()
         run = study.run()
         return run, time.perf_counter() - began

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.search.accuracy.evaluators import PredictorEvaluator
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.history import History
@@ -24,7 +23,7 @@ from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings
 from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
-from litepose_ofa.search.study.generations import Progress, StopRule, StudySettings
+from litepose_ofa.search.study.generations import Generations, Progress, StopRule, StudySettings
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.space import SearchSpace
 
@@ -41,8 +40,8 @@ def make_study(storage: str, trials: int, *, learning: bool = False) -> SearchSt
         inner = EvolutionSettings(population=100, generations=20)
         strategy = SurrogateEvolution(problem, LearnedSurrogate(SPACE, most_samples=200), inner)
     stop = StopRule(generations=None, evaluations=trials)
-    evaluator = PredictorEvaluator(PublishedSurrogate(SPACE))
-    return SearchStudy(problem, evaluator, strategy, storage=storage, settings=StudySettings(64, 64), stop=stop)
+    generations = Generations(problem, strategy, settings=StudySettings(64, 64), stop=stop)
+    return SearchStudy(generations, PublishedSurrogate(SPACE), storage=storage)
 
 
 def resident_mb() -> float:

@@ -31,7 +31,7 @@ from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.strategies import RandomStrategy, SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
-from litepose_ofa.search.study.generations import StopRule, StudySettings
+from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
 from litepose_ofa.supernet.archs.space import SearchSpace
@@ -67,16 +67,10 @@ class Bench:
     def search(self, problem: SearchProblem, seed: int) -> History:
         """Return the evaluations of a two-loop search that knows nothing beforehand, in their order."""
         surrogate = LearnedSurrogate(self.space, num_keypoints=self.num_keypoints)
-        study = SearchStudy(
-            problem,
-            self.truth,
-            SurrogateEvolution(problem, surrogate),
-            storage="memory",
-            seed=seed,
-            settings=SIZES,
-            stop=StopRule(generations=None, evaluations=SEARCHED),
-        )
-        return study.run().history
+        stop = StopRule(generations=None, evaluations=SEARCHED)
+        strategy = SurrogateEvolution(problem, surrogate)
+        generations = Generations(problem, strategy, seed=seed, settings=SIZES, stop=stop)
+        return SearchStudy(generations, self.truth, storage="memory").run().history
 
 
 def evaluations_saved(bench: Bench, device: str) -> None:

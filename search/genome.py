@@ -90,11 +90,7 @@ class GenomeCodec:
         self._kept = tuple(np.repeat(_kept_blocks(stage.depths), 2, axis=1) for stage in space.stages)
 
     def encode(self, arch: Arch) -> Genomes:
-        """Return the canonical genome of an architecture, shape (G,).
-
-        Raises:
-            InputError: If a choice is not one of the space's; the message names it.
-        """
+        """Return the canonical genome of an architecture, shape (G,); refuse a choice that the space lacks."""
         genome = np.zeros(self.length, np.int8)
         for name, value in arch.chosen.items():
             offered = self.space.choices[name]  # a block too many comes after its stage's depth, which is refused
@@ -190,13 +186,9 @@ def cross(codec: GenomeCodec, first: Genomes, second: Genomes, rng: np.random.Ge
 
 
 def mutate(codec: GenomeCodec, genomes: Genomes, mutations: float, rng: np.random.Generator) -> Genomes:
-    """Give some genes of genomes, shape (n, G), another choice: a neighbouring one half of the time, else any.
+    """Give about ``mutations`` genes of each genome, shape (n, G), another choice: half of the time a neighbouring one.
 
-    Args:
-        codec: The codec of the space.
-        genomes: Canonical genomes; blocks that a mutated depth adds have random genes.
-        mutations: Expected number of mutated genes a genome.
-        rng: Source of randomness.
+    Blocks that a mutated depth adds have random genes.
     """
     shape = genomes.shape
     drawn = codec.random_genes(len(genomes), rng)

@@ -4,7 +4,6 @@ Legend: n points, M coordinates. One point dominates another if it is nowhere gr
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +11,16 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 """Points, shape (n, M)."""
 
-BLOCK = 2048
-"""Points compared with each other at a time: bounds the memory that a front of many takes."""
-
 
 def non_dominated(points: Points) -> NDArray[np.bool_]:
-    """Say which points no other one dominates, shape (n,); equal points do not dominate each other."""
-    if points.shape[1] == 2:
-        return _non_dominated_pairs(points)
-    kept = np.zeros(0, np.intp)
-    for start in range(0, len(points), BLOCK):
-        rows = np.concatenate([kept, np.arange(start, min(start + BLOCK, len(points)))])
-        kept = rows[_ranks_by_peeling(points[rows], most=1) == 0]
-    result = np.zeros(len(points), np.bool_)
-    result[kept] = True
+    """Say which points, shape (n, 2), no other dominates, shape (n,); equal points do not dominate each other."""
+    order = np.lexsort((points[:, 1], points[:, 0]))
+    x, y = points[order].T
+    least_before = np.minimum.accumulate(np.concatenate([[np.inf], y[:-1]]))
+    for_equal = np.concatenate([[False], (x[1:] == x[:-1]) & (y[1:] == y[:-1])])
+    first_of_equal = np.maximum.accumulate(np.where(for_equal, 0, np.arange(len(points))))
+    result = np.empty(len(points), np.bool_)
+    result[order] = (y < least_before)[first_of_equal]
     return result
 
 
@@ -54,35 +49,16 @@ def crowding_distances(points: Points, ranks: NDArray[np.intp]) -> NDArray[np.fl
     return distances
 
 
-def hypervolume(points: Points, reference: Sequence[float] | NDArray[np.float64]) -> float:
-    """Return the volume that the points dominate, up to a reference point; points beyond it do not count.
-
-    Above two coordinates it adds up slices along the last one: fronts of hundreds of points, and M of 4 at most.
-
-    Source: While et al., A faster algorithm for calculating hypervolume (2006), the slicing of objectives.
-    """
-    corner = np.asarray(reference, np.float64)
-    inside = points[(points < corner).all(axis=1)]
-    front = np.unique(inside[non_dominated(inside)], axis=0)
-    if points.shape[1] == 2:
-        steps = np.diff(np.append(front[:, 0], corner[0]))
-        return float((steps * (corner[1] - front[:, 1])).sum())
-    front = front[np.argsort(front[:, -1], kind="stable")]
-    heights = np.diff(np.append(front[:, -1], corner[-1]))
-    slices = (hypervolume(front[: i + 1, :-1], corner[:-1]) for i in np.flatnonzero(heights > 0))
-    return float(sum(area * height for area, height in zip(slices, heights[heights > 0].tolist(), strict=True)))
+def hypervolume(points: Points, reference: tuple[float, float]) -> float:
+    """Return the area that points, shape (n, 2), dominate up to a reference point; points beyond it do not count."""
+    stairs = _stairs(points, reference)
+    steps = np.diff(np.append(stairs[:, 0], reference[0]))
+    return float((steps * (reference[1] - stairs[:, 1])).sum())
 
 
 def hypervolume_gains(points: Points, front: Points, reference: tuple[float, float]) -> NDArray[np.float64]:
-    """Return by how much each point alone would raise the hypervolume of a front, shape (n,); M is 2.
-
-    Args:
-        points: Candidates, shape (n, 2).
-        front: Any points, shape (m, 2).
-        reference: The corner up to which areas count.
-    """
-    inside = front[(front < reference).all(axis=1)]
-    stairs = np.unique(inside[non_dominated(inside)], axis=0)
+    """Return by how much each point, shape (n, 2), would raise the hypervolume of a front (m, 2), shape (n,)."""
+    stairs = _stairs(front, reference)
     lefts = np.concatenate([[-np.inf], stairs[:, 0]])
     rights = np.append(stairs[:, 0], reference[0])
     tops = np.concatenate([[reference[1]], stairs[:, 1]])
@@ -91,16 +67,10 @@ def hypervolume_gains(points: Points, front: Points, reference: tuple[float, flo
     return gains
 
 
-def _non_dominated_pairs(points: Points) -> NDArray[np.bool_]:
-    order = np.lexsort((points[:, 1], points[:, 0]))
-    x, y = points[order].T
-    least_before = np.minimum.accumulate(np.concatenate([[np.inf], y[:-1]]))
-    front = y < least_before
-    for_equal = np.concatenate([[False], (x[1:] == x[:-1]) & (y[1:] == y[:-1])])
-    first_of_equal = np.maximum.accumulate(np.where(for_equal, 0, np.arange(len(points))))
-    result = np.empty(len(points), np.bool_)
-    result[order] = front[first_of_equal]
-    return result
+def _stairs(points: Points, reference: tuple[float, float]) -> Points:
+    """Return the distinct front of the points within the reference, the least first coordinate first."""
+    inside = points[(points < reference).all(axis=1)]
+    return np.unique(inside[non_dominated(inside)], axis=0)
 
 
 def _ranks_of_pairs(points: Points) -> NDArray[np.intp]:
@@ -121,39 +91,14 @@ def _ranks_of_pairs(points: Points) -> NDArray[np.intp]:
     return ranks
 
 
-def _ranks_by_peeling(points: Points, most: int | None = None) -> NDArray[np.intp]:
-    """Rank points of any number of coordinates; those beyond the first ``most`` fronts get the rank ``most``.
-
-    A row of bits a point says which others are nowhere greater: the rows of one coordinate are the prefixes of its
-    order, and the coordinates' rows are combined by AND.
-    """
-    unique, members = np.unique(points, axis=0, return_inverse=True)
-    dominators = _prefix_bits(unique[:, 0])
-    for column in unique.T[1:]:
-        dominators &= _prefix_bits(column)
-    ranks = np.full(len(unique), len(unique) if most is None else most, np.intp)
-    left, rank = np.arange(len(unique)), 0
-    while len(left) and rank != most:
-        # every row has the point's own bit: the front are those that no other point left over precedes
-        alive = np.zeros(dominators.shape[1] * 64, np.bool_)
-        alive[left] = True
-        rows = np.bitwise_count(dominators[left] & _packed(alive[None])).sum(axis=1)
-        ranks[left[rows == 1]] = rank
-        left, rank = left[rows > 1], rank + 1
-    return ranks[members.ravel()]
-
-
-def _prefix_bits(values: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Return the bits of the points whose value is at most each point's, shape (n, words)."""
-    n = len(values)
-    order = np.argsort(values, kind="stable")
-    one_hot = np.zeros((n, -(-n // 64)), np.uint64)
-    one_hot[np.arange(n), order // 64] = np.uint64(1) << (order % 64).astype(np.uint64)
-    prefixes = np.bitwise_or.accumulate(one_hot, axis=0)
-    last_equal = np.searchsorted(values[order], values, side="right") - 1
-    return prefixes[last_equal]
-
-
-def _packed(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """Pack rows of flags, a multiple of 64 each, in the order of ``_prefix_bits``."""
-    return np.packbits(flags, axis=1, bitorder="little").view(np.uint64)
+def _ranks_by_peeling(points: Points) -> NDArray[np.intp]:
+    """Rank points of any number of coordinates by comparing all pairs: the population of a study, not a pool."""
+    no_greater = np.all(points[:, None] <= points, axis=2)
+    dominates = no_greater & ~no_greater.T
+    ranks = np.zeros(len(points), np.intp)
+    left, rank = np.arange(len(points)), 0
+    while len(left):
+        dominated = dominates[np.ix_(left, left)].any(axis=0)
+        ranks[left[~dominated]] = rank
+        left, rank = left[dominated], rank + 1
+    return ranks

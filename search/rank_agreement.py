@@ -29,15 +29,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class RankAgreement:
-    """How well scores rank subnets.
+    """How well scores rank subnets: Kendall's tau-b, Spearman's rank correlation, and regret.
 
-    Attributes:
-        num_subnets: n.
-        top_k: How many of the best-scored subnets ``regret`` looks at.
-        kendall_tau: Kendall's tau-b of scores and truth, in [-1, 1].
-        spearman: Spearman's rank correlation, in [-1, 1].
-        regret: Greatest truth of all subnets minus the greatest among the ``top_k`` of highest score, in the unit of
-            the truth, 0 or more.
+    The regret is the greatest truth of all subnets minus the greatest among the ``top_k`` of highest score, in the unit
+    of the truth, 0 or more.
     """
 
     num_subnets: int
@@ -64,10 +59,6 @@ def rank_agreement(
         rng: Draws the resamples.
         resamples: B.
 
-    Raises:
-        InputError: If there are too few subnets, a value is not finite, the lengths differ, or ``top_k`` is out of its
-            range.
-
     Example:
         >>> agreement = rank_agreement([1, 2, 3, 4], [1, 2, 4, 3], top_k=1, rng=np.random.default_rng(0))
         >>> round(agreement.kendall_tau.value, 3), agreement.regret.value
@@ -90,15 +81,8 @@ def combined_tau(
 ) -> Estimate:
     """Return a weighted sum of Kendall's taus, such as a difference or a mean.
 
-    The bootstrap is paired: all taus are of the same resample, so what the subnets have in common cancels.
-
-    Args:
-        terms: A factor and two rankings each, all of the same subnets, shape (n,).
-        rng: Draws the resamples.
-        resamples: B.
-
-    Raises:
-        InputError: As ``rank_agreement``.
+    The bootstrap is paired: all taus are of the same resample, so what the subnets have in common cancels. A term is a
+    factor and two rankings; all are of the same subnets, shape (n,).
     """
     columns = _columns(*(values for _, *pair in terms for values in pair))
     weights = _resample(len(columns[0]), rng, resamples)
@@ -135,12 +119,8 @@ def _kendall_tau(x: Floats, y: Floats, weights: Floats) -> Floats:
     cosines of sign matrices, of the matrices themselves and of their row sums.
     """
 
-    def product(signs: Floats) -> Floats:
-        total: Floats = (weights @ signs * weights).sum(axis=1)
-        return total
-
     sx, sy = _signs(x), _signs(y)
-    return _cosine(product(sx * sy), product(sx * sx), product(sy * sy))
+    return _cosine(*((weights @ signs * weights).sum(axis=1) for signs in (sx * sy, sx * sx, sy * sy)))
 
 
 def _spearman(x: Floats, y: Floats, weights: Floats) -> Floats:
@@ -156,8 +136,7 @@ def _regret(scores: Floats, truth: Floats, weights: Floats, top_k: int) -> Float
     drawn = counts > 0
     best = np.where(drawn, values, -np.inf).max(axis=1)
     best_taken = np.where(drawn & (before < top_k), values, -np.inf).max(axis=1)
-    regret: Floats = best - best_taken
-    return regret
+    return np.asarray(best - best_taken, np.float64)
 
 
 def _signs(values: Floats) -> Floats:

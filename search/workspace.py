@@ -1,85 +1,55 @@
 """Where the files of a job are, below one folder: each path is written here alone."""
 
+import csv
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from litepose_ofa.supernet.errors import InputError, require, shown
+from litepose_ofa.supernet.files import replacing
 
 SUPERNET_FILE = "supernet.safetensors"
 SUBNET_FILE = "subnet.safetensors"
 METRICS_FILE = "metrics.jsonl"
 RUN_RECORD = "run.json"
 SWEEP_RECORD = "multirun.yaml"
-"""Hydra's own record of a sweep."""
 
 PLAIN_NAME = re.compile(r"\w[\w.+=-]{0,99}")
 NAME_WORDS = "a name of up to 100 letters, digits, _ and, but not first, . + = -"
 PATH_WORDS = "a path"
 
 
-@dataclass(frozen=True, slots=True)
 class Workspace:
     """A job's folder: one space, one dataset, one supernet, any number of searches.
 
     The folder of a run is ``<root>/<run_folder>``, as ``conf`` has it.
 
     Attributes:
-        root: The folder.
+        supernet: The trained supernet.
+        training_metrics: The losses and accuracies of its training, one JSON a line.
+        accuracies: Every measured accuracy, of use to all searches.
+        samples: The measured subnets that the predictor is fitted to.
+        predictor: The accuracy predictor.
+        predictor_quality: How well it ranks subnets that it has not seen.
+        sensitivity: AP and latency along each dimension of the space.
+        rank_fidelity: Accuracies in the supernet beside those of networks trained alone.
+        table_validations: The folder with a ``<table>.json`` for each latency table compared with whole networks.
+        sweep_record: Hydra's record of the last sweep.
     """
 
-    root: Path
-
-    @property
-    def supernet(self) -> Path:
-        """The trained supernet."""
-        return self.root / "supernet" / SUPERNET_FILE
-
-    @property
-    def training_metrics(self) -> Path:
-        """The losses and accuracies of its training, one JSON a line."""
-        return self.supernet.with_name(METRICS_FILE)
-
-    @property
-    def accuracies(self) -> Path:
-        """Every measured accuracy, of use to all searches."""
-        return self.root / "accuracies" / "accuracies.jsonl"
-
-    @property
-    def samples(self) -> Path:
-        """The measured subnets that the predictor is fitted to."""
-        return self.accuracies.with_name("samples.json")
-
-    @property
-    def predictor(self) -> Path:
-        """The accuracy predictor."""
-        return self.root / "predictor" / "predictor.safetensors"
-
-    @property
-    def predictor_quality(self) -> Path:
-        """How well it ranks subnets that it has not seen."""
-        return self.predictor.with_name("quality.json")
-
-    @property
-    def sensitivity(self) -> Path:
-        """AP and latency along each dimension of the space."""
-        return self.root / "sensitivity" / "sensitivity.csv"
-
-    @property
-    def rank_fidelity(self) -> Path:
-        """Accuracies in the supernet beside those of networks trained alone."""
-        return self.root / "rank_fidelity" / "rank_fidelity.json"
-
-    @property
-    def table_validations(self) -> Path:
-        """The folder with a ``<table>.json`` for each latency table that was compared with whole networks."""
-        return self.root / "latency_tables"
-
-    @property
-    def sweep_record(self) -> Path:
-        """Hydra's record of the last sweep."""
-        return self.root / SWEEP_RECORD
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.supernet = root / "supernet" / SUPERNET_FILE
+        self.training_metrics = self.supernet.with_name(METRICS_FILE)
+        self.accuracies = root / "accuracies" / "accuracies.jsonl"
+        self.samples = self.accuracies.with_name("samples.json")
+        self.predictor = root / "predictor" / "predictor.safetensors"
+        self.predictor_quality = self.predictor.with_name("quality.json")
+        self.sensitivity = root / "sensitivity" / "sensitivity.csv"
+        self.rank_fidelity = root / "rank_fidelity" / "rank_fidelity.json"
+        self.table_validations = root / "latency_tables"
+        self.sweep_record = root / SWEEP_RECORD
 
     def search(self, devices: str | Iterable[str], tier: str, goal: str = "front") -> Path:
         """Return the folder of a search: for one device, or for several in one study."""
@@ -102,6 +72,14 @@ class Workspace:
     def finetunings(self) -> list[Path]:
         """Return the metrics of every finetuning that was begun."""
         return sorted(self.root.glob(f"finetune/*/*/{METRICS_FILE}"))
+
+
+def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV through a temporary name; what is None is empty."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def tier_folder(tier: str, goal: str) -> str:

@@ -1,6 +1,7 @@
 """From the composed config to the devices, the problem, the accuracies and the strategy of a search."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,11 @@ from litepose_ofa.latency_tables.decoding.cost import DecodingCost
 from litepose_ofa.scripts.build.data import build_space, option_of, plain, settings_of, workspace_of
 from litepose_ofa.scripts.build.workers import WorkspacePool
 from litepose_ofa.scripts.settings.groups import DeviceSettings
-from litepose_ofa.search.accuracy.evaluators import Evaluator, PredictorEvaluator, SupernetEvaluator
+from litepose_ofa.search.accuracy.evaluators import Evaluator, SupernetEvaluator
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
-from litepose_ofa.search.problem.tiers import budget_ms, checked_ms, frame_budget_ms
 from litepose_ofa.search.strategies.batches import BatchSettings
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.strategies.optuna_strategies import OptunaStrategy
@@ -77,17 +77,27 @@ def _given_budget_ms(cfg: DictConfig, device: DeviceSettings) -> float | None:
     given = cfg.budget_ms
     if cfg.fps is not None:
         require(given is None, "budget_ms", given, "null where fps is given")
-        return frame_budget_ms(cfg.fps)
+        return 1000 / float(cfg.fps)
     if isinstance(given, DictConfig):
         require(device.name in given, "budget_ms", plain(given), f"a number, or have one for {device.name}")
         given = given[device.name]
     if given == "none":
         return None
     if given is not None:
-        return checked_ms(given, f"the budget of device {device.name}")
+        return float(given)
     if device.budgets_ms is None:
         raise InputError(f"device {device.name} has no budgets of its own; give budget_ms=<milliseconds>")
-    return budget_ms(device.budgets_ms, device=device.name, space=cfg.space.name, tier=cfg.tier)
+    return _tier_budget_ms(device.name, device.budgets_ms, cfg.space.name, cfg.tier)
+
+
+def _tier_budget_ms(device: str, budgets_ms: Mapping[str, Mapping[str, float]], space: str, tier: str) -> float:
+    if space not in budgets_ms:
+        known = ", ".join(budgets_ms) or "none"
+        raise InputError(f"device {device} has no budgets for space {space!r} (it has: {known}); give budget_ms=...")
+    tiers = budgets_ms[space]
+    if tier not in tiers:
+        raise InputError(f"device {device} has no tier {tier!r} for space {space!r}; known: {', '.join(tiers)}")
+    return float(tiers[tier])
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
     space, path = build_space(cfg), workspace_of(cfg).predictor
     if cfg.evaluator == "published":
         model = PublishedSurrogate(space, dataset=cfg.published)
-        return SearchAccuracy(PredictorEvaluator(model), FixedSurrogate(model), model.num_keypoints)
+        return SearchAccuracy(model, FixedSurrogate(model), model.num_keypoints)
     if cfg.evaluator == "supernet" and not path.exists():
         pool = WorkspacePool(cfg, stack)
         truth = SupernetEvaluator(pool, identity=pool.identity, cache=pool.cache)
@@ -134,7 +144,7 @@ def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
     evaluator: Evaluator = truth
     surrogate: Surrogate = RefittedSurrogate(predictor)
     if cfg.evaluator == "predictor":
-        evaluator, surrogate = PredictorEvaluator(predictor), FixedSurrogate(predictor)
+        evaluator, surrogate = predictor, FixedSurrogate(predictor)
     return SearchAccuracy(evaluator, surrogate, predictor.num_keypoints, truth, predictor, pool)
 
 

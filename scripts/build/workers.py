@@ -80,15 +80,15 @@ class WorkspacePool:
 
     def search_in_tune(self, generations: "Generations", folder: Path) -> "Generations":
         """Search to the end as an experiment of Ray Tune in a folder; the workers must be open, and idle."""
-        from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune  # Tune takes two seconds
+        from litepose_ofa.search.study.ray_tune_search import run_in_tune  # Tune takes two seconds
 
         return run_in_tune(
             self._make_measure(),
             generations,
             cache=self.cache,
             measured_on=self.identity,
-            workers=TuneSettings(**self._backend.workers),
             folder=folder,
+            **self._backend.workers,
         )
 
     def _make_measure(self) -> MakeMeasure:

@@ -12,7 +12,7 @@ from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.fields import Choice
 from litepose_ofa.scripts.settings.groups import RunSettings
 from litepose_ofa.search.accuracy import predictor_quality
-from litepose_ofa.search.accuracy.predictor import AccuracyPredictor, training_set
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.regressors import Kind
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
 from litepose_ofa.search.reporting.page.drawing import save_png
@@ -47,9 +47,8 @@ def main(cfg: DictConfig) -> None:
     folder = start_run(cfg)
     rng = np.random.default_rng(cfg.seed)
     held_out = predictor_quality.hold_out(samples.is_drawn, cfg.held_out, rng)
-    known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)
     comparison = predictor_quality.compare_regressors(
-        known,
+        samples.training_set,
         held_out,
         kinds=kinds if cfg.predictor == "auto" else (cfg.predictor,),
         top_k=min(cfg.top_k, len(held_out)),

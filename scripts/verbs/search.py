@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
@@ -67,17 +67,15 @@ def main(cfg: DictConfig) -> None:
         accuracy = build_accuracy(cfg, stack)
         problem = build_problem(cfg, devices, accuracy.num_keypoints)
         strategy = build_strategy(cfg, problem, accuracy.surrogate)
-        course = build_course(cfg)
+        generations = Generations(problem, strategy, **build_course(cfg))
         name = str(cfg.run_folder)
         if cfg.storage is not None:  # a database may have studies of other workspaces, wherever these are
             name = f"{name}/{identity_digest({**problem.identity, **accuracy.evaluator.describe()})}"
         study = SearchStudy(
-            problem,
+            generations,
             accuracy.evaluator,
-            strategy,
             storage=cfg.storage or run_folder() / JOURNAL_FILE,
             name=name,
-            **course,
         )
         outputs = [_Output(cfg, device, study) for device in devices]
         finished = all(output.is_finished for output in outputs)
@@ -91,7 +89,7 @@ def main(cfg: DictConfig) -> None:
             return
         searched = None
         if pool is not None and is_measuring and cfg.backend.name == "ray_tune":
-            searched = pool.search_in_tune(Generations(problem, strategy, **course), run_folder())
+            searched = pool.search_in_tune(replace(generations), run_folder())
         run = study.run(searched=searched)
         results.write_progress(run_folder() / results.PROGRESS_FILE, run.progress, accuracy.evaluator.source)
         for output, front in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
@@ -110,12 +108,12 @@ def _fronts(
                 f"none of the {len(run.history)} subnets evaluated keeps the constraints on {device}; "
                 f"search longer (search.generations, search.first) or allow more"
             )
-        front = results.front_candidates(problem, run.history, accuracy.evaluator.source, device=device, rows=rows)
+        front = results.front_candidates(problem, run.history.rows(rows), accuracy.evaluator.source, device=device)
         sampled: list[results.Candidate] = []
         if accuracy.truth is not None and cfg.search.verify_top:
             top = min(cfg.search.verify_top, len(front))
-            verified = results.verify(front[:top], accuracy.truth)
-            front[:top] = tqdm(verified, total=top, desc=f"verify {device}", unit="subnet", disable=None)
+            bar = tqdm(front[:top], desc=f"verify {device}", unit="subnet", disable=None)
+            front[:top] = [replace(each, verified=accuracy.truth.evaluate([each.arch])[0]) for each in bar]
             if accuracy.predictor is not None:
                 samples = AccuracySamples.load(workspace_of(cfg).samples)
                 accuracy.predictor.require(space=samples.space, identity=samples.identity)
@@ -168,8 +166,7 @@ class _Output:
             "search": self._search,
         }
         if problem.goal == "shared":
-            given_up = problem.regrets(run.history, chosen.accuracy.ap)
-            record["regrets"] = {device: asdict(regret) for device, regret in given_up.items()}
+            record["regrets"] = problem.regrets(run.history, chosen.accuracy.ap)
         results.write_chosen(self.folder / results.CHOSEN_FILE, chosen, record)
         logger.info("%s %s: %s", name, self.folder.name, _summary(chosen, problem.budgets_ms[name], len(front)))
 

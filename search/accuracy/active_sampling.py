@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from litepose_ofa.search.accuracy.predictor import training_set
+from litepose_ofa.search.accuracy.features import GenomeFeatures
 from litepose_ofa.search.accuracy.predictor_quality import compare_regressors, hold_out
 from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind
 from litepose_ofa.search.accuracy.sampling import AccuracySamples, spread_pool, stratified_genomes
@@ -58,20 +58,9 @@ def refine_samples(
     """Measure further subnets until tau on held-out ones is known to the wanted width or the budget is spent.
 
     Tau is that of the regressor of the best cross-validation on subnets drawn without a model, which it did not see; in
-    every round some are added to these, so that their number grows with that of the others. With equal arguments the
-    same subnets are asked for, so that a killed run goes on from its cache.
-
-    Args:
-        samples: The subnets measured so far.
-        cost: Cost model of the space.
-        measure: Measures further ones.
-        refinement: When to stop.
-        seed: Of all draws.
-        spread_over: As for ``stratified_genomes``.
-        on_round: Told the samples and tau before each round and at the end.
-
-    Returns:
-        The samples with those added; what a model asked for comes last.
+    every round some are added to these, so that their number grows with that of the others. What a model asked for
+    comes last in the samples. With equal arguments the same subnets are asked for, so that a killed run goes on from
+    its cache. ``on_round`` is called with the samples and tau before each round and at the end.
     """
     most = len(samples.ap) + refinement.budget
     while True:
@@ -96,9 +85,9 @@ def propose_genomes(samples: AccuracySamples, cost: CostModel, n: int, rng: np.r
     """
     if n == 0:
         return samples.genomes[:0]
-    known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)
     pool = distinct(spread_pool(cost.codec, POOL, rng), seen=samples.genomes)
-    features = training_set(samples.space, pool, np.zeros(len(pool)), num_keypoints=samples.num_keypoints).features
+    features = GenomeFeatures(samples.space, num_keypoints=samples.num_keypoints)(pool)
+    known = samples.training_set
     regressors = [REGRESSORS[kind](known) for kind in KINDS]
     means = np.array([regressor.predict_mean(features) for regressor in regressors])
     variances = np.array([regressor.predict_std(features) ** 2 for regressor in regressors])
@@ -109,14 +98,9 @@ def propose_genomes(samples: AccuracySamples, cost: CostModel, n: int, rng: np.r
 
 
 def held_out_tau(samples: AccuracySamples, share: float, rng: np.random.Generator) -> Estimate:
-    """Return Kendall's tau, with its interval, of the best regressor on held-out subnets.
-
-    Raises:
-        InputError: If there are too few samples.
-    """
+    """Return Kendall's tau, with its interval, of the best regressor on held-out subnets."""
     rows = hold_out(samples.is_drawn, share, rng)
-    known = training_set(samples.space, samples.genomes, samples.ap, num_keypoints=samples.num_keypoints)
-    comparison = compare_regressors(known, rows, kinds=KINDS, top_k=1, repeats=1, rng=rng)
+    comparison = compare_regressors(samples.training_set, rows, kinds=KINDS, top_k=1, repeats=1, rng=rng)
     return comparison.held_out[comparison.chosen].agreement.kendall_tau
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.search.workers.pool import EvaluationPool, Measure, SerialPool
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError, shown
 from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
 from litepose_ofa.supernet.validation import Checked, Fraction, validate
@@ -42,33 +42,39 @@ class Evaluator(Protocol):
         """Return the identity of what accuracies are measured on; equal identities give equal accuracies."""
 
 
-class ApModel(Protocol):
+class ApModel(ABC):
     """Predicts AP of whole batches of genomes."""
 
+    @abstractmethod
     def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return AP in [0, 1] of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
 
+    @abstractmethod
     def predict_ap(self, genomes: Genomes) -> NDArray[np.float64]:
-        """Return only the AP, shape (n,)."""
+        """Return only the AP, shape (n,): half the work."""
 
 
-class AccuracyModel(ApModel, Protocol):
-    """Stands for measured accuracies: a fitted predictor or the surrogate of the published figures."""
+class AccuracyModel(ApModel):
+    """An evaluator that predicts; ``identity`` is what its accuracies stand for, such as a supernet's weights."""
 
     source: Source
-    space: SearchSpace
+    codec: GenomeCodec
     num_keypoints: int
+    identity: Mapping[str, Any]
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """What its accuracies stand for, such as the supernet's weights and the split."""
-
-    @property
+    @abstractmethod
     def digest(self) -> str:
-        """Short hash of everything that its predictions depend on."""
+        """First 12 hexadecimal digits of the SHA-256 of everything that its predictions depend on."""
 
-    def describe(self) -> dict[str, Any]:
-        """Return the digest and the identity as plain values."""
+    def evaluate(self, archs: Sequence[Arch]) -> list[Accuracy]:
+        """Return the predicted accuracies; ``InputError`` if an architecture is not of the model's space."""
+        mean, std = self.predict(self.codec.encode_many(archs))
+        return [Accuracy(ap, self.source, s) for ap, s in zip(mean.tolist(), std.tolist(), strict=True)]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the digest and what the accuracies stand for."""
+        return {"evaluator": self.source, "predictor": self.digest, **self.identity}
 
 
 class _Record(Checked, extra="ignore"):
@@ -82,14 +88,8 @@ class _Record(Checked, extra="ignore"):
 class AccuracyCache:
     """Measured accuracies on disk, by content: the architecture and what it was measured on.
 
-    The file has one JSON object a line and only grows, so that a run may be killed at any moment and nothing is
-    measured twice.
-
-    Args:
-        path: The JSON-lines file; it need not exist.
-
-    Raises:
-        InputError: If a line of the file is not the record of an accuracy.
+    The file, which need not exist, has one JSON object a line and only grows, so that a run may be killed at any moment
+    and nothing is measured twice.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -107,11 +107,7 @@ class AccuracyCache:
         return self._known.get((arch.digest, identity_digest(identity)))
 
     def put(self, arch: Arch, identity: Mapping[str, Any], ap: float) -> None:
-        """Record a measured AP.
-
-        Raises:
-            InputError: If it is not a number in [0, 1].
-        """
+        """Record a measured AP; ``InputError`` if it is not a number in [0, 1]."""
         if not 0 <= ap <= 1:
             raise InputError(f"architecture {arch.digest} has the AP {shown(ap)}; it must be a number from 0 to 1")
         digest = identity_digest(identity)
@@ -137,11 +133,7 @@ class SupernetEvaluator:
         self._cache = cache
 
     def evaluate(self, archs: Sequence[Arch]) -> list[Accuracy]:
-        """Return the accuracies, measuring what the cache lacks.
-
-        Raises:
-            InputError: If a measured AP is not a number in [0, 1]; earlier ones are kept.
-        """
+        """Return the accuracies, measuring what the cache lacks; earlier ones are kept if one is refused."""
         return list(self.stream(archs))
 
     def stream(self, archs: Sequence[Arch]) -> Iterator[Accuracy]:
@@ -158,32 +150,6 @@ class SupernetEvaluator:
     def describe(self) -> Mapping[str, Any]:
         """Return what the accuracies are measured on."""
         return {"evaluator": self.source, **self._identity}
-
-
-class PredictorEvaluator:
-    """Predict accuracies.
-
-    Args:
-        predictor: The fitted predictor, or the surrogate of the published figures.
-    """
-
-    def __init__(self, predictor: AccuracyModel) -> None:
-        self.source: Source = predictor.source
-        self._predictor = predictor
-        self._codec = GenomeCodec(predictor.space)
-
-    def evaluate(self, archs: Sequence[Arch]) -> list[Accuracy]:
-        """Return the predicted accuracies.
-
-        Raises:
-            InputError: If an architecture is not of the predictor's space.
-        """
-        mean, std = self._predictor.predict(self._codec.encode_many(archs))
-        return [Accuracy(ap, self.source, s) for ap, s in zip(mean.tolist(), std.tolist(), strict=True)]
-
-    def describe(self) -> Mapping[str, Any]:
-        """Return the predictor's digest and what it was fitted on."""
-        return {"evaluator": self.source, **self._predictor.describe()}
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,10 +14,10 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from litepose_ofa.search.accuracy.evaluators import Source
+from litepose_ofa.search.accuracy.evaluators import AccuracyModel, ApModel, Source
 from litepose_ofa.search.accuracy.features import GenomeFeatures
 from litepose_ofa.search.accuracy.predictor_quality import require_samples
-from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind, Regressor, TrainingSet
+from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind, Regressor
 from litepose_ofa.search.genome import GenomeCodec, Genomes, genome_keys
 from litepose_ofa.supernet.archs.arch import MOST_KEYPOINTS
 from litepose_ofa.supernet.archs.space import SearchSpace
@@ -38,7 +39,24 @@ class _Header(Checked, extra="ignore"):
     arrays: str
 
 
-class AccuracyPredictor:
+@dataclass(frozen=True, eq=False)
+class RegressedAp(ApModel):
+    """A fitted regressor, and the features of genomes that it was fitted to."""
+
+    features: GenomeFeatures
+    regressor: Regressor
+
+    def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return predicted AP in [0, 1] of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
+        features = self.features(genomes)
+        return np.clip(self.regressor.predict_mean(features), 0, 1), self.regressor.predict_std(features)
+
+    def predict_ap(self, genomes: Genomes) -> NDArray[np.float64]:
+        """Return only the predicted AP, shape (n,): half the work."""
+        return np.clip(self.regressor.predict_mean(self.features(genomes)), 0, 1)
+
+
+class AccuracyPredictor(RegressedAp, AccuracyModel):
     """Predict AP from genomes, with the standard deviation of the prediction; fitting is deterministic.
 
     Args:
@@ -53,10 +71,6 @@ class AccuracyPredictor:
 
     Raises:
         InputError: If there are too few samples or an AP is not finite.
-
-    Example:
-        >>> predictor = AccuracyPredictor(space, genomes, ap, identity=identity)  # doctest: +SKIP
-        >>> mean, std = predictor.predict(GenomeCodec(space).sample(1000, rng))  # doctest: +SKIP
     """
 
     def __init__(
@@ -79,52 +93,30 @@ class AccuracyPredictor:
         self.ap = ap
         self.identity = _plain(identity)
         self.num_keypoints = num_keypoints
-        self._features = GenomeFeatures(space, num_keypoints=num_keypoints)
         self._recorded = header
-        samples = training_set(space, genomes, ap, num_keypoints=num_keypoints)
-        self._regressor = REGRESSORS[kind](samples) if like is None else like.refitted(samples)
+        features = GenomeFeatures(space, num_keypoints=num_keypoints)
+        samples = features.training_set(genomes, ap)
+        self.codec = features.codec
+        super().__init__(features, REGRESSORS[kind](samples) if like is None else like.refitted(samples))
 
     def refitted(self, genomes: Genomes, ap: NDArray[np.float64]) -> Self:
         """Return a predictor fitted to the samples and to further measured subnets, the kind of regressor kept.
 
-        A subnet that was a sample already counts once, with its new AP.
-
-        Args:
-            genomes: Canonical genomes, shape (n, G).
-            ap: Their measured AP in [0, 1], on the same supernet and split, shape (n,).
-
-        Raises:
-            InputError: If an AP is not finite.
+        A subnet that was a sample already counts once, with its new AP. The canonical genomes, shape (n, G), and their
+        AP, shape (n,), are of the same supernet and split.
         """
         genomes, ap = np.concatenate([genomes, self.genomes]), np.concatenate([ap, self.ap])
         rows = np.sort(np.unique(genome_keys(genomes), return_index=True)[1])
         described: dict[str, Any] = {"identity": self.identity, "num_keypoints": self.num_keypoints}
-        return type(self)(self.space, genomes[rows], ap[rows], kind=self.kind, like=self._regressor, **described)
-
-    def predict(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return predicted AP in [0, 1] of canonical genomes, shape (n, G), and its standard deviation, each (n,)."""
-        features = self._features(genomes)
-        return np.clip(self._regressor.predict_mean(features), 0, 1), self._regressor.predict_std(features)
-
-    def predict_ap(self, genomes: Genomes) -> NDArray[np.float64]:
-        """Return only the predicted AP, shape (n,): half the work."""
-        return np.clip(self._regressor.predict_mean(self._features(genomes)), 0, 1)
+        return type(self)(self.space, genomes[rows], ap[rows], kind=self.kind, like=self.regressor, **described)
 
     @cached_property
     def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the samples, their provenance and the kind."""
         return hashlib.sha256(self._header.encode()).hexdigest()[:12]
 
-    def describe(self) -> dict[str, Any]:
-        """Return the digest and what the accuracies were measured on."""
-        return {"predictor": self.digest, **self.identity}
-
     def require(self, *, space: SearchSpace, identity: Identity | None = None) -> None:
-        """Refuse to serve another search space or another supernet.
-
-        Raises:
-            InputError: Naming what differs.
-        """
+        """Raise ``InputError`` that names what differs, if this is to serve another space or another supernet."""
         if self.space != space:
             raise InputError(f"the predictor was fitted on space {self.space.name!r}, not on this {space.name!r}")
         now = self.identity if identity is None else _plain(identity)
@@ -143,11 +135,7 @@ class AccuracyPredictor:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read what ``save`` wrote, and fit again; nothing in the file is executed.
-
-        Raises:
-            InputError: If the file is missing, damaged or not a predictor.
-        """
+        """Read what ``save`` wrote, and fit again; ``InputError`` if it is missing, damaged or not a predictor."""
         path = Path(path)
         require_regular(path)
         if not path.is_file():
@@ -182,14 +170,6 @@ class AccuracyPredictor:
             return self._recorded
         header = {"space": self.space.to_dict(), "num_keypoints": self.num_keypoints, "identity": self.identity}
         return json.dumps({**header, "kind": self.kind, "arrays": _arrays_digest(self._arrays)}, sort_keys=True)
-
-
-def training_set(
-    space: SearchSpace, genomes: Genomes, ap: NDArray[np.float64], *, num_keypoints: int = 14
-) -> TrainingSet:
-    """Return what regressors are fitted to, of genomes (m, G) and their AP (m,)."""
-    features = GenomeFeatures(space, num_keypoints=num_keypoints)
-    return TrainingSet(features(genomes), ap, features.weights)
 
 
 def _arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:

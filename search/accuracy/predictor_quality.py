@@ -20,7 +20,7 @@ from litepose_ofa.search.rank_agreement import (
     RankAgreement,
     rank_agreement,
 )
-from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.errors import InputError
 
 QUALITY_FILE = "quality.json"
 """Of a predictor's folder: ``PredictorComparison.to_dict``, and ``predictions`` of that."""
@@ -37,10 +37,7 @@ Rows = NDArray[np.intp]
 class CrossValidation:
     """Quality of a kind of regressor: every sample is predicted by fits that did not see it.
 
-    Attributes:
-        kendall_tau: Mean over repeats of the rank correlation of predicted and measured AP.
-        mae: Mean absolute error in AP.
-        predicted: Mean over repeats of the predictions, shape (m,).
+    Kendall's tau and the predictions, shape (m,), are means over repeats; ``mae`` is the mean absolute error in AP.
     """
 
     kendall_tau: float
@@ -50,13 +47,7 @@ class CrossValidation:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutQuality:
-    """Quality on held-out subnets, with bootstrap intervals.
-
-    Attributes:
-        predicted, std: Predicted AP and its standard deviation, shape (h,).
-        agreement: Rank correlations, and the regret of the top k in AP.
-        mae: Mean absolute error in AP.
-    """
+    """Quality on held-out subnets, with bootstrap intervals; predicted AP and its standard deviation (h,)."""
 
     predicted: Floats
     std: Floats
@@ -66,15 +57,11 @@ class HeldOutQuality:
 
 @dataclass(frozen=True, slots=True)
 class PredictorComparison:
-    """Kinds of regressors compared.
+    """Kinds of regressors compared by cross-validation on ``rows``, shape (m - h,), and judged on those held out (h,).
 
     Attributes:
         chosen: The kind of the highest cross-validated tau.
-        rows: The samples that the choice was made on, shape (m - h,).
-        held_out_rows: Those held out, shape (h,).
         measured: AP of the held-out samples, shape (h,).
-        cross_validation: By kind, on ``rows``.
-        held_out: By kind, fitted to ``rows``.
     """
 
     chosen: Kind
@@ -97,11 +84,7 @@ class PredictorComparison:
         return {"chosen": self.chosen, **sizes, "confidence": CONFIDENCE, "regressors": kinds}
 
     def predictions(self, ap: Floats) -> dict[str, Any]:
-        """Return measured AP and the chosen kind's predictions for JSON, each by a fit that did not see the sample.
-
-        Args:
-            ap: Measured AP of all samples, shape (m,).
-        """
+        """Return measured AP (m,) and the chosen kind's predictions for JSON, by fits that did not see the sample."""
         predicted = np.empty(len(ap))
         predicted[self.rows] = self.cross_validation[self.chosen].predicted
         predicted[self.held_out_rows] = self.held_out[self.chosen].predicted
@@ -121,14 +104,8 @@ def compare_regressors(
 ) -> PredictorComparison:
     """Choose among kinds by cross-validation on all but the held-out samples, and judge each kind on these.
 
-    Args:
-        samples: Features and measured AP.
-        held_out_rows: The samples to judge on.
-        kinds: The kinds to compare; of equally good ones the first is chosen.
-        top_k: How many of the best-ranked subnets the regret looks at.
-        folds: Parts of a cross-validation.
-        repeats: Cross-validations, each with other folds.
-        rng: Draws folds and bootstrap resamples.
+    Of equally good kinds the first is chosen. Every repeat of the cross-validation has other folds; the regret looks at
+    the ``top_k`` best-ranked subnets.
     """
     rows = np.setdiff1d(np.arange(len(samples.targets)), held_out_rows)
     seen, unseen = samples.rows(rows), samples.rows(held_out_rows)
@@ -164,17 +141,11 @@ def cross_validate(
 
 
 def hold_out(eligible: NDArray[np.bool_], share: float, rng: np.random.Generator) -> Rows:
-    """Choose the samples to hold out, at random and in ascending order.
-
-    Args:
-        eligible: Which samples may be held out, shape (m,).
-        share: How many of all, between 0 and 1.
-        rng: Draws them.
+    """Choose a share, between 0 and 1, of all samples to hold out of the eligible ones (m,); in ascending order.
 
     Raises:
-        InputError: If the share is out of its range, or too few samples would be left to choose on.
+        InputError: If too few samples would be left to choose on.
     """
-    require(0 < share < 1, "held_out", share, "a number between 0 and 1")
     wanted = max(FEWEST_SUBNETS, round(share * len(eligible)))
     least = FEWEST_SAMPLES - FEWEST_SUBNETS
     if len(eligible) - wanted < least:

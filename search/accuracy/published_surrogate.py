@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from litepose_ofa.search.accuracy.evaluators import Source
+from litepose_ofa.search.accuracy.evaluators import AccuracyModel, Source
 from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.published import FULL_DEPTHS, KERNEL_ABLATION_AP, PUBLISHED_AP, published_archs
@@ -59,15 +59,8 @@ FULL_KERNEL, FULL_EXPANSION = 7, 6
 Floats = NDArray[np.float64]
 
 
-class PublishedSurrogate:
-    """AP of any genome of a space by the published figures; serves a search as an ``AccuracyPredictor`` does.
-
-    Args:
-        space: The search space.
-        dataset: Whose published AP, ``crowdpose`` or ``coco``.
-
-    Raises:
-        InputError: If the dataset is unknown.
+class PublishedSurrogate(AccuracyModel):
+    """AP of any genome of a space by the published figures for a dataset, ``crowdpose`` or ``coco``.
 
     Example:
         >>> surrogate = PublishedSurrogate(SearchSpace.preset("litepose_released"))
@@ -77,15 +70,15 @@ class PublishedSurrogate:
     """
 
     def __init__(self, space: SearchSpace, *, dataset: str = "crowdpose") -> None:
-        require(dataset in PUBLISHED_AP, "the published surrogate's dataset", dataset, f"one of {_known_datasets()}")
+        known = ", ".join(PUBLISHED_AP)
+        require(dataset in PUBLISHED_AP, "the published surrogate's dataset", dataset, f"one of {known}")
         self.source: Source = "published-surrogate"
         self.space = space
-        self.dataset = dataset
         self.num_keypoints = NUM_KEYPOINTS[dataset]
         self.identity: dict[str, Any] = {"surrogate": "published", "dataset": dataset}
-        codec = GenomeCodec(space)
-        self._sizes = _size_tables(codec)
-        self._blocks = _block_tables(codec)
+        self.codec = GenomeCodec(space)
+        self._sizes = _size_tables(self.codec)
+        self._blocks = _block_tables(self.codec)
         self._log_ap = _LogAccuracy(dataset)
 
     def predict(self, genomes: Genomes) -> tuple[Floats, Floats]:
@@ -99,8 +92,7 @@ class PublishedSurrogate:
             sum((table[columns[column]] for column, table in tables.items()), np.zeros(len(genomes)))
             for tables in (self._sizes, self._blocks)
         )
-        ap: Floats = np.minimum(np.exp(self._log_ap(size) + blocks), 1)
-        return ap
+        return np.minimum(np.exp(self._log_ap(size) + blocks), 1)
 
     @cached_property
     def digest(self) -> str:
@@ -111,10 +103,6 @@ class PublishedSurrogate:
                 hasher.update(f"{column}".encode() + table.tobytes())
         hasher.update(np.array([*self._log_ap.sizes, *self._log_ap.values, LEVELLING]).tobytes())
         return hasher.hexdigest()[:12]
-
-    def describe(self) -> dict[str, Any]:
-        """Return the digest and what the surrogate stands for."""
-        return {"predictor": self.digest, **self.identity}
 
 
 class _LogAccuracy:
@@ -132,8 +120,7 @@ class _LogAccuracy:
         below, above = np.minimum(size - self.sizes[0], 0), np.maximum(size - self.sizes[-1], 0)
         inside = self._curve(np.clip(size, self.sizes[0], self.sizes[-1]))
         levelled = -LEVELLING * np.expm1(-above / LEVELLING)
-        value: Floats = inside + self._first_slope * below + self._last_slope * levelled
-        return value
+        return np.asarray(inside + self._first_slope * below + self._last_slope * levelled)
 
 
 def _size(arch: Arch) -> float:
@@ -156,7 +143,8 @@ def _block_tables(codec: GenomeCodec) -> dict[int, Floats]:
     A dropped block has its smallest kernel and expansion in a canonical genome: the depth takes back what these add.
     """
     full = sum(_block_weights(depth).sum() for depth in FULL_DEPTHS)
-    worth = _most_loss() + SPARE_WORTH
+    most_loss = _kernel_loss([min(KERNEL_ABLATION_AP)])[0] + _expansion_loss([1])[0]
+    worth = most_loss + SPARE_WORTH
     tables: dict[int, Floats] = {0: np.full(len(codec.choices[0]), -worth)}
     for genes in codec.stages:
         weights = _block_weights(len(genes.kernels)) / full
@@ -171,8 +159,7 @@ def _block_tables(codec: GenomeCodec) -> dict[int, Floats]:
 
 
 def _block_weights(depth: int) -> Floats:
-    weights: Floats = BLOCK_DECAY ** np.arange(depth, dtype=np.float64)
-    return weights
+    return np.power(BLOCK_DECAY, np.arange(depth, dtype=np.float64))
 
 
 def _kernel_loss(kernels: Sequence[int]) -> Floats:
@@ -183,14 +170,4 @@ def _kernel_loss(kernels: Sequence[int]) -> Floats:
 
 
 def _expansion_loss(expansions: Sequence[int]) -> Floats:
-    loss: Floats = EXPANSION_LOSS * np.log2(FULL_EXPANSION / np.array(expansions, np.float64))
-    return loss
-
-
-def _most_loss() -> float:
-    """Return what the smallest kernel and no expansion at all lose."""
-    return float(_kernel_loss([min(KERNEL_ABLATION_AP)])[0] + _expansion_loss([1])[0])
-
-
-def _known_datasets() -> str:
-    return ", ".join(PUBLISHED_AP)
+    return np.multiply(EXPANSION_LOSS, np.log2(FULL_EXPANSION / np.array(expansions, np.float64)))

@@ -27,13 +27,7 @@ NOISES = tuple(np.logspace(-4, 1, 16).tolist())
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Samples to fit to.
-
-    Attributes:
-        features: Shape (m, P).
-        targets: Shape (m,).
-        feature_weights: How much each standardised feature counts, shape (P,).
-    """
+    """Samples to fit to: features (m, P), targets (m,), and how much each standardised feature counts (P,)."""
 
     features: Floats
     targets: Floats
@@ -66,8 +60,7 @@ class Regressor(ABC):
         return self._in_chunks(features, self._predict_std)
 
     @abstractmethod
-    def _predict_mean(self, x: Floats) -> Floats:
-        """Return the predictions for standardised features (n, P), shape (n,)."""
+    def _predict_mean(self, x: Floats) -> Floats: ...
 
     @abstractmethod
     def _predict_std(self, x: Floats) -> Floats: ...
@@ -79,8 +72,7 @@ class Regressor(ABC):
 
     def _standardised(self, features: Floats) -> Floats:
         """Return features (n, P) times their weights, with mean 0 and deviation 1 over the samples; 0 if constant."""
-        standardised: Floats = (features - self._offset) * self._scale
-        return standardised
+        return np.asarray((features - self._offset) * self._scale, np.float64)
 
 
 class Ridge(Regressor):
@@ -94,13 +86,11 @@ class Ridge(Regressor):
         self._model: Any = BayesianRidge().fit(self._standardised(samples.features), targets)
 
     def _predict_mean(self, x: Floats) -> Floats:
-        mean: Floats = self._mean + self._std * self._model.predict(x)
-        return mean
+        return np.asarray(self._mean + self._std * self._model.predict(x), np.float64)
 
     def _predict_std(self, x: Floats) -> Floats:
         std = self._model.predict(x, return_std=True)[1]
-        signal: Floats = self._std * np.sqrt(np.maximum(std**2 - 1 / self._model.alpha_, 0))
-        return signal
+        return np.asarray(self._std * np.sqrt(np.maximum(std**2 - 1 / self._model.alpha_, 0)), np.float64)
 
 
 class Ensemble(Regressor):
@@ -120,16 +110,13 @@ class Ensemble(Regressor):
     def _estimator(self, seed: int) -> Any: ...
 
     def _predict_mean(self, x: Floats) -> Floats:
-        mean: Floats = self._predict_members(x).mean(axis=0)
-        return mean
+        return np.asarray(self._predict_members(x).mean(axis=0), np.float64)
 
     def _predict_std(self, x: Floats) -> Floats:
-        std: Floats = self._predict_members(x).std(axis=0, ddof=1)
-        return std
+        return np.asarray(self._predict_members(x).std(axis=0, ddof=1), np.float64)
 
     def _predict_members(self, x: Floats) -> Floats:
-        members: Floats = self._mean + self._std * np.stack([model.predict(x) for model in self._models])
-        return members
+        return np.asarray(self._mean + self._std * np.stack([model.predict(x) for model in self._models]), np.float64)
 
 
 class Boosting(Ensemble):
@@ -168,13 +155,11 @@ class Kernel:
         squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
         distances = np.maximum(squares - 2 * products, 0)
         scale = 2 * a.shape[1] * self.length_scale**2
-        covariance: Floats = products / a.shape[1] + self.deviation * np.exp(-distances / scale)
-        return covariance
+        return np.asarray(products / a.shape[1] + self.deviation * np.exp(-distances / scale), np.float64)
 
     def variance(self, a: Floats) -> Floats:
         """Return the covariances of features with themselves, shape (n,)."""
-        variance: Floats = (a**2).sum(axis=1) / a.shape[1] + self.deviation
-        return variance
+        return np.asarray((a**2).sum(axis=1) / a.shape[1] + self.deviation, np.float64)
 
 
 class GaussianProcess(Regressor):
@@ -201,14 +186,12 @@ class GaussianProcess(Regressor):
         return type(self)(samples, [self._kernel])
 
     def _predict_mean(self, x: Floats) -> Floats:
-        mean: Floats = self._mean + self._kernel(x, self._samples) @ self._weights
-        return mean
+        return np.asarray(self._mean + self._kernel(x, self._samples) @ self._weights, np.float64)
 
     def _predict_std(self, x: Floats) -> Floats:
         covariance = self._kernel(x, self._samples)
         explained = np.einsum("nm,nm->n", covariance @ self._precision, covariance)
-        std: Floats = np.sqrt(self._signal * np.maximum(self._kernel.variance(x) - explained, 0))
-        return std
+        return np.asarray(np.sqrt(self._signal * np.maximum(self._kernel.variance(x) - explained, 0)), np.float64)
 
 
 REGRESSORS: dict[Kind, type[Regressor]] = {

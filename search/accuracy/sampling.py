@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from litepose_ofa.search.accuracy.features import GenomeFeatures
+from litepose_ofa.search.accuracy.regressors import TrainingSet
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import MOST_CHOICES, GenomeCodec, Genomes, distinct
 from litepose_ofa.supernet.archs.arch import MOST_KEYPOINTS, Arch
@@ -28,19 +30,11 @@ FIRST_SHARES = (0.0, 1.0, 0.25, 0.5, 0.75)
 
 
 def stratified_genomes(cost: CostModel, n: int, rng: np.random.Generator, *, spread_over: str = "macs") -> Genomes:
-    """Choose genomes spread over the space and evenly over the logarithm of a cost.
+    """Choose n distinct genomes, fewer if the space has fewer, evenly spread over the logarithm of a cost.
 
     First come the smallest, the largest and other uniform ones; then, cost by cost, the nearest of a large pool. The
-    costs follow the van der Corput sequence, so that the first genomes stay the same when more are asked for.
-
-    Args:
-        cost: Cost model of the space.
-        n: Number of genomes; fewer are returned if the space has fewer.
-        rng: Source of randomness.
-        spread_over: A cost of ``CostModel.evaluate``: ``macs``, ``params`` or ``latency_ms/<device>``.
-
-    Returns:
-        Distinct canonical genomes, shape (n, G).
+    costs follow the van der Corput sequence, so that the first genomes stay the same when more are asked for. The cost
+    is one of ``CostModel.evaluate``: ``macs``, ``params`` or ``latency_ms/<device>``.
     """
     fixed = uniform_genomes(cost.codec, UNIFORM_SHARES)
     pool = distinct(spread_pool(cost.codec, 2**POOL_BITS, rng), seen=fixed)
@@ -53,14 +47,9 @@ def stratified_genomes(cost: CostModel, n: int, rng: np.random.Generator, *, spr
 def first_genomes(codec: GenomeCodec, n: int, rng: np.random.Generator, *, warm: Sequence[Arch] = ()) -> Genomes:
     """Return n distinct genomes to start from, fewer if the space has fewer, shape (n, G).
 
-    In order: the smallest and the largest architecture, those of an earlier search, the published ones of the space,
-    uniform ones, which make every choice at the same relative size, and random ones.
-
-    Args:
-        codec: The codec of the space.
-        n: Greatest number.
-        rng: Draws the random ones.
-        warm: Architectures to start from beside the usual; those of other spaces are left out.
+    In order: the smallest and the largest architecture, the ``warm`` ones, such as those of an earlier search, the
+    published ones, uniform ones, which make every choice at the same relative size, and random ones. Architectures of
+    other spaces are left out.
     """
     uniform = uniform_genomes(codec, FIRST_SHARES)
     known = codec.encode_many(arch for arch in (*warm, *published_archs().values()) if codec.space.contains(arch))
@@ -115,8 +104,6 @@ class AccuracySamples:
     """Measured subnets: what a predictor is fitted to.
 
     Attributes:
-        space: The search space.
-        num_keypoints: K of the networks.
         identity: What the accuracies were measured on.
         genomes: Distinct canonical genomes, shape (n, G).
         ap: Their AP in [0, 1], shape (n,).
@@ -129,6 +116,11 @@ class AccuracySamples:
     genomes: Genomes
     ap: NDArray[np.float64]
     num_proposed: int = 0
+
+    @property
+    def training_set(self) -> TrainingSet:
+        """What regressors are fitted to."""
+        return GenomeFeatures(self.space, num_keypoints=self.num_keypoints).training_set(self.genomes, self.ap)
 
     @property
     def is_drawn(self) -> NDArray[np.bool_]:
@@ -145,19 +137,16 @@ class AccuracySamples:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read what ``save`` wrote.
-
-        Raises:
-            InputError: If the file is missing, damaged, or holds a genome that is not of its space.
-        """
+        """Read what ``save`` wrote; ``InputError`` if it is missing, damaged, or has a genome of another space."""
         read = validate(_Samples, read_json(path), f"{path}: is not a file of measured subnets")
         with located(path):
             space = SearchSpace.from_dict(read.space)
             codec = GenomeCodec(space)
         ap = np.array([sample.ap for sample in read.samples], np.float64)
         whole = all(len(sample.genome) == codec.length for sample in read.samples)
-        genomes = np.array([sample.genome for sample in read.samples] if whole else [], np.int8)
-        genomes = genomes.reshape(-1, codec.length)
+        genomes = np.array([sample.genome for sample in read.samples] if whole else [], np.int8).reshape(
+            -1, codec.length
+        )
         if not (whole and codec.is_valid(genomes).all()):
             raise InputError(f"{path}: a genome is not of the space {space.name!r}")
         require(read.num_proposed <= len(ap), f"{path}: num_proposed", read.num_proposed, f"at most {len(ap)}")

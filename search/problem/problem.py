@@ -58,19 +58,6 @@ class View:
         return hypervolume(self.points[self.excess == 0], self.reference) / self.reference[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Regret:
-    """What a device gives up for a shared subnet.
-
-    Attributes:
-        best_ap: Greatest AP within the device's budget that is known, the shared subnet's included.
-        regret: That less the shared subnet's AP.
-    """
-
-    best_ap: float
-    regret: float
-
-
 @dataclass(frozen=True)
 class SearchProblem:
     """Maximise AP and minimise latency, among the architectures that keep the constraints.
@@ -84,14 +71,9 @@ class SearchProblem:
 
     Attributes:
         cost: Cost model with the devices' latency tables; its space is the one searched.
-        budgets_ms: Greatest latency allowed, by device; that of a whole frame where the cost model has the device's
-            decoding cost.
-        max_macs: Greatest number of multiply-accumulates allowed.
-        max_params: Greatest number of parameters allowed.
-        max_peak_memory_bytes: Greatest activation memory allowed.
+        budgets_ms: Greatest latency allowed, by device; of a whole frame where the cost model has the decoding cost.
         confidence: Probability in (0, 1) with which a budget must be kept, by the tables' spreads; None compares the
             latency itself.
-        goal: ``front`` or ``shared``.
 
     Raises:
         InfeasibleBudgetError: If no architecture of the space keeps a constraint; the message names the least possible.
@@ -108,15 +90,13 @@ class SearchProblem:
 
     def __post_init__(self) -> None:
         require(len(self.budgets_ms) > 0, "budgets_ms", dict(self.budgets_ms), "of at least one device")
-        for device in self.budgets_ms:
-            require(
-                device in self.cost.tables, "budgets_ms", device, f"a device with a table: {list(self.cost.tables)}"
-            )
-        require(self.goal in GOALS, "goal", self.goal, f"one of {', '.join(GOALS)}")
+        tables = self.cost.tables
         for device, budget_ms in self.budgets_ms.items():
-            require(_is_positive(budget_ms), f"the budget of {device}", budget_ms, "milliseconds above 0")
+            require(device in tables, "budgets_ms", device, f"a device with a table: {list(tables)}")
+            require(budget_ms > 0, f"the budget of {device}", budget_ms, "milliseconds above 0")
+        require(self.goal in GOALS, "goal", self.goal, f"one of {', '.join(GOALS)}")
         for name, limit in self.maxima.items():
-            require(_is_positive(limit), f"max_{name}", limit, "a number above 0, or null")
+            require(limit > 0, f"max_{name}", limit, "a number above 0, or null")
         if self.confidence is not None:
             require(0 < self.confidence < 1, "confidence", self.confidence, "between 0 and 1, or null")
         _require_feasible(self)
@@ -134,28 +114,10 @@ class SearchProblem:
 
     @property
     def device(self) -> str:
-        """The only device.
-
-        Raises:
-            InputError: If there are several.
-        """
+        """The only device; ``InputError`` if there are several."""
         if len(self.devices) > 1:
             raise InputError(f"the search is for several devices; name one of {', '.join(self.devices)}")
         return self.devices[0]
-
-    @property
-    def budget_ms(self) -> float:
-        """The budget of the only device."""
-        return self.budgets_ms[self.device]
-
-    @property
-    def objective_names(self) -> tuple[str, ...]:
-        """Names of the objectives, M = 1 + D."""
-        return ("1 - AP", *(f"latency_ms/{device}" for device in self.devices))
-
-    def objectives(self, genomes: Genomes, ap: NDArray[np.float64]) -> Points:
-        """Return 1 - AP and the latencies in ms of genomes (n, G) and their AP (n,), to be minimised, shape (n, M)."""
-        return np.column_stack([1 - ap, self.latencies_ms(genomes)])
 
     def latencies_ms(self, genomes: Genomes) -> NDArray[np.float64]:
         """Return the latencies of genomes, shape (n, G), on each device, shape (n, D)."""
@@ -165,14 +127,10 @@ class SearchProblem:
         """Return by how much genomes exceed what each device allows, 0 where they keep it, shape (n, D).
 
         The relative excesses of the latency and of all other constraints are added. With a confidence, what the
-        probability lacks is added to the relative excess of the latency.
-
-        Args:
-            genomes: Shape (n, G).
-            latency_ms: Their latencies, shape (n, D), if they are known.
+        probability lacks is added to the relative excess of the latency. Latencies, shape (n, D), may be known already.
         """
         latency_ms = self.latencies_ms(genomes) if latency_ms is None else latency_ms
-        excess: NDArray[np.float64] = np.maximum(latency_ms / np.array(list(self.budgets_ms.values())) - 1, 0)
+        excess: NDArray[np.float64] = np.maximum(latency_ms / self._budgets - 1, 0)
         if self.confidence is not None:
             for column, (device, budget_ms) in enumerate(self.budgets_ms.items()):
                 lacks = self.confidence - self.cost.probability_within(genomes, device, budget_ms)
@@ -211,33 +169,29 @@ class SearchProblem:
 
         The cost of the latter is the greatest share of a budget that is used.
         """
-        budgets = np.array(list(self.budgets_ms.values()))
         views = [
-            View(np.column_stack([-history.ap, history.latency_ms[:, d]]), history.excess[:, d], (0, budgets[d]))
-            for d in range(len(budgets))
+            View(np.column_stack([-history.ap, history.latency_ms[:, d]]), history.excess[:, d], (0, budget_ms))
+            for d, budget_ms in enumerate(self.budgets_ms.values())
         ]
         if self.goal == "shared":
-            used = (history.latency_ms / budgets).max(axis=1)
+            used = (history.latency_ms / self._budgets).max(axis=1)
             views.append(View(np.column_stack([-history.ap, used]), history.excess.sum(axis=1), (0, 1)))
         return views
 
     def shared_front(self, history: History) -> NDArray[np.intp]:
-        """Return the indices of the evaluations that keep all budgets and no other such one beats, the best AP first.
-
-        The goal is ``shared``. The first has the least worst-case regret; the others leave more of every budget free.
-        """
+        """Return the indices of the evaluations that keep all budgets and that none such dominates, best AP first."""
         return self.views(history)[-1].front
 
-    def regrets(self, history: History, ap: float) -> dict[str, Regret]:
-        """Return what each device gives up for a shared subnet.
+    def regrets(self, history: History, ap: float) -> dict[str, dict[str, float]]:
+        """Return what each device gives up for a shared subnet of this AP, by the evaluator of the history.
 
-        Args:
-            history: All evaluations.
-            ap: AP of the shared subnet, by the evaluator of the history.
+        Returns:
+            By device ``best_ap``, the greatest known within its budget, and ``regret``, that less the subnet's.
         """
         best = [float(history.ap[excess == 0].max()) for excess in history.excess.T]
         return {
-            device: Regret(max(most, ap), max(most - ap, 0)) for device, most in zip(self.devices, best, strict=True)
+            device: {"best_ap": max(most, ap), "regret": max(most - ap, 0)}
+            for device, most in zip(self.devices, best, strict=True)
         }
 
     def front(self, history: History, device: str | None = None) -> NDArray[np.intp]:
@@ -270,32 +224,33 @@ class SearchProblem:
         """
         name = device or self.device
         table, decoding = self.cost.tables[name], self.cost.decoding.get(name)
-        sources: dict[str, Any] = {
-            "network": {
-                "table": table.metadata.device,
-                "digest": table.digest,
-                "provenance": table.metadata.provenance,
-            },
-            "decoding": None,
-        }
+        known, network = table.metadata, {"digest": table.digest, "provenance": table.metadata.provenance}
+        sources: dict[str, Any] = {"network": {"table": known.device, **network}, "decoding": None}
         if decoding is not None:
             sources["decoding"] = {
                 "measured_on": decoding.name,
                 "digest": decoding.digest,
                 "people": self.cost.people,
-                "provenance": "measured" if decoding.name == table.metadata.device else "assumed",
+                "provenance": "measured" if decoding.name == known.device else "assumed",
             }
         return sources
 
+    @property
+    def _budgets(self) -> NDArray[np.float64]:
+        return np.array(list(self.budgets_ms.values()))
+
 
 def _require_feasible(problem: SearchProblem) -> None:
-    """Refuse constraints that no architecture can keep: each by its exact least, and those together by a short search.
-
-    Raises:
-        InfeasibleBudgetError: Naming the least possible, and what takes most of it.
-    """
+    """Refuse constraints that no architecture can keep, each by its exact least, and together by a short search."""
     extremes = [_require_latency(problem, device) for device in problem.devices]
-    extremes += [_require_amount(problem, name, limit) for name, limit in problem.maxima.items()]
+    for name, limit in problem.maxima.items():
+        arch, least = problem.cost.least(name)
+        if limit < least:
+            raise InfeasibleBudgetError(
+                f"max_{name} of {limit:,.0f} is below what any subnet of space {problem.cost.space.name!r} takes: "
+                f"the least possible is {least:,.0f} (subnet {arch.digest})"
+            )
+        extremes.append(arch)
     first = problem.cost.codec.encode_many(extremes)
     together = [problem.devices] if problem.goal == "shared" else [(device,) for device in problem.devices]
     for devices in together:
@@ -312,16 +267,6 @@ def _require_latency(problem: SearchProblem, device: str) -> Arch:
     raise InfeasibleBudgetError(
         f"the budget of {budget_ms:g} ms is below the fastest subnet of space {cost.space.name!r} on {device}: "
         f"the least possible latency{frame} is {least_ms:.4g} ms (subnet {arch.digest}, most of it in {parts})"
-    )
-
-
-def _require_amount(problem: SearchProblem, name: str, limit: float) -> Arch:
-    arch, least = problem.cost.least(name)
-    if limit >= least:
-        return arch
-    raise InfeasibleBudgetError(
-        f"max_{name} of {limit:,.0f} is below what any subnet of space {problem.cost.space.name!r} takes: "
-        f"the least possible is {least:,.0f} (subnet {arch.digest})"
     )
 
 
@@ -342,7 +287,3 @@ def _require_feasible_point(problem: SearchProblem, devices: Sequence[str], firs
     raise InfeasibleBudgetError(
         f"no subnet of space {problem.cost.space.name!r} was found that keeps {', '.join(kept)} together"
     )
-
-
-def _is_positive(number: object) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and number > 0

@@ -24,7 +24,7 @@ class BatchSettings:
     Attributes:
         best_fraction: Share of the batch that goes for the greatest AP within the budget alone, not for the front.
         unsure_fraction: Share of the batch that is judged by its upper confidence bound, not by the mean.
-        confidence: Standard deviations above the mean of that bound.
+        confidence: How many standard deviations that bound is above the mean.
     """
 
     best_fraction: Fraction = 0.25
@@ -38,9 +38,9 @@ def choose_batch(
     pool: Genomes,
     prediction: tuple[NDArray[np.float64], NDArray[np.float64]],
     size: int,
-    shares: BatchSettings | None = None,
+    shares: BatchSettings,
 ) -> NDArray[np.intp]:
-    """Return the indices of the candidates that promise most, the most promising first.
+    """Return the indices of the ``size`` candidates, or fewer, that promise most, the most promising first.
 
     One candidate after another is taken that raises the hypervolume most, each counted as evaluated by those after it,
     so that a batch spreads along the front. Where the search is after several fronts, these take turns.
@@ -50,10 +50,9 @@ def choose_batch(
         history: What is evaluated.
         pool: Distinct candidates that the history lacks, shape (m, G); of equal promise the first is taken.
         prediction: Their AP and its standard deviation, each of shape (m,).
-        size: Greatest number of indices; there are fewer if the pool has fewer that keep the constraints.
-        shares: How it is divided.
+        size: Greatest number of indices.
+        shares: How the batch is divided.
     """
-    shares = shares or BatchSettings()
     if not len(pool):
         return np.zeros(0, np.intp)
     mean, std = prediction

@@ -5,18 +5,21 @@ Legend: n genomes, G genes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from litepose_ofa.search.genome import Genomes, distinct, vary
+from litepose_ofa.search.genome import GenomeCodec, Genomes, distinct, vary
 from litepose_ofa.search.pareto import Points, crowding_distances, non_dominated_ranks
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.supernet.validation import Fraction, settings
+
+MOST_BREEDINGS = 20
+"""Times that a proposal breeds from the same parents, as offspring that were evaluated before do not count."""
 
 
 @settings
@@ -37,36 +40,27 @@ class EvolutionSettings:
     mutations: Annotated[float, Field(ge=0, le=1_000)] = 2.0
     random_fraction: Fraction = 0.5
 
+    def offspring(self, codec: GenomeCodec, ranked: Genomes, rng: np.random.Generator) -> Genomes:
+        """Return as many offspring as there are parents, shape (n, G), which come from the best to the worst."""
+        return vary(codec, ranked, rng, crossover=self.crossover, mutations=self.mutations)
 
+
+@dataclass(frozen=True)
 class EvolutionStrategy:
-    """Breed from the best that was evaluated; no accuracy is predicted.
+    """Breed from the best that was evaluated; a generation of the study is one of the evolution."""
 
-    Args:
-        problem: What is searched.
-        evolution: Sizes and rates; a generation of the study is a generation of the evolution.
-    """
-
-    TRIES = 20
-    """Generations of offspring bred for one proposal, as offspring that were evaluated before do not count."""
-
-    def __init__(self, problem: SearchProblem, evolution: EvolutionSettings | None = None) -> None:
-        self._problem = problem
-        self._settings = evolution or EvolutionSettings()
+    problem: SearchProblem
+    evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
 
     def propose(self, history: History, n: int, rng: np.random.Generator) -> Genomes:
         """Return up to n offspring of the best evaluations that are new to the history and keep the constraints."""
-        codec, settings = self._problem.cost.codec, self._settings
-        parents = history.genomes[survivors(self._problem, history, settings.population)]
+        parents = history.genomes[survivors(self.problem, history, self.evolution.population)]
         found = history.genomes[:0]
-        for _ in range(self.TRIES):
-            offspring = np.concatenate(
-                [
-                    vary(codec, parents, rng, crossover=settings.crossover, mutations=settings.mutations)
-                    for _ in range(-(-n // len(parents)))
-                ]
-            )
-            new = distinct(offspring, seen=history.genomes)
-            new = new[self._problem.violation(new) == 0] if len(new) else new
+        for _ in range(MOST_BREEDINGS):
+            bred = [
+                self.evolution.offspring(self.problem.cost.codec, parents, rng) for _ in range(-(-n // len(parents)))
+            ]
+            new = feasible(self.problem, distinct(np.concatenate(bred), seen=history.genomes))
             found = distinct(np.concatenate([found, new]))
             if len(found) >= n:
                 break
@@ -74,8 +68,13 @@ class EvolutionStrategy:
 
     def describe(self) -> Mapping[str, Any]:
         """Return the settings that count here."""
-        settings = asdict(self._settings)
+        settings = asdict(self.evolution)
         return {"strategy": "evolution", **{key: settings[key] for key in ("population", "crossover", "mutations")}}
+
+
+def feasible(problem: SearchProblem, genomes: Genomes) -> Genomes:
+    """Return those of the genomes, shape (n, G), that keep the constraints."""
+    return genomes[problem.violation(genomes) == 0] if len(genomes) else genomes
 
 
 def survivors(problem: SearchProblem, history: History, size: int) -> NDArray[np.intp]:
@@ -88,13 +87,9 @@ def survivors(problem: SearchProblem, history: History, size: int) -> NDArray[np
 
 
 def selection_order(points: Points, excess: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the indices from the best genome to the worst, shape (n,).
+    """Return the indices of points (n, M), all minimised, from the best to the worst, shape (n,).
 
-    Feasible ones come by front, on a front by crowding distance; then the others, the least excess first.
-
-    Args:
-        points: Objectives, minimised, shape (n, M).
-        excess: 0 where feasible, shape (n,).
+    Feasible ones, of excess 0, come by front, on a front by crowding distance; then the others, the least excess first.
     """
     ranks = np.full(len(points), len(points))
     crowding = np.zeros(len(points))

@@ -13,12 +13,13 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
 
 from litepose_ofa.search.genome import Genomes, distinct
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
-from litepose_ofa.supernet.errors import require
+from litepose_ofa.search.strategies.evolution import feasible
 
 SamplerName = Literal["nsga2", "tpe"]
 
@@ -38,23 +39,16 @@ class OptunaStrategy:
     """Ask an Optuna sampler, one parameter a gene, with the history as its finished trials.
 
     The sampler's study lives in memory and for one proposal, so that a proposal depends on the history alone.
-
-    Args:
-        problem: What is searched.
-        sampler: ``nsga2`` or ``tpe``.
     """
 
     def __init__(self, problem: SearchProblem, sampler: SamplerName) -> None:
-        require(sampler in SAMPLERS, "sampler", sampler, f"one of {', '.join(SAMPLERS)}")
         self._problem = problem
         self._sampler: SamplerName = sampler
         codec = problem.cost.codec
+        self._columns = np.flatnonzero(codec.cardinalities > 1).tolist()
         self._distributions: dict[str, BaseDistribution] = {
-            name: IntDistribution(0, int(cardinality) - 1)
-            for name, cardinality in zip(codec.names, codec.cardinalities, strict=True)
-            if cardinality > 1
+            codec.names[column]: IntDistribution(0, int(codec.cardinalities[column]) - 1) for column in self._columns
         }
-        self._columns = [codec.names.index(name) for name in self._distributions]
 
     def propose(self, history: History, n: int, rng: np.random.Generator) -> Genomes:
         """Return up to n genomes that the sampler asks for, new to the history and within the constraints."""
@@ -68,8 +62,7 @@ class OptunaStrategy:
                 genome = np.zeros((1, codec.length), np.int8)
                 genome[0, self._columns] = list(trial.params.values())
                 genome = distinct(codec.canonicalise(genome), seen=np.concatenate([history.genomes, found]))
-                if len(genome) and self._problem.violation(genome)[0] == 0:
-                    found = np.concatenate([found, genome])
+                found = np.concatenate([found, feasible(self._problem, genome)])
                 if len(found) == n:
                     break
         return found
@@ -79,24 +72,22 @@ class OptunaStrategy:
         return {"strategy": f"optuna_{self._sampler}"}
 
     def _study(self, history: History, seed: int) -> optuna.Study:
-        num_objectives = len(self._problem.objective_names)
-        study = optuna.create_study(directions=["minimize"] * num_objectives, sampler=SAMPLERS[self._sampler](seed))
-        objectives = self._problem.objectives(history.genomes, history.ap).tolist()
+        objectives = np.column_stack([1 - history.ap, history.latency_ms])
+        directions = [StudyDirection.MINIMIZE] * objectives.shape[1]
+        study = optuna.create_study(directions=directions, sampler=SAMPLERS[self._sampler](seed))
         violations = self._problem.combined(history.excess).tolist()
         genes = history.genomes[:, self._columns].tolist()
         study.add_trials(
-            self._trial(*row) for row in zip(range(len(history)), genes, objectives, violations, strict=True)
+            create_trial(
+                values=objectives[number].tolist(),
+                params=dict(zip(self._distributions, genes[number], strict=True)),
+                distributions=self._distributions,
+                constraints={"violation": violations[number]},
+                system_attrs={NSGAIISampler._get_generation_key(): number // POPULATION},
+            )
+            for number in range(len(history))
         )
         return study
-
-    def _trial(self, number: int, genes: list[int], values: list[float], violation: float) -> FrozenTrial:
-        return create_trial(
-            values=values,
-            params=dict(zip(self._distributions, genes, strict=True)),
-            distributions=self._distributions,
-            constraints={"violation": violation},
-            system_attrs={NSGAIISampler._get_generation_key(): number // POPULATION},
-        )
 
 
 @contextmanager

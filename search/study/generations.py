@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -26,12 +26,7 @@ MostSubnets = Annotated[int, Field(ge=1, le=1_000_000)]
 
 @settings
 class StudySettings:
-    """Sizes of the outer loop.
-
-    Attributes:
-        first: Trials of generation 0, from all over the space.
-        batch: Trials of every later generation, proposed by the strategy.
-    """
+    """Trials of the first generation, from all over the space, and of every later one, proposed by the strategy."""
 
     first: MostSubnets = 64
     batch: MostSubnets = 64
@@ -65,13 +60,7 @@ class StopRule:
         return size if self.evaluations is None else min(size, self.evaluations - evaluated)
 
     def reason(self, hypervolumes: Sequence[float], *, evaluated: int, seconds: float) -> Reason | None:
-        """Return why the search ends here, or None if it goes on.
-
-        Args:
-            hypervolumes: After each generation so far.
-            evaluated: Evaluations so far.
-            seconds: Time since this start.
-        """
+        """Return why the search ends here, after generations of these hypervolumes, or None if it goes on."""
         if self.evaluations is not None and evaluated >= self.evaluations:
             return "evaluations"
         if self.generations is not None and len(hypervolumes) > self.generations:
@@ -94,38 +83,25 @@ class StopRule:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a search was after a generation.
-
-    Attributes:
-        generation: Its number.
-        evaluations: Evaluations so far.
-        hypervolume: Mean of the dominated shares of the fronts, in [0, 1].
-    """
+    """Where a search was after a generation: its number, evaluations so far and their hypervolume."""
 
     generation: int
     evaluations: int
     hypervolume: float
 
 
+@dataclass(eq=False)
 class Generations:
     """The course of a search: asked for a generation, it proposes; it goes on from the AP that it is given.
 
     A generation's randomness derives from the seed and the generation's number, and its proposal from the generations
-    before it.
-
-    Args:
-        problem: What is searched.
-        strategy: Proposes what is evaluated after the first generation.
-        seed: Seed of all randomness.
-        settings: Sizes of the generations.
-        stop: When it ends.
-        warm: Architectures that the first generation has beside the usual, such as the front of an earlier search.
-        clock: Gives seconds; the rule's time is measured by it, from now on.
+    before it. ``dataclasses.replace`` gives the same search at its beginning, its time from then on.
 
     Attributes:
-        problem: What is searched.
+        warm: Architectures that the first generation has beside the usual, such as the front of an earlier search.
+        clock: Gives seconds.
         history: All evaluations so far, in the order of the trials.
-        progress: One entry for each of them.
+        progress: One entry for each generation so far.
         stopped_by: Why the search ended, or None while it goes on.
 
     Example:
@@ -135,28 +111,29 @@ class Generations:
         ...     search.tell(genomes, measure(genomes))
     """
 
-    def __init__(
-        self,
-        problem: SearchProblem,
-        strategy: Strategy,
-        *,
-        seed: int = 0,
-        settings: StudySettings | None = None,
-        stop: StopRule | None = None,
-        warm: Sequence[Arch] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.problem = problem
-        self._strategy = strategy
-        self._seed = seed
-        self._settings = settings or StudySettings()
-        self._stop = stop or StopRule()
-        self._warm = tuple(warm)
-        self._clock = clock
-        self._started = clock()
-        self.history: History = history_of([], problem)
+    problem: SearchProblem
+    strategy: Strategy
+    seed: int = 0
+    settings: StudySettings = field(default_factory=StudySettings)
+    stop: StopRule = field(default_factory=StopRule)
+    warm: Sequence[Arch] = ()
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+        self.history = history_of([], self.problem)
         self.progress: tuple[Progress, ...] = ()
         self.stopped_by: Reason | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the outcome depends on beside the problem and its evaluations."""
+        return {
+            "strategy": dict(self.strategy.describe()),
+            "study": {**asdict(self.settings), **self.stop.identity},
+            "warm_start": [arch.digest for arch in self.warm],
+            "seed": self.seed,
+        }
 
     @property
     def number(self) -> int:
@@ -166,15 +143,15 @@ class Generations:
     @property
     def size(self) -> int:
         """Greatest number of genomes that the next generation has."""
-        wanted = self._settings.batch if self.number else self._settings.first
-        return self._stop.cut(wanted, len(self.history))
+        wanted = self.settings.batch if self.number else self.settings.first
+        return self.stop.cut(wanted, len(self.history))
 
     def propose(self) -> Genomes:
         """Return the genomes of the next generation, shape (n, G); the same whenever it is asked."""
-        rng = np.random.default_rng([self._seed, self.number])
+        rng = np.random.default_rng([self.seed, self.number])
         if self.number == 0:
-            return first_genomes(self.problem.cost.codec, self.size, rng, warm=self._warm)
-        return self._strategy.propose(self.history, self.size, rng)
+            return first_genomes(self.problem.cost.codec, self.size, rng, warm=self.warm)
+        return self.strategy.propose(self.history, self.size, rng)
 
     def tell(self, genomes: Genomes, ap: NDArray[np.float64]) -> None:
         """Take in a generation: its genomes, shape (n, G), and their AP in [0, 1], shape (n,)."""
@@ -188,8 +165,8 @@ class Generations:
         self.history = self.history.extended(evaluated)
         now = Progress(self.number, len(self.history), self.problem.hypervolume(self.history))
         self.progress = (*self.progress, now)
-        self.stopped_by = self._stop.reason(
+        self.stopped_by = self.stop.reason(
             [each.hypervolume for each in self.progress],
             evaluated=len(self.history),
-            seconds=self._clock() - self._started,
+            seconds=self.clock() - self._started,
         )

@@ -4,6 +4,7 @@ A part of the network is one parameter, an integer that packs the choices of the
 parameter of every trial, and the full space has 80 choices.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -17,9 +18,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from litepose_ofa.search.accuracy.sampling import first_genomes
-from litepose_ofa.search.genome import GenomeCodec, Genomes, vary
+from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.search.pareto import Points
-from litepose_ofa.search.strategies.evolution import selection_order
+from litepose_ofa.search.strategies.evolution import EvolutionSettings, selection_order
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError, require
@@ -68,8 +69,7 @@ class StageAwareSampler(BaseGASampler):
         require(population_size >= 2, "population_size", population_size, "at least 2")
         super().__init__(population_size)
         self._packing = _packing(space)
-        self._crossover = crossover
-        self._mutations = mutations
+        self._evolution = EvolutionSettings(crossover=crossover, mutations=mutations)
         self._random = RandomSampler(seed=seed)
         self._rng = np.random.default_rng(seed)
         self._first = first_genomes(self._packing.codec, population_size, self._rng)
@@ -89,14 +89,12 @@ class StageAwareSampler(BaseGASampler):
         """Return an architecture that no trial has had, as far as a generation of offspring has one."""
         generation = self.get_trial_generation(study, trial)
         if generation == 0:
-            drawn = self._packing.codec.sample(self._first.shape[0], self._rng)
+            drawn = self._packing.codec.sample(len(self._first), self._rng)
             offspring = np.concatenate([self._first[trial.number : trial.number + 1], drawn])
         else:
             parents = self.get_parent_population(study, generation)
-            ranked = self._genomes(parents)[_best_first(study, parents)]
-            offspring = vary(
-                self._packing.codec, ranked, self._rng, crossover=self._crossover, mutations=self._mutations
-            )
+            ranked = np.stack([self._packing.unpack(parents[index].params) for index in _best_first(study, parents)])
+            offspring = self._evolution.offspring(self._packing.codec, ranked, self._rng)
         seen = {self._packing.key(other.params) for other in study.get_trials(deepcopy=False)}
         packed = [self._packing.pack(genome) for genome in offspring]
         return next((params for params in packed if self._packing.key(params) not in seen), packed[0])
@@ -112,20 +110,9 @@ class StageAwareSampler(BaseGASampler):
         """Return a random value for a parameter that is not part of an architecture."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _genomes(self, trials: Sequence[FrozenTrial]) -> Genomes:
-        return np.stack([self._packing.unpack(trial.params) for trial in trials])
-
 
 def suggest_arch(trial: optuna.Trial, space: SearchSpace) -> Arch:
-    """Return the architecture that a trial suggests; any sampler may be behind it.
-
-    Args:
-        trial: The trial.
-        space: The search space.
-
-    Raises:
-        InputError: If a part of the space has more combinations than a parameter can number.
-    """
+    """Return the architecture that a trial suggests, whatever its sampler; refuse a space whose parts have too many."""
     packing = _packing(space)
     params = {
         name: trial.suggest_int(name, distribution.low, distribution.high)
@@ -143,7 +130,7 @@ class _Packing:
         self._columns = {name: np.flatnonzero(self.codec.parts == part) for part, name in enumerate(names)}
         self.distributions: dict[str, IntDistribution] = {}
         for name, columns in self._columns.items():
-            combinations = int(np.prod(self.codec.cardinalities[columns].astype(object)))
+            combinations = math.prod(self.codec.cardinalities[columns].tolist())
             if combinations > MOST_COMBINATIONS:
                 raise InputError(
                     f"space {space.name!r}: {name} has {combinations:.3g} combinations, too many to number"
@@ -151,27 +138,21 @@ class _Packing:
             self.distributions[name] = IntDistribution(0, combinations - 1)
 
     def pack(self, genome: Genomes) -> dict[str, int]:
-        return {name: self._number(columns, genome) for name, columns in self._columns.items()}
+        return {
+            name: int(np.ravel_multi_index(genome[columns], self.codec.cardinalities[columns]))
+            for name, columns in self._columns.items()
+        }
 
     def unpack(self, params: Mapping[str, int]) -> Genomes:
         """Return the canonical genome of parameters, shape (G,)."""
         genome = np.zeros(self.codec.length, np.int8)
         for name, columns in self._columns.items():
-            number = params[name]
-            for column in reversed(columns.tolist()):
-                number, genome[column] = divmod(number, int(self.codec.cardinalities[column]))
-        canonical: Genomes = self.codec.canonicalise(genome[None])[0]
-        return canonical
+            genome[columns] = np.unravel_index(params[name], self.codec.cardinalities[columns])
+        return np.asarray(self.codec.canonicalise(genome[None])[0])
 
     def key(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return what equal packed genomes share; a trial may not have all its parameters yet."""
         return tuple(params.get(name) for name in self._columns)
-
-    def _number(self, columns: NDArray[np.intp], genome: Genomes) -> int:
-        number = 0
-        for column in columns.tolist():
-            number = number * int(self.codec.cardinalities[column]) + int(genome[column])
-        return number
 
 
 @cache

@@ -4,7 +4,6 @@ The workspace's measured accuracies are the record. A killed search that is star
 measured, proposes the same and measures the rest.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,34 +21,13 @@ from litepose_ofa.search.study.trials import read_genome, trial_params, write_ge
 from litepose_ofa.search.workers.pool import MakeMeasure, require_workers
 from litepose_ofa.search.workers.session import worker_error
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json, write_json
-from litepose_ofa.supernet.validation import Count, NonNegative, settings
-
-logger = logging.getLogger(__name__)
 
 EXPERIMENT = "ray_tune"
 
 FAILURES_PER_DEATH = 2
 """Tune counts the task of a worker on a lost node as failed, and then the worker itself."""
-
-
-@settings
-class TuneSettings:
-    """Workers of Ray Tune.
-
-    Attributes:
-        num_workers: Trials at a time.
-        cpus_per_worker: CPUs that each reserves.
-        gpus_per_worker: GPUs that each reserves; a fraction shares one.
-        max_failures: How often the workers of one trial may die.
-    """
-
-    num_workers: Count = 1
-    cpus_per_worker: NonNegative = 1
-    gpus_per_worker: NonNegative = 0
-    max_failures: Count = 3
 
 
 class GenerationSearcher(Searcher):
@@ -63,8 +41,7 @@ class GenerationSearcher(Searcher):
         measured_on: Identity of what they are measured on.
 
     Attributes:
-        generations: The search.
-        refused: Why it cannot go on, or None.
+        refused: Why the search cannot go on, or None.
     """
 
     def __init__(self, generations: Generations, *, cache: AccuracyCache, measured_on: Mapping[str, Any]) -> None:
@@ -109,11 +86,7 @@ class GenerationSearcher(Searcher):
         write_json(Path(checkpoint_path), self._running)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Go on from what ``save`` wrote; trials that ran then are running still.
-
-        Raises:
-            InputError: If the file is damaged.
-        """
+        """Go on from what ``save`` wrote; trials that ran then are running still."""
         running = read_json(Path(checkpoint_path))
         if not (isinstance(running, dict) and all(isinstance(digest, str) for digest in running.values())):
             raise InputError(f"{checkpoint_path}: is not the state of a search")
@@ -122,18 +95,18 @@ class GenerationSearcher(Searcher):
 
     def _waiting(self) -> list[str]:
         """Tell the search of generations that are complete; return the digests of the next that have no trial yet."""
+        codec = self.generations.problem.cost.codec
         while self.generations.stopped_by is None:
             if not self._archs:
                 proposed = self.generations.propose()
-                archs = self.generations.problem.cost.codec.decode_many(proposed)
+                archs = codec.decode_many(proposed)
                 self._archs = {arch.digest: (genome, arch) for genome, arch in zip(proposed, archs, strict=True)}
             known = {digest: self._cache.get(arch, self._measured_on) for digest, (_, arch) in self._archs.items()}
             missing = [digest for digest, ap in known.items() if ap is None]
             if missing:
                 return [digest for digest in missing if digest not in self._running.values()]
             genomes = np.array([genome for genome, _ in self._archs.values()], np.int8)
-            genomes = genomes.reshape(-1, self.generations.problem.cost.codec.length)
-            self.generations.tell(genomes, np.array(list(known.values()), np.float64))
+            self.generations.tell(genomes.reshape(-1, codec.length), np.array(list(known.values()), np.float64))
             self._archs = {}
         return []
 
@@ -166,31 +139,55 @@ def run_in_tune(
     *,
     cache: AccuracyCache,
     measured_on: Mapping[str, Any],
-    workers: TuneSettings,
     folder: Path,
+    num_workers: int = 1,
+    cpus_per_worker: float = 1,
+    gpus_per_worker: float = 0,
+    max_failures: int = 3,
 ) -> Generations:
-    """Search to the end, from what is measured already; Ray must run (``ray_session``).
+    """Search to the end as a ``SearchStudy`` would, from what is measured already; Ray must run (``ray_session``).
 
     Args:
         make_measure: Builds what measures, once a worker; it goes through the object store once.
         generations: The search, from its beginning.
         cache: Measured accuracies, which trials add to.
         measured_on: Identity of what is measured on.
-        workers: Workers.
         folder: Where Tune keeps its experiment; on a cluster, all nodes must see it.
-
-    Returns:
-        The same as a ``SearchStudy``.
+        num_workers, cpus_per_worker, gpus_per_worker, max_failures: As for ``RayPool``.
 
     Raises:
         InputError: If a trial fits on no node, or an architecture cannot be measured.
         KeyboardInterrupt: If SIGINT came; what is measured is kept.
     """
-    require_workers(workers.num_workers, workers.cpus_per_worker, workers.gpus_per_worker)
+    require_workers(num_workers, cpus_per_worker, gpus_per_worker)
     searcher = GenerationSearcher(generations, cache=cache, measured_on=measured_on)
-    results = _tuner(make_measure, searcher, workers, folder.resolve()).fit()
+    trainable = tune.with_resources(
+        tune.with_parameters(SubnetTrainable, make_measure=make_measure, space=generations.problem.cost.space),
+        {"cpu": cpus_per_worker, "gpu": gpus_per_worker},
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=num_workers,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=EXPERIMENT,
+            storage_path=str(folder.resolve()),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=FAILURES_PER_DEATH * max_failures - 1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    results = tuner.fit()
     for error in results.errors:
-        raise _cause(error, searcher.refused)
+        if isinstance(error, RayActorError):
+            raise InputError(f"{searcher.refused}: its workers died")
+        raise worker_error(error)
     if searcher.refused is not None:
         raise InputError(searcher.refused)
     if generations.stopped_by is None:
@@ -198,38 +195,5 @@ def run_in_tune(
     return generations
 
 
-def _tuner(make_measure: MakeMeasure, searcher: GenerationSearcher, workers: TuneSettings, folder: Path) -> tune.Tuner:
-    space: SearchSpace = searcher.generations.problem.cost.space
-    trainable = tune.with_resources(
-        tune.with_parameters(SubnetTrainable, make_measure=make_measure, space=space),
-        {"cpu": workers.cpus_per_worker, "gpu": workers.gpus_per_worker},
-    )
-    return tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            num_samples=-1,
-            max_concurrent_trials=workers.num_workers,
-            reuse_actors=True,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=EXPERIMENT,
-            storage_path=str(folder),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=FAILURES_PER_DEATH * workers.max_failures - 1),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    )
-
-
 def _trial_name(trial: Trial) -> str:
     return f"{trial.config['arch']}_{trial.trial_id}"
-
-
-def _cause(error: Exception, refused: str | None) -> Exception:
-    """Return what a trial's worker raised: what a user can mend as such, the rest with the traceback from there."""
-    if isinstance(error, RayActorError):
-        return InputError(f"{refused}: its workers died")
-    return worker_error(error)

@@ -4,13 +4,11 @@ Legend: n genomes, G genes.
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from litepose_ofa.search.accuracy.evaluators import Accuracy, Evaluator, Source
@@ -20,11 +18,12 @@ from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.study.generations import Progress
 from litepose_ofa.search.study.trials import read_genome, write_genome
+from litepose_ofa.search.workspace import write_csv
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError, located, require
-from litepose_ofa.supernet.files import read_json, replacing, require_regular, write_json
+from litepose_ofa.supernet.files import read_json, require_regular, write_json
 from litepose_ofa.supernet.validation import Checked, Count, Fraction, NonNegative, Whole, validate
 
 FRONT_FILE = "front.csv"
@@ -44,19 +43,12 @@ class Candidate:
     """An architecture of a device's front with everything known of it.
 
     Attributes:
-        arch: The architecture.
         genome: Its canonical genome, shape (G,).
         accuracy: The accuracy that the search used.
         verified: The accuracy measured afterwards, if it was.
-        latency_ms: Latency on the device.
         latency_low_ms, latency_high_ms: Ends of the latency's 80 % interval.
-        latency_provenance: Whether the latency table was measured or estimated.
-        latency_table: The table's digest.
-        decoding_provenance: Whether the decoding that the latency includes was measured or assumed; empty without it.
-        decoding_cost: The decoding cost's digest; empty without it.
-        macs: True multiply-accumulates.
-        macs_as_published: The LitePose paper's count of them.
-        params: Trainable parameters.
+        latency_table, decoding_cost: Digests of what the latency rests on; that of the decoding is empty without it.
+        macs: True multiply-accumulates; ``macs_as_published`` is the LitePose paper's count.
         peak_memory_bytes: Peak activation memory at batch 1 and float32.
         other_latencies_ms: Latencies on the search's other devices.
     """
@@ -93,36 +85,18 @@ class Candidate:
         }
 
 
-def front_candidates(
-    problem: SearchProblem,
-    history: History,
-    source: Source,
-    *,
-    device: str | None = None,
-    rows: NDArray[np.intp] | None = None,
-) -> list[Candidate]:
-    """Return a front of a search with all its numbers, the greatest AP first.
-
-    Args:
-        problem: What was searched.
-        history: All evaluations.
-        source: Where their accuracies come from.
-        device: The device that latencies are of; None for the only one.
-        rows: Indices of the front's evaluations; None for the device's own front.
-    """
-    chosen = history.rows(problem.front(history, device) if rows is None else rows)
-    accuracies = [Accuracy(ap, source, std) for ap, std in zip(chosen.ap.tolist(), chosen.ap_std.tolist(), strict=True)]
-    return _candidates(problem, chosen.genomes, accuracies, device or problem.device)
+def front_candidates(problem: SearchProblem, front: History, source: Source, *, device: str) -> list[Candidate]:
+    """Return the evaluations of a device's front, by accuracies of one source, with all their numbers."""
+    accuracies = [Accuracy(ap, source, std) for ap, std in zip(front.ap.tolist(), front.ap_std.tolist(), strict=True)]
+    return _candidates(problem, front.genomes, accuracies, device)
 
 
 def sampled_candidates(
-    problem: SearchProblem, samples: AccuracySamples, evaluator: Evaluator, *, device: str | None = None
+    problem: SearchProblem, samples: AccuracySamples, evaluator: Evaluator, *, device: str
 ) -> list[Candidate]:
     """Return the measured samples that a device (with ``goal="shared"`` every device) allows, as verified."""
-    device = device or problem.device
     excess = problem.excess(samples.genomes)
-    column = problem.devices.index(device)
-    within = (excess.sum(axis=1) if problem.goal == "shared" else excess[:, column]) == 0
+    within = (excess.sum(axis=1) if problem.goal == "shared" else excess[:, problem.devices.index(device)]) == 0
     genomes = samples.genomes[within]
     if not len(genomes):
         return []
@@ -130,13 +104,6 @@ def sampled_candidates(
     used = measured if evaluator.source == "supernet" else evaluator.evaluate(problem.cost.codec.decode_many(genomes))
     found = _candidates(problem, genomes, used, device)
     return [replace(each, verified=accuracy) for each, accuracy in zip(found, measured, strict=True)]
-
-
-def verify(candidates: Sequence[Candidate], evaluator: Evaluator) -> Iterator[Candidate]:
-    """Measure candidates with a true evaluator, one at a time."""
-    for candidate in candidates:
-        (accuracy,) = evaluator.evaluate([candidate.arch])
-        yield replace(candidate, verified=accuracy)
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
@@ -152,7 +119,7 @@ def write_front(path: Path | str, candidates: Sequence[Candidate]) -> None:
     """Write the front as CSV, a candidate a line, in the given order; what is unknown is empty."""
     others = candidates[0].other_latencies_ms if candidates else ()
     columns = (*FRONT_COLUMNS, *(f"latency_ms/{device}" for device in others))
-    _write_csv(path, columns, (candidate.to_dict() for candidate in candidates))
+    write_csv(path, columns, (candidate.to_dict() for candidate in candidates))
 
 
 def write_chosen(path: Path | str, chosen: Candidate, record: Mapping[str, Any]) -> None:
@@ -163,7 +130,7 @@ def write_chosen(path: Path | str, chosen: Candidate, record: Mapping[str, Any])
 def write_progress(path: Path | str, progress: Sequence[Progress], source: Source) -> None:
     """Write how the hypervolume, by accuracies of one source, grew; a generation a line."""
     columns = (*Progress.__dataclass_fields__, "ap_source")
-    _write_csv(path, columns, ({**asdict(each), "ap_source": source} for each in progress))
+    write_csv(path, columns, ({**asdict(each), "ap_source": source} for each in progress))
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -182,13 +149,6 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def _candidates(
     problem: SearchProblem, genomes: Genomes, accuracies: Sequence[Accuracy], device: str
 ) -> list[Candidate]:
@@ -196,14 +156,7 @@ def _candidates(
     decoding = sources["decoding"] or {"provenance": "", "digest": ""}
     archs, costs = cost.codec.decode_many(genomes), cost.evaluate(genomes)
     low, high = cost.latency_interval(genomes, device)
-    columns = {
-        "latency_ms": costs[f"latency_ms/{device}"],
-        "latency_low_ms": low,
-        "latency_high_ms": high,
-        "macs": costs["macs"],
-        "params": costs["params"],
-        "peak_memory_bytes": cost.peak_memory_bytes(genomes),
-    }
+    memory = cost.peak_memory_bytes(genomes)
     others = [other for other in problem.devices if other != device]
     return [
         Candidate(
@@ -211,7 +164,12 @@ def _candidates(
             genome=genome,
             accuracy=accuracy,
             verified=None,
-            **{name: column[row].item() for name, column in columns.items()},
+            latency_ms=costs[f"latency_ms/{device}"][row].item(),
+            latency_low_ms=low[row].item(),
+            latency_high_ms=high[row].item(),
+            macs=costs["macs"][row].item(),
+            params=costs["params"][row].item(),
+            peak_memory_bytes=memory[row].item(),
             latency_provenance=sources["network"]["provenance"],
             latency_table=sources["network"]["digest"],
             decoding_provenance=decoding["provenance"],
@@ -260,13 +218,7 @@ class _Chosen(Checked, extra="ignore"):
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """The files of a search, read back.
-
-    Attributes:
-        folder: The folder.
-        arch: The chosen architecture.
-        record: All that ``chosen.json`` holds beside it.
-    """
+    """The files of a search, read back: the chosen architecture, and what ``chosen.json`` holds beside it."""
 
     folder: Path
     arch: Arch
@@ -274,11 +226,7 @@ class SearchOutcome:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a search's folder, ``search/<device>/<tier>`` of a workspace.
-
-        Raises:
-            InputError: If nothing was searched there, or the file is damaged.
-        """
+        """Read ``search/<device>/<tier>`` of a workspace; ``InputError`` if nothing was searched or it is damaged."""
         path = folder / CHOSEN_FILE
         if not path.exists():
             raise InputError(f"{path}: no such file; search first (litepose search device=... tier={folder.name})")
@@ -312,9 +260,6 @@ class SearchOutcome:
         """Return the best architectures of the front within the budget, or all if it has fewer.
 
         Verified ones come first, then the greater AP; so the first is the chosen one.
-
-        Raises:
-            InputError: If the front is missing, damaged, or not of the search's space.
         """
         path = self.folder / FRONT_FILE
         with located(self.folder / CHOSEN_FILE):
@@ -322,7 +267,15 @@ class SearchOutcome:
         rows = read_rows(path)
         try:
             within = [row for row in rows if float(row["latency_ms"]) <= self.record["budget_ms"]]
-            archs = [_decode(codec, row) for row in sorted(within, key=_row_preference)[:count]]
+            rows = sorted(within, key=_row_preference)[:count]
+            archs = [codec.decode(read_genome(row["genome"])) for row in rows]
+            for row, arch in zip(rows, archs, strict=True):
+                require(
+                    arch.digest == row["arch_digest"],
+                    "arch_digest",
+                    row["arch_digest"],
+                    f"{arch.digest}, by its genome",
+                )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{path}: is not a front of this search ({error})") from None
         require(len(archs) > 0, f"{path}: the number of architectures within the budget", 0, "at least 1")
@@ -333,9 +286,3 @@ def _row_preference(row: Mapping[str, str]) -> tuple[bool, float, float, int, st
     verified = row["verified_ap"] != ""
     ap = float(row["verified_ap"] if verified else row["ap"])
     return not verified, -ap, float(row["latency_ms"]), int(row["params"]), row["arch_digest"]
-
-
-def _decode(codec: GenomeCodec, row: Mapping[str, str]) -> Arch:
-    arch = codec.decode(read_genome(row["genome"]))
-    require(arch.digest == row["arch_digest"], "arch_digest", row["arch_digest"], f"{arch.digest}, by its genome")
-    return arch

@@ -20,23 +20,19 @@ from litepose_ofa.supernet.json_lines import read_json_lines, remove_torn_line, 
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
-    from sqlalchemy import URL
 
 JOURNAL_FILE = "study.log"
 MEMORY = "memory"
 
 BULKY = frozenset({"params", "distributions", "user_attrs"})
-"""Keys of a journal's log of a finished trial."""
 
 
 @contextmanager
 def open_storage(location: Path | str, study_name: str) -> Iterator[BaseStorage]:
     """Hold the storage of the study that is to be written for the block, for this process alone.
 
-    Args:
-        location: ``memory``; a URL such as ``sqlite:///studies.db`` or ``postgresql+psycopg://user@host/database``; or
-            the path of a journal file. Files are created, or continued.
-        study_name: The study.
+    It is ``memory``, a URL such as ``sqlite:///studies.db`` or ``postgresql+psycopg://user@host/database``, or the path
+    of a journal file. Files are created, or continued.
 
     Raises:
         InputError: If the storage cannot be reached, is damaged, or another process writes the study.
@@ -49,16 +45,13 @@ def open_storage(location: Path | str, study_name: str) -> Iterator[BaseStorage]
     else:
         path = Path(location)
         with sole_user(path):
-            yield _open_journal(path)
-
-
-def _open_journal(path: Path) -> JournalStorage:
-    remove_torn_line(path)
-    read_json_lines(path)
-    try:
-        return JournalStorage(_SoleUserJournal(path))
-    except (AssertionError, KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: is not an Optuna journal; remove the file to search again") from None
+            remove_torn_line(path)
+            read_json_lines(path)
+            try:
+                journal = JournalStorage(_SoleUserJournal(path))
+            except (AssertionError, KeyError, TypeError, ValueError):
+                raise InputError(f"{path}: is not an Optuna journal; remove the file to search again") from None
+            yield journal
 
 
 class _SoleUserJournal(JournalFileBackend):
@@ -88,7 +81,10 @@ class _SoleUserJournal(JournalFileBackend):
 def _open_database(location: str, study_name: str) -> Iterator["RDBStorage"]:
     import sqlalchemy  # only those who use a database wait for it
 
-    url = _parse_url(location)
+    try:
+        url = sqlalchemy.make_url(location)
+    except sqlalchemy.exc.ArgumentError:
+        raise InputError(f"{location!r} is not a URL of a database, such as sqlite:///studies.db") from None
     shown = url.render_as_string(hide_password=True)
     with ExitStack() as stack:
         if url.get_backend_name() == "sqlite" and url.database:
@@ -115,15 +111,6 @@ def _connect(location: str, shown: str) -> "RDBStorage":
         raise InputError(f"{shown}: its driver is not installed ({_reason(error)})") from None
     except RuntimeError as error:  # of tables that another version of Optuna made
         raise InputError(f"{shown}: {_reason(error)}") from None
-
-
-def _parse_url(location: str) -> "URL":
-    import sqlalchemy
-
-    try:
-        return sqlalchemy.make_url(location)
-    except sqlalchemy.exc.ArgumentError:
-        raise InputError(f"{location!r} is not a URL of a database, such as sqlite:///studies.db") from None
 
 
 @contextmanager

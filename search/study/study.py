@@ -1,10 +1,8 @@
 """The outer loop of a search: an Optuna study whose trials are evaluated architectures."""
 
 import json
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,12 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from litepose_ofa.search.accuracy.evaluators import Accuracy, Evaluator
+from litepose_ofa.search.accuracy.evaluators import Evaluator
 from litepose_ofa.search.problem.history import History
-from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.optuna_strategies import quiet_optuna
-from litepose_ofa.search.strategies.strategies import Strategy
-from litepose_ofa.search.study.generations import Generations, Progress, StopRule, StudySettings
+from litepose_ofa.search.study.generations import Generations, Progress
 from litepose_ofa.search.study.storages import open_storage
-from litepose_ofa.search.study.trials import finished_trials, generation_of, genome_of, history_of, value_names
-from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.search.study.trials import finished_trials, genome_of, history_of
 from litepose_ofa.supernet.errors import InputError, shown
 
 IDENTITY_KEY = "search"
@@ -33,52 +28,26 @@ class SearchStudy:
     """A search that can be killed and started again: it ends exactly as if it had not been killed.
 
     Args:
+        generations: The search, from its beginning.
         evaluator: Gives the accuracies of the trials.
         storage: Where the study is kept, see ``open_storage``.
         name: Name of the study in its storage, where there is none of this search yet.
-        problem, strategy, seed, settings, stop, warm, clock: As for ``Generations``.
-
-    Example:
-        >>> study = SearchStudy(problem, evaluator, strategy, storage="study.log")  # doctest: +SKIP
-        >>> best = problem.front(study.run().history)[0]  # doctest: +SKIP
     """
 
     def __init__(
-        self,
-        problem: SearchProblem,
-        evaluator: Evaluator,
-        strategy: Strategy,
-        *,
-        storage: Path | str,
-        name: str = "search",
-        seed: int = 0,
-        settings: StudySettings | None = None,
-        stop: StopRule | None = None,
-        warm: Sequence[Arch] = (),
-        clock: Callable[[], float] = time.monotonic,
+        self, generations: Generations, evaluator: Evaluator, *, storage: Path | str, name: str = "search"
     ) -> None:
-        self.problem = problem
-        self._storage = storage
+        self.problem = generations.problem
+        self._generations = generations
         self._evaluator = evaluator
-        self._strategy = strategy
+        self._storage = storage
         self._name = name
-        self._seed = seed
-        self._settings = settings or StudySettings()
-        self._stop = stop or StopRule()
-        self._warm = tuple(warm)
-        self._clock = clock
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that the outcome depends on, as plain JSON values; a study in a storage belongs to one identity."""
-        identity = {
-            **self.problem.identity,
-            "evaluator": dict(self._evaluator.describe()),
-            "strategy": dict(self._strategy.describe()),
-            "study": {**asdict(self._settings), **self._stop.identity},
-            "warm_start": [arch.digest for arch in self._warm],
-            "seed": self._seed,
-        }
+        evaluator = dict(self._evaluator.describe())
+        identity = {**self.problem.identity, "evaluator": evaluator, **self._generations.identity}
         plain: dict[str, Any] = json.loads(json.dumps(identity))
         return plain
 
@@ -98,18 +67,11 @@ class SearchStudy:
             InputError: If the storage is damaged, in use by another process or of another search, or if an accuracy is
                 not a number from 0 to 1. The study keeps what it had.
         """
+        clock = self._generations.clock if searched is None else lambda: 0.0
         with quiet_optuna(), open_storage(self._storage, self._name) as storage:
             study = self._open(storage)
             recorded = self._recorded(study)
-            course = Generations(
-                self.problem,
-                self._strategy,
-                seed=self._seed,
-                settings=self._settings,
-                stop=self._stop,
-                warm=self._warm,
-                clock=self._clock if searched is None else lambda: 0.0,
-            )
+            course = replace(self._generations, clock=clock)
             while course.stopped_by is None:
                 number = course.number
                 course.take(self._complete(study, course, recorded.pop(number, [])))
@@ -135,7 +97,9 @@ class SearchStudy:
             archs = self.problem.cost.codec.decode_many(proposed)
             accuracies = self._evaluator.evaluate(archs)
             for arch, accuracy in zip(archs, accuracies, strict=True):
-                _require_ap(arch, accuracy)
+                if not 0 <= accuracy.ap <= 1:
+                    known = f"has the AP {accuracy.ap!r} by the {accuracy.source}"
+                    raise InputError(f"architecture {arch.digest} {known}; it must be from 0 to 1")
             evaluated = self.problem.evaluated(proposed, np.array([accuracy.ap for accuracy in accuracies]))
             trials = finished_trials(self.problem, evaluated, archs, accuracies, course.number)
             study.add_trials(trials[len(recorded) :])
@@ -143,8 +107,6 @@ class SearchStudy:
         return history_of(recorded, self.problem)
 
     def _open(self, storage: BaseStorage) -> optuna.Study:
-        maximise, minimise = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
-        directions = [maximise, *[minimise] * len(self.problem.devices)]
         identities = {each.study_name: each.user_attrs.get(IDENTITY_KEY) for each in storage.get_all_studies()}
         known = [name for name, identity in identities.items() if identity == self.identity]
         if known:
@@ -152,10 +114,11 @@ class SearchStudy:
         if self._name in identities:
             study = optuna.load_study(study_name=self._name, storage=storage)
         else:
+            directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(self.problem.devices)]
             study = optuna.create_study(storage=storage, study_name=self._name, directions=directions)
         recorded = study.user_attrs.get(IDENTITY_KEY)
         if recorded is None and not study.get_trials(deepcopy=False):
-            study.set_metric_names(value_names(self.problem))
+            study.set_metric_names(["AP", *(f"latency_ms/{device}" for device in self.problem.devices)])
             study.set_user_attr(IDENTITY_KEY, self.identity)
         elif recorded != self.identity:
             difference = _difference(recorded or {}, self.identity)
@@ -167,7 +130,7 @@ class SearchStudy:
         recorded: dict[int, list[FrozenTrial]] = {}
         try:
             for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                recorded.setdefault(generation_of(trial), []).append(trial)
+                recorded.setdefault(int(trial.user_attrs["generation"]), []).append(trial)
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{self._shown}: has trials that are not of a search; remove the study") from None
         return recorded
@@ -180,13 +143,6 @@ class SearchStudy:
             return location
         scheme, _, rest = location.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}, study {self._name!r}"
-
-
-def _require_ap(arch: Arch, accuracy: Accuracy) -> None:
-    if not (math.isfinite(accuracy.ap) and 0 <= accuracy.ap <= 1):
-        raise InputError(
-            f"architecture {arch.digest} has the AP {accuracy.ap!r} by the {accuracy.source}; it must be from 0 to 1"
-        )
 
 
 def _difference(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -18,18 +18,10 @@ from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 
-VIOLATION = "violation"
-"""Name of a trial's constraint: 0 where it keeps all constraints of the problem."""
-
 MEAN = "mean_"
 """How the names of those parameters begin that are means over all blocks."""
 
 T = TypeVar("T")
-
-
-def value_names(problem: SearchProblem) -> list[str]:
-    """Return the names of a trial's values: AP, and the latency on each device."""
-    return ["AP", *problem.objective_names[1:]]
 
 
 def trial_params(arch: Arch) -> dict[str, int | float]:
@@ -68,7 +60,7 @@ def finished_trials(
             values=[accuracy.ap, *latencies],
             params=trial_params(arch),
             distributions=distributions,
-            constraints={VIOLATION: violation},
+            constraints={"violation": violation},
             user_attrs={
                 "generation": generation,
                 "genome": write_genome(genome),
@@ -95,11 +87,6 @@ def history_of(trials: Sequence[FrozenTrial], problem: SearchProblem) -> History
 def genome_of(trial: FrozenTrial) -> list[int]:
     """Return the genome of a trial."""
     return read_genome(trial.user_attrs["genome"])
-
-
-def generation_of(trial: FrozenTrial) -> int:
-    """Return the generation that a trial belongs to."""
-    return int(trial.user_attrs["generation"])
 
 
 def write_genome(genome: Genomes) -> str:

@@ -21,7 +21,7 @@ Coordinates = NDArray[np.float64]
 def equal_macs_genomes(
     cost: CostModel, n: int, rng: np.random.Generator, *, tolerance: float = 0.05, target: float | None = None
 ) -> Genomes:
-    """Choose genomes of nearly equal MACs that differ in resolution, width, depth, kernel and expansion.
+    """Choose n distinct genomes of nearly equal MACs that differ in resolution, width, depth, kernel and expansion.
 
     From a pool in which each of the five kinds of choice has a level of its own (high resolution with small kernels,
     deep with narrow), those of about the target's MACs are kept; of these, each next choice is the one farthest from
@@ -32,13 +32,9 @@ def equal_macs_genomes(
     Args:
         cost: Cost model of the space.
         n: Number of genomes.
-        rng: Source of randomness.
+        rng: Draws the pool.
         tolerance: Width of the window of MACs relative to the target: 0.05 allows 2.5 % on either side.
-        target: MACs; by default the geometric mean of those of the smallest and the largest network, which large and
-            small choices of every kind can reach.
-
-    Returns:
-        Distinct canonical genomes, shape (n, G).
+        target: MACs; by default the geometric mean of those of the smallest and the largest network.
 
     Raises:
         InputError: If the pool holds fewer such genomes; the message says how many and the MACs of the space.
@@ -60,14 +56,11 @@ def equal_macs_genomes(
 
 
 def shape_coordinates(codec: GenomeCodec, genomes: Genomes) -> Coordinates:
-    """Place canonical genomes, shape (n, G), so that distance says how differently they are shaped.
+    """Place canonical genomes, shape (n, G), so that distance says how differently they are shaped, shape (n, F).
 
     Coordinates in order: resolution; widths of stem, stages and deconvs; depth, mean kernel and mean expansion of
     each stage. A gene counts by its index scaled to [0, 1]; each of the five kinds adds at most 1 to a squared
     distance.
-
-    Returns:
-        Shape (n, F).
     """
     share = genomes / np.maximum(codec.cardinalities - 1, 1)
     present = codec.present(genomes)
@@ -86,14 +79,10 @@ def shape_coordinates(codec: GenomeCodec, genomes: Genomes) -> Coordinates:
 
 
 def _draw_pool(codec: GenomeCodec, rng: np.random.Generator) -> Genomes:
-    kinds = np.array([_kind(name) for name in codec.names])
+    named = {"image_size": 0, "depth": 2, "kernel": 3, "expansion": 4}
+    kinds = np.array([named.get(name.rsplit(".")[-1], 1) for name in codec.names])  # all others are widths
     levels = rng.random((POOL_SIZE, kinds.max() + 1))[:, kinds]
     return distinct(codec.canonicalise(rng.binomial(codec.cardinalities - 1, levels).astype(np.int8)))
-
-
-def _kind(gene: str) -> int:
-    """Return the kind of a gene: 0 resolution, 1 width, 2 depth, 3 kernel, 4 expansion."""
-    return {"image_size": 0, "depth": 2, "kernel": 3, "expansion": 4}.get(gene.rsplit(".")[-1], 1)
 
 
 def _farthest_first(places: Coordinates, n: int) -> list[int]:

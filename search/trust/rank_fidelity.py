@@ -18,18 +18,7 @@ GROUP_LABELS = {"spread": "spread over the space", "equal_macs": "equal MACs"}
 
 @dataclass(frozen=True, slots=True)
 class FidelityRecord:
-    """One subnet of the study.
-
-    Attributes:
-        group: The group that it was chosen for.
-        arch_digest: Its ``Arch.digest``.
-        macs: True multiply-accumulates.
-        inherited_ap: AP in [0, 1] with the supernet's weights, BN recalibrated.
-        trained_aps: AP in [0, 1] after training it alone, one a training seed.
-
-    Raises:
-        InputError: If nothing was trained, or an AP is not from 0 to 1.
-    """
+    """One subnet of the study: its AP in [0, 1] with the supernet's weights, and trained alone, one a training seed."""
 
     group: Group
     arch_digest: str
@@ -53,10 +42,7 @@ def fidelity_report(
 ) -> dict[str, Any]:
     """Summarise a study, one entry a group: agreement of inherited AP and of MACs with training alone.
 
-    Args:
-        records: The subnets; a group that has none is left out.
-        top_k: How many of the best-ranked subnets the regret looks at.
-        rng: Draws the resamples; seeded with 0 if absent.
+    A group without records is left out. The regret looks at the ``top_k`` best-ranked subnets.
 
     Returns:
         Plain values for JSON. ``groups`` maps a group to ``num_subnets``, ``num_seeds`` (the training seeds that all
@@ -64,9 +50,6 @@ def fidelity_report(
         (Kendall's tau of inherited AP minus that of MACs). If there are several seeds, also ``noise_ceiling``, the mean
         tau of one seed's APs with another's, and ``inherited_one_seed``, that of inherited AP with one seed's: training
         noise lowers these two alike.
-
-    Raises:
-        InputError: If there are no records, or a group has too few or one twice.
     """
     require(len(records) > 0, "records", [], "one or more")
     rng = rng or np.random.default_rng(0)

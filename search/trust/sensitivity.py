@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from litepose_ofa.latency_tables.table import LatencyTable
-from litepose_ofa.supernet.archs.arch import Arch, BlockArch
+from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.published import KERNEL_ABLATION_AP
 from litepose_ofa.supernet.archs.space import SearchSpace
@@ -14,9 +14,6 @@ from litepose_ofa.supernet.errors import InputError
 
 MIXED = "mixed"
 """Value of the base architecture in a dimension where its blocks differ."""
-
-Progress = Callable[[int], object]
-"""Called with the number of architectures measured since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +35,11 @@ class Variation:
 
 
 def sensitivity_archs(space: SearchSpace, base: Arch) -> list[Variation]:
-    """Vary each dimension alone over all its choices, the others staying at the base architecture.
+    """Vary each dimension alone over all its choices, values ascending, the others staying at the base architecture.
 
     A stage that gets deeper than the base's repeats its last block; one that gets shallower drops its last blocks. A
     kernel or expansion goes to all blocks; where stages have different choices, to those of the stages that offer it.
-    A dimension without a choice is left out.
-
-    Args:
-        space: The search space.
-        base: An architecture of it, such as ``space.largest()``.
-
-    Returns:
-        The variations of one dimension after another, values ascending, the base once in each dimension.
-
-    Raises:
-        InputError: If the base is not in the space, or the only one in it.
+    A dimension without a choice is left out; the base is there once in each of the others.
 
     Example:
         >>> space = SearchSpace.preset("tiny")
@@ -78,16 +65,9 @@ def measure_sensitivity(
     tables: Mapping[str, LatencyTable],
     num_keypoints: int = 14,
     *,
-    on_progress: Progress | None = None,
+    on_progress: Callable[[int], object] = lambda measured: None,
 ) -> pd.DataFrame:
-    """Measure every distinct architecture once.
-
-    Args:
-        variations: From ``sensitivity_archs``.
-        measure: AP in [0, 1] of one architecture.
-        tables: Latency tables by the name of the device.
-        num_keypoints: K of the networks.
-        on_progress: Called after each measurement.
+    """Measure the AP in [0, 1] of every distinct architecture once; latencies come from tables, by the device's name.
 
     Returns:
         One row a variation: ``dimension``, ``value``, ``is_base``, ``ap``, ``macs``, ``params``,
@@ -100,8 +80,7 @@ def measure_sensitivity(
     aps = {}
     for arch in costs:
         aps[arch] = measure(arch)
-        if on_progress is not None:
-            on_progress(1)
+        on_progress(1)
     return pd.DataFrame(
         {
             "dimension": v.dimension,
@@ -116,11 +95,7 @@ def measure_sensitivity(
 
 
 def format_sensitivity(frame: pd.DataFrame) -> str:
-    """Return the table for a terminal, the published kernel ablation beside the kernel rows.
-
-    Args:
-        frame: From ``sensitivity``.
-    """
+    """Return the table for a terminal, the published kernel ablation beside the kernel rows."""
     devices = sensitivity_devices(frame)
     base = frame[frame["is_base"]].iloc[0]
     heads = "".join(f"  {f'ms {device}':>20}" for device in devices)
@@ -205,12 +180,8 @@ def _varied(space: SearchSpace, base: Arch, names: Collection[str]) -> dict[Arch
 def _with_value(space: SearchSpace, base: Arch, names: Collection[str], value: int) -> Arch:
     """Return the base with a value in those of these choices that offer it."""
     deepest = (
-        replace(stage, blocks=_resized(stage.blocks, choices.depths[-1]))
+        replace(stage, blocks=(stage.blocks + stage.blocks[-1:] * choices.depths[-1])[: choices.depths[-1]])
         for stage, choices in zip(base.stages, space.stages, strict=True)
     )
     chosen = replace(base, stages=tuple(deepest)).chosen | base.chosen
     return space.assemble(lambda name, offered: value if name in names and value in offered else chosen[name])
-
-
-def _resized(blocks: tuple[BlockArch, ...], depth: int) -> tuple[BlockArch, ...]:
-    return (blocks + blocks[-1:] * depth)[:depth]

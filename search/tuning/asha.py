@@ -1,10 +1,9 @@
 """Asynchronous successive halving on Ray Tune; killed and started again, it goes on.
 
-Ray's snapshot of an experiment has the trials and not the scheduler. Here each result carries the rungs that its trial
-has reached, so that a restored scheduler knows them; and a trial that starts again replays its own record first.
+A trial's own record is all that lasts: started again, every trial replays its record first, and the scheduler learns
+from that what it knew. Ray's snapshot of an experiment would have the trials, and not the scheduler.
 """
 
-import json
 import logging
 import shutil
 import signal
@@ -54,7 +53,7 @@ def run_asha(
     steps: int,
     folder: Path,
 ) -> list[TrialOutcome]:
-    """Run trials to the end, or to the rung where they are stopped.
+    """Run trials of so many steps to the end, or to the rung where they are stopped; return what became of each.
 
     Args:
         make_training: Called in the trial's process; it must be picklable.
@@ -62,9 +61,6 @@ def run_asha(
         settings: Rungs and resources.
         steps: Steps of a whole trial.
         folder: Where trials and Ray's state go.
-
-    Returns:
-        What became of each trial, in order.
 
     Raises:
         InputError: If this machine lacks what a trial asks for, or a trial met bad input.
@@ -76,23 +72,15 @@ def run_asha(
         {"cpu": settings.cpus, "gpu": settings.gpus},
     )
     with ray_session(object_store_memory=OBJECT_STORE_BYTES), _sigterm_as_sigint():
-        _require_resources(settings)
+        for name, asked in (("CPU", settings.cpus), ("GPU", settings.gpus)):  # which Ray would wait for forever
+            there = ray.cluster_resources().get(name, 0)  # type: ignore[no-untyped-call]
+            require(asked <= there, f"{name.lower()}s of a trial", asked, f"at most {there:g}, what this machine has")
         results = _tuner(trainable, len(trials), settings, steps, folder.resolve()).fit()
     for error in results.errors:
         raise worker_error(error)
     if results.num_terminated < len(trials):
         raise KeyboardInterrupt
     return [read_outcome(trial, trials_folder / trial.name, steps) for trial in trials]
-
-
-class ResumableASHA(ASHAScheduler):
-    """ASHA that learns a restored trial's rungs from the trial's last result."""
-
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Take in a trial, new or restored."""
-        super().on_trial_add(tune_controller, trial)
-        for step, ap in trial.last_result.get("rungs", []):
-            self.on_trial_result(tune_controller, trial, {"step": step, "ap": ap})
 
 
 class _RungLog(tune.Callback):
@@ -115,20 +103,19 @@ def _trainable(
             self.folder = folder / self.tried.name
             self.record = RungRecord(self.folder)
             self.train_to: TrainTo | None = None
-            self.reached: list[tuple[int, float]] = []
+            self.ahead = iter(rungs)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
             return True
 
         def step(self) -> dict[str, Any]:
-            step = rungs[len(self.reached)]
+            step = next(self.ahead)
             if step not in self.record.rungs:
                 self._train_to(step)
             rung = self.record.rungs[step]
-            self.reached.append((step, rung.ap))
             done = step == rungs[-1] or rung.diverged is not None
-            return {"name": self.tried.name, "step": step, "ap": rung.ap, "rungs": self.reached, "done": done}
+            return {"name": self.tried.name, "step": step, "ap": rung.ap, "done": done}
 
         def _train_to(self, step: int) -> None:
             began = time.perf_counter()
@@ -147,15 +134,8 @@ def _trainable(
 def _tuner(
     trainable: type[tune.Trainable], num_trials: int, settings: HalvingSettings, steps: int, folder: Path
 ) -> tune.Tuner:
-    path = folder / EXPERIMENT
-    if path.exists():
-        try:
-            _require_whole(path)
-            return tune.Tuner.restore(str(path), trainable=trainable, resume_errored=True)
-        except Exception as error:  # whatever unpickling half a file raises
-            logger.warning("%s: cannot be restored (%s); going on from the trials' own records", path, error)
-            shutil.rmtree(path)
-    scheduler = ResumableASHA(
+    shutil.rmtree(folder / EXPERIMENT, ignore_errors=True)
+    scheduler = ASHAScheduler(
         time_attr="step",
         metric="ap",
         mode="max",
@@ -179,11 +159,6 @@ def _tuner(
     )
 
 
-def _require_whole(path: Path) -> None:
-    """Raise if the snapshot that Ray would read, late and with no way back, is missing or was cut off."""
-    json.loads(max(path.glob("experiment_state-*.json")).read_text())
-
-
 @contextmanager
 def _sigterm_as_sigint() -> Iterator[None]:
     """Have SIGTERM end an experiment as SIGINT does, its state saved."""
@@ -192,10 +167,3 @@ def _sigterm_as_sigint() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, handler)
-
-
-def _require_resources(settings: HalvingSettings) -> None:
-    """Refuse what Ray would wait for forever."""
-    for name, asked in (("CPU", settings.cpus), ("GPU", settings.gpus)):
-        there = ray.cluster_resources().get(name, 0)  # type: ignore[no-untyped-call]
-        require(asked <= there, f"{name.lower()}s of a trial", asked, f"at most {there:g}, what this machine has")

@@ -4,7 +4,6 @@ A trial's folder holds ``rungs.jsonl``: the AP and the seconds of every rung it 
 is informed. It is the record that a resumed run replays, and that the table of all trials is made from.
 """
 
-import csv
 import itertools
 import math
 from collections.abc import Sequence
@@ -15,15 +14,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from litepose_ofa.search.workspace import write_csv
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
-from litepose_ofa.supernet.files import replacing
 from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
 from litepose_ofa.supernet.network.checkpoints import read_description
 from litepose_ofa.supernet.validation import Checked, Count, Fraction, NonNegative, Positive, settings, validate
 
 RUNGS_FILE = "rungs.jsonl"
-TRIAL_COLUMNS = ("trial", "arch_digest", "image_size", "rate", "learning_rate", "steps", "ap", "seconds", "state")
 
 State = Literal["finished", "stopped", "diverged"]
 
@@ -38,8 +36,7 @@ class HalvingSettings:
         grace_period: Part of a trial's steps before the first rung, where the first trials are stopped.
         reduction_factor: Of the trials that reach a rung about one in so many goes on; rungs lie so many times as far
             apart.
-        cpus: CPU cores of a trial.
-        gpus: GPUs of a trial; a part of one lets trials share it.
+        cpus, gpus: What a trial reserves; a part of a GPU lets trials share it.
         max_concurrent: Most trials at a time.
     """
 
@@ -81,13 +78,7 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class FinetuningTrial:
-    """One finetuning to try.
-
-    Attributes:
-        name: Name of its folder.
-        arch: The architecture.
-        rate: Factor of the training's learning rate.
-    """
+    """One finetuning to try, in a folder of its name; ``rate`` is a factor of the training's learning rate."""
 
     name: str
     arch: Arch
@@ -96,15 +87,7 @@ class FinetuningTrial:
 
 @dataclass(frozen=True, slots=True)
 class TrialOutcome:
-    """The end of a trial.
-
-    Attributes:
-        trial: The trial.
-        steps: Steps it was trained for, up to its last rung.
-        ap: AP in [0, 1] there.
-        seconds: Time it took to train and measure, over all starts.
-        state: ``finished`` all steps, ``stopped`` at a rung, or ``diverged``.
-    """
+    """The end of a trial: the step and the AP of its last rung, and the seconds that it took over all starts."""
 
     trial: FinetuningTrial
     steps: int
@@ -114,13 +97,7 @@ class TrialOutcome:
 
 
 def sample_trials(archs: Sequence[Arch], sampling: SamplingSettings, *, seed: int) -> list[FinetuningTrial]:
-    """Cross architectures with sampled learning rates, rounded to four digits.
-
-    Args:
-        archs: The architectures.
-        sampling: The number and the range of the rates.
-        seed: Seed of the draw.
-    """
+    """Cross architectures with sampled learning rates, rounded to four digits."""
     low, high = np.log(sampling.rates)
     drawn = np.exp(np.random.default_rng(seed).uniform(float(low), float(high), sampling.num_samples))
     pairs = itertools.product((float(f"{rate:.4g}") for rate in drawn), archs)
@@ -139,11 +116,7 @@ class Rung(Checked):
 
 
 class RungRecord:
-    """The rungs that a trial has reached, on disk.
-
-    Args:
-        folder: The trial's folder; it need not exist.
-    """
+    """The rungs that a trial has reached, in its folder, which need not exist."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RUNGS_FILE
@@ -169,11 +142,7 @@ def read_outcome(trial: FinetuningTrial, folder: Path, steps: int) -> TrialOutco
 
 
 def best_outcome(outcomes: Sequence[TrialOutcome]) -> TrialOutcome:
-    """Return the finished trial with the greatest AP, of equals the first.
-
-    Raises:
-        InputError: If no trial finished.
-    """
+    """Return the finished trial with the greatest AP, of equals the first."""
     finished = [outcome for outcome in outcomes if outcome.state == "finished"]
     if not finished:
         raise InputError(f"none of {len(outcomes)} trials finished: all diverged; lower rates help")
@@ -182,14 +151,21 @@ def best_outcome(outcomes: Sequence[TrialOutcome]) -> TrialOutcome:
 
 def write_trials(path: Path, outcomes: Sequence[TrialOutcome], learning_rate: float) -> None:
     """Write a line a trial as CSV; a trial's rate multiplies the learning rate, the peak of the schedule."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(TRIAL_COLUMNS)
-        for outcome in outcomes:
-            trial = outcome.trial
-            peak = f"{trial.rate * learning_rate:.6g}"
-            named = (trial.name, trial.arch.digest, trial.arch.image_size, trial.rate, peak)
-            writer.writerow((*named, outcome.steps, outcome.ap, round(outcome.seconds, 3), outcome.state))
+    rows = [
+        {
+            "trial": outcome.trial.name,
+            "arch_digest": outcome.trial.arch.digest,
+            "image_size": outcome.trial.arch.image_size,
+            "rate": outcome.trial.rate,
+            "learning_rate": f"{outcome.trial.rate * learning_rate:.6g}",
+            "steps": outcome.steps,
+            "ap": outcome.ap,
+            "seconds": round(outcome.seconds, 3),
+            "state": outcome.state,
+        }
+        for outcome in outcomes
+    ]
+    write_csv(path, list(rows[0]), rows)
 
 
 class _Measured(Checked):

@@ -7,6 +7,7 @@ depend on the number of workers.
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from litepose_ofa.search.workers.session import worker_error
@@ -29,26 +30,18 @@ class EvaluationPool(Protocol):
     """Measures architectures."""
 
     def map(self, archs: Sequence[Arch]) -> Iterator[float]:
-        """Yield the AP of each architecture, in order.
-
-        Raises:
-            InputError: What a measurement raised, or if an architecture's workers die again and again.
-        """
+        """Yield the AP of each architecture, in order; ``InputError`` if one cannot be measured."""
 
 
+@dataclass(frozen=True)
 class SerialPool:
-    """Measures in this process.
+    """Measures in this process."""
 
-    Args:
-        measure: Measures one architecture.
-    """
-
-    def __init__(self, measure: Measure) -> None:
-        self._measure = measure
+    measure: Measure
 
     def map(self, archs: Sequence[Arch]) -> Iterator[float]:
         """Yield the AP of each architecture, in order."""
-        return map(self._measure, archs)
+        return map(self.measure, archs)
 
 
 class RayPool:
@@ -168,16 +161,7 @@ class _Worker:
 
 
 def require_workers(num_workers: int, cpus: float, gpus: float) -> None:
-    """Refuse numbers out of their range, and workers that Ray would wait for forever.
-
-    Args:
-        num_workers: Workers of the running cluster.
-        cpus: CPUs that each reserves.
-        gpus: GPUs that each reserves.
-
-    Raises:
-        InputError: If a number is out of its range, or a worker does not fit on any node of the cluster.
-    """
+    """Raise ``InputError`` if a number is out of its range, or a worker fits on no node: Ray would wait for ever."""
     import ray
 
     require(num_workers >= 1, "num_workers", num_workers, "at least 1")

@@ -63,13 +63,13 @@ def ray_session(address: str | None = None, **options: Any) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
     if address is None:
         options = {"include_dashboard": False, **options}
     else:
         _require_answer(address)
         options = {}
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, RuntimeError) as error:

@@ -1,7 +1,6 @@
 """The estimated devices: against the published latencies, and what is shipped against the code that makes it."""
 
 import csv
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path

@@ -1,9 +1,7 @@
 """Calibration: known coefficients are recovered, the ridge pulls where it says, left-out errors are left out."""
 
-import sys
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest

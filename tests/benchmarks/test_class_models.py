@@ -1,7 +1,6 @@
 """The class models: known costs come back from made-up blocks, and the shipped numbers from the public data."""
 
 import random
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol

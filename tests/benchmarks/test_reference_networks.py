@@ -1,8 +1,6 @@
 """Networks of other families: their multiply-accumulates are those that their authors give."""
 
-import sys
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 

@@ -11,7 +11,7 @@ from litepose_ofa.latency_tables import LatencyTable, OperatorLatency, TableMeta
 from litepose_ofa.latency_tables.coverage import space_operators
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.genome import Genomes
+from litepose_ofa.search.genome import GenomeCodec, Genomes, distinct
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.archs.space import SearchSpace, StageSpace
@@ -67,6 +67,17 @@ def formula_table(space: SearchSpace, num_keypoints: int = 14, *, ms_per_mac: fl
 @pytest.fixture(scope="session")
 def make_table() -> Callable[..., LatencyTable]:
     return formula_table
+
+
+@pytest.fixture(scope="session")
+def every_genome() -> Callable[[GenomeCodec], Genomes]:
+    """Enumerates a small space."""
+
+    def enumerate_genomes(codec: GenomeCodec) -> Genomes:
+        grid = np.stack(np.meshgrid(*map(np.arange, codec.cardinalities), indexing="ij"), axis=-1)
+        return distinct(codec.canonicalise(grid.reshape(-1, codec.length).astype(np.int8)))
+
+    return enumerate_genomes
 
 
 @pytest.fixture(scope="session")

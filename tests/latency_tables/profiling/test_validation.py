@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.latency_tables.profiling.building import build_table
 from litepose_ofa.latency_tables.profiling.measurements import Timing
 from litepose_ofa.latency_tables.profiling.validation import format_fit, format_validation, validate
 from litepose_ofa.supernet.archs.arch import Arch

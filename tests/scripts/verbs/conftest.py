@@ -33,7 +33,7 @@ def leave_search(workspace: Path, decoding: DecodingCost | None = None) -> list[
     problem = SearchProblem(cost, {DEVICE: 3.5 if decoding is None else 60})
     genomes = cost.codec.sample(200, np.random.default_rng(0))
     history = problem.evaluated(genomes, 0.01 * problem.latency_ms(genomes), np.full(200, 0.02))
-    *rest, second, first = front_candidates(problem, history, "predictor")
+    *rest, second, first = front_candidates(problem, history.rows(problem.front(history)), "predictor", device=DEVICE)
     verified = [replace(one, verified=Accuracy(ap, "supernet")) for one, ap in ((first, 0.2), (second, 0.1))]
     weights = weights_digest(load_supernet(workspace / "supernet" / "supernet.safetensors"))
     search = {

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litepose_ofa.search.accuracy.evaluators import Accuracy, PredictorEvaluator
+from litepose_ofa.search.accuracy.evaluators import Accuracy, AccuracyModel
 from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.supernet.archs.arch import Arch
@@ -189,15 +189,15 @@ def test_a_search_goes_on_in_a_workspace_that_was_moved(
     place, moved = tmp_path / "place", tmp_path / "moved"
     stored = [f"storage={storage.format(tmp_path)}"] if storage else []
     evaluated: list[int] = []
-    evaluate = PredictorEvaluator.evaluate
+    evaluate = AccuracyModel.evaluate
 
-    def counted(evaluator: PredictorEvaluator, archs: Sequence[Arch]) -> list[Accuracy]:
+    def counted(evaluator: AccuracyModel, archs: Sequence[Arch]) -> list[Accuracy]:
         if place.exists() and len(evaluated) == 2:
             raise KeyboardInterrupt
         evaluated.append(len(evaluated))
         return evaluate(evaluator, archs)
 
-    monkeypatch.setattr(PredictorEvaluator, "evaluate", counted)
+    monkeypatch.setattr(AccuracyModel, "evaluate", counted)
     assert search(*longer, *stored, f"workspace={place}").status == 130
     assert evaluated == [0, 1]
     place.rename(moved)

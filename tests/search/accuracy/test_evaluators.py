@@ -9,7 +9,6 @@ import pytest
 
 from litepose_ofa.search.accuracy.evaluators import (
     AccuracyCache,
-    PredictorEvaluator,
     SupernetEvaluator,
     identity_digest,
 )
@@ -102,10 +101,9 @@ def test_identity_is_the_content_not_the_order() -> None:
 
 
 def test_the_predictor_says_what_it_stands_for(predictor: AccuracyPredictor) -> None:
-    evaluator = PredictorEvaluator(predictor)
-    (accuracy,) = evaluator.evaluate([SPACE.largest()])
+    (accuracy,) = predictor.evaluate([SPACE.largest()])
     assert accuracy.source == "predictor"
     assert accuracy.std > 0
-    assert evaluator.describe()["predictor"] == predictor.digest
+    assert predictor.describe() == {"evaluator": "predictor", "predictor": predictor.digest, **predictor.identity}
     with pytest.raises(InputError, match="allows"):
-        evaluator.evaluate([SearchSpace.preset("litepose").smallest()])
+        predictor.evaluate([SearchSpace.preset("litepose").smallest()])

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from litepose_ofa.search.accuracy.evaluators import PredictorEvaluator
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.genome import GenomeCodec
 from litepose_ofa.supernet.archs.arch import Arch
@@ -36,13 +35,12 @@ def deep_space() -> SearchSpace:
 def test_published_points(dataset: str) -> None:
     surrogate = PublishedSurrogate(LITEPOSE, dataset=dataset)
     archs = published_archs()
-    evaluator = PredictorEvaluator(surrogate)
     for name, ap in PUBLISHED_AP[dataset].items():
-        (accuracy,) = evaluator.evaluate([archs[name]])
+        (accuracy,) = surrogate.evaluate([archs[name]])
         assert accuracy.ap == pytest.approx(ap, abs=1e-9)
         assert (accuracy.source, accuracy.std) == ("published-surrogate", 0)
-    assert evaluator.describe()["evaluator"] == "published-surrogate"
-    assert evaluator.describe()["dataset"] == dataset
+    assert surrogate.describe()["evaluator"] == "published-surrogate"
+    assert surrogate.describe()["dataset"] == dataset
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 9])

@@ -31,20 +31,11 @@ def test_samples_are_distinct_and_spread(name: str) -> None:
     assert len(np.unique(genomes, axis=0)) == 80
     assert cost.codec.decode_many(genomes[:2]) == [cost.space.smallest(), cost.space.largest()]
     macs = np.log(cost.evaluate(genomes)["macs"])
-    tenths = np.histogram(macs, bins=np.linspace(macs.min(), macs.max(), 6))[0]
-    assert (tenths >= 5).all()
+    assert (np.histogram(macs, bins=5)[0] >= 5).all()
+    by_params = stratified_genomes(cost, 80, np.random.default_rng(0), spread_over="params")
+    assert (np.histogram(np.log(cost.evaluate(by_params)["params"]), bins=5)[0] > 10).all()
     for column in np.flatnonzero(cost.codec.cardinalities > 1):
         assert len(np.unique(genomes[:, column])) == cost.codec.cardinalities[column]
-
-
-@pytest.mark.parametrize("name", ["tiny", "litepose"])
-def test_a_cost_is_spread_evenly_in_its_logarithm(name: str) -> None:
-    cost = CostModel(SearchSpace.preset(name))
-    params = np.log(
-        cost.evaluate(stratified_genomes(cost, 80, np.random.default_rng(0), spread_over="params"))["params"]
-    )
-    shares = np.histogram(params, bins=5)[0] / 80
-    assert (shares > 0.13).all()
 
 
 def test_uniform_networks_come_first(tiny_cost: CostModel) -> None:
@@ -78,61 +69,33 @@ def test_file_round_trip(tiny_cost: CostModel, identity: dict[str, Any], tmp_pat
     np.testing.assert_array_equal(loaded.ap, np.linspace(0.1, 0.7, 12))
 
 
-def test_foreign_files_are_refused(tiny_cost: CostModel, tmp_path: Path) -> None:
-    path = tmp_path / "samples.json"
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        AccuracySamples.load(path)
-    for text in ('{"samples": []}', "[]", "3"):
-        path.write_text(text)
-        with pytest.raises(InputError, match="is not a file of measured subnets"):
-            AccuracySamples.load(path)
-    genomes = np.full((1, tiny_cost.codec.length), 9, np.int8)
-    AccuracySamples(tiny_cost.space, 14, {}, genomes, np.ones(1)).save(path)
-    with pytest.raises(InputError, match="a genome is not of the space 'tiny'"):
-        AccuracySamples.load(path)
-
-
-def test_accuracies_that_are_none_are_refused(tiny_cost: CostModel, tmp_path: Path) -> None:
-    path = tmp_path / "samples.json"
-    for ap in (np.nan, 54.0):
-        genomes = tiny_cost.codec.sample(1, np.random.default_rng(0))
-        AccuracySamples(tiny_cost.space, 14, {}, genomes, np.array([ap])).save(path)
-        with pytest.raises(InputError, match=r"samples\[0\]\.ap is .*; it must be a number from 0 to 1"):
-            AccuracySamples.load(path)
+        AccuracySamples.load(tmp_path / "samples.json")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"samples": None}, "is not a file of measured subnets: samples is null"),
         ({"num_keypoints": -3}, "num_keypoints is -3; it must be an integer from 1 to 1000"),
         (
-            {"samples": [{"genome": ["0"], "ap": 0.5}]},
-            "samples[0].genome is ['0']; it must be a list of integers",
+            {"samples": [{"genome": [0], "ap": float("nan")}]},
+            r"samples\[0\]\.ap is nan; it must be a number from 0 to 1",
         ),
-        ({"samples": [{"genome": [0], "ap": "0.5"}]}, "samples[0].ap is '0.5'; it must be a number from 0 to 1"),
-        ({"samples": [{"genome": [0]}]}, "samples[0].ap is missing"),
+        ({"samples": [{"genome": [0], "ap": 0.5}]}, "a genome is not of the space 'tiny'"),
+        ({"samples": [{"genome": [9] * TINY.length, "ap": 0.5}]}, "a genome is not of the space 'tiny'"),
+        ({"num_proposed": 4}, "num_proposed is 4; it must be at most 3"),
     ],
 )
-def test_what_a_file_says_is_checked_below_its_first_level(
+def test_what_a_file_says_is_checked(
     tiny_cost: CostModel, change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "samples.json"
     genomes = tiny_cost.codec.sample(3, np.random.default_rng(0))
     AccuracySamples(tiny_cost.space, 14, {}, genomes, np.full(3, 0.5)).save(path)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(InputError) as caught:
-        AccuracySamples.load(path)
-    assert str(caught.value).startswith(f"{path}: is not a file of measured subnets: {message}")
-
-
-def test_samples_that_do_not_fit_together_are_refused(tiny_cost: CostModel, tmp_path: Path) -> None:
-    path = tmp_path / "samples.json"
-    genomes = tiny_cost.codec.sample(3, np.random.default_rng(0))
-    AccuracySamples(tiny_cost.space, 14, {}, genomes, np.full(3, 0.5), num_proposed=4).save(path)
-    with pytest.raises(InputError, match=r"samples\.json: num_proposed is 4; it must be at most 3"):
-        AccuracySamples.load(path)
-    AccuracySamples(tiny_cost.space, 14, {}, genomes[:, :-1], np.full(3, 0.5)).save(path)
-    with pytest.raises(InputError, match=r"samples\.json: a genome is not of the space 'tiny'"):
+    with pytest.raises(InputError, match=rf"samples\.json: .*{message}"):
         AccuracySamples.load(path)
 
 

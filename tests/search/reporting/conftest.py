@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.search.accuracy.evaluators import Accuracy, PredictorEvaluator
+from litepose_ofa.search.accuracy.evaluators import Accuracy
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
@@ -18,7 +18,7 @@ from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.reporting.findings import Findings
 from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
 from litepose_ofa.search.strategies.strategies import RandomStrategy
-from litepose_ofa.search.study.generations import StopRule, StudySettings
+from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
 from litepose_ofa.search.study.results import choose, front_candidates, write_chosen, write_front, write_progress
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.arch import Arch
@@ -48,20 +48,15 @@ def _search(
     problem = SearchProblem(cost, budgets)
     folder = workspace / "search" / "+".join(devices) / tier
     folder.mkdir(parents=True)
-    study = SearchStudy(
-        problem,
-        PredictorEvaluator(model),
-        RandomStrategy(problem),
-        storage=folder / "study.log",
-        name=f"{workspace.name}/search/{'+'.join(devices)}/{tier}",
-        settings=StudySettings(first=40, batch=20),
-        stop=StopRule(generations=1),
-    )
+    sizes, stop = StudySettings(first=40, batch=20), StopRule(generations=1)
+    generations = Generations(problem, RandomStrategy(problem), settings=sizes, stop=stop)
+    name = f"{workspace.name}/search/{'+'.join(devices)}/{tier}"
+    study = SearchStudy(generations, model, storage=folder / "study.log", name=name)
     run = study.run()
     write_progress(folder / "progress.csv", run.progress, model.source)
     write_json(folder / "run.json", {"config": {"storage": None, "dataset": {"name": "coco"}}})
     for name in devices:
-        front = front_candidates(problem, run.history, model.source, device=name)
+        front = front_candidates(problem, run.history.rows(problem.front(run.history, name)), model.source, device=name)
         front[:verified] = [
             replace(each, verified=Accuracy(each.accuracy.ap - 0.05, "supernet")) for each in front[:verified]
         ]

@@ -30,21 +30,21 @@ def test_the_first_raises_the_hypervolume_most(problem: SearchProblem, history: 
     mean, std = prediction(problem, pool)
     latency_ms = problem.latency_ms(pool)
     known = np.array([[-0.1, problem.latency_ms(history.genomes)[0]]])
-    reference = (0.0, problem.budget_ms + 0.05 * (problem.budget_ms - known[0, 1]))
+    reference = (0.0, problem.budgets_ms["board"] + 0.05 * (problem.budgets_ms["board"] - known[0, 1]))
     gains = [
-        hypervolume(np.vstack([known, [-ap, ms]]), reference) if ms <= problem.budget_ms else 0
+        hypervolume(np.vstack([known, [-ap, ms]]), reference) if ms <= problem.budgets_ms["board"] else 0
         for ap, ms in zip(mean, latency_ms, strict=True)
     ]
     assert choose_batch(problem, history, pool, (mean, std), 1, PLAIN).tolist() == [int(np.argmax(gains))]
 
 
 def test_a_batch_is_distinct_feasible_and_spread(problem: SearchProblem, history: History, pool: np.ndarray) -> None:
-    batch = choose_batch(problem, history, pool, prediction(problem, pool), 12)
+    batch = choose_batch(problem, history, pool, prediction(problem, pool), 12, BatchSettings())
     assert len(set(batch.tolist())) == 12
     latency_ms = problem.latency_ms(pool[batch])
-    assert (latency_ms <= problem.budget_ms).all()
+    assert (latency_ms <= problem.budgets_ms["board"]).all()
     feasible = problem.latency_ms(pool)
-    feasible = feasible[feasible <= problem.budget_ms]
+    feasible = feasible[feasible <= problem.budgets_ms["board"]]
     assert np.ptp(latency_ms) > 0.6 * np.ptp(feasible)
 
 
@@ -71,12 +71,12 @@ def test_the_unsure_share_goes_where_the_deviation_is_large(
 
 def test_a_pool_without_a_feasible_genome_gives_nothing(problem: SearchProblem, history: History) -> None:
     largest = problem.cost.codec.encode_many([problem.cost.space.largest()])
-    assert choose_batch(problem, history, largest, (np.ones(1), np.zeros(1)), 3).tolist() == []
-    assert choose_batch(problem, history, largest[:0], (np.ones(0), np.zeros(0)), 3).tolist() == []
+    assert choose_batch(problem, history, largest, (np.ones(1), np.zeros(1)), 3, PLAIN).tolist() == []
+    assert choose_batch(problem, history, largest[:0], (np.ones(0), np.zeros(0)), 3, PLAIN).tolist() == []
 
 
 def test_what_cannot_gain_is_taken_last(problem: SearchProblem, history: History, pool: np.ndarray) -> None:
     mean, std = prediction(problem, pool)
     within = np.flatnonzero(problem.violation(pool) == 0)
-    batch = choose_batch(problem, history, pool, (mean, std), len(pool))
+    batch = choose_batch(problem, history, pool, (mean, std), len(pool), BatchSettings())
     assert sorted(batch.tolist()) == within.tolist()

@@ -75,13 +75,12 @@ def test_proposals_are_new_distinct_feasible_and_repeatable(make: Make, problem:
         history = history.extended(problem.evaluated(proposed, tiny_ap(proposed)))
 
 
-def test_an_exhausted_space_gives_nothing(make: Make, small_space: SearchSpace, make_table: Any) -> None:
+def test_an_exhausted_space_gives_nothing(
+    make: Make, small_space: SearchSpace, make_table: Any, every_genome: Any
+) -> None:
     space = small_space.restricted(["resolution", "width"])
     cost = CostModel(space, tables={"board": make_table(space)})
-    codec = cost.codec
-    grid = np.stack(np.meshgrid(*map(np.arange, codec.cardinalities), indexing="ij"), axis=-1)
-    everything = codec.canonicalise(grid.reshape(-1, codec.length).astype(np.int8))
-    assert len(everything) == space.size
+    everything = every_genome(cost.codec)
     problem = SearchProblem(cost, {"board": 1e9})
     history = problem.evaluated(everything, np.linspace(0.2, 0.5, len(everything)))
     strategy = make(problem)
@@ -90,16 +89,14 @@ def test_an_exhausted_space_gives_nothing(make: Make, small_space: SearchSpace, 
     assert len(strategy.propose(all_but_one, 4, np.random.default_rng(0))) <= 1
 
 
-def test_the_inner_evolution_finds_the_front_that_enumeration_finds(small_cost: CostModel) -> None:
+def test_the_inner_evolution_finds_the_front_that_enumeration_finds(small_cost: CostModel, every_genome: Any) -> None:
     codec, problem = small_cost.codec, middle(small_cost)
-    grid = np.stack(np.meshgrid(*map(np.arange, codec.cardinalities), indexing="ij"), axis=-1)
-    everything = distinct(codec.canonicalise(grid.reshape(-1, codec.length).astype(np.int8)))
     model: Any = FormulaModel(codec)
 
     def evaluated(genomes: Genomes) -> History:
         return problem.evaluated(genomes, model.predict_ap(genomes))
 
-    oracle = evaluated(everything)
+    oracle = evaluated(every_genome(codec))
     start = evaluated(first_genomes(codec, 2, np.random.default_rng(0)))
     settings = EvolutionSettings(population=60, generations=20)
     proposed = SurrogateEvolution(problem, FixedSurrogate(model), settings).propose(start, 60, np.random.default_rng(0))

@@ -7,14 +7,7 @@ import pytest
 
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.problem.problem import SearchProblem
-from litepose_ofa.search.strategies.surrogates import FixedSurrogate, LearnedSurrogate, RefittedSurrogate
-
-
-def test_a_fixed_one_learns_nothing(problem: SearchProblem, predictor: AccuracyPredictor) -> None:
-    genomes = problem.cost.codec.sample(5, np.random.default_rng(0))
-    surrogate = FixedSurrogate(predictor)
-    assert surrogate.after(problem.evaluated(genomes, np.zeros(5))) is predictor
-    assert surrogate.describe() == {"predictor": predictor.digest}
+from litepose_ofa.search.strategies.surrogates import LearnedSurrogate, RefittedSurrogate
 
 
 def test_a_refitted_one_takes_in_what_was_measured(problem: SearchProblem, predictor: AccuracyPredictor) -> None:

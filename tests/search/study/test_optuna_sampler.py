@@ -67,12 +67,6 @@ def test_every_architecture_has_one_number_a_part() -> None:
     assert ends == [space.smallest(), space.largest()]
 
 
-def test_other_samplers_suggest_architectures_too() -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    study.optimize(lambda trial: suggest_arch(trial, TINY).image_size, n_trials=20)
-    assert study.best_value == 96
-
-
 def test_parameters_beside_the_architecture_are_drawn() -> None:
     def objective(trial: optuna.Trial) -> float:
         return trial.suggest_float("threshold", 0, 1) + measure_complexity(suggest_arch(trial, TINY)).macs / 1e8

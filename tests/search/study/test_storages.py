@@ -13,12 +13,11 @@ import numpy as np
 import optuna
 import pytest
 
-from litepose_ofa.search.accuracy.evaluators import PredictorEvaluator
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.problem.history import History
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
-from litepose_ofa.search.study.generations import Progress, StopRule, StudySettings
+from litepose_ofa.search.study.generations import Generations, Progress, StopRule, StudySettings
 from litepose_ofa.search.study.storages import open_storage
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.errors import InputError
@@ -64,14 +63,10 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def make_study(
     location: str, problem: SearchProblem, predictor: AccuracyPredictor, *, name: str = "search", generations: int = 2
 ) -> SearchStudy:
+    strategy = EvolutionStrategy(problem, EvolutionSettings(population=5))
+    sizes, stop = StudySettings(FIRST, BATCH), StopRule(generations=generations)
     return SearchStudy(
-        problem,
-        PredictorEvaluator(predictor),
-        EvolutionStrategy(problem, EvolutionSettings(population=5)),
-        storage=location,
-        name=name,
-        settings=StudySettings(FIRST, BATCH),
-        stop=StopRule(generations=generations),
+        Generations(problem, strategy, settings=sizes, stop=stop), predictor, storage=location, name=name
     )
 
 

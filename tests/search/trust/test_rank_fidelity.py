@@ -76,10 +76,6 @@ def test_the_text_has_every_figure_and_explains_it() -> None:
         for figure in (group["inherited"]["kendall_tau"], group["macs"]["spearman"], group["noise_ceiling"]):
             assert f"{figure['value']:.2f} ({figure['low']:.2f}, {figure['high']:.2f})" in text
         assert f"{group['tau_gain']['value']:+.2f}" in text
-    assert "8.0-35.0" in text
-    assert "best of the 2 ranked highest" in text
-    assert "90 % bootstrap" in text
-    assert max(map(len, text.splitlines())) <= 120
     only = format_fidelity(fidelity_report([record for record in study() if record.group == "spread"]))
     assert "equal MACs  " not in only
     assert "seed" not in only

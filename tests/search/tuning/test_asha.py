@@ -2,16 +2,15 @@
 
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray import cloudpickle
 
-from litepose_ofa.search.tuning.asha import TRIALS_FOLDER, ResumableASHA, TrainTo, run_asha
+from litepose_ofa.search.tuning.asha import TRIALS_FOLDER, TrainTo, run_asha
 from litepose_ofa.search.tuning.trials import (
     FinetuningTrial,
     HalvingSettings,
@@ -46,13 +45,13 @@ def calls(folder: Path) -> list[list[int]]:
     return [[int(line) for line in path.read_text().split()] for path in paths]
 
 
-@pytest.fixture
-def make_training() -> Callable[[FinetuningTrial, Path], TrainTo]:
+def make_training(pause: float = 0) -> Callable[[FinetuningTrial, Path], TrainTo]:
     """Trainings whose AP is their quality times the part of the steps that is done; pickled by value."""
     qualities, steps = QUALITIES, STEPS
 
     def make(trial: FinetuningTrial, folder: Path) -> TrainTo:
         def train_to(step: int) -> float:
+            time.sleep(pause)
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / "calls").open("a") as file:
                 file.write(f"{step}\n")
@@ -63,24 +62,8 @@ def make_training() -> Callable[[FinetuningTrial, Path], TrainTo]:
     return make
 
 
-def test_restored_rungs_are_compared_with() -> None:
-    options = {"time_attr": "step", "metric": "ap", "mode": "max", "max_t": 8, "grace_period": 2}
-    restored = SimpleNamespace(trial_id="a", last_result={"rungs": [(2, 0.5), (4, 0.6)]})
-    new = SimpleNamespace(trial_id="b", last_result={})
-    weak = {"step": 2, "ap": 0.4}
-    for kind, decision in ((ASHAScheduler, TrialScheduler.CONTINUE), (ResumableASHA, TrialScheduler.STOP)):
-        scheduler = kind(**options, reduction_factor=2)
-        scheduler.on_trial_add(None, restored)
-        scheduler.on_trial_add(None, new)
-        assert scheduler.on_trial_result(None, new, weak) == decision
-        again = {"step": 2, "ap": 0.5}
-        assert scheduler.on_trial_result(None, restored, again) == TrialScheduler.CONTINUE, "its replay is no news"
-
-
-def test_the_worse_trials_are_stopped_early(
-    make_training: Callable[[FinetuningTrial, Path], TrainTo], tmp_path: Path
-) -> None:
-    outcomes = run_asha(make_training, make_trials(), SETTINGS, steps=STEPS, folder=tmp_path)
+def test_the_worse_trials_are_stopped_early(tmp_path: Path) -> None:
+    outcomes = run_asha(make_training(), make_trials(), SETTINGS, steps=STEPS, folder=tmp_path)
     assert summary(outcomes) == EXPECTED
     assert [outcome.state for outcome in outcomes] == ["finished", "stopped"] * 3
     assert calls(tmp_path) == [[2, 4, 8], [2]] * 3
@@ -110,36 +93,13 @@ def test_bad_input_divergence_and_missing_hardware(tmp_path: Path) -> None:
         run_asha(make, trials, HalvingSettings(cpus=4096), steps=STEPS, folder=tmp_path / "large")
 
 
-PROGRAM = f"""
-    import sys, time
-    from pathlib import Path
-    from litepose_ofa.search.tuning.asha import run_asha
-    from litepose_ofa.search.tuning.trials import HalvingSettings, SamplingSettings, sample_trials
-    from litepose_ofa.supernet.archs.space import SearchSpace
-
-    pause = float(sys.argv[2])
-
-    def make(trial, folder):
-        def train_to(step):
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "calls").open("a") as file:
-                file.write(f"{{step}}\\n")
-            time.sleep(pause)
-            return {QUALITIES}[int(trial.name[:3])] * step / {STEPS}
-        return train_to
-
-    space = SearchSpace.preset("tiny")
-    trials = sample_trials([space.smallest(), space.largest()], SamplingSettings(2, 3, (0.01, 1.0)), seed=0)
-    run_asha(make, trials, HalvingSettings(max_concurrent=1), steps={STEPS}, folder=Path(sys.argv[1]))
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "damage"), [("kill", False), ("kill", True), ("terminate", False)])
-def test_stopped_it_goes_on_without_repeating_what_is_done(
-    make_training: Callable[[FinetuningTrial, Path], TrainTo], tmp_path: Path, kind: str, damage: bool
-) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(tmp_path), "0.5"]
+@pytest.mark.parametrize("kind", ["kill", "terminate"])
+def test_stopped_it_goes_on_without_repeating_what_is_done(tmp_path: Path, kind: str) -> None:
+    run = partial(run_asha, make_training(0.5), make_trials(), SETTINGS, steps=STEPS, folder=tmp_path)
+    (tmp_path / "run.pickle").write_bytes(cloudpickle.dumps(run))
+    program = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))()"
+    command = [sys.executable, "-c", program, str(tmp_path / "run.pickle")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     try:
@@ -151,10 +111,7 @@ def test_stopped_it_goes_on_without_repeating_what_is_done(
         getattr(process, kind)()
         process.wait()
     before = calls(tmp_path)
-    for path in (tmp_path / "ray").glob("experiment_state-*.json"):
-        if damage:
-            path.write_text(path.read_text()[:200])
-    outcomes = run_asha(make_training, make_trials(), SETTINGS, steps=STEPS, folder=tmp_path)
+    outcomes = run_asha(make_training(), make_trials(), SETTINGS, steps=STEPS, folder=tmp_path)
     assert summary(outcomes) == EXPECTED
     repeated = [after[: len(reached)] == reached for reached, after in zip(before, calls(tmp_path), strict=False)]
     assert all(repeated)

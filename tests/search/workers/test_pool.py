@@ -33,7 +33,7 @@ def _cluster() -> Iterator[None]:
 def make_measure(tmp_path: Path) -> Callable[..., Callable[[], Measure]]:
     """Measures AP = digest / 16^12, notes who was measured, and dies or fails where told to; pickled by value."""
 
-    def make(*, dies: int = 0, at: Arch | None = None, ap: float | None = None) -> Callable[[], Measure]:
+    def make(*, dies: int = 0, at: Arch | None = None) -> Callable[[], Measure]:
         def build() -> Measure:
             (tmp_path / f"built-{os.getpid()}").touch()
 
@@ -44,10 +44,8 @@ def make_measure(tmp_path: Path) -> Callable[..., Callable[[], Measure]]:
                     died = (tmp_path / "measured").read_text().count(arch.digest)
                     if died <= dies:
                         os._exit(1)
-                    if ap is None and not dies:
+                    if not dies:
                         raise InputError(f"{arch.digest} is bad")
-                    if ap is not None:
-                        return ap
                 return int(arch.digest, 16) / 16**12
 
             return measure
@@ -59,14 +57,6 @@ def make_measure(tmp_path: Path) -> Callable[..., Callable[[], Measure]]:
 
 def expected(tried: list[Arch]) -> list[float]:
     return [int(arch.digest, 16) / 16**12 for arch in tried]
-
-
-def test_serial_is_lazy_and_in_order() -> None:
-    asked: list[Arch] = []
-    pool = SerialPool(lambda arch: float(asked.append(arch) or 0.5))
-    values = pool.map(archs(5))
-    assert next(values) == 0.5
-    assert asked == archs(1)
 
 
 @pytest.mark.usefixtures("_cluster")
@@ -111,19 +101,6 @@ def test_what_goes_wrong_for_good_is_one_error(make_measure: Callable[..., Calla
             next(values)
         assert list(pool.map(tried[2:])) == expected(tried[2:]), "the pool is usable after an error"
         pool.close()
-
-
-@pytest.mark.usefixtures("_cluster")
-def test_nan_names_the_architecture_and_leaves_the_cache(
-    make_measure: Callable[..., Callable[[], Measure]], tmp_path: Path
-) -> None:
-    tried = archs(3)
-    pool = RayPool(make_measure(at=tried[1], ap=float("nan")), num_workers=1)
-    cache = AccuracyCache(tmp_path / "a.jsonl")
-    with pytest.raises(InputError, match=f"architecture {tried[1].digest} has the AP nan"):
-        SupernetEvaluator(pool, identity={}, cache=cache).evaluate(tried)
-    assert len(cache) == 1
-    pool.close()
 
 
 @pytest.mark.usefixtures("_cluster")

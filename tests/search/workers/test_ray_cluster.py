@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
-from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
-from litepose_ofa.search.study.ray_tune_search import TuneSettings, run_in_tune
+from litepose_ofa.search.study.ray_tune_search import run_in_tune
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.search.workers.pool import EvaluationPool, Measure, RayPool, SerialPool
 from litepose_ofa.search.workers.session import ray_session
@@ -60,12 +59,6 @@ class LosingCache(AccuracyCache):
     def __reduce__(self) -> tuple[type[AccuracyCache], tuple[Path]]:
         """Tune keeps a copy of its searcher."""
         return AccuracyCache, (self.path,)
-
-
-@pytest.fixture(scope="module")
-def problem(tiny_cost: CostModel) -> SearchProblem:
-    low, high = tiny_cost.fastest("board")[1], tiny_cost.slowest("board")[1]
-    return SearchProblem(tiny_cost, {"board": (low + high) / 2})
 
 
 @pytest.fixture
@@ -154,21 +147,6 @@ def formula(arch: Arch) -> float:
     return sum(block.kernel * block.expansion for block in blocks) / 1000 + arch.image_size / 1000
 
 
-def strategy(problem: SearchProblem) -> EvolutionStrategy:
-    return EvolutionStrategy(problem, EvolutionSettings(population=8))
-
-
-def search(problem: SearchProblem, pool: EvaluationPool, path: Path) -> Generations:
-    evaluator = SupernetEvaluator(pool, identity={}, cache=AccuracyCache(path))
-    return SearchStudy(problem, evaluator, strategy(problem), storage="memory", **SIZES).run()
-
-
-def assert_same(run: Generations, serial: Generations, problem: SearchProblem) -> None:
-    for name in ("genomes", "ap", "latency_ms"):
-        np.testing.assert_array_equal(getattr(run.history, name), getattr(serial.history, name))
-    np.testing.assert_array_equal(problem.front(run.history), problem.front(serial.history))
-
-
 def assert_one_node_left(path: Path, evaluations: int) -> None:
     nodes = [line.split()[1] for line in path.read_text().splitlines()]
     assert evaluations <= len(nodes) <= evaluations + WORKERS // 2, "only the lost node's last work was redone"
@@ -176,29 +154,29 @@ def assert_one_node_left(path: Path, evaluations: int) -> None:
     assert len(set(nodes[-8:])) == 1, "one was left at the end"
 
 
+@pytest.mark.parametrize("backend", ["ray", "ray_tune"])
 def test_a_node_lost_in_the_middle_of_a_search(
-    problem: SearchProblem, make_measure: Callable[[], Measure], lose_node: Callable[[], None], tmp_path: Path
+    problem: SearchProblem,
+    make_measure: Callable[[], Measure],
+    lose_node: Callable[[], None],
+    tmp_path: Path,
+    backend: str,
 ) -> None:
-    serial = search(problem, SerialPool(formula), tmp_path / "serial.jsonl")
-    pool = RayPool(make_measure, num_workers=WORKERS)
-    run = search(problem, LosingPool(pool, lose_node), tmp_path / "ray.jsonl")
-    pool.close()
-    assert_same(run, serial, problem)
-    assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "serial.jsonl").read_bytes()
-    assert_one_node_left(tmp_path / "measured", len(serial.history))
+    generations = Generations(problem, EvolutionStrategy(problem, EvolutionSettings(population=8)), **SIZES)
 
+    def search(pool: EvaluationPool, path: Path) -> Generations:
+        evaluator = SupernetEvaluator(pool, identity={}, cache=AccuracyCache(path))
+        return SearchStudy(generations, evaluator, storage="memory").run()
 
-def test_a_node_lost_in_the_middle_of_a_search_in_tune(
-    problem: SearchProblem, make_measure: Callable[[], Measure], lose_node: Callable[[], None], tmp_path: Path
-) -> None:
-    serial = search(problem, SerialPool(formula), tmp_path / "serial.jsonl")
-    run = run_in_tune(
-        make_measure,
-        Generations(problem, strategy(problem), **SIZES),
-        cache=LosingCache(tmp_path / "tune.jsonl", lose_node),
-        measured_on={},
-        workers=TuneSettings(num_workers=WORKERS),
-        folder=tmp_path,
-    )
-    assert_same(run, serial, problem)
+    serial = search(SerialPool(formula), tmp_path / "serial.jsonl")
+    if backend == "ray":
+        pool = RayPool(make_measure, num_workers=WORKERS)
+        run = search(LosingPool(pool, lose_node), tmp_path / "ray.jsonl")
+        pool.close()
+        assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "serial.jsonl").read_bytes()
+    else:
+        cache = LosingCache(tmp_path / "tune.jsonl", lose_node)
+        run = run_in_tune(make_measure, generations, cache=cache, measured_on={}, folder=tmp_path, num_workers=WORKERS)
+    for name in ("genomes", "ap", "latency_ms"):
+        np.testing.assert_array_equal(getattr(run.history, name), getattr(serial.history, name))
     assert_one_node_left(tmp_path / "measured", len(serial.history))
