@@ -1,9 +1,8 @@
 """Errors that a user can mend."""
 
 import reprlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 SHOWN_CHARACTERS = 120
 
@@ -49,26 +48,6 @@ def require(condition: bool, field: str, value: object, allowed: str) -> None:
     """Raise ``InputError`` that names field, value and what is allowed, unless the condition holds."""
     if not condition:
         raise InputError(f"{field} is {shown(value)}; it must be {allowed}")
-
-
-def require_keys(
-    where: str, value: object, names: Collection[str], optional: Collection[str] = ()
-) -> Mapping[str, Any]:
-    """Return a mapping that has all of these keys, perhaps optional ones, and no others.
-
-    Raises:
-        InputError: If it is not a mapping, or names the first key that is unknown or missing.
-    """
-    known = ", ".join((*names, *optional))
-    if not isinstance(value, Mapping):
-        raise InputError(f"{where} is {shown(value)}; it must be an object with the keys {known}")
-    for key in value:
-        if key not in names and key not in optional:
-            raise InputError(f"{where} has the unknown key {shown(key)}; the keys are {known}")
-    for name in names:
-        if name not in value:
-            raise InputError(f"{where} lacks the key {name!r}")
-    return value
 
 
 class InfeasibleBudgetError(InputError):

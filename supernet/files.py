@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files written so that a reader never sees half of one, and JSON and YAML read from them."""
 
 import errno
 import fcntl
@@ -14,10 +14,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from litepose_ofa.supernet.errors import InputError
 
 MARK = ".litepose-"
 """How the names of temporary files begin."""
+
+MOST_YAML_VALUES = 10**6
+"""Values of a YAML document, each counted as often as aliases repeat it."""
 
 
 @contextmanager
@@ -207,8 +212,6 @@ def read_yaml(path: Path | str) -> Any:
     Raises:
         InputError: If the file is missing or is not YAML.
     """
-    from litepose_ofa.supernet.bounded_yaml import load_yaml
-
     return _parse(Path(path), load_yaml, "YAML")
 
 
@@ -219,6 +222,51 @@ def read_text(path: Path | str) -> str:
         InputError: If the file is missing or is not UTF-8 text.
     """
     return str(_parse(Path(path), str, "UTF-8 text"))
+
+
+def load_yaml(text: str) -> Any:
+    """Return the value of a YAML document, without executing anything it names.
+
+    A few hundred bytes of aliases can stand for more values than a machine holds, so they are counted.
+
+    Raises:
+        yaml.YAMLError: If it is not YAML, or aliases make it endless or larger than ``MOST_YAML_VALUES`` values.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count_values(node, {}) > MOST_YAML_VALUES:
+            raise yaml.YAMLError(f"its aliases make more than {MOST_YAML_VALUES:,} values of it")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _count_values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count the values below a node; one that contains itself counts as too many."""
+    if id(node) not in known:
+        known[id(node)] = MOST_YAML_VALUES
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        inner = (part for item in parts for part in (item if isinstance(item, tuple) else (item,)))
+        known[id(node)] = 1 + sum(_count_values(part, known) for part in inner)
+    return known[id(node)]
+
+
+def read_content(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        InputError: If the file is missing, cannot be read, or is a pipe, a socket or a device.
+    """
+    require_regular(path)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def require_regular(path: Path | str) -> None:
@@ -236,12 +284,8 @@ def require_regular(path: Path | str) -> None:
 
 
 def _parse(path: Path, parse: Callable[[str], Any], language: str) -> Any:
-    require_regular(path)
+    content = read_content(path)
     try:
-        return parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        return parse(content.decode("utf-8"))
     except Exception as error:  # each parser has its own exceptions, and none is a bug of ours
         raise InputError(f"{path}: is not {language} ({' '.join(str(error).split())})") from None

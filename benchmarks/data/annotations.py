@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from litepose_ofa.supernet.data.coco.reader import read_records
+from litepose_ofa.supernet.data.coco.reader import load_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.skeletons import COCO
 
 PEOPLE_AN_IMAGE = 5
@@ -60,10 +61,10 @@ def measure(path: Path, *, whole: bool) -> None:
         content = json.loads(path.read_text())
         images, people = len(content["images"]), len(content["annotations"])
     else:
-        records = read_records(path, Path("images"), COCO)
+        records = AnnotatedImages(load_annotations(path, COCO), Path("images"))
         images, people = len(records), sum(len(record.keypoints) for record in records)
     seconds = time.process_time() - began
-    name = "json.loads" if whole else "read_records, every record made once"
+    name = "json.loads" if whole else "load_annotations, every record made once"
     memory = f"peak {peak_mb():.0f} MB ({before:.0f} before)"
     print(f"{name}: {images} images, {people} people, {seconds:.1f} s of CPU, {memory}")
 

@@ -6,14 +6,18 @@ Source: Wang et al., Lite Pose (arXiv:2205.01271); the JSON is the one of mit-ha
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Annotated, Any, Self
 
-from litepose_ofa.supernet.errors import InputError, located, require_keys, shown
+import yaml
+from pydantic import Field, Strict, model_validator
+
+from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.files import read_json, read_yaml, write_json, write_text
+from litepose_ofa.supernet.validation import Allowed, Checked, validate
 
 STAGE_STRIDES = (2, 2, 2, 1)
 """Strides of the four stages. The fusion deconvs add feature maps of these sizes, so no others fit together."""
@@ -21,9 +25,15 @@ STAGE_STRIDES = (2, 2, 2, 1)
 SIZE_MULTIPLE = 16
 """An input side is a multiple of this: the stem and the stages halve it four times."""
 
-LARGEST_SIDE, LARGEST_WIDTH, LARGEST_EXPANSION, LARGEST_KERNEL, MOST_BLOCKS = 4096, 16384, 32, 31, 64
+LARGEST_SIDE, MOST_BLOCKS = 4096, 64
 MOST_KEYPOINTS = 1000
-"""Far above any sensible network, so that no file can ask for what a machine does not have."""
+"""Far above any sensible network, like the limits below, so that no file can ask for what a machine does not have."""
+
+SIZES = f"a multiple of {SIZE_MULTIPLE} of at most {LARGEST_SIDE}"
+
+ImageSize = Annotated[int, Field(gt=0, le=LARGEST_SIDE, multiple_of=SIZE_MULTIPLE), Allowed(SIZES)]
+Width = Annotated[int, Field(ge=1, le=16384)]
+Block = Annotated[tuple[Annotated[int, Field(ge=1, le=32)], Annotated[int, Field(ge=1, le=31)]], Strict(False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +53,47 @@ class StageArch:
     blocks: tuple[BlockArch, ...]
 
 
+class _PublishedStage(Checked):
+    num_blocks: int
+    stride: int
+    channel: Width
+    block_setting: Annotated[
+        list[Block],
+        Field(min_length=1, max_length=MOST_BLOCKS),
+        Allowed("a list of 1 to 64 pairs: an expansion from 1 to 32, and an odd kernel size up to 31"),
+    ]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        length = len(self.block_setting)
+        require(self.num_blocks == length, "num_blocks", self.num_blocks, f"{length}, the length of block_setting")
+        for number, (_, kernel) in enumerate(self.block_setting):
+            require(kernel % 2 == 1, f"block_setting[{number}]: the kernel", kernel, "an odd number")
+        return self
+
+
+class _Published(Checked):
+    img_size: ImageSize
+    input_channel: Width
+    deconv_setting: Annotated[list[Width], Field(min_length=3, max_length=3), Allowed("a list of three widths")]
+    backbone_setting: Annotated[list[_PublishedStage], Field(min_length=4, max_length=4), Allowed("a list of 4 stages")]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        strides = tuple(stage.stride for stage in self.backbone_setting)
+        require(strides == STAGE_STRIDES, "the strides of the stages", strides, f"{STAGE_STRIDES}, as the deconvs need")
+        return self
+
+
 @dataclass(frozen=True)
 class Arch:
-    """A LitePose architecture: hashable, comparable, picklable.
+    """A LitePose architecture: hashable, comparable, picklable. Its values are checked where it comes from a file.
 
     Attributes:
         image_size: Short side of the input in pixels, a multiple of 16.
         stem_channels: Width of the stem's output (C0).
         stages: The four backbone stages.
         deconv_channels: Widths of the three fusion deconvs (D0, D1, D2).
-
-    Raises:
-        InputError: If a value is impossible; the message names the field.
 
     Example:
         >>> from litepose_ofa.supernet.archs.space import SearchSpace
@@ -68,33 +107,6 @@ class Arch:
     stages: tuple[StageArch, ...]
     deconv_channels: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        for field, value in (("stages", self.stages), ("deconv_channels", self.deconv_channels)):
-            if not isinstance(value, tuple):
-                _refuse(field, value, "a tuple")
-        _require_positive("img_size", self.image_size, LARGEST_SIDE)
-        if self.image_size % SIZE_MULTIPLE:
-            _refuse("img_size", self.image_size, f"a multiple of {SIZE_MULTIPLE}")
-        _require_positive("input_channel", self.stem_channels)
-        if len(self.deconv_channels) != 3:
-            _refuse("deconv_setting", list(self.deconv_channels), "three widths")
-        for i, width in enumerate(self.deconv_channels):
-            _require_positive(f"deconv_setting[{i}]", width)
-        if len(self.stages) != len(STAGE_STRIDES):
-            _refuse("backbone_setting", f"{len(self.stages)} stages", f"{len(STAGE_STRIDES)} stages")
-        for s, (stage, stride) in enumerate(zip(self.stages, STAGE_STRIDES, strict=True)):
-            where = f"backbone_setting[{s}]"
-            _require_positive(f"{where}.channel", stage.channels)
-            if type(stage.stride) is not int or stage.stride != stride:
-                _refuse(f"{where}.stride", stage.stride, f"{stride} (the fusion deconvs need strides {STAGE_STRIDES})")
-            if not 1 <= len(stage.blocks) <= MOST_BLOCKS:
-                _refuse(f"{where}.num_blocks", len(stage.blocks), f"from 1 to {MOST_BLOCKS} blocks")
-            for b, block in enumerate(stage.blocks):
-                _require_positive(f"{where}.block_setting[{b}] expansion", block.expansion, LARGEST_EXPANSION)
-                _require_positive(f"{where}.block_setting[{b}] kernel", block.kernel, LARGEST_KERNEL)
-                if block.kernel % 2 == 0:
-                    _refuse(f"{where}.block_setting[{b}] kernel", block.kernel, "an odd number")
-
     @classmethod
     def from_dict(cls, published: Mapping[str, Any]) -> Self:
         """Build an architecture from the published JSON form.
@@ -102,22 +114,12 @@ class Arch:
         Raises:
             InputError: If a key is unknown or missing, or a value has the wrong type or is impossible.
         """
-        top = require_keys(
-            "architecture", published, ("img_size", "input_channel", "deconv_setting", "backbone_setting")
+        plain = validate(_Published, published, "architecture")
+        stages = tuple(
+            StageArch(stage.channel, stage.stride, tuple(BlockArch(*block) for block in stage.block_setting))
+            for stage in plain.backbone_setting
         )
-        stages = []
-        for s, setting in enumerate(_items("backbone_setting", top["backbone_setting"])):
-            where = f"backbone_setting[{s}]"
-            stage = require_keys(where, setting, ("num_blocks", "stride", "channel", "block_setting"))
-            blocks = [
-                BlockArch(*_items(f"{where}.block_setting[{b}]", pair, length=2))
-                for b, pair in enumerate(_items(f"{where}.block_setting", stage["block_setting"]))
-            ]
-            if type(stage["num_blocks"]) is not int or stage["num_blocks"] != len(blocks):
-                _refuse(f"{where}.num_blocks", stage["num_blocks"], f"{len(blocks)}, the length of block_setting")
-            stages.append(StageArch(stage["channel"], stage["stride"], tuple(blocks)))
-        deconv = tuple(_items("deconv_setting", top["deconv_setting"]))
-        return cls(top["img_size"], top["input_channel"], tuple(stages), deconv)
+        return cls(plain.img_size, plain.input_channel, stages, tuple(plain.deconv_setting))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the published JSON form."""
@@ -173,8 +175,6 @@ class Arch:
         if path.suffix == ".json":
             write_json(path, self.to_dict())
         elif path.suffix in {".yaml", ".yml"}:
-            import yaml
-
             write_text(path, yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None))
         else:
             raise InputError(f"{path}: an architecture file ends in .json, .yaml or .yml")
@@ -186,22 +186,7 @@ class Arch:
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def with_image_size(self, image_size: int) -> Self:
-        """Return the same network at another input size."""
+        """Return the same network at another input size, which must be a multiple of 16."""
+        fits = image_size % SIZE_MULTIPLE == 0 and 0 < image_size <= LARGEST_SIDE
+        require(fits, "img_size", image_size, SIZES)
         return dataclasses.replace(self, image_size=image_size)
-
-
-def _refuse(field: str, value: object, allowed: str) -> NoReturn:
-    raise InputError(f"{field} is {shown(value)}; it must be {allowed}")
-
-
-def _require_positive(field: str, value: object, most: int = LARGEST_WIDTH) -> None:
-    if type(value) is not int or not 1 <= value <= most:
-        _refuse(field, value, f"a positive integer of at most {most}")
-
-
-def _items(where: str, value: object, length: int | None = None) -> Sequence[Any]:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        _refuse(where, value, "a list")
-    if length is not None and len(value) != length:
-        _refuse(where, value, f"a list of {length}")
-    return value

@@ -3,29 +3,24 @@
 import itertools
 import json
 import math
+import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib import resources
-from typing import Annotated, Any, Literal, Protocol, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
+import numpy as np
 from pydantic import AfterValidator, Field, Strict
 
 from litepose_ofa.supernet.archs.arch import MOST_BLOCKS, STAGE_STRIDES, Arch, BlockArch, StageArch
-from litepose_ofa.supernet.bounded_yaml import load_yaml
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.files import load_yaml
 from litepose_ofa.supernet.validation import Allowed, settings, validate
 
 Dimension = Literal["resolution", "kernel", "depth", "expansion", "width"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 """Dimensions that a supernet can be elastic in; width is that of the stem, the stages and the fusion deconvs."""
-
-
-class RandomSource(Protocol):
-    """``random.Random`` and ``numpy.random.Generator`` both qualify."""
-
-    def random(self) -> float:
-        """Return a float in [0, 1)."""
 
 
 def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -94,7 +89,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         for index in range(max(map(len, self.choices.values()))):
-            self._arch_at(index)  # an Arch refuses impossible values and names them
+            Arch.from_dict(self._arch_at(index).to_dict())  # it refuses impossible values and names them
 
     @classmethod
     def preset(cls, name: str) -> "SearchSpace":
@@ -182,7 +177,7 @@ class SearchSpace:
         """Return the architecture with the largest choice everywhere."""
         return self._arch_at(-1)
 
-    def sample(self, rng: RandomSource) -> Arch:
+    def sample(self, rng: random.Random | np.random.Generator) -> Arch:
         """Draw an architecture, every choice uniform and independent."""
         return self.assemble(lambda _, values: values[int(rng.random() * len(values))])
 

@@ -4,6 +4,7 @@ A reader reports ``Finding``s to a callable: ``raise_if_stopping`` ends the read
 with, ``FindingLog`` counts them all.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -96,11 +97,7 @@ Report = Callable[[Finding], object]
 
 
 def raise_if_stopping(finding: Finding) -> None:
-    """Raise a finding's message if training cannot do with it.
-
-    Raises:
-        InputError: If so.
-    """
+    """Raise a finding's message as ``InputError`` if training cannot do with it."""
     if finding.kind.effect is Effect.STOPS:
         raise InputError(finding.message)
 
@@ -117,18 +114,16 @@ class FindingLog:
     """
 
     kept: int = 10_000
-    counts: dict[Kind, int] = field(default_factory=dict)
-    entries: dict[Kind, list[int | str]] = field(default_factory=dict)
+    counts: Counter[Kind] = field(default_factory=Counter)
+    entries: dict[Kind, list[int | str]] = field(default_factory=lambda: defaultdict(list))
     examples: dict[Kind, str] = field(default_factory=dict)
 
     def __call__(self, finding: Finding) -> None:
         """Add a finding."""
-        kind = finding.kind
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        self.examples.setdefault(kind, finding.message)
-        entries = self.entries.setdefault(kind, [])
-        if len(entries) < self.kept:
-            entries.append(finding.entry)
+        self.counts[finding.kind] += 1
+        self.examples.setdefault(finding.kind, finding.message)
+        if self.counts[finding.kind] <= self.kept:
+            self.entries[finding.kind].append(finding.entry)
 
     def kinds(self) -> list[Kind]:
         """Return what was found, in the order of ``Kind``: what stops a training first."""

@@ -5,8 +5,6 @@ scale is a plain product, also from the input to a heatmap. Matrices have shape 
 to destination points. ``cv2.warpAffine`` puts pixel centres at integers: use ``warp`` here, which corrects for it.
 """
 
-import math
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +19,6 @@ def inference_affine(width: int, height: int, size: int, multiple: int = 64) -> 
 
     The short side becomes ``size``; the long side is rounded up to the next multiple, but a square image stays square.
 
-    Args:
-        width: Image width in pixels.
-        height: Image height in pixels.
-        size: Short side of the input in pixels.
-        multiple: What the longer side of the input is a multiple of.
-
     Returns:
         The matrix from image to input, and the input's (width, height).
     """
@@ -34,40 +26,8 @@ def inference_affine(width: int, height: int, size: int, multiple: int = 64) -> 
     exact = -(-long * size // short)
     padded = size if long == short else -(-exact // multiple) * multiple
     out_size = (padded, size) if width > height else (size, padded)
-    return _centred(width, height, out_size, size / short), out_size
-
-
-def training_affine(
-    width: int,
-    height: int,
-    size: int,
-    *,
-    rotation_degrees: float = 0.0,
-    scale: float = 1.0,
-    translation: tuple[float, float] = (0.0, 0.0),
-    flip: bool = False,
-) -> Matrix:
-    """Cut a square input out of an image around its centre.
-
-    Args:
-        width: Image width in pixels.
-        height: Image height in pixels.
-        size: Side of the input in pixels.
-        rotation_degrees: Turn of the content about the centre, clockwise as seen.
-        scale: Side of the cut-out over the short side of the image: 1 means that the short side spans the input.
-        translation: Shift of the content right and down, as a fraction of the input's side.
-        flip: Mirror left and right, last of all.
-
-    Returns:
-        The matrix from image to input.
-    """
-    zoom = size / (min(width, height) * scale)
-    angle = math.radians(rotation_degrees)
-    centre = size * (0.5 + translation[0]), size * (0.5 + translation[1])
-    across, down = _similarity(zoom * math.cos(angle), zoom * math.sin(angle), (width / 2, height / 2), centre)
-    if flip:
-        across = -across[0], -across[1], size - across[2]
-    return np.array([across, down])
+    rows = similarity(size / short, 0.0, (width / 2, height / 2), (out_size[0] / 2, out_size[1] / 2))
+    return np.array(rows), out_size
 
 
 def transform_points(matrix: Matrix, points: npt.ArrayLike) -> Matrix:
@@ -88,17 +48,12 @@ def invert(matrix: Matrix) -> Matrix:
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
-def rescaled(matrix: Matrix, factor: float) -> Matrix:
-    """Return the matrix to a destination ``factor`` times as large, such as a heatmap."""
-    return matrix * factor
-
-
 def warp(image: Image, matrix: Matrix, size: tuple[int, int], *, nearest: bool = False, outside: int = 0) -> Image:
-    """Resample an image through a matrix.
+    """Resample an image, shape (H, W) or (H, W, 3), through a matrix from its points to the destination's.
 
     Args:
-        image: Source, shape (H, W) or (H, W, 3).
-        matrix: From source points to destination points, in the frame of this module.
+        image: The source.
+        matrix: In the frame of this module.
         size: Width and height of the destination.
         nearest: Take the nearest pixel, for masks, instead of bilinear interpolation.
         outside: What lies outside of the source.
@@ -110,11 +65,7 @@ def warp(image: Image, matrix: Matrix, size: tuple[int, int], *, nearest: bool =
     )
 
 
-def _centred(width: int, height: int, out_size: tuple[int, int], zoom: float) -> Matrix:
-    return np.array(_similarity(zoom, 0.0, (width / 2, height / 2), (out_size[0] / 2, out_size[1] / 2)))
-
-
-def _similarity(
+def similarity(
     cos: float, sin: float, source: tuple[float, float], destination: tuple[float, float]
 ) -> tuple[Row, Row]:
     """Return the rows of the map that scales and turns, and takes ``source`` to ``destination``.

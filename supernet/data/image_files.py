@@ -6,14 +6,19 @@ knows differs by its version. The size in the header is compared before anything
 
 import stat
 from pathlib import Path
-from typing import ClassVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from litepose_ofa.supernet.data.findings import Kind
-from litepose_ofa.supernet.data.image_headers import FORMATS, ImageHeader, foreign_format, read_header
+from litepose_ofa.supernet.data.image_headers import (
+    FORMATS,
+    ImageHeader,
+    foreign_format,
+    read_header,
+    read_orientation,
+)
 from litepose_ofa.supernet.errors import InputError
 
 ByteArray = npt.NDArray[np.uint8]
@@ -29,21 +34,11 @@ MAX_SIDE = 32_766
 
 
 class BadImageError(InputError):
-    """An image file that cannot be used: it does not decode, or is too large."""
+    """An image file that cannot be used: it cannot be opened, does not decode, is too large or of another size."""
 
-    kind: ClassVar[Kind] = Kind.CORRUPT_IMAGE
-
-
-class MissingImageError(BadImageError):
-    """An image file that cannot be opened."""
-
-    kind = Kind.MISSING_IMAGE
-
-
-class ImageSizeError(BadImageError):
-    """An image file that is not of the size in the annotations."""
-
-    kind = Kind.IMAGE_SIZE
+    def __init__(self, message: str, kind: Kind = Kind.CORRUPT_IMAGE) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def read_image_file(path: Path, size: tuple[int, int], *, source: str = "its entry") -> ByteArray:
@@ -64,13 +59,14 @@ def read_image_file(path: Path, size: tuple[int, int], *, source: str = "its ent
 
 
 def decode_image(path: Path, encoded: bytes, size: tuple[int, int], *, source: str = "its entry") -> ByteArray:
-    """Return an image from the content of its file; see ``read_image_file``.
-
-    Raises:
-        BadImageError: If it does not decode, is of another size, or has a side above ``MAX_SIDE``.
-    """
+    """Return an image from the content of its file; see ``read_image_file``."""
     header = require_header(path, encoded)
-    _require_size(path, header, size, source)
+    found = header.width, header.height
+    if found != size:
+        turned = read_orientation(encoded) > 4 and found == size[::-1]
+        hint = "; annotate the pixels as stored, or store them upright: its EXIF orientation turns it" if turned else ""
+        message = f"{path}: is {found[0]}x{found[1]}; {source} says {size[0]}x{size[1]}{hint}"
+        raise BadImageError(message, Kind.IMAGE_SIZE)
     if max(size) > MAX_SIDE:
         raise BadImageError(f"{path}: is {size[0]}x{size[1]}; a side may be at most {MAX_SIDE} pixels")
     image = decode_stored(path, encoded, header)
@@ -118,24 +114,15 @@ def read_bytes(path: Path) -> bytes:
     """Return the content of an image file.
 
     Raises:
-        BadImageError: If it cannot be opened, is no regular file, or is larger than ``MAX_FILE_BYTES``.
+        BadImageError: If it cannot be opened, is not a regular file, or is larger than ``MAX_FILE_BYTES``.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise MissingImageError(f"{path}: cannot be read (it is no regular file)")
+            raise BadImageError(f"{path}: cannot be read (it is not a regular file)", Kind.MISSING_IMAGE)
         if status.st_size > MAX_FILE_BYTES:
             raise BadImageError(f"{path}: has {status.st_size} bytes; at most {MAX_FILE_BYTES} are read")
         return path.read_bytes()
     except OSError as error:
         hint = "; folders in a file_name are separated by /, not by backslashes" if "\\" in path.name else ""
-        raise MissingImageError(f"{path}: cannot be read ({error.strerror}){hint}") from None
-
-
-def _require_size(path: Path, header: ImageHeader, wanted: tuple[int, int], source: str) -> None:
-    found = header.width, header.height
-    if found == wanted:
-        return
-    turned = header.orientation > 4 and found == wanted[::-1]
-    hint = "; annotate the pixels as stored, or store them upright: its EXIF orientation turns it" if turned else ""
-    raise ImageSizeError(f"{path}: is {found[0]}x{found[1]}; {source} says {wanted[0]}x{wanted[1]}{hint}")
+        raise BadImageError(f"{path}: cannot be read ({error.strerror}){hint}", Kind.MISSING_IMAGE) from None

@@ -4,6 +4,7 @@ Sources: ITU-T T.81, annex B (JPEG); W3C PNG, sections 11.2 and 11.3; RFC 9649 (
 BITMAPINFOHEADER (BMP); CIPA DC-008 (EXIF, whose directory is TIFF's).
 """
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -34,7 +35,9 @@ _OTHER_FORMATS = (
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANES = 256, 257, 258, 262, 274, 277, 284
 _EXTRA_SAMPLES, _SAMPLE_FORMAT = 338, 339
-_RGB_OR_GREY, _DECODED_COLOURS = (1, 2), (0, 1, 2, 3, 5, 6)
+
+_EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(?=II\*\0|MM\0\*)", re.DOTALL)
+"""What stands before the TIFF header of EXIF data: in a JPEG or a WebP, in a PNG, in a WebP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,6 @@ class ImageHeader:
         channels: 1 grey, 2 grey and alpha, 3 colours, 4 colours and alpha, or CMYK; of a palette 3.
         has_alpha: Whether one of them is alpha.
         bits: Bits a channel.
-        orientation: Its EXIF orientation, 1 (upright) to 8.
         unreadable: Why OpenCV would show other pixels than the file holds, if it would.
         neutral: Bytes, and where they go, after which OpenCV returns the pixels as they are stored.
     """
@@ -57,7 +59,6 @@ class ImageHeader:
     channels: int
     has_alpha: bool = False
     bits: int = 8
-    orientation: int = 1
     unreadable: str | None = None
     neutral: tuple[tuple[int, bytes], ...] = ()
 
@@ -78,6 +79,17 @@ def read_header(encoded: bytes) -> ImageHeader | None:
         return None
 
 
+def read_orientation(encoded: bytes) -> int:
+    """Return the EXIF orientation of an image file, 1 (upright) to 8; 1 if it says none or something else."""
+    exif = _EXIF.search(encoded)
+    tiff = encoded if encoded[:4] in _TIFF else encoded[exif.end() :] if exif else b""
+    try:
+        orientation = _directory(tiff)[_ORIENTATION][0]
+    except (KeyError, struct.error):
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
+
+
 def foreign_format(encoded: bytes) -> str | None:
     """Return the name of a known format that is not read, None if it is none."""
     return next((name for start, mark, name in _OTHER_FORMATS if encoded.startswith(mark, start)), None)
@@ -85,22 +97,16 @@ def foreign_format(encoded: bytes) -> str | None:
 
 def _jpeg_header(encoded: bytes) -> ImageHeader | None:
     """Step over the segments up to the frame's."""
-    position, orientation = len(_JPEG), 1
+    position = len(_JPEG)
     while encoded[position] == 0xFF:
         marker = encoded[position + 1]
-        if marker == 0xFF:  # padding
-            position += 1
-            continue
         if marker in _JPEG_FRAMES:
             bits, height, width, channels = struct.unpack_from(">BHHB", encoded, position + 4)
-            return ImageHeader(width, height, channels, bits=bits, orientation=orientation)
+            return ImageHeader(width, height, channels, bits=bits)
         if marker in (0xD9, 0xDA):  # the end, or the pixels, before any frame
             return None
-        (length,) = struct.unpack_from(">H", encoded, position + 2)
-        segment = encoded[position + 4 : position + 2 + length] if marker == 0xE1 else b""
-        if segment.startswith(b"Exif\0\0"):
-            orientation = _exif_orientation(segment)
-        position += 2 + length
+        is_padding = marker == 0xFF
+        position += 1 if is_padding else 2 + struct.unpack_from(">H", encoded, position + 2)[0]
     return None
 
 
@@ -109,8 +115,7 @@ def _png_header(encoded: bytes) -> ImageHeader | None:
     channels = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(colour)
     if encoded[12:16] != b"IHDR" or channels is None:
         return None
-    orientation = _exif_orientation(_chunk(encoded, len(_PNG), b"eXIf", png=True))
-    return ImageHeader(width, height, channels, has_alpha=colour in (4, 6), bits=bits, orientation=orientation)
+    return ImageHeader(width, height, channels, has_alpha=colour in (4, 6), bits=bits)
 
 
 def _webp_header(encoded: bytes) -> ImageHeader | None:
@@ -121,35 +126,18 @@ def _webp_header(encoded: bytes) -> ImageHeader | None:
         return ImageHeader(width & 0x3FFF, height & 0x3FFF, 3)
     if kind == b"VP8L":
         (packed,) = struct.unpack_from("<I", body, 1)
-        return _webp_of((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, alpha=bool(packed >> 28 & 1))
-    if kind != b"VP8X":
+        width, height, alpha = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, bool(packed >> 28 & 1)
+    elif kind == b"VP8X":
+        width, height = (int.from_bytes(body[start : start + 3], "little") + 1 for start in (4, 7))
+        alpha = bool(body[0] & 0x10)
+    else:
         return None
-    width, height = (int.from_bytes(body[start : start + 3], "little") + 1 for start in (4, 7))
-    orientation = _exif_orientation(_chunk(encoded, 12, b"EXIF", png=False))
-    return _webp_of(width, height, alpha=bool(body[0] & 0x10), orientation=orientation)
-
-
-def _webp_of(width: int, height: int, *, alpha: bool, orientation: int = 1) -> ImageHeader:
-    return ImageHeader(width, height, 3 + alpha, has_alpha=alpha, orientation=orientation)
-
-
-def _chunk(encoded: bytes, position: int, wanted: bytes, *, png: bool) -> bytes:
-    """Return the content of a chunk of a PNG or a RIFF file, nothing if it has none of that name."""
-    name_at = 4 if png else 0
-    while position + 8 <= len(encoded):
-        head, body = encoded[position : position + 8], position + 8
-        length = int.from_bytes(head[4 - name_at : 8 - name_at], "big" if png else "little")
-        if head[name_at : name_at + 4] == wanted:
-            return encoded[body : body + length]
-        position = body + length + (4 if png else length % 2)
-    return b""
+    return ImageHeader(width, height, 3 + alpha, has_alpha=alpha)
 
 
 def _bmp_header(encoded: bytes) -> ImageHeader:
-    if struct.unpack_from("<I", encoded, 14) == (12,):
-        width, height = struct.unpack_from("<HH", encoded, 18)
-        return ImageHeader(width, height, 3)
-    width, height = struct.unpack_from("<ii", encoded, 18)
+    is_old = struct.unpack_from("<I", encoded, 14) == (12,)
+    width, height = struct.unpack_from("<HH" if is_old else "<ii", encoded, 18)
     return ImageHeader(width, abs(height), 3)
 
 
@@ -161,15 +149,14 @@ def _tiff_header(encoded: bytes) -> ImageHeader:
 
     bits, photometric, samples = value(_BITS, 1), value(_PHOTOMETRIC, 1), value(_SAMPLES, 1)
     colours = {2: 3, 3: 1, 5: 4, 6: 3}.get(photometric, 1)
-    plain = bits <= 8 or (photometric in _RGB_OR_GREY and value(_PLANES, 1) == 1)
-    decoded = value(_SAMPLE_FORMAT, 1) == 1 and bits in (1, 2, 4, 8, 16) and photometric in _DECODED_COLOURS and plain
+    plain = bits <= 8 or (photometric in (1, 2) and value(_PLANES, 1) == 1)
+    decoded = value(_SAMPLE_FORMAT, 1) == 1 and bits in (1, 2, 4, 8, 16) and photometric in (0, 1, 2, 3, 5, 6) and plain
     return ImageHeader(
         width=tags[_WIDTH][0],
         height=tags[_HEIGHT][0],
         channels=3 if photometric == 3 else min(samples, 4),
         has_alpha=samples > colours,
         bits=bits,
-        orientation=_valid(value(_ORIENTATION, 1)),
         unreadable=None if decoded else "is a TIFF of floats, of LAB colours or of another kind that OpenCV misreads",
         # libtiff turns what it decodes whatever it is asked for, and multiplies 8 bits by their alpha
         neutral=tuple(
@@ -180,19 +167,7 @@ def _tiff_header(encoded: bytes) -> ImageHeader:
     )
 
 
-def _exif_orientation(tiff: bytes) -> int:
-    """Return the orientation in EXIF data, 1 if it has none or is damaged."""
-    try:
-        return _valid(_directory(tiff.removeprefix(b"Exif\0\0"), only=_ORIENTATION)[_ORIENTATION][0])
-    except (KeyError, struct.error):
-        return 1
-
-
-def _valid(orientation: int) -> int:
-    return orientation if 1 <= orientation <= 8 else 1
-
-
-def _directory(tiff: bytes, only: int | None = None) -> dict[int, tuple[int, int, str]]:
+def _directory(tiff: bytes) -> dict[int, tuple[int, int, str]]:
     """Return value (the first), place and form of the entries of 16 and 32 bits in the first directory, by tag."""
     order = _TIFF[tiff[:4]]
     (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
@@ -200,7 +175,7 @@ def _directory(tiff: bytes, only: int | None = None) -> dict[int, tuple[int, int
     values = {}
     for entry in range(directory + 2, directory + 2 + 12 * count, 12):
         tag, kind, number = struct.unpack_from(f"{order}HHI", tiff, entry)
-        if kind not in (3, 4) or only not in (None, tag):
+        if kind not in (3, 4):
             continue
         form, place = order + ("H" if kind == 3 else "I"), entry + 8
         if number * struct.calcsize(form) > 4:

@@ -71,21 +71,10 @@ class Skeleton:
 
         Raises:
             InputError: If a key is unknown or missing, or a value is impossible; the message names it.
-
-        Example:
-            >>> Skeleton.from_dict(
-            ...     {
-            ...         "name": "hands",
-            ...         "keypoints": ["left", "right"],
-            ...         "limbs": [["left", "right"]],
-            ...         "flip_pairs": [["left", "right"]],
-            ...         "sigmas": [0.06, 0.06],
-            ...         "area": "box",
-            ...     }
-            ... ).flip_indices
-            (1, 0)
         """
-        plain = validate(_PlainSkeleton, _listed(values), "")
+        if isinstance(values, Mapping):  # pydantic takes no tuples for lists
+            values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        plain = validate(_PlainSkeleton, values, "")
         _require_names(plain.keypoints)
         pairs = {name: _index_pairs(name, getattr(plain, name), plain.keypoints) for name in ("limbs", "flip_pairs")}
         _check(plain.keypoints, plain.sigmas, pairs)
@@ -96,14 +85,11 @@ class Skeleton:
         return {
             "name": self.name,
             "keypoints": list(self.keypoints),
-            "limbs": self._named(self.limbs),
-            "flip_pairs": self._named(self.flip_pairs),
+            "limbs": [[self.keypoints[index] for index in pair] for pair in self.limbs],
+            "flip_pairs": [[self.keypoints[index] for index in pair] for pair in self.flip_pairs],
             "sigmas": list(self.sigmas),
             "area": self.area,
         }
-
-    def _named(self, pairs: Sequence[Pair]) -> list[list[str]]:
-        return [[self.keypoints[index] for index in pair] for pair in pairs]
 
     def difference(self, other: "Skeleton") -> str | None:
         """Say in what the keypoints of another skeleton differ from these; None if names and order are the same."""
@@ -115,16 +101,8 @@ class Skeleton:
         return None
 
 
-def _listed(values: object) -> object:
-    """Return a mapping with lists in place of tuples."""
-    if not isinstance(values, Mapping):
-        return values
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-
-
 def _require_names(keypoints: Sequence[str]) -> None:
-    named = 0 < len(keypoints) == len(set(keypoints))
-    require(named, "keypoints", list(keypoints), "a list of different names")
+    require(0 < len(keypoints) == len(set(keypoints)), "keypoints", list(keypoints), "a list of different names")
 
 
 def _check(keypoints: Sequence[str], sigmas: Sequence[float], pairs: Mapping[str, Sequence[Pair]]) -> None:

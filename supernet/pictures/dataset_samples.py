@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.coco.ignore_regions import ByteArray
-from litepose_ofa.supernet.data.coco.records import AnnotatedImages
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages, ByteArray
 from litepose_ofa.supernet.data.image_files import BadImageError, read_image_file
 from litepose_ofa.supernet.pictures.drawing import draw_people, make_sheet, person_colour, resized_with_people
 

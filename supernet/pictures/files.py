@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litepose_ofa.supernet.data.image_files import BadImageError, decode_stored, read_bytes, require_header
+from litepose_ofa.supernet.data.image_headers import read_orientation
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import require_regular
 
@@ -83,7 +84,7 @@ def read_picture(path: Path, *, max_megapixels: float = 100.0) -> Image:
     encoded = read_bytes(path)
     header = require_header(path, encoded)
     require_picture_size(path, header.width, header.height, max_megapixels)
-    return _turned(decode_stored(path, encoded, header), header.orientation)
+    return _turned(decode_stored(path, encoded, header), read_orientation(encoded))
 
 
 def require_picture_size(path: Path, width: int, height: int, max_megapixels: float) -> None:

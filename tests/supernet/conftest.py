@@ -37,28 +37,6 @@ def published_archs() -> dict[str, Arch]:
 
 
 @pytest.fixture(scope="session")
-def published_dicts(published_archs: dict[str, Arch]) -> dict[str, dict[str, Any]]:
-    """The published architectures in the published form, written out key by key."""
-    return {
-        name: {
-            "img_size": arch.image_size,
-            "input_channel": arch.stem_channels,
-            "deconv_setting": list(arch.deconv_channels),
-            "backbone_setting": [
-                {
-                    "num_blocks": len(stage.blocks),
-                    "stride": stage.stride,
-                    "channel": stage.channels,
-                    "block_setting": [[block.expansion, block.kernel] for block in stage.blocks],
-                }
-                for stage in arch.stages
-            ],
-        }
-        for name, arch in published_archs.items()
-    }
-
-
-@pytest.fixture(scope="session")
 def randomise() -> Randomise[Any]:
     return _randomise
 

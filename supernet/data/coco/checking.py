@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,10 @@ from litepose_ofa.supernet.data.coco.records import AnnotatedImages, Annotations
 from litepose_ofa.supernet.data.coco.splits import SplitFiles, shared_images
 from litepose_ofa.supernet.data.findings import Finding, FindingLog, Kind, Report
 from litepose_ofa.supernet.data.image_files import BadImageError, decode_image, read_bytes
-from litepose_ofa.supernet.data.image_headers import ImageHeader, read_header
+from litepose_ofa.supernet.data.image_headers import read_header, read_orientation
 from litepose_ofa.supernet.data.skeletons import Skeleton
+
+_Inspected = tuple[ImageRecord, list[tuple[Kind, str]], bytes | None]
 
 CHUNK = 256
 """Images that are handed to the threads at a time."""
@@ -25,13 +26,7 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class CheckedSplit:
-    """What became of a split's files.
-
-    Attributes:
-        log: What was found in them.
-        images: What can be used of the annotations.
-        contents: Digest of each image file that can be opened, by its path.
-    """
+    """What was found in a split's files, what can be used of them, and digests of the image files by their paths."""
 
     log: FindingLog
     images: AnnotatedImages
@@ -59,14 +54,13 @@ def check_split(
     images = AnnotatedImages(annotations, files.images)
     contents: dict[str, bytes] = {}
     if not files.images.is_dir():
-        message = f"{files.images}: no such folder of images"
-        log(Finding(Kind.UNREADABLE_FILE, files.images.name, message))
+        log(Finding(Kind.UNREADABLE_FILE, files.images.name, f"{files.images}: no such folder of images"))
         return CheckedSplit(log, images, contents)
-    for done, image in enumerate(_inspected(images, workers), start=1):
-        for kind, message in image.findings:
-            log(Finding(kind, image.id, message))
-        if image.content is not None:
-            contents[str(image.path)] = image.content
+    for done, (record, found, content) in enumerate(_inspected(images, workers), start=1):
+        for kind, message in found:
+            log(Finding(kind, record.id, message))
+        if content is not None:
+            contents[str(record.path)] = content
         if on_progress is not None:
             on_progress(done, len(images))
     _report_same_pictures(contents, log)
@@ -150,15 +144,6 @@ def describe_split(annotations: Annotations, crowd_levels: Mapping[str, tuple[fl
     }
 
 
-class _Inspected(NamedTuple):
-    """What was seen of one image file; ``content`` is a digest, None if it cannot be opened."""
-
-    id: int
-    path: Path
-    findings: list[tuple[Kind, str]]
-    content: bytes | None
-
-
 def _inspected(images: AnnotatedImages, workers: int) -> Iterator[_Inspected]:
     with ThreadPoolExecutor(workers) as pool:
         for first in range(0, len(images), CHUNK):
@@ -166,6 +151,7 @@ def _inspected(images: AnnotatedImages, workers: int) -> Iterator[_Inspected]:
 
 
 def _inspect(record: ImageRecord) -> _Inspected:
+    """Return what was seen of one image file, and a digest of it, None if it cannot be opened."""
     findings: list[tuple[Kind, str]] = []
     content = None
     try:
@@ -173,22 +159,17 @@ def _inspect(record: ImageRecord) -> _Inspected:
         content = hashlib.blake2b(encoded, digest_size=16).digest()
         header = read_header(encoded)
         if header is not None:
-            findings += [(kind, f"{record.path}: {kind.meaning}") for kind in _header_kinds(header)]
+            uses = {
+                Kind.GREY: header.channels <= 2,
+                Kind.ALPHA: header.has_alpha,
+                Kind.SIXTEEN_BIT: header.bits == 16,
+                Kind.TURNED: read_orientation(encoded) != 1,
+            }
+            findings = [(kind, f"{record.path}: {kind.meaning}") for kind, used in uses.items() if used]
         decode_image(record.path, encoded, (record.width, record.height))
     except BadImageError as error:
         findings = [(error.kind, str(error))]
-    return _Inspected(record.id, record.path, findings, content)
-
-
-def _header_kinds(header: ImageHeader) -> Iterator[Kind]:
-    if header.channels <= 2:
-        yield Kind.GREY
-    if header.has_alpha:
-        yield Kind.ALPHA
-    if header.bits == 16:
-        yield Kind.SIXTEEN_BIT
-    if header.orientation != 1:
-        yield Kind.TURNED
+    return record, findings, content
 
 
 def _report_same_pictures(contents: Mapping[str, bytes], report: Report) -> None:

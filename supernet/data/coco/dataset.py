@@ -9,9 +9,8 @@ from typing import Literal, Self
 import numpy as np
 
 from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_TRAINING, require_meaningful
-from litepose_ofa.supernet.data.coco.ignore_regions import ByteArray
-from litepose_ofa.supernet.data.coco.reader import read_records
-from litepose_ofa.supernet.data.coco.records import AnnotatedImages, ImageRecord
+from litepose_ofa.supernet.data.coco.reader import load_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages, ByteArray, ImageRecord
 from litepose_ofa.supernet.data.image_files import BadImageError, read_image_file
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError
@@ -19,6 +18,7 @@ from litepose_ofa.supernet.errors import InputError
 __all__ = ["BadImageError", "ImageRecord", "KeypointDataset", "OnBadImage"]
 
 OnBadImage = Literal["error", "skip"]
+"""What a reader of many images does with one that fails: raise, or leave it out."""
 
 
 class KeypointDataset:
@@ -29,7 +29,7 @@ class KeypointDataset:
         images_dir: The folder the images are in.
         skeleton: The keypoints of the annotations.
         records: The images.
-        on_bad_image: What a reader of many images does with one that fails: raise, or leave it out.
+        on_bad_image: For readers of many images.
     """
 
     def __init__(
@@ -49,12 +49,7 @@ class KeypointDataset:
 
     @classmethod
     def load(
-        cls,
-        annotations: Path | str,
-        images: Path | str,
-        skeleton: Skeleton,
-        *,
-        on_bad_image: OnBadImage = "error",
+        cls, annotations: Path | str, images: Path | str, skeleton: Skeleton, *, on_bad_image: OnBadImage = "error"
     ) -> Self:
         """Read the annotations; images are opened when they are asked for.
 
@@ -64,7 +59,7 @@ class KeypointDataset:
         annotations, images = Path(annotations), Path(images)
         if on_bad_image not in ("error", "skip"):
             raise InputError(f"on_bad_image is {on_bad_image!r}; it must be 'error' or 'skip'")
-        records = read_records(annotations, images, skeleton)
+        records = AnnotatedImages(load_annotations(annotations, skeleton), images)
         if not images.is_dir():
             raise InputError(f"{images}: no such folder of images")
         return cls(annotations, images, skeleton, records, on_bad_image=on_bad_image)
@@ -84,10 +79,7 @@ class KeypointDataset:
     def subset(self, indices: Iterable[int]) -> Self:
         """Return the dataset of these images alone."""
         records = self.records
-        if isinstance(records, AnnotatedImages):
-            chosen: Sequence[ImageRecord] = records.take(indices)
-        else:
-            chosen = [records[index] for index in indices]
+        chosen = records.take(indices) if isinstance(records, AnnotatedImages) else [records[i] for i in indices]
         return type(self)(self.annotations_path, self.images_dir, self.skeleton, chosen, on_bad_image=self.on_bad_image)
 
     def first(self, count: int) -> Self:
@@ -121,8 +113,7 @@ class KeypointDataset:
     @property
     def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the images' files."""
-        names = "\0".join(self.file_names)
-        return hashlib.sha256(os.fsencode(names)).hexdigest()[:12]
+        return hashlib.sha256(os.fsencode("\0".join(self.file_names))).hexdigest()[:12]
 
     def holdout(self, count: int, seed: int) -> tuple[Self, Self]:
         """Split into the rest and ``count`` held-out images, drawn by the seed; both keep the order of the file.
@@ -130,11 +121,10 @@ class KeypointDataset:
         Raises:
             InputError: If the count leaves one of the two empty.
         """
-        if not 0 < count < len(self):
-            allowed = f"1 to {len(self) - 1}"
-            raise InputError(
-                f"{self.annotations_path}: cannot hold out {count} of {len(self)} images; allowed {allowed}"
-            )
-        held_out = np.zeros(len(self), bool)
-        held_out[np.random.default_rng(seed).permutation(len(self))[:count]] = True
+        total = len(self)
+        if not 0 < count < total:
+            message = f"cannot hold out {count} of {total} images; allowed 1 to {total - 1}"
+            raise InputError(f"{self.annotations_path}: {message}")
+        held_out = np.zeros(total, bool)
+        held_out[np.random.default_rng(seed).permutation(total)[:count]] = True
         return self.subset(np.flatnonzero(~held_out)), self.subset(np.flatnonzero(held_out))

@@ -10,8 +10,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.coco.ignore_regions import FloatArray, IntArray
-from litepose_ofa.supernet.data.coco.records import AnnotatedImages, Annotations, BoolArray, DoubleArray, ImageRecord
+from litepose_ofa.supernet.data.coco.records import (
+    AnnotatedImages,
+    Annotations,
+    BoolArray,
+    DoubleArray,
+    FloatArray,
+    ImageRecord,
+    IntArray,
+    repeats,
+)
 from litepose_ofa.supernet.data.findings import Kind
 from litepose_ofa.supernet.errors import InputError
 
@@ -33,18 +41,17 @@ def find_doubts(annotations: Annotations, kinds: Collection[Kind] = DOUBTS_OF_EV
     """Return which annotations of labelled people are doubtful, by kind, shape (A,) each."""
     rows = np.flatnonzero(annotations.labelled)
     visible = annotations.keypoints[rows, :, 2] > 0
-    points = annotations.keypoints[rows, :, :2]
+    points, boxes = annotations.keypoints[rows, :, :2], annotations.boxes[rows]
     low = np.where(visible[..., None], points, np.inf).min(axis=1, initial=np.inf)
     high = np.where(visible[..., None], points, -np.inf).max(axis=1, initial=-np.inf)
     sizes = annotations.sizes[annotations.images[rows]]
+    in_unit_square = np.all((low >= 0) & (high <= 1), axis=1) & np.any(high > 0, axis=1)
     checks: dict[Kind, Callable[[], BoolArray]] = {
-        Kind.NORMALISED: lambda: _in_unit_square(low, high) & (visible.sum(axis=1) > 1) & np.all(sizes > 16, axis=1),
+        Kind.NORMALISED: lambda: in_unit_square & (visible.sum(axis=1) > 1) & np.all(sizes > 16, axis=1),
         Kind.KEYPOINT_AT_ORIGIN: lambda: np.any(visible & np.all(points == 0, axis=2), axis=1),
-        Kind.KEYPOINTS_ELSEWHERE: lambda: (
-            _elsewhere(annotations.boxes[rows], points, visible, sizes) & ~_in_unit_square(low, high)
-        ),
+        Kind.KEYPOINTS_ELSEWHERE: lambda: _elsewhere(boxes, points, visible, sizes) & ~in_unit_square,
         Kind.ODD_AREA: lambda: _odd_areas(annotations, rows, np.prod(high - low, axis=1)),
-        Kind.CORNER_BOX: lambda: _corner_boxes(annotations.boxes[rows], low, high, sizes),
+        Kind.CORNER_BOX: lambda: _corner_boxes(boxes, low, high, sizes),
         Kind.SAME_PERSON: lambda: _repeated(annotations, rows),
     }
     doubts = {kind: np.zeros(len(annotations.ids), bool) for kind in checks if kind in kinds}
@@ -76,11 +83,6 @@ def require_meaningful(records: Sequence[ImageRecord], path: Path, kinds: Collec
         if len(found) >= REFUSED_FRACTION * people.sum():
             raise InputError(f"{counted}: {kind.meaning}; mend the annotations, check-dataset lists them")
         logger.warning("%s: %s", counted, kind.meaning)
-
-
-def _in_unit_square(low: DoubleArray, high: DoubleArray) -> BoolArray:
-    inside: BoolArray = np.all((low >= 0) & (high <= 1), axis=1) & np.any(high > 0, axis=1)
-    return inside
 
 
 def _elsewhere(boxes: DoubleArray, points: FloatArray, visible: BoolArray, sizes: IntArray) -> BoolArray:
@@ -121,6 +123,4 @@ def _repeated(annotations: Annotations, rows: npt.NDArray[np.intp]) -> BoolArray
     keypoints = annotations.keypoints[rows].reshape(len(rows), 3 * annotations.skeleton.num_keypoints)
     content = np.concatenate([images, keypoints], axis=1)
     people = content.view(np.dtype((np.void, content.itemsize * content.shape[1]))).ravel()
-    repeated = np.ones(len(rows), bool)
-    repeated[np.unique(people, return_index=True)[1]] = False
-    return repeated
+    return repeats(people)

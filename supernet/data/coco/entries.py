@@ -1,20 +1,78 @@
-"""The entries of an annotation file, checked and put into columns: images, annotations, categories."""
+"""The entries of an annotation file: what COCO allows in each, and one line that says what is wrong with one.
 
-import math
-import os
+msgspec checks the declared types; what it would say itself names neither the entry nor the value.
+"""
+
 import posixpath
-from array import array
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from litepose_ofa.supernet.data.coco.ignore_regions import COORDINATE_LIMIT, are_coordinates, read_segmentation
+import msgspec
+from msgspec import Meta
+
 from litepose_ofa.supernet.data.findings import Finding, Kind
 from litepose_ofa.supernet.data.image_files import MAX_PIXELS
-from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.errors import shown
 
-NO_CATEGORY = -(1 << 63)
+COORDINATE_LIMIT = 1 << 20
+"""Largest coordinate, and side of an image, in pixels: OpenCV's largest side."""
 
-_SHOWN = 60
+_LONGEST_NUMBER = 35
+"""Bits of a compressed run length."""
+
+Entry = TypeVar("Entry", bound=msgspec.Struct)
+
+Id = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1, description="an integer of 64 bits")]
+Side = Annotated[int, Meta(ge=1, le=COORDINATE_LIMIT, description="a positive integer of up to 2^20")]
+Coordinate = Annotated[float, Meta(ge=-COORDINATE_LIMIT, le=COORDINATE_LIMIT)]
+RunLength = Annotated[int, Meta(ge=0, lt=1 << 31)]
+FiniteFloat = Annotated[float, Meta(gt=-1e300, lt=1e300)]
+Area = Annotated[float, Meta(ge=0, lt=1e300)]
+FileName = Annotated[
+    str,
+    Meta(pattern=r"\A[^\x00-\x1f\ud800-\udc7f\udd00-\udfff]+\Z", description="the name of a file"),
+]
+"""Without control characters and half surrogates, except those by which Python writes bytes that are not UTF-8."""
+Box = Annotated[
+    list[Coordinate],
+    Meta(min_length=4, max_length=4, description="4 numbers (x, y, width, height) of up to 2^20"),
+]
+
+
+class ImageEntry(msgspec.Struct, rename={"crowd_index": "crowdIndex"}):
+    """An entry of ``images``."""
+
+    id: Id
+    file_name: FileName
+    width: Side
+    height: Side
+    crowd_index: Annotated[FiniteFloat | None, Meta(description="a number")] = None
+
+
+class PersonEntry(msgspec.Struct):
+    """An entry of ``annotations``; how many keypoints it may have is the skeleton's to say."""
+
+    id: Id
+    image_id: Id
+    keypoints: Annotated[list[Coordinate] | None, Meta(description="numbers of up to 2^20")]
+    bbox: Box
+    category_id: Annotated[Id | None, Meta(description="an integer of 64 bits")] = None
+    iscrowd: Annotated[bool | Literal[0, 1], Meta(description="0 or 1")] = 0
+    area: Annotated[Area | None, Meta(description="a number of at least 0")] = None
+    num_keypoints: Annotated[int | None, Meta(description="an integer")] = None
+    segmentation: Any = None
+
+
+class CategoryEntry(msgspec.Struct):
+    """An entry of ``categories``."""
+
+    id: Id
+    keypoints: Annotated[list[str] | None, Meta(description="a list of names")] = None
+    name: Any = None
+
+
+class _Mask(msgspec.Struct):
+    counts: list[RunLength] | str
 
 
 class UnusableEntryError(Exception):
@@ -25,258 +83,127 @@ class UnusableEntryError(Exception):
         self.finding = Finding(kind, entry, message)
 
 
-class ImageColumns:
-    """Columns of ``images``; the crowd index is NaN where an image has none."""
-
-    def __init__(self) -> None:
-        self.ids = array("q")
-        self.names: list[str] = []
-        self.sizes = array("i")
-        self.crowd_index = array("d")
-        self._ids: set[int] = set()
-        self._names: set[str] = set()
-
-    def add(self, position: int, entry: object) -> None:
-        """Check an entry and append it.
-
-        Raises:
-            UnusableEntryError: If it cannot be used.
-        """
-        kind, where = Kind.BAD_IMAGE_ENTRY, f"images[{position}]"
-        values = _object(kind, where, entry, ("id", "file_name", "width", "height"))
-        image_id, width, height = (values[key] for key in ("id", "width", "height"))
-        crowd_index = values.get("crowdIndex")
-        _require_id(kind, where, image_id)
-        name = f"image {image_id}"
-        for side in ("width", "height"):
-            if type(values[side]) is not int or not 1 <= values[side] <= COORDINATE_LIMIT:
-                message = f"{name} has the {side} {_shown(values[side])}; it must be a positive integer of up to 2^20"
-                raise UnusableEntryError(kind, image_id, message)
-        if width * height > MAX_PIXELS:
-            message = f"{name} has {width} x {height} pixels; at most {MAX_PIXELS} are read"
-            raise UnusableEntryError(kind, image_id, message)
-        if crowd_index is not None and not _is_finite(crowd_index):
-            message = f"{name} has the crowdIndex {_shown(crowd_index)}; it must be a number"
-            raise UnusableEntryError(kind, image_id, message)
-        file_name = _file_name(name, image_id, values["file_name"])
-        if image_id in self._ids:
-            raise UnusableEntryError(Kind.DUPLICATE_IMAGE_ID, image_id, f"two images have the id {image_id}")
-        if file_name in self._names:
-            message = f"{name} has the file of another, {file_name}"
-            raise UnusableEntryError(Kind.DUPLICATE_FILE, image_id, message)
-        self._ids.add(image_id)
-        self._names.add(file_name)
-        self.ids.append(image_id)
-        self.names.append(file_name)
-        self.sizes.extend((width, height))
-        self.crowd_index.append(math.nan if crowd_index is None else crowd_index)
-
-
-class PersonColumns:
-    """Columns of ``annotations``; the area is NaN where an annotation has none.
-
-    Regions (outlines and run lengths) are those of crowds and of people without keypoints alone.
+def checked(model: type[Entry], kind: Kind, noun: str, where: str, entry: object) -> Entry:
+    """Return an entry as its type.
 
     Args:
-        skeleton: The keypoints that people must have.
+        model: The type.
+        kind: The finding that a wrong entry is.
+        noun: What a message calls an entry whose id is known.
+        where: Its place in the file, which a message names if the id is not.
+        entry: What the file holds.
+
+    Raises:
+        UnusableEntryError: If the entry is something else.
     """
-
-    def __init__(self, skeleton: Skeleton) -> None:
-        self._skeleton = skeleton
-        self.ids, self.image_ids, self.categories = array("q"), array("q"), array("q")
-        self.keypoints, self.boxes, self.areas = array("f"), array("d"), array("d")
-        self.crowds, self.num_keypoints = array("b"), array("i")
-        self.points, self.point_ends, self.outline_owners = array("f"), array("q"), array("i")
-        self.runs, self.run_ends, self.run_owners = array("i"), array("q"), array("i")
-
-    def add(self, position: int, entry: object) -> None:
-        """Check an entry and append it.
-
-        Raises:
-            UnusableEntryError: If it cannot be used.
-        """
-        where = f"annotations[{position}]"
-        values = _object(Kind.BAD_ANNOTATION, where, entry, ("id", "image_id", "keypoints", "bbox"))
-        person_id = values["id"]
-        _require_id(Kind.BAD_ANNOTATION, where, person_id)
-        try:
-            self._add(person_id, values)
-        except ValueError as error:
-            message = f"annotation {person_id}: {error}"
-            raise UnusableEntryError(Kind.BAD_ANNOTATION, person_id, message) from None
-
-    def _add(self, person_id: int, values: Mapping[str, Any]) -> None:
-        get, count = values.get, self._skeleton.num_keypoints
-        image_id, category, box = values["image_id"], get("category_id"), values["bbox"]
-        is_crowd, area, declared = get("iscrowd", 0), get("area"), get("num_keypoints")
-        _check(_is_id(image_id), "image_id", image_id, "an integer of 64 bits")
-        _check(category is None or _is_id(category), "category_id", category, "an integer of 64 bits")
-        if not isinstance(box, list) or len(box) != 4 or not are_coordinates(box):
-            raise ValueError(f"'bbox' must be 4 numbers (x, y, width, height) of up to {COORDINATE_LIMIT}")
-        keypoints = self._keypoints(values["keypoints"])
-        labelled = count - keypoints[2::3].count(0)
-        _check(type(is_crowd) in (int, bool) and is_crowd in (0, 1), "iscrowd", is_crowd, "0 or 1")
-        _check(area is None or (_is_finite(area) and area >= 0), "area", area, "a number of at least 0")
-        counted = type(declared) is int and 0 <= declared <= count
-        _check(declared is None or counted, "num_keypoints", declared, f"from 0 to {count}")
-        outlines, runs = ([], None) if labelled and not is_crowd else _region(get("segmentation"), box)
-        row = len(self.ids)
-        self.ids.append(person_id)
-        self.image_ids.append(image_id)
-        self.categories.append(NO_CATEGORY if category is None else category)
-        self.keypoints.extend(keypoints)
-        self.boxes.extend(box)
-        self.areas.append(math.nan if area is None else area)
-        self.crowds.append(is_crowd)
-        self.num_keypoints.append(labelled if declared is None else declared)
-        for outline in outlines:
-            self.points.extend(outline)
-            self.point_ends.append(len(self.points))
-            self.outline_owners.append(row)
-        if runs is not None:
-            self.runs.extend(runs)
-            self.run_ends.append(len(self.runs))
-            self.run_owners.append(row)
-
-    def _keypoints(self, value: object) -> list[float]:
-        """Return 3K numbers; zeros where there are none: a person without keypoints."""
-        count = 3 * self._skeleton.num_keypoints
-        if value is None or value == []:
-            return [0.0] * count
-        if not isinstance(value, list) or len(value) != count or not are_coordinates(value):
-            kind = f"{count // 3} keypoints of {self._skeleton.name} x 3, of up to {COORDINATE_LIMIT}"
-            raise ValueError(f"'keypoints' must be {count} numbers ({kind})")
-        if not set(value[2::3]) <= {0, 1, 2}:
-            raise ValueError("a visibility in 'keypoints' is not 0, 1 or 2")
-        return value
-
-
-class Categories:
-    """The categories of a file, of which some have the skeleton's keypoints.
-
-    Args:
-        skeleton: The keypoints to look for.
-    """
-
-    def __init__(self, skeleton: Skeleton) -> None:
-        self._skeleton = skeleton
-        self._keypoints: dict[int, list[str] | None] = {}
-        self._names: dict[int, object] = {}
-
-    def add(self, position: int, entry: object) -> None:
-        """Check an entry of ``categories``.
-
-        Raises:
-            UnusableEntryError: If it cannot be used.
-        """
-        where = f"categories[{position}]"
-        values = _object(Kind.BAD_CATEGORIES, where, entry, ("id",))
-        keypoints = values.get("keypoints")
-        named = isinstance(keypoints, list) and all(isinstance(name, str) for name in keypoints)
-        if not _is_id(values["id"]) or not (keypoints is None or named):
-            message = f"{where} must have an integer as its id, and names as its keypoints or none"
-            raise UnusableEntryError(Kind.BAD_CATEGORIES, where, message)
-        self._keypoints[values["id"]] = keypoints
-        self._names[values["id"]] = values.get("name")
-
-    def __contains__(self, category: int) -> bool:
-        return category in self._keypoints
-
-    def __bool__(self) -> bool:
-        return bool(self._keypoints)
-
-    def people(self) -> set[int]:
-        """Return the ids of those whose annotations are people of the skeleton.
-
-        Those with the skeleton's number of keypoints; where none has keypoints, those named "person"; else all.
-
-        Raises:
-            UnusableEntryError: If there are keypoints, but of another number.
-        """
-        posed = {category: names for category, names in self._keypoints.items() if names}
-        fitting = {category for category, names in posed.items() if len(names) == self._skeleton.num_keypoints}
-        if posed and not fitting:
-            counts = " or ".join(sorted({str(len(names)) for names in posed.values()}))
-            message = f"'categories' has {counts} keypoints; {self._skeleton.name} has {self._skeleton.num_keypoints}"
-            raise UnusableEntryError(Kind.BAD_CATEGORIES, "categories", message)
-        persons = {category for category, name in self._names.items() if name == "person"}
-        return fitting or persons or set(self._keypoints)
-
-    def other_names(self) -> Finding | None:
-        """Return a finding if no category has the skeleton's names, in its order."""
-        own = list(self._skeleton.keypoints)
-        fitting = [names for names in self._keypoints.values() if names and len(names) == len(own)]
-        if not fitting or own in fitting:
-            return None
-        expected, found = next(pair for pair in zip(own, fitting[0], strict=True) if pair[0] != pair[1])
-        message = f"'categories' has the keypoint {found!r} where {self._skeleton.name} has {expected!r}"
-        return Finding(Kind.OTHER_KEYPOINT_NAMES, "categories", message)
-
-
-def _region(segmentation: object, box: list[float]) -> tuple[list[list[float]], list[int] | None]:
-    """Return outlines or run lengths of a segmentation, or the outline of the box where there is none."""
     try:
-        outlines, runs = read_segmentation(segmentation)
-    except ValueError as error:
-        raise ValueError(f"'segmentation' is neither polygons nor an RLE ({error})") from None
-    if outlines or runs is not None:
-        return outlines, runs
-    x, y, width, height = box
-    if width <= 0 or height <= 0:
-        return [], None
-    return [[x, y, x + width, y, x + width, y + height, x, y + height]], None
-
-
-def _file_name(name: str, image_id: int, value: object) -> str:
-    """Return a file_name, normalised, that stays in the folder of images."""
-    if not isinstance(value, str) or not value or not _is_encodable(value) or min(value) < " ":
-        message = f"{name} has the file_name {_shown(value)}; it must be the name of a file"
-        raise UnusableEntryError(Kind.BAD_IMAGE_ENTRY, image_id, message)
-    path = posixpath.normpath(value)
-    if posixpath.isabs(path) or path.split("/")[0] == ".." or path == ".":
-        message = f"{name} has the file_name {_shown(value)}; it must be in the folder of images"
-        raise UnusableEntryError(Kind.OUTSIDE_FOLDER, image_id, message)
-    return path
-
-
-def _is_encodable(name: str) -> bool:
-    try:
-        os.fsencode(name)
+        return msgspec.convert(entry, model)
     except UnicodeEncodeError:
-        return False
-    return True
+        raise UnusableEntryError(kind, where, f"{where} has a text with half a surrogate pair") from None
+    except msgspec.ValidationError as error:
+        raise UnusableEntryError(kind, *_fault(model, noun, where, entry, str(error))) from None
 
 
-def _object(kind: Kind, where: str, entry: object, keys: Sequence[str]) -> Mapping[str, Any]:
-    """Return an entry that is an object with some keys."""
+def _fault(model: type[msgspec.Struct], noun: str, where: str, entry: object, error: str) -> tuple[int | str, str]:
+    """Return the id or the place of an entry that msgspec refuses, and what is wrong with it."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(model)}
+    required = [name for name, field in fields.items() if field.required]
     if not isinstance(entry, dict):
-        raise UnusableEntryError(kind, where, f"{where} is not an object with the keys {', '.join(keys)}")
-    for key in keys:
-        if key not in entry:
-            name = entry["id"] if _is_id(entry.get("id")) else where
-            raise UnusableEntryError(kind, name, f"{where} lacks the key {key!r}")
-    return entry
+        return where, f"{where} is not an object with the keys {', '.join(required)}"
+    id_fits = type(entry.get("id")) is int and -(1 << 63) <= entry["id"] < 1 << 63
+    named, name = (entry["id"], f"{noun} {entry['id']}") if id_fits else (where, where)
+    lacking = next((key for key in required if key not in entry), None)
+    if lacking is not None:
+        return named, f"{name} lacks the key {lacking!r}"
+    field = re.findall(r"\$\.(\w+)", error)[0]
+    allowed = [part.description for part in get_args(fields[field].type) if isinstance(part, Meta)][-1]
+    return named, f"{name}: {field!r} is {shown(entry[field])}; it must be {allowed}"
 
 
-def _require_id(kind: Kind, where: str, value: object) -> None:
-    if not _is_id(value):
-        message = f"{where} has the id {_shown(value)}; it must be an integer of 64 bits"
-        raise UnusableEntryError(kind, where, message)
+def checked_image(position: int, entry: object) -> ImageEntry:
+    """Return an entry of ``images``, its file name normalised.
+
+    Raises:
+        UnusableEntryError: If it is malformed or too large, or its file is not in the folder of images.
+    """
+    kind = Kind.BAD_IMAGE_ENTRY
+    image = checked(ImageEntry, kind, "image", f"images[{position}]", entry)
+    if image.width * image.height > MAX_PIXELS:
+        message = f"image {image.id} has {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read"
+        raise UnusableEntryError(kind, image.id, message)
+    name = posixpath.normpath(image.file_name)
+    if posixpath.isabs(name) or name.split("/")[0] == ".." or name == ".":
+        message = f"image {image.id}: 'file_name' is {shown(image.file_name)}; it must be in the folder of images"
+        raise UnusableEntryError(Kind.OUTSIDE_FOLDER, image.id, message)
+    image.file_name = name
+    return image
 
 
-def _check(condition: bool, key: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{key!r} is {_shown(value)}; it must be {allowed}")
+def checked_person(position: int, entry: object, num_keypoints: int) -> tuple[PersonEntry, list[float]]:
+    """Return an entry of ``annotations``, and its keypoints as 3K numbers: zeros where there are none.
+
+    Raises:
+        UnusableEntryError: If it is malformed, or has other than ``num_keypoints`` (K) keypoints.
+    """
+    person = checked(PersonEntry, Kind.BAD_ANNOTATION, "annotation", f"annotations[{position}]", entry)
+    keypoints = person.keypoints or [0.0] * (3 * num_keypoints)
+    fault = None
+    if len(keypoints) != 3 * num_keypoints:
+        fault = f"'keypoints' must be {3 * num_keypoints} numbers, 3 for each of {num_keypoints} keypoints"
+    elif not {0, 1, 2}.issuperset(keypoints[2::3]):
+        fault = "a visibility in 'keypoints' is not 0, 1 or 2"
+    elif person.num_keypoints is not None and not 0 <= person.num_keypoints <= num_keypoints:
+        fault = f"'num_keypoints' is {person.num_keypoints}; it must be from 0 to {num_keypoints}"
+    if fault is not None:
+        raise UnusableEntryError(Kind.BAD_ANNOTATION, person.id, f"annotation {person.id}: {fault}")
+    return person, keypoints
 
 
-def _is_id(value: object) -> bool:
-    return type(value) is int and -(1 << 63) <= value < 1 << 63
+def region_of(person: PersonEntry) -> tuple[list[list[float]], list[int] | None]:
+    """Return where somebody is by the ``segmentation``, or by the box where it says nothing.
+
+    Returns:
+        Outlines of at least three points, x and y in turn; and COCO's run lengths, None where it is not an RLE.
+
+    Raises:
+        UnusableEntryError: If the segmentation is neither polygons nor an RLE.
+    """
+    try:
+        region = msgspec.convert(person.segmentation, list[list[Coordinate]] | _Mask | None)
+        if isinstance(region, _Mask):
+            return [], _decompressed(region.counts) if isinstance(region.counts, str) else region.counts
+        outlines = region or []
+        if any(len(outline) % 2 for outline in outlines):
+            raise ValueError("an outline is not pairs of coordinates")
+    except ValueError as error:
+        message = f"annotation {person.id}: 'segmentation' is neither polygons nor an RLE ({error})"
+        raise UnusableEntryError(Kind.BAD_ANNOTATION, person.id, message) from None
+    outlines = [outline for outline in outlines if len(outline) >= 6]
+    x, y, width, height = person.bbox
+    if not outlines and width > 0 and height > 0:
+        outlines = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    return outlines, None
 
 
-def _is_finite(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300  # type: ignore[arg-type]
+def _decompressed(counts: str) -> list[int]:
+    """Decode COCO's compressed run lengths.
 
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    Source: pycocotools, ``rleFrString``. A number is a row of characters of five bits, the lowest first; the sixth bit
+    says that more follow, and the last one's fifth bit is the sign. From the fourth number on, each stands for its
+    difference to the last but one.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode("ascii"):
+        bits = character - 48
+        if not 0 <= bits < 64 or shift > _LONGEST_NUMBER:
+            raise ValueError("the counts are not compressed run lengths")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    return msgspec.convert(runs, list[RunLength])

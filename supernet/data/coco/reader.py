@@ -3,6 +3,8 @@
 import codecs
 import functools
 import json
+import math
+from array import array
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,39 +14,25 @@ import msgspec
 import numpy as np
 
 from litepose_ofa.supernet.data.coco.entries import (
-    NO_CATEGORY,
-    Categories,
-    ImageColumns,
-    PersonColumns,
+    CategoryEntry,
     UnusableEntryError,
+    checked,
+    checked_image,
+    checked_person,
+    region_of,
 )
-from litepose_ofa.supernet.data.coco.ignore_regions import IntArray
-from litepose_ofa.supernet.data.coco.records import AnnotatedImages, Annotations, BoolArray, LongArray, Ragged
+from litepose_ofa.supernet.data.coco.records import Annotations, BoolArray, IntArray, LongArray, Regions, repeats
 from litepose_ofa.supernet.data.findings import Finding, Kind, Report, raise_if_stopping
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.files import require_regular
+from litepose_ofa.supernet.files import read_content
+
+NO_CATEGORY = -(1 << 63)
 
 
-class _Key:
-    """A key of the file's object: another one for every time it is there."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-_FILE = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=lambda _, name: _Key(name))
+_FILE = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _ENTRY = msgspec.json.Decoder()
-
-
-def read_records(annotations: Path, images: Path, skeleton: Skeleton) -> AnnotatedImages:
-    """Read a COCO keypoints JSON in the order of its images, without a look at the image files.
-
-    Raises:
-        InputError: If the file is missing or is not COCO keypoints of this skeleton; the message names file and entry.
-    """
-    return AnnotatedImages(load_annotations(annotations, skeleton), images)
 
 
 def load_annotations(path: Path, skeleton: Skeleton) -> Annotations:
@@ -72,11 +60,8 @@ def read_annotations(path: Path, skeleton: Skeleton, report: Report = raise_if_s
     Args:
         path: The file.
         skeleton: The keypoints that its people must have.
-        report: Called with each finding that needs no look at the image files; what it raises ends the reading.
-
-    Raises:
-        InputError: As ``report`` does; by itself at the first finding that training cannot do with, naming file and
-            entry.
+        report: Called with each finding that needs no look at the image files; what it raises ends the reading. By
+            default that is an ``InputError`` at the first finding that training cannot do with.
     """
 
     def report_with_path(finding: Finding) -> None:
@@ -84,44 +69,32 @@ def read_annotations(path: Path, skeleton: Skeleton, report: Report = raise_if_s
 
     reader = _Reader(skeleton, report_with_path)
     try:
-        reader.take_all(_content(path))
+        for key, value in _members(path):
+            reader.take(key, value)
+        complete = True
     except _UnreadableError as error:
         report_with_path(Finding(Kind.UNREADABLE_FILE, path.name, str(error)))
-        return reader.finish(complete=False)
-    return reader.finish(complete=True)
+        complete = False
+    return reader.finish(complete=complete)
 
 
 class _UnreadableError(InputError):
     """A file that is missing or is not a JSON object."""
 
 
-def _content(path: Path) -> memoryview:
+def _members(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the members of a file's object; what is a list comes as an iterator over its entries."""
     try:
-        require_regular(path)
-        content = path.read_bytes()
+        content = read_content(path)
     except InputError as error:
         raise _UnreadableError(str(error).removeprefix(f"{path}: ")) from None
-    except FileNotFoundError:
-        raise _UnreadableError("no such file") from None
-    except OSError as error:
-        raise _UnreadableError(f"cannot be read ({error.strerror})") from None
-    return memoryview(content)[len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0 :]
-
-
-def _members(content: memoryview) -> Iterator[tuple[str, Any]]:
-    """Yield the members of an object; what is a list comes as an iterator over its entries."""
-    members = _decoded(content, _FILE)
+    members = _decoded(memoryview(content.removeprefix(codecs.BOM_UTF8)), _FILE)
     if not isinstance(members, dict):
         raise _UnreadableError("the file is not an object")
-    seen = set()
     for key, value in members.items():
-        name = key.name if isinstance(key, _Key) else key
-        if name in seen:
-            raise _UnreadableError(f"has the key {name!r} twice")
-        seen.add(name)
         if isinstance(value, msgspec.Raw):
             value = _decoded(value, _LIST if bytes(memoryview(value)[:1]) == b"[" else _ENTRY)
-        yield name, map(_decoded, value) if isinstance(value, list) else value
+        yield key, map(_decoded, value) if isinstance(value, list) else value
 
 
 def _decoded(value: Any, decoder: "msgspec.json.Decoder[Any]" = _ENTRY) -> Any:
@@ -143,30 +116,30 @@ def _decoded(value: Any, decoder: "msgspec.json.Decoder[Any]" = _ENTRY) -> Any:
 
 
 class _Reader:
-    """What was read so far."""
+    """What was read so far, in columns: a million people as objects would take many gigabytes."""
 
     def __init__(self, skeleton: Skeleton, report: Report) -> None:
         self.skeleton = skeleton
         self.report = report
+        self.take_entry = {
+            "images": self._take_image,
+            "annotations": self._take_person,
+            "categories": self._take_category,
+        }
         self.found: set[str] = set()
-        self.pictures = ImageColumns()
-        self.people = PersonColumns(skeleton)
-        self.categories = Categories(skeleton)
+        self.images = _columns(ids="q", sizes="i", crowd_index="d")
+        self.people = _columns(
+            ids="q", images="q", categories="q", keypoints="f", boxes="d", areas="d", crowds="b", num_keypoints="i"
+        )
+        self.regions = _columns(values="d", ends="q", owners="i", are_masks="b")
+        self.image_ids: set[int] = set()
+        self.file_names: dict[str, None] = {}
+        self.categories: dict[int, CategoryEntry] = {}
         self.unusable: list[tuple[int, Finding]] = []
 
-    def take_all(self, content: memoryview) -> None:
-        """Add what a file holds."""
-        for key, value in _members(content):
-            self._take(key, value)
-
-    def _take(self, key: str, value: Any) -> None:
-        lists: dict[str, ImageColumns | PersonColumns | Categories] = {
-            "images": self.pictures,
-            "annotations": self.people,
-            "categories": self.categories,
-        }
-        columns = lists.get(key)
-        if columns is None:
+    def take(self, key: str, value: Any) -> None:
+        """Add a member of the file's object."""
+        if key not in self.take_entry:
             return
         self.found.add(key)
         if not isinstance(value, Iterator):
@@ -174,13 +147,53 @@ class _Reader:
             return
         for position, entry in enumerate(value):
             try:
-                columns.add(position, entry)
+                self.take_entry[key](position, entry)
             except UnusableEntryError as error:
                 category = entry.get("category_id") if isinstance(entry, dict) else None
-                if columns is self.people and type(category) is int:
+                if key == "annotations" and type(category) is int:
                     self.unusable.append((category, error.finding))  # the categories may follow, and it be no person's
                 else:
                     self.report(error.finding)
+
+    def _take_image(self, position: int, entry: object) -> None:
+        image = checked_image(position, entry)
+        if image.id in self.image_ids:
+            raise UnusableEntryError(Kind.DUPLICATE_IMAGE_ID, image.id, f"two images have the id {image.id}")
+        if image.file_name in self.file_names:
+            message = f"image {image.id} has the file of another, {image.file_name}"
+            raise UnusableEntryError(Kind.DUPLICATE_FILE, image.id, message)
+        self.image_ids.add(image.id)
+        self.file_names[image.file_name] = None
+        self.images["ids"].append(image.id)
+        self.images["sizes"].extend((image.width, image.height))
+        self.images["crowd_index"].append(math.nan if image.crowd_index is None else image.crowd_index)
+
+    def _take_person(self, position: int, entry: object) -> None:
+        person, keypoints = checked_person(position, entry, self.skeleton.num_keypoints)
+        labelled = self.skeleton.num_keypoints - keypoints[2::3].count(0)
+        if person.iscrowd or not labelled:
+            self._take_regions(*region_of(person))
+        columns = self.people
+        columns["ids"].append(person.id)
+        columns["images"].append(person.image_id)
+        columns["categories"].append(NO_CATEGORY if person.category_id is None else person.category_id)
+        columns["keypoints"].extend(keypoints)
+        columns["boxes"].extend(person.bbox)
+        columns["areas"].append(math.nan if person.area is None else person.area)
+        columns["crowds"].append(person.iscrowd)
+        columns["num_keypoints"].append(labelled if person.num_keypoints is None else person.num_keypoints)
+
+    def _take_regions(self, outlines: list[list[float]], runs: list[int] | None) -> None:
+        for region in outlines if runs is None else [runs]:
+            self.regions["values"].extend(region)
+            self.regions["ends"].append(len(self.regions["values"]))
+            self.regions["owners"].append(len(self.people["ids"]))
+            self.regions["are_masks"].append(runs is not None)
+
+    def _take_category(self, position: int, entry: object) -> None:
+        where = f"categories[{position}]"
+        category = checked(CategoryEntry, Kind.BAD_CATEGORIES, "category", where, entry)
+        self.categories[category.id] = category
 
     def finish(self, *, complete: bool) -> Annotations:
         """Compare the parts of the file with one another, and return what can be used.
@@ -189,7 +202,11 @@ class _Reader:
             complete: Whether the file was read to its end.
         """
         if complete:
-            self._require_lists()
+            for key in ("images", "annotations"):
+                if key not in self.found:
+                    self.report(Finding(Kind.UNREADABLE_FILE, key, f"the file lacks the key {key!r}"))
+            if "images" in self.found and not self.image_ids:
+                self.report(Finding(Kind.UNREADABLE_FILE, "images", "'images' is empty"))
         people = self._person_categories()
         for category, finding in self.unusable:
             if people is None or category in people or category not in self.categories:
@@ -201,25 +218,26 @@ class _Reader:
         content = replace(content, categories=self._used_categories(usable, people))
         return content if usable.all() else content.only(usable)
 
-    def _require_lists(self) -> None:
-        for key in ("images", "annotations"):
-            if key not in self.found:
-                self.report(Finding(Kind.UNREADABLE_FILE, key, f"the file lacks the key {key!r}"))
-        if "images" in self.found and not self.pictures.ids:
-            self.report(Finding(Kind.UNREADABLE_FILE, "images", "'images' is empty"))
-
     def _person_categories(self) -> set[int] | None:
-        """Return the categories of people; None if any will do."""
-        if not self.categories:
+        """Return the ids of the categories whose annotations are people of the skeleton; None if any will do.
+
+        Those with the skeleton's number of keypoints; where none has keypoints, those named "person"; else all.
+        """
+        expected, name = list(self.skeleton.keypoints), self.skeleton.name
+        posed = {category.id: category.keypoints for category in self.categories.values() if category.keypoints}
+        fitting = {category: names for category, names in posed.items() if len(names) == len(expected)}
+        if posed and not fitting:
+            counts = " or ".join(sorted({str(len(names)) for names in posed.values()}))
+            message = f"'categories' has {counts} keypoints; {name} has {len(expected)}"
+            self.report(Finding(Kind.BAD_CATEGORIES, "categories", message))
             return None
-        other_names = self.categories.other_names()
-        if other_names is not None:
-            self.report(other_names)
-        try:
-            return self.categories.people()
-        except UnusableEntryError as error:
-            self.report(error.finding)
-            return None
+        if fitting and expected not in fitting.values():
+            names = next(iter(fitting.values()))
+            own, other = next(pair for pair in zip(expected, names, strict=True) if pair[0] != pair[1])
+            message = f"'categories' has the keypoint {other!r} where {name} has {own!r}"
+            self.report(Finding(Kind.OTHER_KEYPOINT_NAMES, "categories", message))
+        persons = {category.id for category in self.categories.values() if category.name == "person"}
+        return set(fitting) or persons or set(self.categories) or None
 
     def _report_category(self, entry: int | str, category: int) -> None:
         name = f"annotation {entry} is of the category {category}, which"
@@ -229,49 +247,42 @@ class _Reader:
             self.report(Finding(Kind.UNKNOWN_CATEGORY, entry, f"{name} 'categories' does not have"))
 
     def _arrays(self) -> Annotations:
-        pictures, people = self.pictures, self.people
-        image_ids = np.asarray(pictures.ids)
+        images, people, regions = (
+            {name: np.asarray(column) for name, column in columns.items()}
+            for columns in (self.images, self.people, self.regions)
+        )
         return Annotations(
             skeleton=self.skeleton,
-            image_ids=image_ids,
-            file_names=pictures.names,
-            sizes=np.asarray(pictures.sizes).reshape(-1, 2),
-            crowd_index=np.asarray(pictures.crowd_index),
-            ids=np.asarray(people.ids),
-            images=_places(np.asarray(people.image_ids), image_ids),
-            keypoints=np.asarray(people.keypoints).reshape(-1, self.skeleton.num_keypoints, 3),
-            boxes=np.asarray(people.boxes).reshape(-1, 4),
-            areas=np.asarray(people.areas),
-            crowds=np.asarray(people.crowds).astype(bool),
-            num_keypoints=np.asarray(people.num_keypoints),
-            outlines=Ragged(np.asarray(people.points), np.asarray(people.point_ends)),
-            outline_owners=np.asarray(people.outline_owners),
-            runs=Ragged(np.asarray(people.runs), np.asarray(people.run_ends)),
-            run_owners=np.asarray(people.run_owners),
+            image_ids=images["ids"],
+            file_names=list(self.file_names),
+            sizes=images["sizes"].reshape(-1, 2),
+            crowd_index=images["crowd_index"],
+            ids=people["ids"],
+            images=_places(people["images"], images["ids"]),
+            keypoints=people["keypoints"].reshape(-1, self.skeleton.num_keypoints, 3),
+            boxes=people["boxes"].reshape(-1, 4),
+            areas=people["areas"],
+            crowds=people["crowds"].astype(bool),
+            num_keypoints=people["num_keypoints"],
+            regions=Regions(**{**regions, "are_masks": regions["are_masks"].astype(bool)}),
         )
 
     def _usable(self, content: Annotations, people: set[int] | None) -> BoolArray:
         """Report annotations of other categories, of unknown images, with taken ids and with masks of other images."""
-        categories = np.asarray(self.people.categories)
-        other = np.zeros(len(categories), bool)
-        if people is not None:
-            other = ~np.isin(categories, [*people, NO_CATEGORY])
-        unknown = content.images < 0
+        categories = np.asarray(self.people["categories"])
+        other = np.zeros(len(categories), bool) if people is None else ~np.isin(categories, [*people, NO_CATEGORY])
         misfits = np.zeros(len(content.ids), bool)
         misfits[_misfits(content)] = True
-        repeated = np.ones(len(content.ids), bool)
-        repeated[np.unique(content.ids, return_index=True)[1]] = False
-        unusable = other | unknown | misfits | repeated
+        unusable = other | (content.images < 0) | misfits | repeats(content.ids)
         for row in np.flatnonzero(unusable).tolist():
-            entry = int(content.ids[row])
+            entry, kind = int(content.ids[row]), Kind.BAD_ANNOTATION
             if other[row]:
-                self._report_category(entry, self.people.categories[row])
+                self._report_category(entry, self.people["categories"][row])
                 continue
-            if unknown[row]:
+            if content.images[row] < 0:
                 kind = Kind.UNKNOWN_IMAGE
-                message = f"annotation {entry} is of the unknown image {self.people.image_ids[row]}"
+                message = f"annotation {entry} is of the unknown image {self.people['images'][row]}"
             elif misfits[row]:
-                kind = Kind.BAD_ANNOTATION
                 message = f"annotation {entry}: 'segmentation' has run lengths of another image"
             else:
                 kind, message = Kind.DUPLICATE_ANNOTATION_ID, f"two annotations have the id {entry}"
@@ -280,13 +291,17 @@ class _Reader:
 
     def _used_categories(self, usable: BoolArray, people: set[int] | None) -> tuple[int, ...]:
         """Return the categories that people have, or could have; report them if they are several."""
-        categories = np.asarray(self.people.categories)[usable]
+        categories = np.asarray(self.people["categories"])[usable]
         used, counts = np.unique(categories[categories != NO_CATEGORY], return_counts=True)
         for category, count in zip(used.tolist(), counts.tolist(), strict=True):
             if len(used) > 1 and people is not None:
                 message = f"category {category} is one of {len(used)} that count as person, with {count} annotations"
                 self.report(Finding(Kind.SEVERAL_CATEGORIES, category, message))
         return tuple(used.tolist()) or (min(people or {1}),)
+
+
+def _columns(**type_codes: str) -> dict[str, "array[Any]"]:
+    return {name: array(code) for name, code in type_codes.items()}
 
 
 def _places(ids: LongArray, known: LongArray) -> IntArray:
@@ -300,9 +315,6 @@ def _places(ids: LongArray, known: LongArray) -> IntArray:
 
 def _misfits(content: Annotations) -> list[int]:
     """Return the annotations, by their places, whose run lengths are not of as many pixels as their image."""
-    rows = []
-    for mask, row in enumerate(content.run_owners.tolist()):
-        image = content.images[row]
-        if image >= 0 and content.runs[mask].sum(dtype=np.int64) != content.sizes[image].prod(dtype=np.int64):
-            rows.append(row)
-    return rows
+    regions, pixels = content.regions, content.sizes.prod(axis=1, dtype=np.int64)
+    masks = ((i, regions.owners[i]) for i in np.flatnonzero(regions.are_masks).tolist())
+    return [row for i, row in masks if content.images[row] >= 0 and regions[i].sum() != pixels[content.images[row]]]

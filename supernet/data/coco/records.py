@@ -12,15 +12,44 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, overload
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.coco.ignore_regions import FloatArray, IgnoreRegions, IntArray
 from litepose_ofa.supernet.data.skeletons import Skeleton
 
-DoubleArray = npt.NDArray[np.float64]
-LongArray = npt.NDArray[np.int64]
+ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int32]
+LongArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IgnoreRegions:
+    """Where people are that nobody labelled: crowds, and people without keypoints.
+
+    Attributes:
+        polygons: Outlines, shape (P, 2) each: x, y in image pixels. Boxes are outlines too.
+        runs: Masks of the whole image as COCO's run lengths: pixels outside, inside, outside and so on, by columns.
+    """
+
+    polygons: tuple[FloatArray, ...] = ()
+    runs: tuple[IntArray, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.polygons or self.runs)
+
+    def draw(self, width: int, height: int) -> ByteArray:
+        """Return the regions as a mask, shape (height, width): 1 inside and on the outline, 0 outside."""
+        mask = np.zeros((height, width), np.uint8)
+        for polygon in self.polygons:
+            cv2.fillPoly(mask, [np.rint(polygon - 0.5).astype(np.int32)], 1)  # cv2 has pixel centres at integers
+        for runs in self.runs:
+            inside = np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs)
+            mask |= inside.reshape(width, height).T
+        return mask
 
 
 class Groups:
@@ -34,24 +63,35 @@ class Groups:
         return self._order[self._ends[group - 1] if group else 0 : self._ends[group]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ragged:
-    """Rows of different lengths: their values one after the other, and where each ends."""
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Outlines and masks, one after the other.
 
-    values: npt.NDArray[Any]
+    Attributes:
+        values: Their numbers: x and y of an outline's points in turn, or a mask's run lengths.
+        ends: Where each ends in ``values``, shape (G,).
+        owners: The annotation of each, by its place, shape (G,).
+        are_masks: Which are masks, shape (G,).
+    """
+
+    values: DoubleArray
     ends: LongArray
+    owners: IntArray
+    are_masks: BoolArray
 
-    def __len__(self) -> int:
-        return len(self.ends)
+    def __getitem__(self, region: int) -> DoubleArray:
+        return self.values[self.ends[region - 1] if region else 0 : self.ends[region]]
 
-    def __getitem__(self, row: int) -> npt.NDArray[Any]:
-        return self.values[self.ends[row - 1] if row else 0 : self.ends[row]]
-
-    def only(self, rows: npt.NDArray[np.intp]) -> Self:
-        """Return some of the rows."""
-        parts = [self[row] for row in rows.tolist()]
-        values = np.concatenate(parts) if parts else self.values[:0]
-        return type(self)(values, np.cumsum([len(part) for part in parts], dtype=np.int64))
+    def only(self, owners: BoolArray) -> Self:
+        """Return those of some annotations, shape (A,), whose places are then counted without the others."""
+        kept = owners[self.owners]
+        lengths = np.diff(self.ends, prepend=0)
+        return type(self)(
+            self.values[np.repeat(kept, lengths)],
+            np.cumsum(lengths[kept]),
+            (np.cumsum(owners, dtype=np.int32) - 1)[self.owners[kept]],
+            self.are_masks[kept],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +111,7 @@ class Annotations:
         areas: Areas in square pixels, shape (A,); NaN where the file does not say.
         crowds: Whether it is a crowd, shape (A,).
         num_keypoints: Labelled keypoints by the file, shape (A,); by count where it does not say.
-        outlines: Polygons of crowds and of people without keypoints, x and y in turn; boxes where there are none.
-        outline_owners: The annotation of each, by its place, shape (G,).
-        runs: Their run lengths.
-        run_owners: The annotation of each, by its place, shape (G,).
+        regions: Where crowds and people without keypoints are: polygons or masks; boxes where there are none.
         categories: The category ids that people have, in rising order; where nobody has one, that of a person.
     """
 
@@ -90,10 +127,7 @@ class Annotations:
     areas: DoubleArray
     crowds: BoolArray
     num_keypoints: IntArray
-    outlines: Ragged
-    outline_owners: IntArray
-    runs: Ragged
-    run_owners: IntArray
+    regions: Regions
     categories: tuple[int, ...] = (1,)
 
     @cached_property
@@ -107,35 +141,25 @@ class Annotations:
 
     def ignore_regions(self, image: int) -> IgnoreRegions:
         """Return where people of an image are that nobody labelled."""
-        outlines, runs = self._outlines_by_image[image], self._runs_by_image[image]
-        polygons = tuple(self.outlines[row].reshape(-1, 2) for row in outlines)
-        return IgnoreRegions(polygons, tuple(self.runs[row] for row in runs))
+        regions, places = self.regions, self._regions_by_image[image]
+        return IgnoreRegions(
+            tuple(regions[i].astype(np.float32).reshape(-1, 2) for i in places if not regions.are_masks[i]),
+            tuple(regions[i].astype(np.int32) for i in places if regions.are_masks[i]),
+        )
 
     def only(self, usable: BoolArray) -> Self:
         """Return the content with some of the annotations, shape (A,), and their regions."""
-        places = np.cumsum(usable, dtype=np.int32) - 1
-        outlines, runs = (np.flatnonzero(usable[owners]) for owners in (self.outline_owners, self.run_owners))
         rows = ("ids", "images", "keypoints", "boxes", "areas", "crowds", "num_keypoints")
-        return replace(
-            self,
-            **{name: getattr(self, name)[usable] for name in rows},
-            outlines=self.outlines.only(outlines),
-            outline_owners=places[self.outline_owners[outlines]],
-            runs=self.runs.only(runs),
-            run_owners=places[self.run_owners[runs]],
-        )
+        kept = {name: getattr(self, name)[usable] for name in rows}
+        return replace(self, **kept, regions=self.regions.only(usable))
 
     @cached_property
     def _by_image(self) -> Groups:
         return Groups(self.images, len(self.image_ids))
 
     @cached_property
-    def _outlines_by_image(self) -> Groups:
-        return Groups(self.images[self.outline_owners], len(self.image_ids))
-
-    @cached_property
-    def _runs_by_image(self) -> Groups:
-        return Groups(self.images[self.run_owners], len(self.image_ids))
+    def _regions_by_image(self) -> Groups:
+        return Groups(self.images[self.regions.owners], len(self.image_ids))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +189,7 @@ class AnnotatedImages(Sequence[ImageRecord]):
 
     Args:
         annotations: The file's content.
-        folder: The folder of images.
+        folder: The folder of images, which may be absent.
         places: Which images, by their places in the file; all if None.
     """
 
@@ -185,7 +209,7 @@ class AnnotatedImages(Sequence[ImageRecord]):
 
     def __getitem__(self, index: int | slice) -> ImageRecord | Self:
         if isinstance(index, slice):
-            return self._of(self.places[index])
+            return self.take(range(len(self))[index])
         content, image = self.annotations, int(self.places[index])
         rows = content.of_image(image)
         width, height = content.sizes[image].tolist()
@@ -205,7 +229,11 @@ class AnnotatedImages(Sequence[ImageRecord]):
 
     def take(self, indices: Iterable[int]) -> Self:
         """Return some of the images."""
-        return self._of(self.places[list(indices)])
+        return type(self)(self.annotations, self.folder, self.places[list(indices)])
 
-    def _of(self, places: LongArray) -> Self:
-        return type(self)(self.annotations, self.folder, places)
+
+def repeats(values: npt.NDArray[Any]) -> BoolArray:
+    """Return which values are those of an earlier place."""
+    repeated = np.ones(len(values), bool)
+    repeated[np.unique(values, return_index=True)[1]] = False
+    return repeated

@@ -1,5 +1,6 @@
 """The three splits of a dataset: to train on, to choose architectures on, to report on; no image is in two of them."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,12 +21,7 @@ SPLITS: tuple[Split, ...] = ("train", "search", "val")
 
 @dataclass(frozen=True, slots=True)
 class SplitFiles:
-    """A split with files of its own.
-
-    Attributes:
-        annotations: The COCO keypoints JSON.
-        images: The folder that its file names are in.
-    """
+    """A split with files of its own: the COCO keypoints JSON, and the folder that its file names are in."""
 
     annotations: Path
     images: Path
@@ -68,8 +64,9 @@ class Holdout:
 
     def describe(self, held_out: KeypointDataset) -> dict[str, Any]:
         """Return the definition, and a digest of the images it gave."""
-        size = {"holdout_images": self.holdout_images, "holdout_fraction": self.holdout_fraction}
-        given = {name: value for name, value in size.items() if value is not None}
+        given = {
+            name: value for name, value in dataclasses.asdict(self).items() if name != "seed" and value is not None
+        }
         return {**given, "seed": self.seed, "images": held_out.digest}
 
 
@@ -92,7 +89,7 @@ class DatasetSplits:
         train: The training files.
         search: Where architectures are chosen.
         val: Where they are reported on.
-        on_bad_image: What a reader of many images does with one that fails: raise, or leave it out.
+        on_bad_image: For readers of many images.
     """
 
     skeleton: Skeleton
@@ -110,41 +107,33 @@ class DatasetSplits:
         """
         if split not in SPLITS:
             raise InputError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-        self.require_apart()
-        files = self.files().get(split)
-        if files is not None and split != "train":
-            return self.load_files(files)
-        return self._parts()[split]
+        self._require_apart()
+        files = self.files()
+        return self._load(files[split]) if split in files and split != "train" else self._parts()[split]
 
     def files(self) -> dict[str, SplitFiles]:
         """Return the splits that have files of their own."""
         sources = {"train": self.train, "search": self.search, "val": self.val}
         return {name: source for name, source in sources.items() if isinstance(source, SplitFiles)}
 
-    def load_files(self, files: SplitFiles) -> KeypointDataset:
-        """Load everything that a split's files hold, also what is held out of it."""
+    def _load(self, files: SplitFiles) -> KeypointDataset:
         return KeypointDataset.load(files.annotations, files.images, self.skeleton, on_bad_image=self.on_bad_image)
 
-    def require_apart(self) -> None:
-        """Refuse files that name an image which the files of another split name; files that are not there name none.
-
-        Raises:
-            InputError: If there is one.
-        """
+    def _require_apart(self) -> None:
+        """Refuse files that name an image which the files of another split name; files that are not there name none."""
         files = {name: files for name, files in self.files().items() if files.annotations.exists()}
         pairs = itertools.permutations(files, 2)
         related = {name for name, other in pairs if files[name].may_share_images(files[other])}
-        paths = {name: files[name].image_paths(self.load_files(files[name]).file_names) for name in sorted(related)}
+        paths = {name: files[name].image_paths(self._load(files[name]).file_names) for name in sorted(related)}
         for name, other, shared in shared_images(paths):
             more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
             raise InputError(f"the splits {name} and {other} share {min(shared)}{more}; no image may be in two")
 
     def held_out(self) -> dict[str, dict[str, Any]]:
         """Return how the splits without files were held out of the training images, for the record of a training."""
-        sources: dict[str, SplitFiles | Holdout] = {"search": self.search, "val": self.val}
-        holdouts = {name: source for name, source in sources.items() if isinstance(source, Holdout)}
+        holdouts = self._holdouts()
         parts = self._parts() if holdouts else {}
-        return {name: holdout.describe(parts[name]) for name, holdout in holdouts.items()}
+        return {name: holdout.describe(parts[name]) for name, holdout in sorted(holdouts.items())}
 
     def require_unseen(self, trained_with: Mapping[str, Any], network: str) -> None:
         """Refuse a network that was trained on images which are held out now.
@@ -165,9 +154,12 @@ class DatasetSplits:
 
     def _parts(self) -> dict[str, KeypointDataset]:
         """Return what the training files become: train, and the splits that are held out of it."""
-        parts = {"train": self.load_files(self.train)}
+        parts = {"train": self._load(self.train)}
         total = len(parts["train"])
-        for name, source in (("val", self.val), ("search", self.search)):
-            if isinstance(source, Holdout):
-                parts["train"], parts[name] = parts["train"].holdout(source.count(total), source.seed)
+        for name, holdout in self._holdouts().items():
+            parts["train"], parts[name] = parts["train"].holdout(holdout.count(total), holdout.seed)
         return parts
+
+    def _holdouts(self) -> dict[str, Holdout]:
+        sources = {"val": self.val, "search": self.search}
+        return {name: source for name, source in sources.items() if isinstance(source, Holdout)}

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, Strict
 
-from litepose_ofa.supernet.data.geometry import Matrix, training_affine, warp
+from litepose_ofa.supernet.data.geometry import Matrix, similarity, warp
 from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN
 from litepose_ofa.supernet.errors import require
 from litepose_ofa.supernet.validation import Fraction, Positive, settings
@@ -166,7 +166,7 @@ class Transform:
         rotation_degrees: Turn of the content, clockwise as seen.
         scale: Side of the cut-out over the short side of the image.
         translation: Shift of the content right and down, as a fraction of the input's side.
-        flip: Whether left and right are mirrored.
+        flip: Whether left and right are mirrored, last of all.
         colour: Change of the image's colours; the padding stays black.
         covers: Rectangles over the input.
     """
@@ -179,11 +179,14 @@ class Transform:
     covers: tuple[Cover, ...] = ()
 
     def matrix(self, width: int, height: int, size: int) -> Matrix:
-        """Return the matrix from an image of this width and height to an input of this side."""
-        turn, scale, shift = self.rotation_degrees, self.scale, self.translation
-        return training_affine(
-            width, height, size, rotation_degrees=turn, scale=scale, translation=shift, flip=self.flip
-        )
+        """Return the matrix that cuts a square input of this side out of an image around its centre."""
+        zoom = size / (min(width, height) * self.scale)
+        angle = math.radians(self.rotation_degrees)
+        centre = size * (0.5 + self.translation[0]), size * (0.5 + self.translation[1])
+        across, down = similarity(zoom * math.cos(angle), zoom * math.sin(angle), (width / 2, height / 2), centre)
+        if self.flip:
+            across = -across[0], -across[1], size - across[2]
+        return np.array([across, down])
 
     def render(self, image: Image, matrix: Matrix, size: int) -> Image:
         """Return the covered input, shape (R, R, 3), that a matrix cuts out of an image; the padding is black."""

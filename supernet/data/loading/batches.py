@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
-from litepose_ofa.supernet.data.geometry import Matrix, inside, rescaled, transform_points, warp
+from litepose_ofa.supernet.data.geometry import Matrix, inside, transform_points, warp
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation, Transform
 from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN, IMAGE_STD, normalise
 
@@ -147,8 +147,7 @@ class TrainingImages(Dataset[Sample]):
         image = image if transform.colour is None else transform.colour.apply(image)
         teacher_image = None
         if request.teacher_size:
-            to_teacher = rescaled(matrix, request.teacher_size / size)
-            teacher_image = transform.render(image, to_teacher, request.teacher_size)
+            teacher_image = transform.render(image, matrix * (request.teacher_size / size), request.teacher_size)
         return Sample(
             image=transform.render(image, matrix, size),
             teacher_image=teacher_image,
@@ -185,8 +184,8 @@ class TrainingImages(Dataset[Sample]):
         if not (record.ignore or padding):
             return np.ones((size, size), np.float32)
         ignored = record.ignore.draw(record.width, record.height)
-        to_mask = rescaled(matrix, 1 / MASK_STRIDE)
-        return 1 - warp(ignored, to_mask, (size, size), nearest=True, outside=int(padding)).astype(np.float32)
+        mask = warp(ignored, matrix / MASK_STRIDE, (size, size), nearest=True, outside=int(padding))
+        return 1 - mask.astype(np.float32)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from litepose_ofa.supernet.data.skeletons import Skeleton
-from litepose_ofa.supernet.data.synthetic.poses import AnnotatedPoses, Flags, Kinematics, PoseSource
+from litepose_ofa.supernet.data.synthetic.poses import AnnotatedPoses, Kinematics, Points, PoseSource
 from litepose_ofa.supernet.data.synthetic.scenes import Labels, render_scene
 from litepose_ofa.supernet.data.synthetic.settings import PeopleSettings
 from litepose_ofa.supernet.errors import InputError
@@ -64,7 +64,7 @@ def generate_split(
     Args:
         folder: Root of the dataset; no other process writes to it.
         split: Name of the split.
-        count: Number of images.
+        count: Number of images, at least 1.
         seed: Seed of all randomness.
         settings: What the images show.
         skeleton: The keypoints to annotate.
@@ -74,9 +74,6 @@ def generate_split(
 
     Returns:
         The number of images written: ``count`` less those of finished chunks, or 0 if the split was there.
-
-    Raises:
-        InputError: If the count is not positive, or ``poses_from`` is not a usable annotation file.
     """
     annotations, images = split_paths(Path(folder), split)
     chunks_folder = annotations.with_name(f".{split}.chunks")
@@ -92,8 +89,7 @@ def generate_split(
     digest = _file_digest(Path(poses_from)) if poses_from else None
     parts = (split, seed, settings, skeleton, digest, cv2.__version__, np.__version__)
     rendered_by = hashlib.sha256(repr(parts).encode()).hexdigest()
-    seeds = seed, zlib.crc32(split.encode())
-    writer = _ChunkWriter(chunks_folder, images, rendered_by, seeds, settings, skeleton, poses)
+    writer = _ChunkWriter(chunks_folder, images, rendered_by, seed, settings, skeleton, poses)
     chunks = [range(first, min(first + CHUNK, count + 1)) for first in range(1, count + 1, CHUNK)]
     content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": [_category(skeleton)]}
     written = 0
@@ -128,7 +124,7 @@ class _ChunkWriter:
     folder: Path
     images: Path
     rendered_by: str
-    seeds: tuple[int, int]
+    seed: int
     settings: PeopleSettings
     skeleton: Skeleton
     poses: PoseSource
@@ -162,7 +158,7 @@ class _ChunkWriter:
             return None
 
     def _render(self, number: int) -> Entries:
-        rng = np.random.default_rng((*self.seeds, number))
+        rng = np.random.default_rng((self.seed, zlib.crc32(self.images.name.encode()), number))
         image, labels = render_scene(rng, self.settings, self.skeleton, self.poses)
         path = self.images / f"{number:06d}.jpg"
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality]
@@ -171,20 +167,16 @@ class _ChunkWriter:
             temporary.write_bytes(encoded.tobytes())
         width, height = self.settings.image_size
         picture = {"id": number, "file_name": path.name, "width": width, "height": height}
-        people = [_annotation(number, person, labels) for person in range(len(labels.keypoints))]
-        if labels.crowd is not None:
-            people.append(_crowd(number, labels.crowd, self.skeleton))
-        return {**picture, "crowdIndex": labels.crowd_index}, people
+        return {**picture, "crowdIndex": labels.crowd_index}, _annotations(number, labels)
 
 
 def _each(writer: _ChunkWriter, chunks: Sequence[Sequence[int]], workers: int) -> Iterator[tuple[bool, list[Entries]]]:
     if workers <= 1:
         yield from map(writer, chunks)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(writer,))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
-        yield from pool.map(_work, chunks)
+        yield from pool.map(writer, chunks)
     except BrokenProcessPool:
         raise InputError(
             f"one of {workers} rendering processes was lost (is memory short? fewer workers take less); what was "
@@ -194,13 +186,7 @@ def _each(writer: _ChunkWriter, chunks: Sequence[Sequence[int]], workers: int) -
         pool.shutdown(cancel_futures=True)
 
 
-_worker: _ChunkWriter
-"""Of a rendering process."""
-
-
-def _start_worker(writer: _ChunkWriter) -> None:
-    global _worker
-    _worker = writer
+def _start_worker() -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -214,44 +200,38 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(numbers: Sequence[int]) -> tuple[bool, list[Entries]]:
-    return _worker(numbers)
+def _annotations(image_id: int, labels: Labels) -> list[dict[str, Any]]:
+    """Return the people of an image and its crowd, whose mask is run lengths by columns, from a pixel outside."""
+    entries = [
+        _entry(image_id, person, box, area, keypoints)
+        for person, (box, area, keypoints) in enumerate(
+            zip(labels.boxes.tolist(), labels.areas.tolist(), labels.keypoints, strict=True)
+        )
+    ]
+    region = labels.crowd
+    if region is not None:
+        box = [float(side) for side in cv2.boundingRect(region.astype(np.uint8))]
+        nobody = np.zeros(labels.keypoints.shape[1:], int)
+        crowd = _entry(image_id, IDS_PER_IMAGE - 1, box, float(np.count_nonzero(region)), nobody, iscrowd=1)
+        changes = np.flatnonzero(np.diff(region.T.ravel(), prepend=False))
+        counts = np.diff(changes, prepend=0, append=region.size).tolist()
+        entries.append({**crowd, "segmentation": {"size": list(region.shape), "counts": counts}})
+    return entries
 
 
-def _annotation(image_id: int, person: int, labels: Labels) -> dict[str, Any]:
-    keypoints = labels.keypoints[person]
+def _entry(
+    image_id: int, person: int, box: list[float], area: float, keypoints: Points, *, iscrowd: int = 0
+) -> dict[str, Any]:
+    points = keypoints.ravel().tolist()
     return {
         "id": image_id * IDS_PER_IMAGE + person,
         "image_id": image_id,
         "category_id": 1,
-        "iscrowd": 0,
-        "bbox": labels.boxes[person].tolist(),
-        "area": float(labels.areas[person]),
+        "iscrowd": iscrowd,
+        "bbox": box,
+        "area": area,
         "num_keypoints": int(np.count_nonzero(keypoints[:, 2])),
-        "keypoints": [
-            int(value) if i % 3 == 2 else round(value, 2) for i, value in enumerate(keypoints.ravel().tolist())
-        ],
-    }
-
-
-def _crowd(image_id: int, region: Flags, skeleton: Skeleton) -> dict[str, Any]:
-    """Return a crowd's annotation; its segmentation is COCO's run lengths, by columns, from a pixel outside."""
-    columns = region.T.ravel()
-    changes = np.flatnonzero(np.diff(columns, prepend=False))
-    height, width = region.shape
-    return {
-        "id": image_id * IDS_PER_IMAGE + IDS_PER_IMAGE - 1,
-        "image_id": image_id,
-        "category_id": 1,
-        "iscrowd": 1,
-        "bbox": [float(side) for side in cv2.boundingRect(region.astype(np.uint8))],
-        "area": float(np.count_nonzero(region)),
-        "num_keypoints": 0,
-        "keypoints": [0] * (3 * skeleton.num_keypoints),
-        "segmentation": {
-            "size": [height, width],
-            "counts": np.diff(changes, prepend=0, append=columns.size).tolist(),
-        },
+        "keypoints": [int(value) if i % 3 == 2 else round(value, 2) for i, value in enumerate(points)],
     }
 
 

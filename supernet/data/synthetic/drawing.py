@@ -25,11 +25,11 @@ MOST_CLUTTER = 60
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Person:
-    """A figure with its shapes and its pixels, nobody in front.
+    """A figure with its shapes, from the farthest to the nearest, and its pixels, nobody in front.
 
     Attributes:
         figure: The pose in the image.
-        shapes: Its shapes from the farthest to the nearest.
+        shapes: Its shapes.
         left: First column of ``parts`` in the image.
         top: First row of ``parts`` in the image.
         parts: The number of the part that each pixel shows, 0 for none, shape (h, w); empty if outside the image.
@@ -108,12 +108,8 @@ def add_grain(canvas: Pixels, rng: np.random.Generator, strength: int) -> Pixels
 def draw_background(rng: np.random.Generator, width: int, height: int, *, clutter: float = 0.0) -> Pixels:
     """Paint what is behind the people, shape (height, width, 3).
 
-    Args:
-        rng: Source of randomness.
-        width: Width in pixels.
-        height: Height in pixels.
-        clutter: 0 for a gradient with noise and a few shapes; up to 1 for noise like a photograph's, with ever more
-            shapes and limbs of nobody.
+    Clutter is 0 for a gradient with noise and a few shapes; up to 1 for noise like a photograph's, with ever more
+    shapes and limbs of nobody.
     """
     if clutter == 0:
         return _plain(rng, width, height)

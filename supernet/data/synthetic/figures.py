@@ -14,8 +14,8 @@ from litepose_ofa.supernet.data.synthetic.poses import FACE, JOINT, Points, Pose
 
 Colour = tuple[float, float, float]
 
-THIGH, SHANK, UPPER_ARM, FOREARM = range(4)
-"""Places of the limbs' bones in a look's tuples and in ``LIMBS``."""
+SHANK, FOREARM = 1, 3
+"""Places of the bones that end in a foot or a hand, in ``LIMBS`` and in a look's tuples."""
 
 SHADES = {"right": (0.0, 0.55), "left": (0.5, 0.0)}
 """How far the limbs of a side go towards white and towards black, which shows the side of a limb by itself.
@@ -24,20 +24,13 @@ Mirrored images, whose sides are relabelled, contradict it; in them the face tel
 """
 
 
-class Limb(NamedTuple):
-    """A bone: its joints without their side, and its thickness over the stature."""
-
-    start: str
-    end: str
-    thickness: float
-
-
 LIMBS = (
-    Limb("hip", "knee", 0.08),
-    Limb("knee", "ankle", 0.062),
-    Limb("shoulder", "elbow", 0.064),
-    Limb("elbow", "wrist", 0.052),
+    ("hip", "knee", 0.08),
+    ("knee", "ankle", 0.062),
+    ("shoulder", "elbow", 0.064),
+    ("elbow", "wrist", 0.052),
 )
+"""Thigh, shank, upper arm and forearm: joints without their side, and thickness over the stature."""
 
 TORSO_PART, HEAD_PART, FIRST_LIMB_PART = 1, 2, 3
 """Numbers of the parts; 0 is no part."""
@@ -47,18 +40,9 @@ NUM_PARTS = FIRST_LIMB_PART + 2 * len(LIMBS)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Looks of one person.
+    """Looks of one person: colours of skin, hair, torso and bones, and how stout torso and bones are (1 is the mean).
 
-    Attributes:
-        skin: Colour of face and throat.
-        hair: Colour of the hair.
-        upper: Colour of the torso.
-        bones: Colours of thigh, shank, upper arm and forearm.
-        build: How stout the torso is (1 is the mean).
-        widths: How stout the bones are, in the order of their colours.
-        shoes: Colour of the feet, or None for neither feet nor hands.
-        long_hair: Whether the hair falls on the shoulders.
-        cap: Colour of a cap, or None.
+    ``shoes`` is the colour of the feet, None for neither feet nor hands; ``cap`` that of a cap, if there is one.
     """
 
     skin: Colour
@@ -141,7 +125,7 @@ class Figure:
         pose: Which joints are known and how near they are.
         points: Joints in image pixels, shape (J, 2).
         stature: Standing height in pixels.
-        look: Colours and build.
+        look: What the person looks like.
     """
 
     pose: Pose
@@ -179,7 +163,7 @@ class Figure:
                 start, end = self.points[joints]
                 if self.look.shoes is not None and bone in (SHANK, FOREARM):
                     yield self._extremity(bone, side, end - start, end)
-                colour, thickness = _shaded(self.look.bones[bone], side), LIMBS[bone].thickness * self.look.widths[bone]
+                colour, thickness = _shaded(self.look.bones[bone], side), LIMBS[bone][2] * self.look.widths[bone]
                 yield self._bar(limb_part(bone, side), colour, (start, end), thickness)
 
     def _extremity(self, bone: int, side: str, along: Points, joint: Points) -> Shape:
@@ -242,7 +226,8 @@ def limb_part(bone: int, side: str) -> int:
 
 
 def _limb_ends(bone: int, side: str) -> tuple[int, int]:
-    return JOINT[f"{side}_{LIMBS[bone].start}"], JOINT[f"{side}_{LIMBS[bone].end}"]
+    start, end, _ = LIMBS[bone]
+    return JOINT[f"{side}_{start}"], JOINT[f"{side}_{end}"]
 
 
 def _shaded(colour: Colour, side: str) -> Colour:

@@ -6,12 +6,13 @@ Legend: N people, J joints of the body (``BODY_JOINTS``), K keypoints of a skele
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from litepose_ofa.supernet.data.coco.reader import read_records
+from litepose_ofa.supernet.data.coco.reader import load_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError
 
@@ -69,21 +70,11 @@ class Pose:
         return extent
 
 
-class PoseSource(Protocol):
-    """Where poses come from."""
-
-    def sample(self, rng: np.random.Generator) -> Pose:
-        """Draw a pose."""
-
-
 @dataclass(frozen=True, slots=True)
 class Kinematics:
     """Standing, walking and waving bodies: joint angles drawn inside human ranges, seen by a distant camera.
 
-    Attributes:
-        lean_degrees: Largest sideways lean.
-        yaw_degrees: Largest turn away from facing the camera, or from facing away from it.
-        from_behind: Probability of facing away.
+    The settings are those of ``PeopleSettings``.
     """
 
     lean_degrees: float = 12.0
@@ -95,17 +86,13 @@ class Kinematics:
         body = upright_body(left=_random_angles(rng), right=_random_angles(rng))
         yaw = math.radians(rng.uniform(-self.yaw_degrees, self.yaw_degrees) + 180 * (rng.random() < self.from_behind))
         lean = math.radians(rng.uniform(-self.lean_degrees, self.lean_degrees))
-        turned = np.column_stack(
-            [
-                math.cos(yaw) * body[:, 0] + math.sin(yaw) * body[:, 2],
-                body[:, 1],
-                math.cos(yaw) * body[:, 2] - math.sin(yaw) * body[:, 0],
-            ]
-        )
+        x, y, z = body.T
+        ahead = math.cos(yaw) * z - math.sin(yaw) * x
+        turned = np.column_stack([math.cos(yaw) * x + math.sin(yaw) * z, y])
         rotation = np.array([[math.cos(lean), -math.sin(lean)], [math.sin(lean), math.cos(lean)]])
         present = np.ones(len(BODY_JOINTS), bool)
-        present[FACE] = turned[FACE, 2] > -0.02  # what the head itself hides is not labelled
-        return normalise_pose(turned[:, :2] @ rotation.T, present, turned[:, 2], stature=1.0)
+        present[FACE] = ahead[FACE] > -0.02  # what the head itself hides is not labelled
+        return normalise_pose(turned @ rotation.T, present, ahead, stature=1.0)
 
 
 def joint_indices(skeleton: Skeleton) -> list[int]:
@@ -163,9 +150,8 @@ def upright_body(left: SideAngles, right: SideAngles) -> Points:
 def _direction(flexion: float, abduction: float, sign: float) -> Points:
     """Return where a hanging bone points, shape (3,), after swinging forwards and away from the body (degrees)."""
     forwards, aside = math.radians(flexion), math.radians(abduction)
-    return np.array(
-        [sign * math.sin(aside), math.cos(aside) * math.cos(forwards), math.cos(aside) * math.sin(forwards)]
-    )
+    down, ahead = math.cos(aside) * math.cos(forwards), math.cos(aside) * math.sin(forwards)
+    return np.array([sign * math.sin(aside), down, ahead])
 
 
 STANDING = upright_body(SideAngles(), SideAngles())[:, :2]
@@ -179,22 +165,19 @@ def normalise_pose(points: Points, present: Flags, depth: Points, stature: float
     return Pose((points - low) / unit, present, depth / unit, stature / unit)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedPoses:
     """Poses of real people, mirrored half of the time.
 
-    Args:
+    Attributes:
         points: Joints of N people in any unit, shape (N, J, 2).
         present: Which joints are labelled, shape (N, J); torso, head and neck are.
         complete: Fill in the missing joints, and draw which limbs are behind the torso.
     """
 
-    def __init__(self, points: Points, present: Flags, *, complete: bool = False) -> None:
-        self.points = points
-        self.present = present
-        self.complete = complete
-
-    def __len__(self) -> int:
-        return len(self.points)
+    points: Points
+    present: Flags
+    complete: bool = False
 
     @classmethod
     def load(cls, annotations: Path | str, skeleton: Skeleton, *, complete: bool = False) -> Self:
@@ -203,7 +186,7 @@ class AnnotatedPoses:
         Raises:
             InputError: If the file is not COCO keypoints of this skeleton, or has nobody with torso and head labelled.
         """
-        records = read_records(Path(annotations), Path(), skeleton)
+        records = AnnotatedImages(load_annotations(Path(annotations), skeleton), Path())
         keypoints = np.concatenate([record.keypoints for record in records])
         points = np.zeros((len(keypoints), len(BODY_JOINTS), 2))
         present = np.zeros(points.shape[:2], bool)
@@ -218,7 +201,7 @@ class AnnotatedPoses:
 
     def sample(self, rng: np.random.Generator) -> Pose:
         """Draw a pose."""
-        index = int(rng.integers(len(self)))
+        index = int(rng.integers(len(self.points)))
         points, present = self.points[index], self.present[index]
         if rng.random() < 0.5:
             points, present = points[MIRROR] * (-1.0, 1.0), present[MIRROR]
@@ -229,17 +212,14 @@ class AnnotatedPoses:
         return normalise_pose(points, present, np.zeros(len(points)), stature)
 
 
+PoseSource = Kinematics | AnnotatedPoses
+
+
 def complete_body(points: Points, present: Flags) -> tuple[Points, Flags]:
     """Fill in the limbs that a person lacks, hanging as those of the standing body that fits torso and head best.
 
-    A face is filled in if none of it is known and the shoulders show that it is seen.
-
-    Args:
-        points: Shape (J, 2).
-        present: Which joints are known, shape (J,); torso, head and neck are.
-
-    Returns:
-        Joints, shape (J, 2), and which of them are known now, shape (J,).
+    A face is filled in if none of it is known and the shoulders show that it is seen. Torso, head and neck are known.
+    Takes and returns joints, shape (J, 2), and which of them are known, shape (J,).
     """
     faces_away = points[TORSO[0], 0] < points[TORSO[1], 0]
     standing = STANDING[MIRROR] if faces_away else STANDING

@@ -32,8 +32,6 @@ CUT_OFF = (0.1, 0.5)
 CROWD_SIZE = (6, 14)
 """Least and most people of an unlabelled crowd."""
 
-CROWD_INDEX_DECIMALS = 2
-
 MOVES = 40
 """Moves of one person after which the people are reduced to two whose distance is scanned."""
 
@@ -65,12 +63,12 @@ class Labels:
 
     @property
     def crowd_index(self) -> float:
-        """How much people are in each other's way, 0 to 1, rounded as it stands in annotation files.
+        """How much people are in each other's way, 0 to 1, with two decimals as in annotation files.
 
         Source: Li et al., CrowdPose (arXiv:1812.00324): the mean of ``crowd_ratios``.
         """
         ratios = self.crowd_ratios
-        return round(min(1.0, float(ratios.mean())), CROWD_INDEX_DECIMALS) if len(ratios) else 0.0
+        return round(min(1.0, float(ratios.mean())), 2) if len(ratios) else 0.0
 
     @property
     def crowd_ratios(self) -> Points:
@@ -86,11 +84,7 @@ class Labels:
 def render_scene(
     rng: np.random.Generator, settings: PeopleSettings, skeleton: Skeleton, poses: PoseSource
 ) -> tuple[Pixels, Labels]:
-    """Render people in front of a background; smaller people stand farther back.
-
-    Returns:
-        The image, RGB, shape (H, W, 3), and what is labelled in it.
-    """
+    """Render people in front of a background, smaller people farther back: RGB, shape (H, W, 3), and its labels."""
     size = settings.image_size
     canvas = draw_background(rng, *size, clutter=settings.clutter)
     scene = SceneBuilder(rng, settings, skeleton, poses)
@@ -114,13 +108,9 @@ def find_owners(people: Sequence[Person], image_size: tuple[int, int]) -> Owners
 
 
 def label_people(people: Sequence[Person], owners: Owners, skeleton: Skeleton, *, self_occlusion: bool) -> Labels:
-    """Label the people of an image, from the farthest to the nearest.
+    """Label the people of an image, from the farthest to the nearest; ``owners`` is what ``find_owners`` returns.
 
-    Args:
-        people: The people.
-        owners: Whom each pixel shows, shape (H, W).
-        skeleton: The keypoints to label.
-        self_occlusion: Whether a person's own parts hide joints, as other people do.
+    With ``self_occlusion`` a person's own parts hide joints, as other people do.
     """
     joints = joint_indices(skeleton)
     labelled = [_label(person, index, owners, joints, self_occlusion) for index, person in enumerate(people)]
@@ -146,11 +136,7 @@ def _label(person: Person, index: int, owners: Owners, joints: list[int], self_o
 class SceneBuilder:
     """Puts people into one image: anywhere, cut off by the border, or in a crowd of a wanted density.
 
-    Attributes:
-        rng: Source of randomness.
-        settings: What the image shows.
-        skeleton: The keypoints that count for the crowd index.
-        poses: Where poses come from.
+    The skeleton's keypoints are those that count for the crowd index.
     """
 
     rng: np.random.Generator
@@ -171,26 +157,19 @@ class SceneBuilder:
     def random_people(self, count: int) -> list[Figure]:
         """Put people where they find room beside the others; the first always does."""
         figures: list[Figure] = []
-        taken: list[Points] = []
         for _ in range(count):
             for _ in range(PLACEMENT_TRIES):
                 figure = self.anywhere()
-                extent = figure.extent
-                if all(_overlap(extent, other) <= self.settings.max_overlap for other in taken):
+                if all(_overlap(figure.extent, other.extent) <= self.settings.max_overlap for other in figures):
                     figures.append(figure)
-                    taken.append(extent)
                     break
         return figures
 
     def crowded_people(self, count: int, low: float, high: float) -> list[Person]:
-        """Draw people of whom ``LEAST_SHOWN`` shows; as many as wanted if the range allows so many, at least one.
+        """Draw people of whom ``LEAST_SHOWN`` shows; ``count`` if the range allows so many, at least one.
 
-        A narrow range that keypoints' steps jump over is missed by one step.
-
-        Args:
-            count: How many are wanted.
-            low: Least crowd index.
-            high: The crowd index is below it, or equal if it is 1.
+        The crowd index is from ``low`` to below ``high``, or to 1 if that is 1; a narrow range that keypoints' steps
+        jump over is missed by one step.
         """
         rng, fewest, distance = self.rng, 2 if low > 0 else 1, 0.9 - 0.6 * low
         members = [self.in_image(self.anywhere())]
@@ -225,8 +204,7 @@ class SceneBuilder:
         left, ground = rng.uniform(0, 0.8) * width, rng.uniform(0.2, 0.95) * height
         people = []
         for place in range(count):
-            pose = self.poses.sample(rng)
-            unit = size * rng.uniform(0.85, 1.15)
+            pose, unit = self.poses.sample(rng), size * rng.uniform(0.85, 1.15)
             corner = np.array([left + 0.35 * size * place, ground - unit * pose.extent[1]])
             people.append(self.in_image(self._figure(pose, unit, corner)))
         return people
@@ -248,9 +226,11 @@ class SceneBuilder:
     def _height(self) -> float:
         """Draw someone's longer side in pixels."""
         low, high = self.settings.person_height
-        if self.settings.log_heights:
-            return math.exp(self.rng.uniform(math.log(low), math.log(high))) * self.settings.image_size[1]
-        return self.rng.uniform(low, high) * self.settings.image_size[1]
+        logarithmic = self.settings.log_heights
+        share = (
+            math.exp(self.rng.uniform(math.log(low), math.log(high))) if logarithmic else self.rng.uniform(low, high)
+        )
+        return share * self.settings.image_size[1]
 
     def _cut_off(self, corner: Points, size: Points) -> Points:
         """Move someone over a side of the image, but never over the upper one alone: a body without its head."""

@@ -31,26 +31,10 @@ ImageSize = Annotated[
 
 @settings
 class PeopleSettings:
-    """What the images show.
+    """What the images show; ``conf/people/street.yaml`` explains each.
 
-    Attributes:
-        image_size: Width and height in pixels; one number means a square.
-        people: Least and most labelled people an image; one who finds no room is left out, but never the first.
-        person_height: Least and largest longer side of a person's keypoint extent, over the image's height.
-        log_heights: Draw heights evenly on a logarithmic scale, so that small people are as frequent as large ones.
-        max_overlap: Most that two people's extents share, over the smaller extent; idle where ``crowd_index`` is given.
-        crowd_index: Ranges of an image's crowd index, (low, high) with low included, of which each image draws one;
-            none means as it comes. People come together, move apart or are left out until it holds.
-        truncated: Probability that someone sticks out of the image.
-        crowd_regions: Probability of a distant crowd that is masked (``iscrowd``) instead of labelled.
-        from_behind: Probability that someone faces away, for poses of kinematics.
-        yaw_degrees: Largest turn from facing the camera, or from facing away, for poses of kinematics.
-        lean_degrees: Largest sideways lean, for poses of kinematics.
-        varied_looks: Skins, clothes, hair, shoes and limb widths instead of plain figures.
-        self_occlusion: Label a joint hidden that a nearer part of the same body covers, and complete annotated poses.
-        clutter: 0 for a plain background to 1 for one full of shapes and limbs of nobody.
-        grain: Noise on the finished image, up to this many grey levels either way.
-        jpeg_quality: 1 to 100.
+    One who finds no room is left out, but never the first. With ranges of the crowd index, people come together, move
+    apart or are left out until the one that was drawn holds. Yaw, lean and from behind are for poses of kinematics.
     """
 
     image_size: ImageSize = (160, 160)

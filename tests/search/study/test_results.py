@@ -253,7 +253,7 @@ def test_a_damaged_front_is_named(folder: Path, verified: list[Candidate], damag
         ({"search": {"evaluator": [], "space": {}}}, "search.evaluator is []; it must be a mapping"),
         ({"budget_ms": "5"}, "budget_ms is '5'; it must be a number of at least 0"),
         ({"ap": 1.5}, "ap is 1.5; it must be a number from 0 to 1, or null"),
-        ({"arch": {}}, "architecture lacks the key 'img_size'"),
+        ({"arch": {}}, "architecture: img_size is missing"),
     ],
 )
 def test_what_a_choice_says_is_checked_below_its_first_level(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litepose_ofa.supernet.data.geometry import inference_affine, invert, training_affine, transform_points, warp
+from litepose_ofa.supernet.data.geometry import inference_affine, invert, transform_points, warp
+from litepose_ofa.supernet.data.loading.augmentation import Transform
 
 sides = st.integers(60, 300)
 
@@ -69,22 +70,22 @@ def test_the_long_side_goes_up_to_the_multiple(width: int, height: int, size: in
 def test_an_image_of_the_input_size_passes_unchanged() -> None:
     image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     np.testing.assert_array_equal(warp(image, inference_affine(96, 96, 96)[0], (96, 96)), image)
-    np.testing.assert_array_equal(warp(image, training_affine(96, 96, 96), (96, 96)), image)
-    np.testing.assert_array_equal(warp(image, training_affine(96, 96, 96, flip=True), (96, 96)), image[:, ::-1])
+    np.testing.assert_array_equal(warp(image, Transform().matrix(96, 96, 96), (96, 96)), image)
+    np.testing.assert_array_equal(warp(image, Transform(flip=True).matrix(96, 96, 96), (96, 96)), image[:, ::-1])
 
 
 def test_halving_averages_four_pixels() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
-    halved = warp(image, training_affine(64, 64, 32), (32, 32))
+    halved = warp(image, Transform().matrix(64, 64, 32), (32, 32))
     np.testing.assert_allclose(halved, image.reshape(32, 2, 32, 2).mean(axis=(1, 3)), atol=1)
 
 
 def test_the_directions_of_rotation_scale_and_translation() -> None:
     right = np.array([75.0, 50.0])
-    quarter = training_affine(100, 100, 100, rotation_degrees=90)
+    quarter = Transform(rotation_degrees=90).matrix(100, 100, 100)
     np.testing.assert_allclose(transform_points(quarter, right), (50, 75), atol=1e-9)
-    np.testing.assert_allclose(transform_points(training_affine(100, 100, 100, scale=2), right), (62.5, 50))
-    moved = training_affine(100, 100, 100, translation=(0.1, -0.2))
+    np.testing.assert_allclose(transform_points(Transform(scale=2).matrix(100, 100, 100), right), (62.5, 50))
+    moved = Transform(translation=(0.1, -0.2).matrix(100, 100, 100))
     np.testing.assert_allclose(transform_points(moved, right), (85, 30))
 
 
@@ -94,5 +95,5 @@ def test_the_directions_of_rotation_scale_and_translation() -> None:
     points=st.lists(st.tuples(st.floats(0, 200), st.floats(0, 200)), min_size=1, max_size=5),
 )
 def test_inversion_goes_back(rotation: float, scale: float, points: list[tuple[float, float]]) -> None:
-    matrix = training_affine(200, 150, 96, rotation_degrees=rotation, scale=scale, flip=True)
+    matrix = Transform(rotation_degrees=rotation, scale=scale, flip=True).matrix(200, 150, 96)
     np.testing.assert_allclose(transform_points(invert(matrix), transform_points(matrix, points)), points, atol=1e-9)

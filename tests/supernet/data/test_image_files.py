@@ -14,7 +14,7 @@ import pytest
 from litepose_ofa.supernet.data import image_files
 from litepose_ofa.supernet.data.findings import Kind
 from litepose_ofa.supernet.data.image_files import MAX_SIDE, BadImageError, read_image_file
-from litepose_ofa.supernet.data.image_headers import ImageHeader, read_header
+from litepose_ofa.supernet.data.image_headers import ImageHeader, read_header, read_orientation
 
 Pixels = npt.NDArray[Any]
 
@@ -82,24 +82,14 @@ def test_the_largest_image_is_read_and_a_larger_one_is_not_decoded(
         read(png_of((1 << 31) - 1, (1 << 31) - 1))
 
 
-@pytest.mark.parametrize(
-    ("content", "header"),
-    [
-        (encoded(COLOUR), ImageHeader(40, 30, 3)),
-        (encoded(GREY), ImageHeader(40, 30, 1)),
-        (encoded(ALPHA), ImageHeader(40, 30, 4, has_alpha=True)),
-        (encoded(DEEP), ImageHeader(40, 30, 3, bits=16)),
-        (encoded(COLOUR, ".jpg"), ImageHeader(40, 30, 3)),
-        (encoded(GREY, ".jpg"), ImageHeader(40, 30, 1)),
-        (encoded(COLOUR, ".bmp"), ImageHeader(40, 30, 3)),
-        (encoded(COLOUR, ".webp"), ImageHeader(40, 30, 3)),
-        (b"", None),
-        (encoded(COLOUR)[:20], None),
-        (encoded(COLOUR, ".jpg")[:100], None),
-    ],
-)
-def test_headers(content: bytes, header: ImageHeader | None) -> None:
-    assert read_header(content) == header
+def test_headers() -> None:
+    for suffix in (".png", ".jpg", ".bmp", ".webp"):
+        assert read_header(encoded(COLOUR, suffix)) == ImageHeader(40, 30, 3)
+    assert read_header(encoded(GREY, ".jpg")) == ImageHeader(40, 30, 1)
+    assert read_header(encoded(ALPHA)) == ImageHeader(40, 30, 4, has_alpha=True)
+    assert read_header(encoded(DEEP)) == ImageHeader(40, 30, 3, bits=16)
+    for cut in (b"", encoded(COLOUR)[:20], encoded(COLOUR, ".jpg")[:100]):
+        assert read_header(cut) is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +132,7 @@ def test_the_stored_pixels_are_read_whatever_the_orientation(
     content = image_bytes(suffix, COLOUR, orientation)
     header = read_header(content)
     assert header is not None
-    assert (header.width, header.height, header.orientation) == (40, 30, orientation)
+    assert (header.width, header.height, read_orientation(content)) == (40, 30, orientation)
     np.testing.assert_array_equal(read(content), read(image_bytes(suffix, COLOUR, 1)))
     with pytest.raises(BadImageError, match=r"is 40x30; its entry says 41x30$"):
         read(content, (41, 30))
@@ -234,13 +224,3 @@ def test_a_side_that_old_versions_of_opencv_do_not_warp_is_refused(read: Callabl
                 read(content, (width, 1))
         else:
             assert read(content, (width, 1)).shape == (1, width, 3)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
-def test_a_file_that_is_cut_off_anywhere_is_refused(
-    read: Callable[..., Pixels], image_bytes: Callable[..., bytes], suffix: str
-) -> None:
-    whole = image_bytes(suffix, COLOUR, 6) if suffix != ".bmp" else cv2.imencode(suffix, COLOUR)[1].tobytes()
-    for length in range(0, min(len(whole), 200), 3):
-        with pytest.raises(BadImageError, match="image: "):
-            read(whole[:length])

@@ -16,7 +16,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.coco.reader import read_records
+from litepose_ofa.supernet.data.coco.reader import load_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.skeletons import COCO as COCO_SKELETON
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
@@ -211,7 +212,7 @@ def load(tmp_path: Path, make_dataset: Callable[..., Json]) -> Callable[..., Key
             change(annotation)
         path = tmp_path / "people.json"
         write_json(path, content)
-        return KeypointDataset(path, tmp_path, skeleton, read_records(path, tmp_path, skeleton))
+        return KeypointDataset(path, tmp_path, skeleton, AnnotatedImages(load_annotations(path, skeleton), tmp_path))
 
     return write_and_load
 

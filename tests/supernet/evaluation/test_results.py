@@ -17,7 +17,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.coco.reader import read_records
+from litepose_ofa.supernet.data.coco.reader import load_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.skeletons import COCO as COCO_SKELETON
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
@@ -122,7 +123,7 @@ def test_the_official_evaluation_gives_the_same_ap_whatever_the_dataset_s_consta
     dataset = strange(make_dataset(skeleton), skeleton)
     image_ids = sorted({person["image_id"] for person in dataset["annotations"]})[:5] if part else None
     write_json(tmp_path / "people.json", dataset)
-    records = read_records(tmp_path / "people.json", tmp_path, skeleton)
+    records = AnnotatedImages(load_annotations(tmp_path / "people.json", skeleton), tmp_path)
     known = {record.id for record in records}
     found = as_people_results(
         [

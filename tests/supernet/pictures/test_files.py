@@ -62,7 +62,7 @@ def test_a_pipe_is_no_source_and_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(InputError, match=r"pipe\.jpg: is a pipe"):
         list(find_pictures(tmp_path / "pipe.jpg"))
-    with pytest.raises(BadImageError, match=r"cannot be read .it is no regular file"):
+    with pytest.raises(BadImageError, match=r"cannot be read .it is not a regular file"):
         read_picture(tmp_path / "pipe.jpg")
 
 

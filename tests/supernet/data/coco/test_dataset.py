@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -21,13 +20,6 @@ def numbered(count: int) -> KeypointDataset:
 
 def ids(dataset: KeypointDataset) -> list[int]:
     return [record.id for record in dataset.records]
-
-
-def test_images_are_read_as_rgb(dataset: KeypointDataset) -> None:
-    stored = cv2.imread(str(dataset.records[0].path))
-    assert stored is not None
-    np.testing.assert_array_equal(dataset.read_image(0), stored[..., ::-1])
-    assert dataset.read_image(1).dtype == np.uint8
 
 
 def test_a_folder_that_is_not_there(content: dict[str, Any], write_folder: Callable[..., tuple[Path, Path]]) -> None:
@@ -66,13 +58,6 @@ def test_the_digest_is_of_the_images_alone(dataset: KeypointDataset, content: di
     assert ids(listed.subset([1])) == [3]
 
 
-def test_records_are_a_sequence(dataset: KeypointDataset) -> None:
-    assert [record.id for record in dataset.records[::-1]] == [3, 7]
-    assert dataset.records[-1].id == 3
-    with pytest.raises(IndexError):
-        dataset.records[2]
-
-
 def test_a_holdout_is_a_seeded_partition() -> None:
     dataset = numbered(50)
     rest, held_out = dataset.holdout(12, seed=3)
@@ -82,9 +67,3 @@ def test_a_holdout_is_a_seeded_partition() -> None:
         assert all(a < b for a, b in itertools.pairwise(ids(part)))
     assert ids(dataset.holdout(12, seed=3)[1]) == ids(held_out)
     assert ids(dataset.holdout(12, seed=4)[1]) != ids(held_out)
-
-
-@pytest.mark.parametrize("count", [0, -1, 50, 51])
-def test_a_holdout_leaves_both_parts_something(count: int) -> None:
-    with pytest.raises(InputError, match=f"cannot hold out {count} of 50"):
-        numbered(50).holdout(count, seed=0)

@@ -11,7 +11,8 @@ import pytest
 from litepose_ofa.supernet.data.coco.checking import report_uses
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_EVALUATION, require_meaningful
-from litepose_ofa.supernet.data.coco.reader import read_annotations, read_records
+from litepose_ofa.supernet.data.coco.reader import load_annotations, read_annotations
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.findings import FindingLog, Kind
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
@@ -93,7 +94,7 @@ def test_few_are_warned_of_and_half_are_refused(
     for changed in (doubtful - 1, doubtful):
         people["annotations"] = [change(person) for person in annotations[:changed]] + annotations[changed:]
         path, images = write_folder(people)
-        records = read_records(path, images, BY_ANNOTATION)
+        records = AnnotatedImages(load_annotations(path, BY_ANNOTATION), images)
         caplog.clear()
         if changed == doubtful:
             with pytest.raises(InputError, match=r"people\.json: 5 of 10 people \(annotation \d is the first\): "):
@@ -123,7 +124,7 @@ def test_the_people_of_the_images_in_question_count(people: Json, write_folder: 
     for person in people["annotations"][:3]:
         person.update(image_id=2, area=0)
     path, images = write_folder(people)
-    records = read_records(path, images, BY_ANNOTATION)
+    records = AnnotatedImages(load_annotations(path, BY_ANNOTATION), images)
     require_meaningful(records, path, DOUBTS_OF_EVALUATION)
     require_meaningful(records[:1], path, DOUBTS_OF_EVALUATION)
     with pytest.raises(InputError, match="3 of 3 people"):

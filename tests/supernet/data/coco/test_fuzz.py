@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as rle_codec
 
 from litepose_ofa.supernet.data.coco.checking import describe_split, report_uses
-from litepose_ofa.supernet.data.coco.reader import read_annotations, read_records
+from litepose_ofa.supernet.data.coco.reader import load_annotations, read_annotations
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.findings import Effect, FindingLog, Kind
 from litepose_ofa.supernet.data.image_files import BadImageError, read_image_file
@@ -111,7 +111,7 @@ def check(path: Path) -> FindingLog:
         assert ".." not in record.path.parts
         assert record.ignore.draw(record.width, record.height).shape == (record.height, record.width)
         assert np.isfinite(record.keypoints).all()
-    refusal = refused(lambda: read_records(path, Path("images"), PAIR))
+    refusal = refused(lambda: AnnotatedImages(load_annotations(path, PAIR), Path("images")))
     assert (refusal is not None) == bool(log.stopping())
     assert refusal is None or "\n" not in refusal
     return log

@@ -12,8 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from litepose_ofa.supernet.data.coco.dataset import ImageRecord, KeypointDataset
-from litepose_ofa.supernet.data.coco.ignore_regions import IgnoreRegions
-from litepose_ofa.supernet.data.geometry import training_affine
+from litepose_ofa.supernet.data.coco.records import IgnoreRegions
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourChange, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.loading.batches import (
     IMAGE_MEAN,
@@ -238,30 +237,3 @@ def test_a_change_of_colours_is_its_closed_form() -> None:
     }
     for change, result in expected.items():
         np.testing.assert_allclose(change.apply(image), result.clip(0, 255), atol=1.01)
-
-
-def test_turns_of_the_hue_add_up() -> None:
-    def linear(degrees: float) -> Points:
-        return ColourChange(1.0, 1.0, 1.0, degrees).matrix(0.0)[:, :3]
-
-    np.testing.assert_allclose(linear(25) @ linear(40), linear(65), atol=2e-3)
-    assert np.abs(linear(120) - np.eye(3)).max() > 0.5
-
-
-@pytest.mark.parametrize(
-    ("settings_type", "values"),
-    [
-        (ColourJitter, {"brightness": 1.1}),
-        (RandomErasing, {"area": (0.3, 0.2)}),
-        (RandomErasing, {"aspect": (1.0, math.inf)}),
-        (Augmentation, {"scale": (1.5, 0.75)}),
-    ],
-)
-def test_impossible_settings_are_named(settings_type: type, values: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=next(iter(values))):
-        settings_type(**values)
-
-
-def test_without_a_draw_the_matrix_is_the_plain_one() -> None:
-    still = Augmentation(rotation_degrees=0, scale=(1.0, 1.0), translation=0, flip=0)
-    np.testing.assert_array_equal(still.draw(4).matrix(120, 90, 64), training_affine(120, 90, 64))

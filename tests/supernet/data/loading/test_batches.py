@@ -56,11 +56,6 @@ def equal(a: Sample, b: Sample) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("image", "keypoints", "mask"))
 
 
-def test_a_teacher_of_the_same_size_sees_the_same_pixels(dots: KeypointDataset) -> None:
-    sample = TrainingImages(dots, augmentation=Augmentation())[SampleRequest(1, SIZE, 3, SIZE)]
-    np.testing.assert_array_equal(sample.teacher_image, sample.image)
-
-
 def test_a_flip_swaps_left_and_right(dots: KeypointDataset) -> None:
     still = Augmentation(rotation_degrees=0, scale=(1.0, 1.0), translation=0, flip=0.0)
     request = SampleRequest(0, SIZE, 5)
@@ -76,13 +71,6 @@ def test_without_augmentation_the_short_side_spans_the_centred_input(dots: Keypo
     sample = TrainingImages(dots, augmentation=None)[SampleRequest(1, 160, 9)]
     np.testing.assert_array_equal(sample.image, dots.read_image(1)[:, 20:180])
     np.testing.assert_allclose(sample.keypoints[..., 0], dots.records[1].keypoints[..., 0] - 20, atol=1e-4)
-
-
-def test_the_seed_decides(dots: KeypointDataset) -> None:
-    images = TrainingImages(dots, augmentation=Augmentation())
-    request = SampleRequest(0, SIZE, 5)
-    assert equal(images[request], images[request])
-    assert not equal(images[request], images[dataclasses.replace(request, seed=6)])
 
 
 def test_what_leaves_the_input_is_not_labelled(dots: KeypointDataset) -> None:

@@ -68,7 +68,7 @@ def test_the_face_is_labelled_where_the_camera_sees_it() -> None:
 
 def test_real_poses_of_crowdpose(reference_path: Callable[[str], Path]) -> None:
     poses = AnnotatedPoses.load(reference_path("data/crowdpose_val.json"), CROWDPOSE)
-    assert len(poses) > 3000
+    assert len(poses.points) > 3000
     rng = np.random.default_rng(0)
     for _ in range(100):
         pose = poses.sample(rng)

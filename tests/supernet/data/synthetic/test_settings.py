@@ -8,8 +8,6 @@ from litepose_ofa.supernet.data.synthetic.settings import PeopleSettings
     [
         ({"image_size": [10, 160]}, "image_size"),
         ({"people": [3, 2]}, "people is .* ascending"),
-        ({"truncated": float("nan")}, "truncated"),
-        ({"colour": 3}, "colour"),
         ({"crowd_index": [[0.8, 0.85]]}, r"at least 0\.1 wide"),
         ({"crowd_index": [[0.8, 1]], "people": [1, 1]}, "up to 2 or more"),
     ],

@@ -151,7 +151,7 @@ def describe(path: Path, subnet: LitePose, **changes: object) -> None:
     [
         ({"num_keypoints": "14"}, "its description: num_keypoints is '14'; it must be an integer from 1 to 1000"),
         ({"info": [1]}, "its description: info is [1]; it must be a mapping"),
-        ({"arch": None}, "architecture is None; it must be an object"),
+        ({"arch": None}, "architecture: it is null; it must be a mapping"),
         ({"skeleton": 3}, "its skeleton is damaged: it is 3; it must be a mapping"),
     ],
 )
