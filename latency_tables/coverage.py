@@ -53,7 +53,12 @@ def coverage(table: LatencyTable, space: SearchSpace, num_keypoints: int = 14) -
     An operator without a row that lies between others costs about 3 ms.
     """
     operators = sorted(space_operators(space, num_keypoints), key=operator_order)
-    standings = {operator: _standing(table, operator) for operator in operators}
+    standings: dict[Operator, Standing] = {}
+    for operator in operators:
+        if row := table.rows.get(operator):
+            standings[operator] = "measured" if row.samples else "fitted"
+        else:
+            standings[operator] = "interpolated" if table.is_interpolated(operator) else "missing"
     tally = Counter((operator.kind, standing) for operator, standing in standings.items())
     counts = {kind: {standing: tally[kind, standing] for standing in STANDINGS} for kind in KINDS}
     return Coverage(counts, tuple(operator for operator, standing in standings.items() if standing == "missing"))
@@ -67,10 +72,3 @@ def space_operators(space: SearchSpace, num_keypoints: int = 14) -> set[Operator
         for place in places_of(tuple(blocks))
         for values in product(*(space.choices[name] for name in place.choices))
     }
-
-
-def _standing(table: LatencyTable, operator: Operator) -> Standing:
-    row = table.rows.get(operator)
-    if row is not None:
-        return "measured" if row.samples else "fitted"
-    return "interpolated" if table.is_interpolated(operator) else "missing"

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
 
 from litepose_ofa.latency_tables.rows import MAPE_TO_SIGMA, OperatorLatency, significant
 from litepose_ofa.latency_tables.table import LatencyTable
@@ -64,21 +63,11 @@ class DeviceModel:
     """The convolution models of one device.
 
     Attributes:
-        models: By convolution kind, kernel and stride.
         map_tile: Side of the tiles that maps are computed in; a part of a tile costs a whole one.
     """
 
     models: Mapping[ConvolutionKey, ConvolutionModel]
     map_tile: int = 1
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """Build the models of a device from its entry in ``convolution_models.yaml``."""
-        models = {
-            (item["kind"], item["kernel"], item["stride"]): ConvolutionModel(item["mape"], item["costs"])
-            for item in value["models"]
-        }
-        return cls(models, value["map_tile"])
 
     def convolution_ms(self, convolution: Convolution) -> tuple[float, float]:
         """Return the latency of a convolution in ms and its relative error (one sigma).
@@ -107,7 +96,12 @@ class DeviceModel:
 @cache
 def device_models() -> Mapping[str, DeviceModel]:
     """Return the models of every device that has an estimated table."""
-    return {device: DeviceModel.from_dict(value) for device, value in read_yaml(MODELS_PATH).items()}
+    models = {}
+    for device, entry in read_yaml(MODELS_PATH).items():
+        keys = [(item["kind"], item["kernel"], item["stride"]) for item in entry["models"]]
+        fitted = [ConvolutionModel(item["mape"], item["costs"]) for item in entry["models"]]
+        models[device] = DeviceModel(dict(zip(keys, fitted, strict=True)), entry["map_tile"])
+    return models
 
 
 def estimate_table(device: str, operators: Iterable[Operator]) -> LatencyTable:

@@ -73,7 +73,13 @@ class Interpolator:
             return None
         used = np.flatnonzero(weights)
         squared_distance = float(weights[used] @ ((points[used] - query) ** 2).sum(axis=1))
-        return _combine([self._rows[neighbours[i]] for i in used], weights[used], squared_distance)
+        rows, weights = [self._rows[neighbours[i]] for i in used], weights[used]
+        ms = math.exp(sum(w * math.log(row.ms) for w, row in zip(weights, rows, strict=True)))
+        rows_spread = sum(w * row.std_ms / row.ms for w, row in zip(weights, rows, strict=True))
+        spread = math.hypot(rows_spread, ROUGHNESS, HALF_CURVATURE * squared_distance)
+        known = [row.energy_mj for row in rows if row.energy_mj is not None]
+        energy_mj = math.exp(float(weights @ np.log(known))) if len(known) == len(rows) else None
+        return OperatorLatency(float(ms), float(ms * spread), samples=0, energy_mj=energy_mj)
 
 
 def convex_weights(points: Floats, query: Floats) -> Floats | None:
@@ -114,12 +120,3 @@ def _family(operator: Operator) -> tuple[str, int, int, int]:
 def _sizes(operator: Operator) -> tuple[float, ...]:
     o = operator
     return tuple(map(math.log, (o.resolution, o.in_channels, o.mid_channels, o.out_channels)))
-
-
-def _combine(rows: list[OperatorLatency], weights: Floats, squared_distance: float) -> OperatorLatency:
-    ms = math.exp(sum(w * math.log(row.ms) for w, row in zip(weights, rows, strict=True)))
-    rows_spread = sum(w * row.std_ms / row.ms for w, row in zip(weights, rows, strict=True))
-    spread = math.hypot(rows_spread, ROUGHNESS, HALF_CURVATURE * squared_distance)
-    known = [row.energy_mj for row in rows if row.energy_mj is not None]
-    energy_mj = math.exp(float(weights @ np.log(known))) if len(known) == len(rows) else None
-    return OperatorLatency(float(ms), float(ms * spread), samples=0, energy_mj=energy_mj)

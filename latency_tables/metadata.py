@@ -1,9 +1,8 @@
 """What a latency table says of itself: device, runtime, provenance, whole-network fit and its errors."""
 
 import datetime
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, Strict
@@ -38,8 +37,7 @@ class TableMetadata(Checked):
         runtime: Inference library and version.
         runtime_provenance: Whether the source of the whole-network latencies states the runtime or we infer it.
         threads: CPU threads; None on a GPU.
-        precision: Number format of weights and activations.
-        date: ISO date of the measurement or of the fit.
+        date: Of the measurement or of the fit.
         provenance: ``measured`` on the device, or a ``calibrated-estimate`` from published figures.
         network_constant_ms: Milliseconds of a network beyond its operators.
         network_constant_spread_ms: One standard error of that constant.
@@ -76,21 +74,25 @@ class TableMetadata(Checked):
     sources: Annotated[tuple[Text, ...], Strict(False)]
     notes: str = ""
 
-    @classmethod
-    def from_dict(cls, value: object) -> Self:
-        """Build metadata from what ``to_dict`` returns.
-
-        Raises:
-            InputError: If the schema version is another, a key is unknown or missing, or a value is impossible.
-        """
-        version = value.get("schema_version") if isinstance(value, Mapping) else SCHEMA_VERSION
-        if version != SCHEMA_VERSION:
-            raise InputError(f"schema_version is {shown(version)}; this program reads version {SCHEMA_VERSION}")
-        return validate(cls, value)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the metadata as plain values, in the order of the fields; what may be a fraction is a float."""
         return {**self.model_dump(), "sources": list(self.sources)}
+
+
+def locate(name_or_path: Path | str, folder: Path, what: str, suffixes: tuple[str, ...]) -> Path:
+    """Return the path that is given, or that of a shipped file, with the first suffix, whose name is given.
+
+    Raises:
+        InputError: If the name is of none of them; the message lists them.
+    """
+    path = Path(name_or_path)
+    if path.suffix in suffixes or len(path.parts) != 1:
+        return path
+    shipped = sorted(file.stem for file in folder.glob(f"*{suffixes[0]}"))
+    if path.name not in shipped:
+        another = f"for another give the path of its {' or '.join(suffixes)}"
+        raise InputError(f"unknown {what} {path.name!r}; shipped: {', '.join(shipped)}; {another}")
+    return folder / f"{path.name}{suffixes[0]}"
 
 
 def metadata_to_yaml(metadata: TableMetadata, checksum: str) -> str:
@@ -103,12 +105,16 @@ def read_metadata(path: Path) -> tuple[TableMetadata, str]:
     """Read the metadata and the checksum of a YAML.
 
     Raises:
-        InputError: If the file is missing or no YAML, or a field is impossible; the message names file and field.
+        InputError: If the file is missing or no YAML, the schema version is another, or a field is unknown, missing or
+            impossible; the message names file and field.
     """
     value = read_yaml(path)
     checksum = value.pop(CHECKSUM_KEY, None) if isinstance(value, dict) else None
     with located(path):
-        metadata = TableMetadata.from_dict(value)
+        version = value.get("schema_version") if isinstance(value, dict) else SCHEMA_VERSION
+        if version != SCHEMA_VERSION:
+            raise InputError(f"schema_version is {shown(version)}; this program reads version {SCHEMA_VERSION}")
+        metadata = validate(TableMetadata, value)
         written = "what LatencyTable(metadata, rows).save writes"
         require(isinstance(checksum, str), CHECKSUM_KEY, checksum, written)
     return metadata, str(checksum)

@@ -162,17 +162,13 @@ def _columns(text: str, path: Path) -> dict[str, Sequence[str]]:
         header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
     except csv.Error as error:
         raise InputError(f"{path}: is not CSV ({error})") from None
-    _require_columns(header, path)
+    for column in (*COLUMNS, *header):
+        known = column in COLUMNS or column == ENERGY_COLUMN
+        if not known or header.count(column) != 1:
+            problem = "is unknown" if not known else "stands twice" if column in header else "is missing"
+            columns = f"{', '.join(COLUMNS)} and, if known, {ENERGY_COLUMN}"
+            raise InputError(f"{path}, line 1: the column {shown(column)} {problem}; the columns are {columns}")
     for line, fields in enumerate(lines, start=_FIRST_LINE):
         if len(fields) != len(header):
             raise InputError(f"{path}, line {line}: it has {len(fields)} fields; it must have {len(header)}")
     return dict(zip(header, zip(*lines, strict=True) if lines else [()] * len(header), strict=True))
-
-
-def _require_columns(found: Sequence[str], path: Path) -> None:
-    for column in (*COLUMNS, *found):
-        known = column in COLUMNS or column == ENERGY_COLUMN
-        if not known or found.count(column) != 1:
-            problem = "is unknown" if not known else "stands twice" if column in found else "is missing"
-            columns = f"{', '.join(COLUMNS)} and, if known, {ENERGY_COLUMN}"
-            raise InputError(f"{path}, line 1: the column {shown(column)} {problem}; the columns are {columns}")

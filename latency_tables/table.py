@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.interpolation import Interpolator
-from litepose_ofa.latency_tables.metadata import Provenance, TableMetadata, metadata_to_yaml, read_metadata
+from litepose_ofa.latency_tables.metadata import Provenance, TableMetadata, locate, metadata_to_yaml, read_metadata
 from litepose_ofa.latency_tables.rows import OperatorLatency, describe, parse_rows, read_rows, rows_to_csv
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator, operators_of
@@ -41,7 +41,6 @@ class LatencyEstimate:
         ms: Median milliseconds.
         low_ms: Low end of the 80 % interval.
         high_ms: High end of the 80 % interval.
-        provenance: Whether the table is measured or estimated.
         unmeasured: How many of the network's operators have no measurement of their own: their rows were fitted or
             estimated, or the operator was interpolated between rows.
     """
@@ -85,7 +84,7 @@ class LatencyTable:
             InputError: If the name is unknown (the shipped ones are listed), a file is malformed (file, line and field
                 are named), or the content is not what the checksum was made of.
         """
-        csv_path, yaml_path = _pair(_locate(name_or_path))
+        csv_path, yaml_path = _pair(locate(name_or_path, SHIPPED_DIR, "latency table", (".csv", ".yaml")))
         metadata, checksum = read_metadata(yaml_path)
         waiting = _waiting(csv_path, checksum)
         table = cls(metadata, read_rows(waiting if waiting.exists() else csv_path))
@@ -212,10 +211,8 @@ class LatencyTable:
         Raises:
             InputError: If the table can say nothing of an operator of the network.
         """
-        rows = self._network_rows(arch, num_keypoints)
-        ms, variance = self._network_sums(rows)
+        ms, variance, unmeasured = self._sums(arch, num_keypoints)
         low_ms, high_ms = self.network_interval(ms, variance)
-        unmeasured = sum(row.samples == 0 for row in rows)
         return LatencyEstimate(ms, low_ms, high_ms, self.metadata.provenance, unmeasured)
 
     def probability_within(self, arch: Arch, budget_ms: float, num_keypoints: int = 14) -> float:
@@ -225,7 +222,7 @@ class LatencyTable:
             InputError: If the budget is not positive, or the table can say nothing of an operator of the network.
         """
         require(budget_ms > 0, "budget_ms", budget_ms, "a number above 0")
-        ms, variance = self._network_sums(self._network_rows(arch, num_keypoints))
+        ms, variance, _ = self._sums(arch, num_keypoints)
         return float(self.network_probability_within(ms, variance, budget_ms))
 
     def energy_mj(self, arch: Arch, num_keypoints: int = 14) -> float:
@@ -242,31 +239,17 @@ class LatencyTable:
             total += energy_mj
         return total
 
-    def _network_rows(self, arch: Arch, num_keypoints: int) -> list[OperatorLatency]:
-        return [self.lookup(operator) for operator in operators_of(arch, num_keypoints)]
-
-    def _network_sums(self, rows: list[OperatorLatency]) -> tuple[float, float]:
-        """Return a network's latency in ms and the variance of its operators in ms squared."""
-        operator_ms, variance = 0.0, 0.0
-        for row in rows:  # one by one: sum() rounds otherwise, from Python 3.12 on
+    def _sums(self, arch: Arch, num_keypoints: int) -> tuple[float, float, int]:
+        """Return a network's latency in ms, its operators' variance in ms squared, and how many are not measured."""
+        operator_ms, variance, unmeasured = 0.0, 0.0, 0
+        for row in map(self.lookup, operators_of(arch, num_keypoints)):  # sum() rounds otherwise from Python 3.12 on
             operator_ms, variance = operator_ms + row.ms, variance + row.std_ms**2
-        return self.network_ms(operator_ms), variance
+            unmeasured += row.samples == 0
+        return self.network_ms(operator_ms), variance, unmeasured
 
     @cached_property
     def _csv(self) -> str:
         return rows_to_csv(self._rows)
-
-
-def _locate(name_or_path: Path | str) -> Path:
-    path = Path(name_or_path)
-    if path.suffix in {".csv", ".yaml"} or len(path.parts) != 1:
-        return path
-    if path.name not in shipped_tables():
-        raise InputError(
-            f"unknown latency table {path.name!r}; shipped: {', '.join(shipped_tables())}; "
-            "for another give the path of its .csv or .yaml"
-        )
-    return SHIPPED_DIR / path.name
 
 
 def _waiting(csv_path: Path, checksum: str) -> Path:

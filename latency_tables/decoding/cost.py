@@ -12,13 +12,12 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, Strict, model_validator
 
+from litepose_ofa.latency_tables.metadata import locate
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import read_yaml, write_text
 from litepose_ofa.supernet.validation import Allowed, Checked, Count, NonNegative, Positive, Text, Whole, validate
 
 SHIPPED_DIR = Path(__file__).parents[1] / "decoding_costs"
-
-SCHEMA_VERSION: Literal[1] = 1
 
 PEOPLE_EXPONENT = 0.75
 """Of the number of people in the cost: a crowd's joints overlap, and of each joint only so many candidates are kept.
@@ -31,7 +30,6 @@ class SizeCost(Checked):
     """The cost at one input size: ``base_ms + person_ms x people ** PEOPLE_EXPONENT``.
 
     Attributes:
-        image_size: R.
         base_ms: Milliseconds of a frame with nobody in it.
         person_ms: Milliseconds that the first person adds.
         spread: One standard deviation of single scenes about the cost, relative to it.
@@ -63,12 +61,10 @@ class DecodingCost(Checked):
     outside the measured sizes, and beyond the most people measured, nothing is said.
 
     Attributes:
-        name: Name of the machine; the shipped files' name.
+        name: Of the machine; the shipped files' name.
         software: Libraries that do the work, with their versions.
-        clock: Which clock was read.
         num_keypoints: K of the scenes.
         frame: Width and height of the frames in pixels.
-        notes: What the cost comprises.
         sizes: The cost at each measured size, ascending.
 
     Example:
@@ -76,7 +72,7 @@ class DecodingCost(Checked):
         True
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: Text
     processor: Text
     software: Text
@@ -105,7 +101,7 @@ class DecodingCost(Checked):
         Raises:
             InputError: If the name is unknown (the shipped ones are listed) or the file is malformed.
         """
-        path = _locate(name_or_path)
+        path = locate(name_or_path, SHIPPED_DIR, "decoding cost", (".yaml",))
         return validate(cls, read_yaml(path), str(path))
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,13 +168,3 @@ def require_people(people: float) -> None:
 def shipped_decoding_costs() -> list[str]:
     """Return the names that ``DecodingCost.load`` knows without a path."""
     return sorted(path.stem for path in SHIPPED_DIR.glob("*.yaml"))
-
-
-def _locate(name_or_path: Path | str) -> Path:
-    path = Path(name_or_path)
-    if path.suffix == ".yaml" or len(path.parts) != 1:
-        return path
-    if path.name not in shipped_decoding_costs():
-        shipped = f"shipped: {', '.join(shipped_decoding_costs())}; for another give the path of its .yaml"
-        raise InputError(f"unknown decoding cost {path.name!r}; {shipped}")
-    return SHIPPED_DIR / f"{path.name}.yaml"

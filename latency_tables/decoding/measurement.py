@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -42,8 +43,6 @@ class DecodingSettings:
     """What is measured.
 
     Attributes:
-        image_sizes: R of each.
-        people_counts: Numbers of people.
         scenes: Scenes of each number of people, at each size.
         rounds: Times that all scenes are run, in turns.
         frame: Width and height of the frames in pixels.
@@ -77,8 +76,6 @@ def measure_decoding(
     over the rounds, after one that does not count.
 
     Args:
-        name: Name of the machine.
-        settings: What is measured.
         rng: Draws frames and scenes.
         clock: Seconds; the default counts the processor's time, which other processes disturb least.
         on_round: Called after each round with 1.
@@ -87,7 +84,11 @@ def measure_decoding(
     torch.set_num_threads(1)
     frame = rng.integers(0, 256, (settings.frame[1], settings.frame[0], 3), dtype=np.uint8)
     cells = list(itertools.product(settings.image_sizes, settings.people_counts, range(settings.scenes)))
-    predictors = {(size, people, scene): _predictor(size, people, rng) for size, people, scene in cells}
+    predictors = {}
+    for cell in cells:
+        heads = make_heads(cell[0], cell[1], rng)
+        without_network = partial(lambda heads, images: heads, heads)
+        predictors[cell] = SquarePredictor(without_network, cell[0], CROWDPOSE, InferenceSettings(flip_test=False))
     times: dict[tuple[int, int, int], list[float]] = {cell: [] for cell in cells}
     for round_number in range(settings.rounds + 1):
         for cell, predictor in predictors.items():
@@ -98,9 +99,12 @@ def measure_decoding(
                 times[cell].append(1000 * elapsed)
         on_round(1)
     medians = {cell: statistics.median(values) for cell, values in times.items()}
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    processor = re.search(r"^(?:model name|Hardware|Processor)\s*:(.*)", text, re.MULTILINE)
     return DecodingCost(
         name=name,
-        processor=processor_name(),
+        processor=processor.group(1).strip() if processor else "unknown",
         software=", ".join(f"{library} {version(library)}" for library in ("numpy", "scipy", "torch")),
         threads=1,
         clock="processor time" if clock is time.process_time else "wall clock",
@@ -164,20 +168,6 @@ def make_heads(image_size: int, people: int, rng: np.random.Generator) -> tuple[
                 tags[own > quarter.clamp(min=0.02)] = TAG_SPACING * number + rng.normal(0, 0.05)
             torch.maximum(heatmaps, own, out=heatmaps)
     return torch.cat([quarter, tags], dim=1), half
-
-
-def processor_name() -> str:
-    """Return what the system calls its processor."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.exists() else ""
-    found = re.search(r"^(?:model name|Hardware|Processor)\s*:(.*)", text, re.MULTILINE)
-    return found.group(1).strip() if found else "unknown"
-
-
-def _predictor(image_size: int, people: int, rng: np.random.Generator) -> SquarePredictor:
-    """Return a predictor of people whose network takes no time."""
-    heads = make_heads(image_size, people, rng)
-    return SquarePredictor(lambda images: heads, image_size, CROWDPOSE, InferenceSettings(flip_test=False))
 
 
 def _ascends(values: Sequence[int], least: int) -> bool:

@@ -8,14 +8,7 @@ from typing import Any
 import numpy as np
 
 from litepose_ofa.latency_tables.metadata import TableMetadata
-from litepose_ofa.latency_tables.profiling.fitting import (
-    FEWEST_NETWORKS,
-    Floats,
-    NetworkFit,
-    fit_networks,
-    fit_rows,
-    measured_rows,
-)
+from litepose_ofa.latency_tables.profiling.fitting import FEWEST_NETWORKS, Floats, fit_networks, fit_rows, measured_rows
 from litepose_ofa.latency_tables.profiling.measurements import Measurements
 from litepose_ofa.latency_tables.rows import OperatorLatency, significant
 from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LatencyTable
@@ -33,7 +26,6 @@ def build_table(
 
     Args:
         measurements: What a run of a kit brought back, whole networks among it.
-        device: Name of the table.
         wanted: Operators that the table is to have even if the kit timed only a sample of them; their rows are fitted.
         rng: Divides the timed operators into folds for the error of fitted rows.
 
@@ -46,10 +38,14 @@ def build_table(
             f"the kit timed {len(measurements.networks)} whole networks; a table needs at least {FEWEST_NETWORKS}"
         )
     timed = measured_rows(measurements)
-    fitted = fit_rows(timed, wanted, rng)
-    sums, variances = _sums(measurements, {**timed, **fitted.rows})
+    fitted, error = fit_rows(timed, wanted, rng)
+    sums, variances = _sums(measurements, {**timed, **fitted})
     known = np.array([timing.ms for timing in measurements.networks.values()])
     fit = fit_networks(sums, known)
+    estimated = known * (1 + fit.left_out_errors)  # the residual is the least with which enough are in their interval
+    needed = ((estimated - known) / INTERVAL_SIGMAS) ** 2
+    explained = fit.scale**2 * variances + fit.constant_spread_ms**2
+    residual = _conformal(np.sqrt(np.maximum(needed - explained, 0)) / estimated)
     metadata = TableMetadata(
         **_description(measurements),
         device=device,
@@ -58,17 +54,17 @@ def build_table(
         network_constant_ms=round(fit.constant_ms, 4),
         network_constant_spread_ms=round(fit.constant_spread_ms, 4),
         network_scale=round(fit.scale, 4),
-        network_residual=round(_residual(fit, known, variances), 4),
+        network_residual=round(residual, 4),
         fit_errors=_by_network(measurements, fit.errors),
         validation_errors=_by_network(measurements, fit.left_out_errors),
-        fitted_rows_error=round(fitted.error, 4) if fitted.rows else None,
+        fitted_rows_error=error,
         sources=(_source(measurements),),
         notes=(
             f"Constant, scale and residual were fitted on {len(known)} whole networks timed in the same run, named by "
             "the digest of their architecture; validation_errors are of fits that did not see the network."
         ),
     )
-    return LatencyTable(metadata, {**timed, **fitted.rows})
+    return LatencyTable(metadata, {**timed, **fitted})
 
 
 def extend_table(
@@ -94,13 +90,11 @@ def extend_table(
                 f"table {table.metadata.device} was measured with {field} {shown(before)}, this run with {shown(now)}"
             )
     timed = {operator: row for operator, row in table.rows.items() if row.samples > 0} | measured_rows(measurements)
-    fitted = fit_rows(timed, {*wanted, *table.rows}, rng)
-    extended = LatencyTable(table.metadata, {**timed, **fitted.rows}).with_metadata(
-        sources=(*table.metadata.sources, _source(measurements)),
-        fitted_rows_error=round(fitted.error, 4) if fitted.rows else None,
-    )
+    fitted, error = fit_rows(timed, {*wanted, *table.rows}, rng)
+    sources = (*table.metadata.sources, _source(measurements))
+    extended = LatencyTable(table.metadata, {**timed, **fitted}).with_metadata(sources=sources, fitted_rows_error=error)
     factor = _shared_error(extended, measurements)
-    wider = {o: replace(row, std_ms=significant(factor * row.std_ms)) for o, row in fitted.rows.items()}
+    wider = {o: replace(row, std_ms=significant(factor * row.std_ms)) for o, row in fitted.items()}
     return LatencyTable(extended.metadata, {**timed, **wider})
 
 
@@ -135,14 +129,6 @@ def _sums(measurements: Measurements, rows: dict[Operator, OperatorLatency]) -> 
     return np.array(sums), np.array(variances)
 
 
-def _residual(fit: NetworkFit, known_ms: Floats, variances: Floats) -> float:
-    """Return the least residual with which enough left-out networks are inside their 80 % interval."""
-    estimated = known_ms * (1 + fit.left_out_errors)
-    needed = ((estimated - known_ms) / INTERVAL_SIGMAS) ** 2
-    explained = fit.scale**2 * variances + fit.constant_spread_ms**2
-    return _conformal(np.sqrt(np.maximum(needed - explained, 0)) / estimated)
-
-
 def _conformal(needed: Floats) -> float:
     """Return what makes an interval hold a network that nobody has seen with 80 %, from what each of N alone needs.
 
@@ -166,7 +152,7 @@ def _description(measurements: Measurements) -> dict[str, Any]:
 
 
 def _source(measurements: Measurements) -> str:
-    return f"profiling kit {measurements.kit}, {len(measurements.singles)} operators timed"
+    return f"profiling kit {measurements.facts['kit']}, {len(measurements.singles)} operators timed"
 
 
 def _by_network(measurements: Measurements, errors: Floats) -> dict[str, float]:

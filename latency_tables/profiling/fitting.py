@@ -19,11 +19,7 @@ from scipy.interpolate import RBFInterpolator
 from scipy.optimize import least_squares, nnls
 
 from litepose_ofa.latency_tables.profiling.measurements import ChainTiming, Measurements, Timing
-from litepose_ofa.latency_tables.profiling.plan import (
-    LEAST_OF_A_CLASS,
-    LEAST_OF_A_KIND,
-    convolution_classes,
-)
+from litepose_ofa.latency_tables.profiling.plan import LEAST_OF_A_CLASS, LEAST_OF_A_KIND, convolution_classes
 from litepose_ofa.latency_tables.rows import KINDS, MAPE_TO_SIGMA, OperatorLatency, significant
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.errors import InputError
@@ -164,17 +160,6 @@ def _fit_line(sums_ms: Floats, known_ms: Floats) -> tuple[float, float]:
     return max(float(constant), 0.0), float(scale)
 
 
-@dataclass(frozen=True, slots=True)
-class FittedRows:
-    """Rows of operators that were not timed, with 0 samples and the cross-validated error as their spread.
-
-    ``error`` is its mean absolute value, relative, over all timed operators of their kinds.
-    """
-
-    rows: Mapping[Operator, OperatorLatency]
-    error: float
-
-
 class OperatorRegression:
     """What one kind of operator takes, as a function of its shape; fitted to timed ones, (n,) ms."""
 
@@ -214,8 +199,12 @@ class OperatorRegression:
 
 def fit_rows(
     rows: Mapping[Operator, OperatorLatency], wanted: Collection[Operator], rng: np.random.Generator
-) -> FittedRows:
+) -> tuple[dict[Operator, OperatorLatency], float | None]:
     """Fit the rows that are wanted and are not among the timed ones, which ``rng`` divides into folds.
+
+    Returns:
+        The rows, with 0 samples and the cross-validated error as their spread, and that error's mean absolute value,
+        relative, over all timed operators of their kinds; None if there are no rows.
 
     Raises:
         InputError: If too few operators of a kind were timed; the message names it.
@@ -227,29 +216,24 @@ def fit_rows(
         missing = [operator for operator in wanted if operator.kind == kind and operator not in rows]
         if not missing:
             continue
-        _require_enough(kind, known, missing)
+        if len(known) < LEAST_OF_A_KIND:
+            raise InputError(
+                f"{len(known)} operators of kind {kind} were timed; at least {LEAST_OF_A_KIND} are needed to fit "
+                f"{len(missing)} others"
+            )
+        counts = Counter(class_ for operator in known for class_ in convolution_classes(operator))
+        for name, kernel in sorted(set().union(*map(convolution_classes, missing))):
+            if counts[name, kernel] < LEAST_OF_A_CLASS:
+                raise InputError(
+                    f"{counts[name, kernel]} timed operators of kind {kind} have a {name} convolution of kernel "
+                    f"{kernel}; at least {LEAST_OF_A_CLASS} are needed to fit others"
+                )
         ms = np.array([rows[operator].ms for operator in known])
         errors.append(np.abs(_cross_validated_errors(known, ms, rng)))
         sigma = MAPE_TO_SIGMA * float(errors[-1].mean())
         for operator, predicted in zip(missing, OperatorRegression(known, ms).predict(missing).tolist(), strict=True):
             fitted[operator] = OperatorLatency(significant(predicted), significant(sigma * predicted), 0)
-    return FittedRows(fitted, float(np.concatenate(errors).mean()) if errors else 0.0)
-
-
-def _require_enough(kind: str, known: list[Operator], missing: list[Operator]) -> None:
-    """Refuse operators that too few timed ones are like, in kind or in class of convolution, to know their error."""
-    if len(known) < LEAST_OF_A_KIND:
-        raise InputError(
-            f"{len(known)} operators of kind {kind} were timed; at least {LEAST_OF_A_KIND} are needed to fit "
-            f"{len(missing)} others"
-        )
-    counts = Counter(class_ for operator in known for class_ in convolution_classes(operator))
-    for name, kernel in sorted(set().union(*map(convolution_classes, missing))):
-        if counts[name, kernel] < LEAST_OF_A_CLASS:
-            raise InputError(
-                f"{counts[name, kernel]} timed operators of kind {kind} have a {name} convolution of kernel {kernel}; "
-                f"at least {LEAST_OF_A_CLASS} are needed to fit others"
-            )
+    return fitted, round(float(np.concatenate(errors).mean()), 4) if errors else None
 
 
 def _cross_validated_errors(operators: list[Operator], ms: Floats, rng: np.random.Generator) -> Floats:

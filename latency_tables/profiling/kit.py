@@ -38,7 +38,6 @@ from litepose_ofa.supernet.files import read_json, replacing_folder, write_json
 BOARD_DIR = Path(__file__).parent / "board"
 BOARD_FILES = ("profile_board.py", "measurement_file.py", "sensors.py")
 MANIFEST_FILE = "kit.json"
-MODELS_DIR = "models"
 MEASUREMENTS_FILE = "measurements.csv"
 FORMAT = 2
 
@@ -48,8 +47,6 @@ class Manifest:
     """What a kit's ``kit.json`` holds.
 
     Attributes:
-        plan: What is timed.
-        runtime: Name of the runtime.
         backend: Module on the board that calls it.
         files: Files of each of the plan's subjects, paths from the kit's folder.
     """
@@ -133,10 +130,10 @@ def write_kit(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; a kit is written into a new folder")
     with replacing_folder(folder) as temporary:
-        (temporary / MODELS_DIR).mkdir()
+        (temporary / "models").mkdir()
         files = []
         for subject in plan.subjects:
-            paths = exporter.export(subject, temporary / MODELS_DIR / subject.id)
+            paths = exporter.export(subject, temporary / "models" / subject.id)
             files.append(tuple(path.relative_to(temporary).as_posix() for path in paths))
             on_progress()
         for name in (*BOARD_FILES, exporter.backend):

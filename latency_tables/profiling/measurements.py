@@ -31,7 +31,6 @@ class Timing:
     Attributes:
         ms: Lower quartile over the rounds of the rounds' medians: what disturbs a run only ever adds to it.
         std_ms: Standard deviation of a round's median, from the rounds' interquartile range.
-        runs: Number of timed runs.
         round_ms: The medians in the order of the rounds; of the faster timing where a round has two.
     """
 
@@ -55,16 +54,12 @@ class Measurements:
     """All that a board measured with one kit.
 
     Attributes:
-        kit: Digest of the kit.
         network_keypoints: K of the whole networks.
-        facts: What the board said of itself: machine, processor, clocks, threads, started, runtime, and so on.
+        facts: The kit's digest and what the board said of itself: machine, processor, clocks, threads, runtime...
         singles: Every operator as a model of one copy.
         chains: The operators that were timed as a chain too.
-        networks: Whole networks.
-        null: The model that does next to nothing.
     """
 
-    kit: str
     network_keypoints: int
     facts: Mapping[str, Any]
     singles: Mapping[Operator, Timing]
@@ -111,7 +106,6 @@ def read_measurements(kit: Path, path: Path) -> Measurements:
     chains = [subject for subject in subjects if isinstance(subject, OperatorChain)]
     singles = {chain.operator: timings[chain] for chain in chains if chain.copies == 1}
     return Measurements(
-        kit=manifest.kit,
         network_keypoints=manifest.plan.num_keypoints[0],
         facts=facts,
         singles=singles,
@@ -141,17 +135,16 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], list[Line]]:
         raise InputError(f"{path}, line 2: is {shown(header)}; it must be {','.join(COLUMNS)!r}")
     if rows and rows[-1]:
         raise InputError(f"{path}, line {len(rows) + 2}: is torn; start profile_board.py again to complete the file")
-    return facts, [_parse(path, number, row) for number, row in enumerate(rows[:-1], start=_FIRST_LINE)]
-
-
-def _parse(path: Path, number: int, row: str) -> Line:
-    texts = row.split(",")
-    if len(texts) != len(COLUMNS):
-        raise InputError(f"{path}, line {number}: has {len(texts)} fields; it must have {len(COLUMNS)}")
-    values: dict[str, str | None] = dict(zip(COLUMNS, texts, strict=True))
-    for name in ("clock_mhz", "temperature_c"):
-        values[name] = values[name] or None  # not every board shows them
-    return validate(Line, values, f"{path}, line {number}")
+    lines = []
+    for number, row in enumerate(rows[:-1], start=_FIRST_LINE):
+        texts = row.split(",")
+        if len(texts) != len(COLUMNS):
+            raise InputError(f"{path}, line {number}: has {len(texts)} fields; it must have {len(COLUMNS)}")
+        values: dict[str, str | None] = dict(zip(COLUMNS, texts, strict=True))
+        for name in ("clock_mhz", "temperature_c"):
+            values[name] = values[name] or None  # not every board shows them
+        lines.append(validate(Line, values, f"{path}, line {number}"))
+    return facts, lines
 
 
 def _by_model(path: Path, lines: Sequence[Line], models: Sequence[str]) -> dict[str, list[Line]]:

@@ -36,7 +36,6 @@ class ProfilingPlan:
     """What a kit holds.
 
     Attributes:
-        spaces: Names of the spaces.
         num_keypoints: The K of the operators; the whole networks have the first.
         operators: Number of operators that the spaces need; more than are timed if the plan samples.
         probe: The operator of median work, timed again and again through a run to see the machine's own changes.
@@ -70,7 +69,7 @@ def make_plan(
     Args:
         spaces: Search spaces whose operators to time.
         num_keypoints: Numbers of keypoints to time the heads for; the whole networks have the first.
-        networks: Random whole networks of each space, beside its smallest and its largest.
+        networks: Random whole networks of each space, over its image sizes in turn, beside its smallest and largest.
         sample: Time only this share of the operators, in [0, 1], a spread-out choice; None for all. With 0 the networks
             alone are timed, as for a validation; the probe is then the only operator.
         known: Operators that are not to be timed, for a table has them.
@@ -87,7 +86,11 @@ def make_plan(
     chosen = order if sample is None else spread_out_sample(order, sample)
     by_work = sorted(chosen or order, key=lambda operator: operator.macs)
     probe = OperatorChain(by_work[len(by_work) // 2])
-    archs = dict.fromkeys(arch for space in spaces for arch in network_archs(space, networks, seed))
+    archs: dict[Arch, None] = {}
+    for space in spaces:
+        rng, sizes = random.Random(f"{seed}/{space.name}"), space.image_sizes
+        drawn = [space.sample(rng).with_image_size(sizes[i % len(sizes)]) for i in range(networks)]
+        archs |= dict.fromkeys([space.smallest(), space.largest(), *drawn])
     return ProfilingPlan(
         spaces=tuple(space.name for space in spaces),
         num_keypoints=tuple(num_keypoints),
@@ -108,14 +111,6 @@ def chains_of(operator: Operator) -> list[OperatorChain]:
         return [single]
     least, most = CHAIN_COPIES
     return [single, OperatorChain(operator, min(most, max(least, math.ceil(CHAIN_MACS / operator.macs))))]
-
-
-def network_archs(space: SearchSpace, count: int, seed: int) -> list[Arch]:
-    """Return a space's smallest, its largest and random architectures, these taking turns over its image sizes."""
-    rng = random.Random(f"{seed}/{space.name}")
-    sizes = space.image_sizes
-    drawn = [space.sample(rng).with_image_size(sizes[i % len(sizes)]) for i in range(count)]
-    return list(dict.fromkeys([space.smallest(), space.largest(), *drawn]))
 
 
 def spread_out_sample(operators: Collection[Operator], share: float) -> list[Operator]:

@@ -27,7 +27,6 @@ from litepose_ofa.supernet.export.onnx_graph import (
 Shape = tuple[int, int, int, int]
 
 NULL_SHAPE: Shape = (1, 1, 2, 2)
-_SHIFT_STD = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def _draw(name: str, convolution: Convolution, rng: np.random.Generator) -> Fold
         shape = (c_out, 1 if convolution.kind == "depthwise" else c_in, kernel, kernel)
         fan_in = convolution.weights // c_out
     std = np.float32(((2 if convolution.relu else 1) / fan_in) ** 0.5)
-    shift = rng.standard_normal(c_out, np.float32) * np.float32(_SHIFT_STD) if convolution.norm else None
+    shift = rng.standard_normal(c_out, np.float32) * np.float32(0.1) if convolution.norm else None
     return FoldedConvolution(name, rng.standard_normal(shape, np.float32) * std, shift)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,6 @@ class NetworkCheck:
     """One network: what the table says and what was measured.
 
     Attributes:
-        arch: The network.
-        estimate: By the table.
         measured_ms: Lower quartile over the rounds of one run of the kit.
         rounds_ms: The medians of its rounds.
     """
@@ -47,7 +46,6 @@ class ValidationReport:
     """A table against one run of a kit.
 
     Attributes:
-        name: What the run is called in a report.
         checks: Every network that was not used to fit the table.
         fitted: Number of networks left out because the table was fitted on them.
     """
@@ -122,25 +120,25 @@ def validate(
     return ValidationReport(name, checks, len(networks) - len(held_out))
 
 
-def format_validation(reports: Sequence[ValidationReport], *, worst: int = 5) -> str:
-    """Lay reports out as text: a line a run, then a line a resolution and the worst cases of the last run."""
+def format_validation(reports: Sequence[ValidationReport]) -> str:
+    """Lay reports out as text: a line a run, then a line a resolution and the five worst cases of the last run."""
     lines = [f"{'':24} {'networks':>8} {'MAPE':>6} {'bias':>7} {'Spearman':>8} {'inside 80 %':>11}"]
     last = reports[-1]
-    by_size = groupby(sorted(last.checks, key=_image_size), key=_image_size)
+    image_size = attrgetter("arch.image_size")
+    by_size = groupby(sorted(last.checks, key=image_size), key=image_size)
     sizes = [ValidationReport(f"{size} px", tuple(checks)) for size, checks in by_size]
-    lines += [_line(report) for report in (*reports, *sizes)]
+    for report in (*reports, *sizes):
+        spearman = f"{report.spearman:8.3f}" if len(report.checks) >= FEWEST_NETWORKS else " " * 8
+        name, errors = f"{report.name[:24]:24}", f"{report.mape:6.1%} {report.bias:+7.1%}"
+        lines.append(f"{name} {len(report.checks):8} {errors} {spearman} {report.inside:11.0%}")
     lines.append(f"worst of {last.name}:")
     lines += [
         f"  {check.arch.digest} at {check.arch.image_size} px: {check.measured_ms:.4g} ms measured, "
         f"{check.estimate.ms:.4g} ({check.estimate.low_ms:.4g} to {check.estimate.high_ms:.4g}) by the table, "
         f"{check.error:+.1%}"
-        for check in sorted(last.checks, key=lambda check: -abs(check.error))[:worst]
+        for check in sorted(last.checks, key=lambda check: -abs(check.error))[:5]
     ]
     return "\n".join(lines)
-
-
-def _image_size(check: NetworkCheck) -> int:
-    return check.arch.image_size
 
 
 def format_fit(table: LatencyTable) -> str:
@@ -157,11 +155,3 @@ def format_fit(table: LatencyTable) -> str:
     if meta.fitted_rows_error is not None:
         lines.append(f"rows fitted, not measured: MAPE {meta.fitted_rows_error:.1%}, cross-validated")
     return "\n".join(lines)
-
-
-def _line(report: ValidationReport) -> str:
-    spearman = f"{report.spearman:8.3f}" if len(report.checks) >= FEWEST_NETWORKS else " " * 8
-    return (
-        f"{report.name[:24]:24} {len(report.checks):8} {report.mape:6.1%} {report.bias:+7.1%} {spearman} "
-        f"{report.inside:11.0%}"
-    )

@@ -12,6 +12,7 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.metadata import TableMetadata, metadata_to_yaml
 from litepose_ofa.latency_tables.table import SHIPPED_DIR
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.validation import validate
 
 
 @pytest.fixture
@@ -41,8 +42,8 @@ def test_an_impossible_value_is_named(
 
 def test_numbers_are_plain_floats_whatever_they_were(value: dict[str, Any]) -> None:
     del value["checksum"]
-    assert TableMetadata.from_dict(value).to_dict() == value
-    metadata = TableMetadata.from_dict({**value, "network_scale": 1, "fit_errors": {"a": np.float64(0.5)}})
+    assert validate(TableMetadata, value).to_dict() == value
+    metadata = validate(TableMetadata, {**value, "network_scale": 1, "fit_errors": {"a": np.float64(0.5)}})
     plain = metadata.to_dict()
     assert {type(plain["network_scale"]), type(plain["fit_errors"]["a"])} == {float}
     assert type(plain["batch"]) is int

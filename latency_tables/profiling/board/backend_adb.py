@@ -29,8 +29,8 @@ _chosen = {"adb": "adb", "serial": "", "benchmark": "/data/local/tmp/benchmark_m
 class Model:
     """One model's file on the phone."""
 
-    def __init__(self, path: str, threads: int) -> None:
-        self._path, self._threads = path, threads
+    def __init__(self, paths: list[str], input_shapes: list[list[int]], threads: int) -> None:
+        self._path, self._threads = f"{phone_folder()}/models/{Path(paths[0]).name}", threads
 
     def time_runs(self, warmups: int, runs: int, seconds: float) -> list[float]:
         """Return the milliseconds of every run."""
@@ -121,9 +121,7 @@ def read_sensors() -> dict[str, Any]:
     return {"clock_mhz": max((int(clock) / 1e3 for clock in clocks), default=None), **thermals}
 
 
-def load(paths: list[str], input_shapes: list[list[int]], threads: int) -> Model:
-    """Name a model's file on the phone."""
-    return Model(f"{phone_folder()}/models/{Path(paths[0]).name}", threads)
+load = Model
 
 
 def require_phone() -> None:

@@ -24,8 +24,8 @@ class Model:
     The kit's shapes are (1, C, H, W); the files' own, channels-last, are the ones that count.
     """
 
-    def __init__(self, path: str, threads: int) -> None:
-        self._interpreter = Interpreter(model_path=path, num_threads=threads)  # XNNPACK is its default
+    def __init__(self, paths: list[str], input_shapes: list[list[int]], threads: int) -> None:
+        self._interpreter = Interpreter(model_path=paths[0], num_threads=threads)  # XNNPACK is its default
         self._interpreter.allocate_tensors()
         rng = np.random.RandomState(0)
         for tensor in self._interpreter.get_input_details():
@@ -41,6 +41,4 @@ def describe() -> dict[str, Any]:
     return {"runtime": NAME, "runtime_version": litert.__version__, "precision": "float32", "provider": "XNNPACK"}
 
 
-def load(paths: list[str], input_shapes: list[list[int]], threads: int) -> Model:
-    """Load a model from its file."""
-    return Model(paths[0], threads)
+load = Model

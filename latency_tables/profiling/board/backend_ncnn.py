@@ -21,7 +21,7 @@ _chosen = {"precision": "float32"}
 
 
 class Model:
-    """One model in a net of its own, with fixed random inputs."""
+    """One model of two files in a net of its own, with fixed random inputs."""
 
     def __init__(self, paths: list[str], input_shapes: list[list[int]], threads: int) -> None:
         self._net = ncnn.Net()
@@ -68,6 +68,4 @@ def describe() -> dict[str, Any]:
     }
 
 
-def load(paths: list[str], input_shapes: list[list[int]], threads: int) -> Model:
-    """Load a model from its two files."""
-    return Model(paths, input_shapes, threads)
+load = Model

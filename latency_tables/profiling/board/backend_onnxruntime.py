@@ -11,11 +11,11 @@ import onnxruntime
 class Model:
     """One model in a session of its own, with a fixed random input."""
 
-    def __init__(self, path: str, input_shapes: list[list[int]], threads: int) -> None:
+    def __init__(self, paths: list[str], input_shapes: list[list[int]], threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(paths[0], options, providers=["CPUExecutionProvider"])
         rng = np.random.RandomState(0)
         inputs = zip(self._session.get_inputs(), input_shapes)
         self._inputs = {value.name: rng.standard_normal(shape).astype(np.float32) for value, shape in inputs}
@@ -35,6 +35,4 @@ def describe() -> dict[str, Any]:
     }
 
 
-def load(paths: list[str], input_shapes: list[list[int]], threads: int) -> Model:
-    """Load a model from its file."""
-    return Model(paths[0], input_shapes, threads)
+load = Model

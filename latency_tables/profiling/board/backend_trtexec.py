@@ -32,11 +32,11 @@ _sensors = Sensors()
 
 
 class Model:
-    """One model: its ONNX file and, after the first timing, its engine."""
+    """One model: its ONNX file and, after the first timing, its engine. Threads do not matter on a GPU."""
 
-    def __init__(self, onnx: str, version: str) -> None:
-        self._onnx = onnx
-        self._engine = f"{onnx[: -len('.onnx')]}.{_chosen['precision']}.{version}.engine"
+    def __init__(self, paths: list[str], input_shapes: list[list[int]], threads: int) -> None:
+        self._onnx = paths[0]
+        self._engine = f"{paths[0][: -len('.onnx')]}.{_chosen['precision']}.{read_version()}.engine"
 
     def time_runs(self, warmups: int, runs: int, seconds: float) -> list[float]:
         """Return the milliseconds of every run."""
@@ -118,9 +118,7 @@ def read_sensors() -> dict[str, Any]:
     return sensed
 
 
-def load(paths: list[str], input_shapes: list[list[int]], threads: int) -> Model:
-    """Note a model's file; the engine is built when it is timed. Threads do not matter on a GPU."""
-    return Model(paths[0], read_version())
+load = Model
 
 
 @functools.lru_cache(maxsize=None)

@@ -11,17 +11,8 @@ from typing import Any, NamedTuple
 
 COLUMNS = ["round", "model", "purpose", "runs", "median_ms", "p10_ms", "mean_ms", "std_ms"]
 COLUMNS += ["start_s", "clock_mhz", "temperature_c", "throttled"]
-MUST_AGREE = [
-    "kit",
-    "threads",
-    "options",
-    "runtime",
-    "runtime_version",
-    "precision",
-    "provider",
-    "machine",
-    "processor",
-]
+MUST_AGREE = ["kit", "threads", "options", "runtime", "runtime_version"]
+MUST_AGREE += ["precision", "provider", "machine", "processor"]
 
 SYNC_EVERY_S = 2.0  # a card or flash takes tens of milliseconds
 

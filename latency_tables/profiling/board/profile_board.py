@@ -45,7 +45,7 @@ class Profiler:
     def __init__(
         self, folder: Path, backend: Any, file: MeasurementFile, *, threads: int, rounds: int, runs: int, seconds: float
     ) -> None:
-        kit = read_kit(folder)
+        kit = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
         self.models = {model["id"]: model for model in kit["models"]}
         self.clock, self.sleep = time.perf_counter, time.sleep
         self._folder, self._backend, self._file, self._threads = folder, backend, file, threads
@@ -81,7 +81,10 @@ class Profiler:
             self._measure(number, "probe", self._probe)
 
     def _measure(self, number: int, purpose: str, name: str) -> None:
-        self._cool_down()
+        while self._throttled and self._patience_s > 0:
+            self.sleep(2)
+            self._patience_s -= 2
+            self._throttled = self._read_sensors()["throttled"]
         entry = self.models[name]
         paths = [str(self._folder / file) for file in entry["files"]]
         model = self._backend.load(paths, entry["input_shapes"], self._threads)
@@ -97,13 +100,6 @@ class Profiler:
         row: list[object] = [number, name, purpose, len(times), *(f"{figure:.6g}" for figure in figures)]
         row += [f"{start_s:.3f}", sensed["clock_mhz"], sensed["temperature_c"], int(self._throttled)]
         self._file.append(row)
-
-    def _cool_down(self) -> None:
-        """Wait until the machine no longer slows itself down, as long as the round's patience lasts."""
-        while self._throttled and self._patience_s > 0:
-            self.sleep(2)
-            self._patience_s -= 2
-            self._throttled = self._read_sensors()["throttled"]
 
 
 def time_runs(
@@ -153,17 +149,21 @@ class Progress:
         print(f"\r{message} \033[K" if sys.stdout.isatty() else message, flush=True)
 
 
-def read_kit(folder: Path) -> dict[str, Any]:
-    """Read the manifest."""
-    kit: dict[str, Any] = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
-    return kit
-
-
-def describe(backend: Any, kit: str, threads: int, options: dict[str, str]) -> dict[str, Any]:
-    """Return the facts that the file begins with."""
-    return {
-        "kit": kit,
-        "threads": threads,
+def measure(folder: Path, arguments: argparse.Namespace) -> None:
+    """Measure, or go on measuring, as the command line says."""
+    settings = {name: getattr(arguments, name) for name in ("threads", "rounds", "runs", "seconds")}
+    if min(settings.values()) <= 0:
+        raise RefusedError("threads, rounds, runs and seconds must be above 0")
+    kit = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
+    options = dict(option.partition("=")[::2] for option in arguments.option)
+    backend = importlib.import_module(kit["backend"])
+    if options and not hasattr(backend, "configure"):
+        raise RefusedError(f"{kit['runtime']} takes no --option")
+    if options:
+        backend.configure(**options)
+    facts = {
+        "kit": kit["kit"],
+        "threads": arguments.threads,
         "options": options,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -172,21 +172,7 @@ def describe(backend: Any, kit: str, threads: int, options: dict[str, str]) -> d
         **Sensors().describe(),
         **backend.describe(),
     }
-
-
-def measure(folder: Path, arguments: argparse.Namespace) -> None:
-    """Measure, or go on measuring, as the command line says."""
-    settings = {name: getattr(arguments, name) for name in ("threads", "rounds", "runs", "seconds")}
-    if min(settings.values()) <= 0:
-        raise RefusedError("threads, rounds, runs and seconds must be above 0")
-    kit = read_kit(folder)
-    options = dict(option.partition("=")[::2] for option in arguments.option)
-    backend = importlib.import_module(kit["backend"])
-    if options and not hasattr(backend, "configure"):
-        raise RefusedError(f"{kit['runtime']} takes no --option")
-    if options:
-        backend.configure(**options)
-    file = MeasurementFile(arguments.output, describe(backend, kit["kit"], arguments.threads, options))
+    file = MeasurementFile(arguments.output, facts)
     Profiler(folder, backend, file, **settings).run()
 
 

@@ -35,11 +35,14 @@ class Sensors:
             }
         clocks = self._numbers("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
         temperatures = self._numbers("sys/class/thermal/thermal_zone*/temp")
+        devices = self._root.glob("sys/class/thermal/cooling_device*/type")
+        cooled = [kind for kind in devices if re.search("cpu|gpu|processor", _text(kind).lower())]
         before, self._throttle_count = self._throttle_count, self._count_throttling()
         return {
             "clock_mhz": max(clocks) / 1e3 if clocks else None,
             "temperature_c": max(temperatures) / 1e3 if temperatures else None,
-            "throttled": self._throttle_count > before or self._is_slowed_to_cool(),
+            "throttled": self._throttle_count > before
+            or any((_number(kind.with_name("cur_state")) or 0) > 0 for kind in cooled),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -58,13 +61,6 @@ class Sensors:
 
     def _count_throttling(self) -> float:
         return sum(self._numbers("sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count"))
-
-    def _is_slowed_to_cool(self) -> bool:
-        for kind in self._root.glob("sys/class/thermal/cooling_device*/type"):
-            state = _number(kind.with_name("cur_state"))
-            if re.search("cpu|gpu|processor", _text(kind).lower()) and state is not None and state > 0:
-                return True
-        return False
 
     def _numbers(self, pattern: str) -> list[float]:
         numbers = map(_number, self._root.glob(pattern))

@@ -26,13 +26,7 @@ from litepose_ofa.latency_tables.profiling.fitting import boundary_elements
 from litepose_ofa.latency_tables.profiling.kit import BOARD_DIR, MANIFEST_FILE, MEASUREMENTS_FILE, write_kit
 from litepose_ofa.latency_tables.profiling.measurements import ChainTiming, Measurements, Timing, read_measurements
 from litepose_ofa.latency_tables.profiling.plan import ProfilingPlan, chains_of, make_plan
-from litepose_ofa.latency_tables.profiling.subjects import (
-    NullModel,
-    OperatorChain,
-    Subject,
-    WholeNetwork,
-    draw_weights,
-)
+from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorChain, Subject, WholeNetwork, draw_weights
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Convolution, Operator, operators_of, places_of
 from litepose_ofa.supernet.archs.space import SearchSpace
@@ -107,7 +101,6 @@ class SimulatedBoard:
                 chains[operator] = ChainTiming(singles[operator], timing(ms, noise, rng), chain.copies)
         networks = {arch: timing(self.network_ms(arch), network_noise, rng) for arch in archs}
         return Measurements(
-            kit=FACTS["kit"],
             network_keypoints=14,
             facts=FACTS,
             singles=singles,

@@ -46,22 +46,6 @@ def test_eight_of_ten_unseen_networks_are_inside_the_interval(
     assert 0.74 <= np.mean(shares) <= most
 
 
-def test_a_sampled_kit_serves_the_whole_space(simulated: Any) -> None:
-    wanted = space_operators(TINY)
-    archs = simulated.sample_archs(TINY, 20, 0)
-    measured = simulated.measure(
-        TINY, archs, noise=0.01, chosen=lambda o: o.kind in ("stem", "head") or o.mid_channels % 3
-    )
-    table = build_table(measured, device="board", wanted=wanted, rng=RNG(0))
-    assert table.rows.keys() == wanted
-    assert 0 < table.metadata.fitted_rows_error < 0.1
-    fitted = {operator for operator, row in table.rows.items() if row.samples == 0}
-    assert fitted == wanted - measured.singles.keys()
-    assert len(fitted) > 50
-    for arch in simulated.sample_archs(TINY, 30, 1):
-        assert table.estimate(arch).ms == pytest.approx(simulated.network_ms(arch), rel=0.1)
-
-
 def test_too_few_networks_and_untimed_operators_make_no_table(simulated: Any) -> None:
     with pytest.raises(InputError, match="timed 2 whole networks; a table needs at least 3"):
         build_table(simulated.measure(TINY, simulated.sample_archs(TINY, 2, 0)), device="board", rng=RNG(0))
@@ -79,20 +63,6 @@ def test_a_table_is_extended_by_another_run(simulated: Any) -> None:
     assert dict(extended.rows) == dict(table.rows)
     assert extended.metadata.network_scale == table.metadata.network_scale
     assert len(extended.metadata.sources) == 2
-
-
-def test_an_extension_fits_what_is_wanted_and_was_not_timed(simulated: Any) -> None:
-    wanted, archs = space_operators(TINY), simulated.sample_archs(TINY, 10, 0)
-    half = simulated.measure(TINY, archs, chosen=lambda o: o.kind != "bottleneck" or o.kernel != 7 or o.stride == 1)
-    table = build_table(half, device="board", wanted=wanted, rng=RNG(0))
-    more = simulated.measure(
-        TINY, chosen=lambda o: o.kind == "bottleneck" and o.kernel == 7 and o.mid_channels % 3 == 0
-    )
-    extended = extend_table(table, more, wanted=wanted, rng=RNG(0))
-    assert extended.rows.keys() == wanted
-    timed = {operator for operator, row in extended.rows.items() if row.samples > 0}
-    assert timed == {*half.singles, *more.singles}
-    assert timed < wanted
 
 
 def test_fitted_rows_carry_the_error_that_whole_networks_show(simulated: Any) -> None:

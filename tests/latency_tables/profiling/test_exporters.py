@@ -1,7 +1,5 @@
 """What each runtime is given to time: it computes what the torch blocks do, and is what the usual converter makes."""
 
-import runpy
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +7,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.profiling.exporters import EXPORTERS, find_exporter
@@ -20,12 +17,10 @@ from litepose_ofa.latency_tables.profiling.subjects import NullModel, OperatorCh
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.network.litepose import LitePose
 
 Arrays = list[NDArray[np.float32]]
 Export = Callable[[str, Subject], list[Path]]
 
-BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "folded_network.py"
 SEPARATE = "ONNX with deconvs apart"
 TINY = SearchSpace.preset("tiny")
 OPERATORS = {
@@ -127,21 +122,6 @@ def operators_in(path: Path) -> list[str]:
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: OperatorChain(operator).id)
 def test_an_operator_is_what_the_converter_makes_of_it(operator: Operator, export: Export) -> None:
     assert operators_in(export("litert", OperatorChain(operator))[0]) == OPERATORS[operator].split()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_a_network_is_what_the_converter_makes_of_it(
-    export: Export,
-    tmp_path: Path,
-    pose_network: Callable[[WholeNetwork], LitePose],
-) -> None:
-    litert_torch = pytest.importorskip("litert_torch", reason="litert-torch is not installed")
-    (written,), size = export("litert", NETWORKS[1]), NETWORKS[1].arch.image_size
-    network = runpy.run_path(str(BENCHMARK))["fold_batch_norms"](pose_network(NETWORKS[1]))
-    module = litert_torch.to_channel_last_io(network, args=[0], outputs=[0, 1]).eval()
-    litert_torch.convert(module, (torch.zeros(1, size, size, 3),)).export(str(tmp_path / "converted.tflite"))
-    assert Counter(operators_in(written)) == Counter(operators_in(tmp_path / "converted.tflite"))
 
 
 @pytest.mark.parametrize(

@@ -109,12 +109,6 @@ def test_every_class_of_convolution_is_chosen_twice_where_it_can_be(share: float
     assert all(count >= min(2, there[key]) for key, count in chosen.items())
 
 
-def test_the_choice_does_not_depend_on_the_order() -> None:
-    shuffled = sorted(OPERATORS, key=astuple)
-    random.Random(0).shuffle(shuffled)
-    assert spread_out_sample(shuffled, 0.05) == spread_out_sample(OPERATORS, 0.05)
-
-
 def test_the_range_of_every_shape_is_reached_and_no_operator_is_far_from_a_chosen_one() -> None:
     everything = sorted((o for o in OPERATORS if o.kind == "bottleneck"), key=astuple)
     chosen = [o for o in spread_out_sample(OPERATORS, 0.1) if o.kind == "bottleneck"]

@@ -137,7 +137,7 @@ def test_the_phone_gets_the_models_and_these_commands(
 
 def test_the_gpu_is_an_option(backend: ModuleType, phone: Callable[..., None], tmp_path: Path) -> None:
     phone(code=f"log(arguments)\nprint({ON_GPU + WARM_UP + WITH_MEAN + TIMINGS!r})", gpu="yes")
-    assert backend.Model("x.tflite", 1).time_runs(3, 10, 0.06) == pytest.approx([33.2094] * 50)
+    assert backend.load(["x.tflite"], [[1]], 1).time_runs(3, 10, 0.06) == pytest.approx([33.2094] * 50)
     assert "--use_gpu=true" in (tmp_path / "adb.log").read_text()
     for delegated in (PARTLY, NOT_AT_ALL, ""):
         phone(code=f"print({delegated + WARM_UP + WITH_MEAN + TIMINGS!r})", gpu="yes")

@@ -2,15 +2,8 @@
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
-
-
-@pytest.fixture
-def sensors(board: ModuleType) -> Any:
-    """The class that reads them."""
-    return board.Sensors
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -19,12 +12,12 @@ def write(root: Path, files: dict[str, str]) -> None:
         (root / name).write_text(text)
 
 
-def test_a_machine_that_shows_nothing_is_no_error(sensors: Any, tmp_path: Path) -> None:
-    assert sensors(tmp_path).read() == {"clock_mhz": None, "temperature_c": None, "throttled": False}
-    assert sensors(tmp_path).describe()["clocks"] == "not shown"
+def test_a_machine_that_shows_nothing_is_no_error(board: ModuleType, tmp_path: Path) -> None:
+    assert board.Sensors(tmp_path).read() == {"clock_mhz": None, "temperature_c": None, "throttled": False}
+    assert board.Sensors(tmp_path).describe()["clocks"] == "not shown"
 
 
-def test_the_fastest_core_and_the_hottest_zone_are_read(sensors: Any, tmp_path: Path) -> None:
+def test_the_fastest_core_and_the_hottest_zone_are_read(board: ModuleType, tmp_path: Path) -> None:
     cpu, thermal = "sys/devices/system/cpu", "sys/class/thermal"
     files = {
         f"{cpu}/cpu0/cpufreq/scaling_cur_freq": "1200000\n",
@@ -38,14 +31,14 @@ def test_the_fastest_core_and_the_hottest_zone_are_read(sensors: Any, tmp_path: 
         "proc/cpuinfo": "processor\t: 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n",
     }
     write(tmp_path, files)
-    assert sensors(tmp_path).read() == {"clock_mhz": 1479.0, "temperature_c": 51.0, "throttled": False}
-    described = sensors(tmp_path).describe()
+    assert board.Sensors(tmp_path).read() == {"clock_mhz": 1479.0, "temperature_c": 51.0, "throttled": False}
+    described = board.Sensors(tmp_path).describe()
     assert described["machine"] == "NVIDIA Jetson Nano Developer Kit"
     assert described["processor"] == "ARMv8 Processor rev 1 (v8l)"
     assert described["clocks"] == "governor performance, up to 1479 MHz"
 
 
-def test_a_processor_slowed_to_cool_is_throttled_and_a_fan_is_not(sensors: Any, tmp_path: Path) -> None:
+def test_a_processor_slowed_to_cool_is_throttled_and_a_fan_is_not(board: ModuleType, tmp_path: Path) -> None:
     folder = "sys/class/thermal/cooling_device0"
     states = {
         ("thermal-cpufreq-0", 2): True,
@@ -55,13 +48,13 @@ def test_a_processor_slowed_to_cool_is_throttled_and_a_fan_is_not(sensors: Any, 
     }
     for (kind, state), throttled in states.items():
         write(tmp_path, {f"{folder}/type": f"{kind}\n", f"{folder}/cur_state": f"{state}\n"})
-        assert sensors(tmp_path).read()["throttled"] is throttled
+        assert board.Sensors(tmp_path).read()["throttled"] is throttled
 
 
-def test_a_rising_count_of_throttling_is_seen_once(sensors: Any, tmp_path: Path) -> None:
+def test_a_rising_count_of_throttling_is_seen_once(board: ModuleType, tmp_path: Path) -> None:
     count = "sys/devices/system/cpu/cpu3/thermal_throttle/core_throttle_count"
     write(tmp_path, {count: "7\n"})
-    reader = sensors(tmp_path)
+    reader = board.Sensors(tmp_path)
     seen = [reader.read()["throttled"]]
     write(tmp_path, {count: "8\n"})
     assert [*seen, reader.read()["throttled"], reader.read()["throttled"]] == [False, True, False]
@@ -69,7 +62,7 @@ def test_a_rising_count_of_throttling_is_seen_once(sensors: Any, tmp_path: Path)
 
 @pytest.mark.parametrize(("flags", "throttled"), [("0x0", False), ("0x50000", False), ("0x50005", True), ("0x8", True)])
 def test_a_raspberry_pi_is_asked_by_vcgencmd(
-    flags: str, throttled: bool, sensors: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flags: str, throttled: bool, board: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = tmp_path / "vcgencmd"
     command.write_text(
@@ -80,4 +73,4 @@ def test_a_raspberry_pi_is_asked_by_vcgencmd(
     )
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert sensors().read() == {"clock_mhz": 1500.398464, "temperature_c": 48.3, "throttled": throttled}
+    assert board.Sensors().read() == {"clock_mhz": 1500.398464, "temperature_c": 48.3, "throttled": throttled}
