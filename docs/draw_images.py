@@ -18,9 +18,9 @@ from litepose_ofa.supernet.data.loading.batches import Sample, SampleRequest, Tr
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 from litepose_ofa.supernet.files import replacing
-from litepose_ofa.supernet.pictures.dataset_samples import draw_annotated
-from litepose_ofa.supernet.pictures.drawing import Image, draw_people, make_sheet
+from litepose_ofa.supernet.pictures.drawing import Image, draw_annotated, draw_people, make_sheet
 from litepose_ofa.supernet.training.objective import LossSettings, make_targets
+from litepose_ofa.supernet.validation import validate
 
 IMAGES = Path(__file__).parent / "images"
 PRESETS = Path(__file__).parents[1] / "conf" / "people"
@@ -43,7 +43,7 @@ STRONG = Augmentation(
 
 def render(folder: Path, preset: str) -> tuple[Path, Path]:
     """Render ``COLUMNS`` images of 640 x 480 by a preset, once; return annotations and image folder."""
-    settings = PeopleSettings.from_dict(yaml.safe_load((PRESETS / f"{preset}.yaml").read_text()))
+    settings = validate(PeopleSettings, yaml.safe_load((PRESETS / f"{preset}.yaml").read_text()))
     settings = dataclasses.replace(settings, image_size=(640, 480))
     generate_split(folder / preset, "train", COLUMNS, SEED, settings, CROWDPOSE)
     return split_paths(folder / preset, "train")

@@ -22,7 +22,7 @@ from litepose_ofa.supernet.data.findings import FindingLog, Kind
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.keypoint_ap import CROWD_LEVELS, require_comparable
 from litepose_ofa.supernet.files import replacing, write_json
-from litepose_ofa.supernet.pictures.dataset_samples import draw_samples
+from litepose_ofa.supernet.pictures.drawing import draw_samples
 
 logger = logging.getLogger(__name__)
 

@@ -61,7 +61,8 @@ def describe_subnet(
 
 
 def _network_facts(arch: Arch, skeleton: Skeleton) -> dict[str, Any]:
-    blocks = [block for stage in arch.stages for block in stage.blocks]
+    kernels = Counter(block.kernel for stage in arch.stages for block in stage.blocks)
+    expansions = Counter(block.expansion for stage in arch.stages for block in stage.blocks)
     return {
         "image_size": arch.image_size,
         "keypoints": skeleton.num_keypoints,
@@ -70,28 +71,22 @@ def _network_facts(arch: Arch, skeleton: Skeleton) -> dict[str, Any]:
         "stage_channels": [stage.channels for stage in arch.stages],
         "stage_depths": [len(stage.blocks) for stage in arch.stages],
         "deconv_channels": list(arch.deconv_channels),
-        "kernels": {str(kernel): count for kernel, count in sorted(Counter(b.kernel for b in blocks).items())},
-        "expansions": {str(e): count for e, count in sorted(Counter(b.expansion for b in blocks).items())},
+        "kernels": {str(kernel): count for kernel, count in sorted(kernels.items())},
+        "expansions": {str(expansion): count for expansion, count in sorted(expansions.items())},
     }
 
 
 def _latency_facts(arch: Arch, num_keypoints: int, table: LatencyTable) -> dict[str, Any]:
-    about = table.metadata
-    facts = {
-        "device": about.device,
-        "processor": about.processor,
-        "runtime": about.runtime,
-        "threads": about.threads,
-        "precision": about.precision,
-        "provenance": about.provenance,
-        "table": table.digest,
-    }
+    names = ("device", "processor", "runtime", "threads", "precision", "provenance")
+    facts = {**{name: getattr(table.metadata, name) for name in names}, "table": table.digest}
     try:
         estimate = table.estimate(arch, num_keypoints)
     except InputError as error:
         return {**facts, "ms": None, "why_not": str(error)}
-    found = {"ms": estimate.ms, "low_ms": estimate.low_ms, "high_ms": estimate.high_ms}
-    return {**facts, **found, "unmeasured_operators": estimate.unmeasured}
+    return {
+        **facts, "ms": estimate.ms, "low_ms": estimate.low_ms, "high_ms": estimate.high_ms,
+        "unmeasured_operators": estimate.unmeasured,
+    }  # fmt: skip
 
 
 def _decoding_facts(image_size: int, cost: DecodingCost) -> dict[str, Any]:
@@ -134,17 +129,9 @@ def render_card(card: Mapping[str, Any]) -> str:
     loader = PackageLoader("litepose_ofa.search.reporting.page", "assets")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals |= {
-        "row": _table_row,
+        "row": lambda *cells: f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |",
         "percent": lambda share: f"{100 * share:.1f}",
-        "milliseconds": _milliseconds,
+        "milliseconds": lambda ms, counts: [f"{ms[people]:.2g}" if people in ms else "-" for people in counts],
         "size_of": lambda files: sum(card["file_bytes"][file] for file in files),
     }
     return environment.get_template(TEMPLATE).render(card=card)
-
-
-def _table_row(*cells: object) -> str:
-    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
-
-
-def _milliseconds(by_people: Mapping[str, float], counts: Sequence[str]) -> list[str]:
-    return [f"{by_people[people]:.2g}" if people in by_people else "-" for people in counts]

@@ -3,7 +3,7 @@
 Legend: n subnets, G genes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,68 +28,61 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 
-DEVICE = "device"
-
-
-@dataclass(frozen=True)
-class DeviceLatency:
-    """Latencies of any architecture on a device.
-
-    Attributes:
-        table: The device's table.
-        decoding: What a frame costs beyond its network, where the latencies are a frame's.
-        people: People in such a frame.
-    """
-
-    table: LatencyTable
-    decoding: DecodingCost | None = None
-    people: float = 5
-
-    @classmethod
-    def load(cls, table: str, digest: str, decoding: Mapping[str, Any] | None = None) -> Self:
-        """Load what a search used.
-
-        Raises:
-            InputError: If one of them is gone, or has changed since.
-        """
-        loaded = LatencyTable.load(table)
-        if loaded.digest != digest:
-            raise InputError(f"latency table {table} has changed since the search")
-        if decoding is None:
-            return cls(loaded)
-        cost = DecodingCost.load(decoding["measured_on"])
-        if cost.digest != decoding["digest"]:
-            raise InputError(f"decoding cost {decoding['measured_on']} is not the one that the search used")
-        return cls(loaded, cost, decoding["people"])
-
-    def cost_model(self, space: SearchSpace, num_keypoints: int = 14) -> CostModel:
-        """Return the costs of a space's genomes; its one device is called ``DEVICE``.
-
-        Raises:
-            InputError: If the table lacks an operator of the space.
-        """
-        decoding = {} if self.decoding is None else {DEVICE: self.decoding}
-        return CostModel(
-            space, tables={DEVICE: self.table}, num_keypoints=num_keypoints, decoding=decoding, people=self.people
-        )
-
-    def ms(self, archs: Iterable[Arch], num_keypoints: int = 14) -> NDArray[np.float64]:
-        """Return the latencies of n architectures in ms, shape (n,).
-
-        Raises:
-            InputError: If the table lacks an operator, or the decoding cost an image size.
-        """
-        return np.array([self._ms(arch, num_keypoints) for arch in archs], np.float64)
-
-    def _ms(self, arch: Arch, num_keypoints: int) -> float:
-        decoding_ms = 0.0 if self.decoding is None else self.decoding.ms(arch.image_size, self.people)
-        return self.table.estimate(arch, num_keypoints).ms + decoding_ms
-
-
 SQLITE = "sqlite:///"
 
 MOST_SHOWN = 200
 """Characters of a driver's message."""
+
+
+def load_table(cell: FinishedSearch) -> LatencyTable:
+    """Load the latency table of a search.
+
+    Raises:
+        InputError: If it is gone, or has changed since.
+    """
+    name = cell.record["table"]
+    table = LatencyTable.load(name)
+    if table.digest != cell.search["table"]:
+        raise InputError(f"latency table {name} has changed since the search")
+    return table
+
+
+def load_decoding(cell: FinishedSearch) -> tuple[DecodingCost, float] | None:
+    """Load the decoding cost that a search's latencies include, if any, and the people in a frame.
+
+    Raises:
+        InputError: If it is gone, or has changed since.
+    """
+    if cell.decoding is None:
+        return None
+    name = cell.decoding["measured_on"]
+    cost = DecodingCost.load(name)
+    if cost.digest != cell.decoding["digest"]:
+        raise InputError(f"decoding cost {name} is not the one that the search used")
+    return cost, cell.decoding["people"]
+
+
+def device_latency(cell: FinishedSearch, space: SearchSpace) -> Callable[[Genomes], NDArray[np.float64]]:
+    """Return a function from genomes of a space, shape (n, G), to their latencies in ms as the search counts, (n,).
+
+    Raises:
+        InputError: If the table or the decoding cost has changed, or lacks an operator or image size of the space.
+    """
+    tables, decoding = {cell.device: load_table(cell)}, load_decoding(cell)
+    frame: dict[str, Any] = {} if decoding is None else {"decoding": {cell.device: decoding[0]}, "people": decoding[1]}
+    cost = CostModel(space, tables=tables, num_keypoints=cell.num_keypoints, **frame)
+    return lambda genomes: cost.latency_ms(genomes, cell.device)
+
+
+def arch_latency_ms(cell: FinishedSearch, arch: Arch) -> float:
+    """Return the latency as ``device_latency`` does, of an architecture of any space.
+
+    Raises:
+        InputError: If the table or the decoding cost has changed, or lacks an operator or image size.
+    """
+    decoding = load_decoding(cell)
+    decoding_ms = 0.0 if decoding is None else decoding[0].ms(arch.image_size, decoding[1])
+    return load_table(cell).estimate(arch, cell.num_keypoints).ms + decoding_ms
 
 
 @dataclass(frozen=True)
@@ -115,22 +108,16 @@ class EvaluatedSubnets:
         """
         trials = _trials(cell)
         values = np.array([trial.values for trial in trials]).reshape(len(trials), 1 + len(cell.devices))
-        return cls(
-            np.array([genome_of(trial) for trial in trials], np.int8),
-            values[:, 0],
-            values[:, 1 + cell.devices.index(cell.device)],
-        )
+        genomes = np.array([genome_of(trial) for trial in trials], np.int8)
+        return cls(genomes, values[:, 0], values[:, 1 + cell.devices.index(cell.device)])
 
     @classmethod
     def merged(cls, parts: Sequence[Self]) -> Self:
         """Return the subnets of several searches, each once, as the first of them has it."""
         genomes = np.concatenate([part.genomes for part in parts])
         rows = np.sort(np.unique(genome_keys(genomes), return_index=True)[1])
-        return cls(
-            genomes[rows],
-            np.concatenate([part.ap for part in parts])[rows],
-            np.concatenate([part.latency_ms for part in parts])[rows],
-        )
+        ap, latency_ms = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ap", "latency_ms"))
+        return cls(genomes[rows], ap[rows], latency_ms[rows])
 
 
 def _trials(cell: FinishedSearch) -> list[FrozenTrial]:
@@ -139,8 +126,7 @@ def _trials(cell: FinishedSearch) -> list[FrozenTrial]:
     location = cell.settings.get("storage") or str(cell.run_folder / JOURNAL_FILE)
     if location == MEMORY:
         raise InputError(f"{where} was kept in memory, and is gone")
-    is_sqlite = location.startswith(SQLITE)
-    file = location.removeprefix(SQLITE).partition("?")[0] if is_sqlite else location
+    file = location.removeprefix(SQLITE).partition("?")[0] if location.startswith(SQLITE) else location
     if "://" not in file and not Path(file).exists():  # opening it would make it
         raise InputError(f"{where} is gone ({file})")
     try:

@@ -6,7 +6,7 @@ Legend: n genomes, G genes.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,56 +16,46 @@ from litepose_ofa.search.accuracy.evaluators import AccuracyModel
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.genome import GenomeCodec, Genomes
-from litepose_ofa.search.reporting.evaluated import DEVICE, DeviceLatency, EvaluatedSubnets
+from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets, device_latency
 from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
-from litepose_ofa.search.reporting.summary import AP_BY
 from litepose_ofa.supernet.errors import InputError
 
 NUM_GENOMES = 1024
 
+MOST_SAMPLES = 1000
+"""Evaluated subnets that a predictor is fitted to, at most."""
+
 METHOD = "total-order Sobol index over the whole space, every choice uniform"
+
+AP, LATENCY = "AP", "latency_ms/"
+"""The quantities: AP, and the latency on a panel, whose title follows."""
 
 Floats = NDArray[np.float64]
 Quantity = Callable[[Genomes], Floats]
 """A number of each canonical genome, shape (n, G), as (n,)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceImportance:
-    """What one choice does to a quantity.
-
-    Attributes:
-        share: Share of the quantity's variance that is left, on average, where all choices but this one are fixed, in
-            [0, 1]; as choices interact, the shares add up to 1 or more.
-        error: Standard error of the share.
-        direction: How much more often a larger choice (of a stage's blocks: a larger sum), all others equal, raises
-            the quantity than lowers it: 1 where it always raises it, -1 where it always lowers it.
-    """
-
-    share: float
-    error: float
-    direction: float
-
-
 def choice_importances(
     codec: GenomeCodec, quantity: Quantity, rng: np.random.Generator, *, n: int = NUM_GENOMES
-) -> dict[str, ChoiceImportance]:
-    """Return the importance of every choice of a space.
+) -> pd.DataFrame:
+    """Return the importance of every choice of a space, the most important first.
 
     A choice is one of ``choice_genes``. In n genomes it is drawn anew, all others kept; the share is half the mean
     square of what that changes, by the variance.
 
     Source: Jansen, Analysis of variance designs for model output (1999), the estimator of total effects.
 
-    Example:
-        >>> cost = CostModel(SearchSpace.preset("tiny"))  # doctest: +SKIP
-        >>> choice_importances(cost.codec, lambda genomes: cost.evaluate(genomes)["macs"], rng)  # doctest: +SKIP
+    Returns:
+        A row a ``choice``. ``variance_share``: share of the variance that is left, on average, where all choices but
+        this one are fixed, in [0, 1]; as choices interact, the shares add up to 1 or more. ``standard_error`` of the
+        share. ``direction``: how much more often a larger choice (of a stage's blocks: a larger sum), all others equal,
+        raises the quantity than lowers it, from 1 (always raises it) to -1.
     """
     genes, others = codec.random_genes(n, rng), codec.random_genes(n, rng)
     before = codec.canonicalise(genes)
     values = quantity(before)
     variance = max(float(values.var()), np.finfo(np.float64).tiny)
-    found = {}
+    rows = []
     for name, columns in choice_genes(codec).items():
         varied = genes.copy()
         varied[:, columns] = others[:, columns]
@@ -73,10 +63,9 @@ def choice_importances(
         change = quantity(after) - values
         squares = change**2 / (2 * variance)
         steps = (after[:, columns].astype(np.int64) - before[:, columns]).sum(axis=1)
-        found[name] = ChoiceImportance(
-            float(squares.mean()), float(squares.std() / np.sqrt(n)), _direction(steps, change)
-        )
-    return found
+        rows.append((name, squares.mean(), squares.std() / np.sqrt(n), _direction(steps, change)))
+    table = pd.DataFrame(rows, columns=["choice", "variance_share", "standard_error", "direction"])
+    return table.sort_values("variance_share", ascending=False, kind="stable", ignore_index=True)
 
 
 def choice_genes(codec: GenomeCodec) -> dict[str, list[int]]:
@@ -89,29 +78,6 @@ def choice_genes(codec: GenomeCodec) -> dict[str, list[int]]:
         if codec.cardinalities[column] > 1:
             columns[_choice(name)].append(column)
     return dict(columns)
-
-
-def importance_table(importances: Mapping[str, Mapping[str, ChoiceImportance]], ap_source: str) -> pd.DataFrame:
-    """Return one row a quantity and choice, the most important of each quantity first."""
-    rows = [
-        {
-            "quantity": quantity,
-            "ap_source": ap_source if quantity == "AP" else None,
-            "choice": name,
-            "variance_share": found.share,
-            "standard_error": found.error,
-            "direction": found.direction,
-            "method": METHOD,
-        }
-        for quantity, by_choice in importances.items()
-        for name, found in sorted(by_choice.items(), key=lambda item: -item[1].share)
-    ]
-    return pd.DataFrame(rows)
-
-
-def quantity_title(quantity: str, source: str) -> str:
-    """Return what to call a quantity of ``importance_table``, whose AP comes from a source."""
-    return f"AP by the {AP_BY[source]}" if quantity == "AP" else f"latency on {quantity.removeprefix('latency_ms/')}"
 
 
 def _choice(gene: str) -> str:
@@ -132,38 +98,41 @@ def _direction(steps: NDArray[np.int64], change: Floats) -> float:
     return float((np.sign(steps[moved]) * np.sign(change[moved])).mean()) if moved.any() else 0.0
 
 
-MOST_SAMPLES = 1000
-"""Evaluated subnets that a predictor is fitted to, at most."""
-
-Importances = dict[str, dict[str, ChoiceImportance]]
-"""By quantity, ``AP`` or ``latency_ms/<panel>``, and choice."""
-
-
 def report_importances(
     panels: Mapping[str, Sequence[FinishedSearch]],
     evaluated: Mapping[str, EvaluatedSubnets],
     predictor: AccuracyPredictor | None,
     rng: np.random.Generator,
-) -> tuple[Importances, list[Missing]]:
-    """Return the importances for AP, then for the latency of each panel, and why any is missing."""
-    found, gaps = Importances(), list[Missing]()
+) -> tuple[pd.DataFrame, list[Missing]]:
+    """Return the importances for AP, then for the latency of each panel, and why any is missing.
+
+    Returns:
+        Of every quantity the rows of ``choice_importances``, with ``quantity``, ``ap_source`` and ``method``.
+    """
     first = next(iter(panels.values()))[0]
     codec = GenomeCodec(first.space)
     if not choice_genes(codec):
-        return {}, [
-            Missing(first.device, first.tier, "no importances: the space is one architecture, without a choice")
-        ]
-    try:
-        model = accuracy_model(first, list(evaluated.values()), predictor)
-        found["AP"] = choice_importances(codec, model.predict_ap, rng)
-    except InputError as error:
-        gaps.append(Missing(first.device, first.tier, f"no importances for AP: {error}"))
-    for title, (cell, *_) in panels.items():
+        reason = "no importances: the space is one architecture, without a choice"
+        return pd.DataFrame(), [Missing(first.device, first.tier, reason)]
+    quantities: list[tuple[str, FinishedSearch, Callable[[], Quantity]]] = [
+        (AP, first, lambda: accuracy_model(first, list(evaluated.values()), predictor).predict_ap),
+        *(
+            (f"{LATENCY}{title}", cell, partial(device_latency, cell, cell.space))
+            for title, (cell, *_) in panels.items()
+        ),
+    ]
+    found, gaps = list[pd.DataFrame](), list[Missing]()
+    for name, cell, load in quantities:
         try:
-            found[f"latency_ms/{title}"] = _latency_importances(codec, cell, rng)
+            table = choice_importances(codec, load(), rng)
         except InputError as error:
-            gaps.append(Missing(cell.device, cell.tier, f"no importances for latency: {error}"))
-    return found, gaps
+            kind = "AP" if name == AP else "latency"
+            gaps.append(Missing(cell.device, cell.tier, f"no importances for {kind}: {error}"))
+        else:
+            source = first.source if name == AP else None
+            table = table.assign(quantity=name, ap_source=source, method=METHOD)
+            found.append(table[["quantity", "ap_source", *table.columns.drop(["quantity", "ap_source"])]])
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(), gaps
 
 
 def accuracy_model(
@@ -175,31 +144,18 @@ def accuracy_model(
         InputError: If the predictor is another one by now, or too few subnets were measured.
     """
     evaluator = cell.search["evaluator"]
-    if cell.source == "published-surrogate":
-        model: AccuracyModel = PublishedSurrogate(cell.space, dataset=evaluator["dataset"])
-    elif cell.source == "predictor":
-        if predictor is None:
-            raise InputError("the workspace has no predictor that can be read")
-        model = predictor
-    else:
+    if cell.source == "supernet":
         if not evaluated:
             raise InputError("no study can be read")
         measured = EvaluatedSubnets.merged(evaluated)
-        return AccuracyPredictor(
-            cell.space,
-            measured.genomes[:MOST_SAMPLES],
-            measured.ap[:MOST_SAMPLES],
-            identity=evaluator,
-            num_keypoints=cell.num_keypoints,
-        )
+        genomes, ap = measured.genomes[:MOST_SAMPLES], measured.ap[:MOST_SAMPLES]
+        return AccuracyPredictor(cell.space, genomes, ap, identity=evaluator, num_keypoints=cell.num_keypoints)
+    if cell.source == "published-surrogate":
+        model: AccuracyModel = PublishedSurrogate(cell.space, dataset=evaluator["dataset"])
+    elif predictor is None:
+        raise InputError("the workspace has no predictor that can be read")
+    else:
+        model = predictor
     if model.digest != evaluator["predictor"]:
         raise InputError(f"the {model.source} is another one than the search had; search again")
     return model
-
-
-def _latency_importances(
-    codec: GenomeCodec, cell: FinishedSearch, rng: np.random.Generator
-) -> dict[str, ChoiceImportance]:
-    latency = DeviceLatency.load(cell.record["table"], cell.search["table"], cell.decoding)
-    cost = latency.cost_model(cell.space, cell.num_keypoints)
-    return choice_importances(codec, lambda genomes: cost.latency_ms(genomes, DEVICE), rng)

@@ -1,7 +1,4 @@
-"""Searches of a workspace read back, finished or not: what each chose, and which of them may be compared.
-
-A workspace holds ``search/<device>/<tier>/`` and ``export/<device>/<tier>/``.
-"""
+"""Searches of a workspace read back, finished or not: what each chose, and which of them may be compared."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +18,11 @@ from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.export.bundle import ARCH_FILE, MANIFEST_FILE, open_export
 from litepose_ofa.supernet.files import read_json, require_regular
 
-CHOSEN_KEYS = (
-    "arch_digest", "ap", "ap_source", "verified_ap", "latency_ms", "latency_low_ms", "latency_high_ms",
-    "latency_provenance", "macs", "params", "image_size", "table", "budget_ms", "search",
-)  # fmt: skip
-"""What a report needs of a search's record."""
-
 FRONT_NUMBERS = ("ap", "latency_ms", "latency_low_ms", "latency_high_ms", "macs", "params", "image_size")
 FRONT_WORDS = ("arch_digest", "ap_source", "verified_ap", "latency_provenance", "genome")
-"""What it needs of a front."""
+"""What a report needs of a front; all but the genome also of the chosen subnet."""
+
+CHOSEN_KEYS = (*FRONT_NUMBERS, *FRONT_WORDS[:-1], "table", "budget_ms", "search")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +54,12 @@ class FinishedSearch:
 
     @classmethod
     def load(cls, workspace: Path, cell: tuple[str, str]) -> Self:
-        """Read a search's files.
+        """Read the files of a search, given its device and tier.
 
         Raises:
             InputError: If one is missing or damaged, or lacks something.
         """
-        device, tier = cell
-        folder = Workspace(workspace).search(device, tier)
+        folder = Workspace(workspace).search(*cell)
         try:
             outcome = SearchOutcome.load(folder)
         except (AttributeError, KeyError, TypeError):
@@ -77,18 +69,17 @@ class FinishedSearch:
                 raise InputError(f"{folder / CHOSEN_FILE}: lacks the key {key!r}; search again")
         front = read_table(folder / FRONT_FILE, FRONT_WORDS, numbers=FRONT_NUMBERS)
         _require_source(folder / FRONT_FILE, front, outcome.record["ap_source"])
-        return cls(workspace, device, tier, outcome, front)
+        return cls(workspace, *cell, outcome, front)
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """The chosen subnet's numbers, and ``search``: all that the search depended on."""
+        """The chosen subnet's numbers, and ``search``."""
         return self.outcome.record
 
     @property
-    def search(self) -> Mapping[str, Any]:
-        """What the search depended on."""
-        search: Mapping[str, Any] = self.record["search"]
-        return search
+    def search(self) -> dict[str, Any]:
+        """All that the search depended on."""
+        return dict(self.record["search"])
 
     @property
     def source(self) -> str:
@@ -124,8 +115,7 @@ class FinishedSearch:
     @cached_property
     def accuracy_digest(self) -> str:
         """Short hash of all that an accuracy depends on: space, keypoints, and supernet, predictor or surrogate."""
-        search = self.search
-        return identity_digest({key: search.get(key) for key in ("space", "num_keypoints", "evaluator")})
+        return identity_digest({key: self.search.get(key) for key in ("space", "num_keypoints", "evaluator")})
 
     @cached_property
     def latency_digest(self) -> str:
@@ -140,13 +130,10 @@ class FinishedSearch:
             InputError: If the file that holds it is damaged.
         """
         path = self.run_folder / RUN_RECORD
-        if not path.exists():
-            return {}
-        record = read_json(path)
-        settings = record.get("config") if isinstance(record, dict) else None
-        if not isinstance(settings, dict):
-            raise InputError(f"{path}: has no config; remove the file, or search again")
-        return settings
+        match read_json(path) if path.exists() else {"config": {}}:
+            case {"config": dict(settings)}:
+                return settings
+        raise InputError(f"{path}: has no config; remove the file, or search again")
 
     @property
     def dataset(self) -> str | None:
@@ -160,15 +147,13 @@ class FinishedSearch:
         return name
 
     @property
-    def progress(self) -> pd.DataFrame | None:
-        """``progress.csv``, or None if the search left none.
+    def progress(self) -> pd.DataFrame:
+        """``progress.csv``.
 
         Raises:
-            InputError: If it is damaged.
+            InputError: If it is missing or damaged.
         """
         path = self.run_folder / PROGRESS_FILE
-        if not path.exists():
-            return None
         progress = read_table(path, ("ap_source",), numbers=("evaluations", "hypervolume"))
         _require_source(path, progress, self.source)
         return progress
@@ -202,12 +187,12 @@ class FinishedSearch:
         if self.manifest is not None or self.source == "published-surrogate":
             return None
         if not (self.export_folder / MANIFEST_FILE).exists():
-            return Missing(self.device, self.tier, "not exported, so no held-out AP; litepose export makes one")
-        if isinstance(self._opened_export, str):
-            return Missing(self.device, self.tier, f"the export is left out: {self._opened_export}")
-        return Missing(
-            self.device, self.tier, "the export is not what the search chose last; run litepose export again"
-        )
+            reason = "not exported, so no held-out AP; litepose export makes one"
+        elif isinstance(self._opened_export, str):
+            reason = f"the export is left out: {self._opened_export}"
+        else:
+            reason = "the export is not what the search chose last; run litepose export again"
+        return Missing(self.device, self.tier, reason)
 
     @cached_property
     def _opened_export(self) -> Mapping[str, Any] | str:
@@ -236,8 +221,10 @@ def read_searches(
                 found.append(FinishedSearch.load(workspace, cell))
             except InputError as error:
                 gaps.append(Missing(*cell, f"left out: {error}"))
-        elif (path / RUN_RECORD).exists() and not _is_written(workspace, cell):
-            gaps.append(Missing(*cell, "not searched to the end; the same litepose search goes on"))
+        elif (path / RUN_RECORD).exists():
+            folders = (Workspace(workspace).search(one, tier) for one in device.split("+"))
+            if not all((folder / CHOSEN_FILE).exists() for folder in folders):  # one for several devices writes theirs
+                gaps.append(Missing(*cell, "not searched to the end; the same litepose search goes on"))
     seen = {*((cell.device, cell.tier) for cell in found), *((gap.device, gap.tier) for gap in gaps)}
     gaps += [Missing(*cell, "not searched; run litepose search") for cell in planned if cell not in seen]
     if not found:
@@ -284,10 +271,3 @@ def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = (
 def _require_source(path: Path, table: pd.DataFrame, source: str) -> None:
     if not (table["ap_source"] == source).all():
         raise InputError(f"{path}: has accuracies of another source than the search's, {source}; search again")
-
-
-def _is_written(workspace: Path, cell: tuple[str, str]) -> bool:
-    """Say whether a search has left its choice for each of its devices: one for several has a folder of its own."""
-    devices, tier = cell
-    folders = (Workspace(workspace).search(device, tier) for device in devices.split("+"))
-    return all((folder / CHOSEN_FILE).exists() for folder in folders)

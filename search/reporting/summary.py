@@ -5,14 +5,15 @@ Whose an accuracy is stands beside it: in a column ``ap_source``, in a line, in 
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
-from litepose_ofa.search.study.results import PROGRESS_FILE
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
 
 SURROGATE = "published-surrogate"
 
@@ -23,6 +24,11 @@ SURROGATE_WARNING = "AP by a SURROGATE drawn through published figures: nothing 
 
 NOTE_WIDTH = 110
 """Characters a line of explanations on a terminal."""
+
+LEFT = ("device", "tier", "latency ms (80 %)", "equal", "folder")
+"""Columns of a terminal's table that begin at the left."""
+
+MEBIBYTE = 2**20
 
 REFERENCE = "AP 0 and the latency budget"
 """The corner up to which a search's hypervolume counts, as a share of the area from AP 0 to 1."""
@@ -49,7 +55,7 @@ def _summary_row(cell: FinishedSearch) -> dict[str, Any]:
     if ap_search is None and cell.source == "supernet":
         ap_search = numbers["ap"]
     is_predicted = cell.source != "supernet" and exported.digest == record["arch_digest"]
-    equality = manifest.get("equal_to_supernet") or {}
+    onnx = manifest.get("formats", {}).get("onnx")
     return {
         "device": cell.device,
         "tier": cell.tier,
@@ -71,8 +77,8 @@ def _summary_row(cell: FinishedSearch) -> dict[str, Any]:
         "params": numbers["params"],
         "peak_memory_bytes": numbers.get("peak_memory_bytes"),
         "finetuned": finetuned is not None,
-        "bit_equal": equality.get("bit_equal"),
-        "onnx_max_abs_difference": _onnx_difference(manifest),
+        "bit_equal": (manifest.get("equal_to_supernet") or {}).get("bit_equal"),
+        "onnx_max_abs_difference": None if onnx is None else float(onnx["parity"]["max_abs_difference"]),
         "evaluations": record.get("evaluations"),
         "stopped_by": record.get("stopped_by"),
         "arch_digest": exported.digest,
@@ -82,13 +88,9 @@ def _summary_row(cell: FinishedSearch) -> dict[str, Any]:
 
 def collect_fronts(cells: Sequence[FinishedSearch]) -> pd.DataFrame:
     """Return the fronts of all searches below each other, each line with its device, tier and budget."""
-    fronts = []
-    for cell in cells:
-        front = cell.front.copy()
-        front.insert(0, "budget_ms", cell.record["budget_ms"])
-        front.insert(0, "tier", cell.tier)
-        front.insert(0, "device", cell.device)
-        fronts.append(front)
+    fronts = [
+        _labelled(cell.front, device=cell.device, tier=cell.tier, budget_ms=cell.record["budget_ms"]) for cell in cells
+    ]
     return pd.concat(fronts, ignore_index=True)
 
 
@@ -97,34 +99,64 @@ def collect_progress(cells: Sequence[FinishedSearch]) -> tuple[pd.DataFrame, lis
 
     Of a search for several devices, ``device`` names all of them, and the hypervolume is the mean over its fronts.
     """
-    rows, gaps, seen = list[pd.DataFrame](), list[Missing](), set[str]()
+    rows, gaps, runs = list[pd.DataFrame](), list[Missing](), dict[Path, FinishedSearch]()
     for cell in cells:
-        if str(cell.run_folder) in seen:
-            continue
-        seen.add(str(cell.run_folder))
+        runs.setdefault(cell.run_folder, cell)
+    for cell in runs.values():
+        budget = cell.record["budget_ms"] if len(cell.devices) == 1 else None
+        labels = {"device": "+".join(cell.devices), "tier": cell.tier, "budget_ms": budget, "reference": REFERENCE}
         try:
-            progress = cell.progress
+            rows.append(_labelled(cell.progress, **labels))
         except InputError as error:
             gaps.append(Missing(cell.device, cell.tier, f"no hypervolume: {error}"))
-            continue
-        if progress is None:
-            gaps.append(Missing(cell.device, cell.tier, f"has no {PROGRESS_FILE}, so no hypervolume; search again"))
-            continue
-        progress.insert(0, "reference", REFERENCE)
-        progress.insert(0, "budget_ms", cell.record["budget_ms"] if len(cell.devices) == 1 else None)
-        progress.insert(0, "tier", cell.tier)
-        progress.insert(0, "device", "+".join(cell.devices))
-        rows.append(progress)
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(), gaps
+
+
+def _labelled(frame: pd.DataFrame, **labels: Any) -> pd.DataFrame:
+    return frame.assign(**labels)[[*labels, *frame.columns]]
+
+
+def shown_summary(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return a summary as people read it: texts, rounded, ``~`` before estimates; what is not known is empty."""
+    return pd.DataFrame([_shown({str(key): value for key, value in row.items()}) for row in summary.to_dict("records")])
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, str | None]:
+    predicted, peak = _percent(row["ap_predicted"]), row["peak_memory_bytes"]
+    weights = Path(row["folder"], WEIGHTS_FILE)
+    equality = None if pd.isna(row["bit_equal"]) else "yes" if row["bit_equal"] else "NO"
+    return {
+        "device": row["device"],
+        "tier": row["tier"],
+        "budget ms": f"{row['budget_ms']:.4g}",
+        "latency ms (80 %)": f"{format_latency(row)} ({row['latency_low_ms']:.4g}-{row['latency_high_ms']:.4g})",
+        "AP pred.": f"{predicted} surrogate" if predicted and row["ap_source"] == SURROGATE else predicted,
+        "AP search": _percent(row["ap_search"]),
+        "AP held-out": _percent(row["ap_val"]),
+        "px": str(row["image_size"]),
+        "MMACs": f"{row['macs'] / 1e6:,.1f}",
+        "params": f"{row['params']:,}",
+        "peak MiB": None if pd.isna(peak) else f"{peak / MEBIBYTE:.2f}",
+        "weights MiB": f"{weights.stat().st_size / MEBIBYTE:.2f}" if weights.exists() else None,
+        "equal": "tuned" if row["finetuned"] else equality,
+        "folder": row["folder"],
+    }
+
+
+def format_latency(row: Mapping[str, Any]) -> str:
+    """Return a latency in ms, with ``~`` before it where it is an estimate."""
+    return f"{'' if row['latency_provenance'] == 'measured' else '~'}{row['latency_ms']:.4g}"
 
 
 def format_summary(summary: pd.DataFrame) -> str:
     """Return the table for a terminal, with a legend of what is estimated, predicted and measured."""
-    lines = [
-        f"{'device':<18}  {'tier':<9}  budget ms  {'latency ms (80 %)':<24}  {'AP pred.':<14}  AP search  AP held-out  "
-        f"px   {'MMACs':>8}  {'params':>9}  equal  folder"
-    ]
-    lines += [_format_row({str(key): value for key, value in row.items()}) for row in summary.to_dict("records")]
+    shown = shown_summary(summary).drop(columns=["peak MiB", "weights MiB"]).fillna("-")
+    columns = []
+    for name in shown.columns:
+        width = max(len(name), shown[name].str.len().max())
+        justify = str.ljust if name in LEFT else str.rjust
+        columns.append([justify(text, width) for text in (name, *shown[name])])
+    lines = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
     notes = [line for mark in explain_marks(summary) for line in textwrap.wrap(mark, NOTE_WIDTH)]
     return "\n".join([*lines, *notes])
 
@@ -167,35 +199,8 @@ def format_gaps(gaps: Iterable[Missing]) -> list[str]:
     return [f"{', '.join(cells)}: {reason}" for reason, cells in by_reason.items()]
 
 
-def _format_row(row: dict[str, Any]) -> str:
-    mark = " " if row["latency_provenance"] == "measured" else "~"
-    latency = f"{mark}{row['latency_ms']:.4g} ({row['latency_low_ms']:.4g}-{row['latency_high_ms']:.4g})"
-    predicted = format_percent(row["ap_predicted"]) + (" surrogate" if row["ap_source"] == SURROGATE else "")
-    return (
-        f"{row['device']:<18}  {row['tier']:<9}  {row['budget_ms']:>9.4g}  {latency:<24}  {predicted:<14}  "
-        f"{format_percent(row['ap_search']):>9}  {format_percent(row['ap_val']):>11}  {row['image_size']:<3}  "
-        f"{row['macs'] / 1e6:>8,.1f}  {row['params']:>9,}  {format_equality(row):<5}  {row['folder']}"
-    )
-
-
-def format_percent(ap: float | None) -> str:
-    """Return an AP in %, or a dash."""
-    return "-" if pd.isna(ap) else f"{100 * float(ap):.1f}"
-
-
-def format_equality(row: Mapping[str, Any]) -> str:
-    """Say whether a subnet of a summary equals the supernet's."""
-    if row["finetuned"]:
-        return "tuned"
-    if pd.isna(row["bit_equal"]):
-        return "-"
-    return "yes" if row["bit_equal"] else "NO"
-
-
-def _onnx_difference(manifest: Mapping[str, Any]) -> float | None:
-    """Return how far the exported ONNX file is from torch; None where there is none."""
-    described = manifest.get("formats", {}).get("onnx")
-    return None if described is None else float(described["parity"]["max_abs_difference"])
+def _percent(ap: float | None) -> str | None:
+    return None if pd.isna(ap) else f"{100 * float(ap):.1f}"
 
 
 def _numbers_of(cell: FinishedSearch, digest: str) -> dict[str, Any]:

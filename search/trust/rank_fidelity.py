@@ -91,7 +91,7 @@ def _summarise_group(group: Sequence[FidelityRecord], top_k: int, rng: np.random
 
 def format_fidelity(report: dict[str, Any]) -> str:
     """Return a report for a terminal, a column a group, with a line on what each figure means."""
-    columns = [_format_group(name, group) for name, group in report["groups"].items()]
+    columns = [format_group(name, group) for name, group in report["groups"].items()]
     labels = list(dict.fromkeys(label for column in columns for label in column))
     lines = [f"{label:<36}" + "".join(f"{column.get(label, '-'):<26}" for column in columns) for label in labels]
     legend = [
@@ -111,7 +111,8 @@ def format_fidelity(report: dict[str, Any]) -> str:
     return "\n".join([*(line.rstrip() for line in lines), "", *legend])
 
 
-def _format_group(name: str, group: dict[str, Any]) -> dict[str, str]:
+def format_group(name: str, group: dict[str, Any]) -> dict[str, str]:
+    """Return the figures of a group of subnets by their labels, as text."""
     inherited, macs = group["inherited"], group["macs"]
     low, high = group["macs_range"]
     column = {

@@ -1,4 +1,4 @@
-"""People drawn on pictures, and many pictures on one sheet.
+"""People drawn on pictures, annotated images, and many pictures on one sheet.
 
 Legend: N people, K keypoints, H/W picture. Points are in the image frame: x right, y down, in pixels, and pixel i
 covers [i, i + 1). Pictures and colours are RGB.
@@ -6,11 +6,14 @@ covers [i, i + 1). Pictures and colours are RGB.
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from litepose_ofa.supernet.data.coco.records import AnnotatedImages
+from litepose_ofa.supernet.data.image_files import BadImageError, read_image_file
 from litepose_ofa.supernet.data.skeletons import Skeleton
 
 Image = npt.NDArray[np.uint8]
@@ -24,6 +27,10 @@ PERSON_COLOURS: tuple[Colour, ...] = (
 """Told apart side by side and bright on any background; the people after the last begin again."""
 
 OUTLINE: Colour = (20, 20, 20)
+MASK: Colour = (255, 0, 0)
+
+SAMPLE_SIDE, SAMPLE_COLUMNS = 320, 4
+"""Longer side of a drawn annotated image in pixels, and how many stand in a row."""
 
 SUBPIXEL_BITS = 4
 """OpenCV draws at sixteenths of a pixel."""
@@ -35,8 +42,6 @@ LINES_PER_PERSON = 24
 """Widths of a limb that fit along the longer side of a person, so that small people stay readable."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_LEAST_TEXT = 9
-_TEXT_PER_PICTURE = 34
 
 
 def person_colour(index: int) -> Colour:
@@ -50,18 +55,10 @@ def draw_people(image: Image, people: FloatArray, skeleton: Skeleton, *, scores:
     A joint is drawn where its third value is above 0 and it is in or near the picture, a limb where both joints are.
 
     Args:
-        image: The picture, shape (H, W, 3); left as it is.
+        image: Shape (H, W, 3); left as it is, a copy is drawn on.
         people: Shape (N, K, 3): x, y in image pixels, and response or visibility.
         skeleton: The K keypoints.
         scores: One a person, shape (N,), to write beside their highest joints.
-
-    Returns:
-        A drawn copy of the picture.
-
-    Example:
-        >>> from litepose_ofa.supernet.data.skeletons import CROWDPOSE
-        >>> draw_people(np.zeros((48, 64, 3), np.uint8), np.zeros((0, 14, 3)), CROWDPOSE).shape
-        (48, 64, 3)
     """
     canvas = np.ascontiguousarray(image).copy()
     shown = [_drawable(person, image.shape[1], image.shape[0]) for person in people]
@@ -87,13 +84,7 @@ def resized_with_people(image: Image, people: FloatArray, side: int) -> tuple[Im
 
 
 def make_sheet(pictures: Sequence[Image], *, columns: int, gap: int = 4) -> Image:
-    """Put pictures into a grid on white, row by row, each in the middle of its cell.
-
-    Args:
-        pictures: At least one, of any sizes; a cell has the largest height and width.
-        columns: Pictures a row.
-        gap: Pixels between cells.
-    """
+    """Put at least one picture into a grid on white, row by row, each in the middle of a cell as large as any."""
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     columns = min(columns, len(pictures))
     rows = math.ceil(len(pictures) / columns)
@@ -106,13 +97,54 @@ def make_sheet(pictures: Sequence[Image], *, columns: int, gap: int = 4) -> Imag
     return sheet
 
 
+def draw_samples(images: AnnotatedImages, count: int, rng: np.random.Generator) -> Image | None:
+    """Draw at most ``count`` of the images as ``draw_annotated`` does on one sheet, those with people first.
+
+    Returns:
+        None if no image can be read.
+    """
+    order = rng.permutation(len(images))
+    content = images.annotations
+    with_people = np.bincount(content.images, minlength=len(content.image_ids))[images.places[order]] > 0
+    pictures: list[Image] = []
+    for index in order[np.argsort(~with_people, kind="stable")].tolist():
+        if len(pictures) == count:
+            break
+        with suppress(BadImageError):
+            pictures.append(draw_annotated(images, index))
+    return make_sheet(pictures, columns=SAMPLE_COLUMNS) if pictures else None
+
+
+def draw_annotated(images: AnnotatedImages, index: int) -> Image:
+    """Draw one image with its people and boxes; a hidden joint has a dark centre, where the loss is masked it is red.
+
+    Raises:
+        BadImageError: If it cannot be read.
+    """
+    record, content = images[index], images.annotations
+    image = read_image_file(record.path, (record.width, record.height))
+    image, people = resized_with_people(image, record.keypoints, SAMPLE_SIDE)
+    height, width = image.shape[:2]
+    if record.ignore:
+        mask = record.ignore.draw(record.width, record.height)
+        masked = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        image[masked] = image[masked] // 2 + np.array(MASK, np.uint8) // 2
+    rows = content.of_image(int(images.places[index]))
+    scale = np.tile(np.divide((width, height), (record.width, record.height)), 2)
+    for person, (x, y, across, down) in enumerate(content.boxes[rows[content.labelled[rows]]] * scale):
+        corners = np.rint([x, y, x + across, y + down]).astype(int).tolist()
+        cv2.rectangle(image, corners[:2], corners[2:], person_colour(person), 1)
+    image = draw_people(image, people, content.skeleton)
+    for x, y, _ in people[people[..., 2] == 1].tolist():
+        cv2.circle(image, (round(x - 0.5), round(y - 0.5)), 1, (0, 0, 0), cv2.FILLED)
+    return image
+
+
 def _drawable(person: FloatArray, width: int, height: int) -> npt.NDArray[np.bool_]:
     """Return which joints are there and no farther outside than the picture is large: OpenCV's integers have an end."""
     size = np.array([width, height])
-    with np.errstate(invalid="ignore"):
-        near = ((person[:, :2] >= -size) & (person[:, :2] <= 2 * size)).all(axis=1)
-        drawable: npt.NDArray[np.bool_] = near & (person[:, 2] > 0)
-    return drawable
+    near = ((person[:, :2] >= -size) & (person[:, :2] <= 2 * size)).all(axis=1)
+    return np.asarray(near & (person[:, 2] > 0))
 
 
 def _draw_skeleton(
@@ -142,7 +174,7 @@ def _line_width(canvas: Image, points: FloatArray) -> int:
 def _draw_label(canvas: Image, text: str, beside: FloatArray, colour: Colour) -> None:
     """Write dark text on a box of the colour above a point; inside the picture, or not at all if it is too small."""
     height, width = canvas.shape[:2]
-    text_height = max(_LEAST_TEXT, round(math.sqrt(height * width) / _TEXT_PER_PICTURE))
+    text_height = max(9, round(math.sqrt(height * width) / 34))
     thickness = max(1, text_height // 10)
     scale = cv2.getFontScaleFromHeight(_FONT, text_height, thickness)
     (text_width, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)

@@ -30,11 +30,8 @@ MOST_MEGAPIXELS = 130
 def find_pictures(source: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
     """Yield the pictures of a folder, those of its subfolders too, by name; or the one file.
 
-    Files and folders whose names begin with a dot are left out, and links to folders are not followed.
-
-    Args:
-        source: Picture or folder.
-        left_out: Counts what is passed over, by kind: a suffix, or a few words.
+    Files and folders whose names begin with a dot are left out, and links to folders are not followed; ``left_out``
+    counts what is passed over, by kind: a suffix, or a few words.
 
     Raises:
         InputError: If the source is missing, or a file that is not a picture.
@@ -72,11 +69,7 @@ def read_picture(path: Path, *, max_megapixels: float = 100.0) -> Image:
     """Return a picture as RGB, shape (H, W, 3), the way up that its EXIF orientation says.
 
     Grey becomes RGB, 16 bits become 8, transparency is dropped. A picture that is too large is refused by its header,
-    before it takes memory.
-
-    Args:
-        path: The file.
-        max_megapixels: Largest picture, at most ``MOST_MEGAPIXELS``.
+    before it takes memory; ``max_megapixels`` may be up to ``MOST_MEGAPIXELS``.
 
     Raises:
         BadImageError: If the file is missing, does not decode, is too large, or is longer than ``MAX_ASPECT`` widths.

@@ -40,12 +40,8 @@ SHEET_SIDE = 240
 class PredictionOptions:
     """How pictures are read and drawn.
 
-    Attributes:
-        batch_size: Most images of a forward pass.
-        min_score: People below it are recorded, but not drawn.
-        sheet: The first so many pictures are drawn on one sheet too.
-        on_bad_image: Whether a picture that cannot be read is skipped, or an error.
-        max_megapixels: A larger picture is a bad one.
+    People below ``min_score`` are recorded, but not drawn; the first ``sheet`` pictures are drawn on one sheet too; a
+    picture of more than ``max_megapixels`` is a bad one.
     """
 
     batch_size: Count
@@ -75,11 +71,10 @@ class Prediction:
     Attributes:
         source: Picture, folder of pictures, or video.
         folder: Where pictures and predictions go.
-        predictor: What finds the people.
+        predictor: Finds the people.
         options: How pictures are read and drawn.
         progress: Called with the number of pictures or frames done since the last call.
-        count: Pictures or frames recorded in the folder.
-        predicted: Those of this process.
+        count: Pictures or frames recorded in the folder, ``predicted`` of them by this process.
         skipped: Pictures that could not be read or written.
         people: Recorded people of at least ``options.min_score``.
     """
@@ -121,7 +116,7 @@ class Prediction:
             raise InputError(f"{self.source}: not one of {self.skipped} pictures can be read")
         results = self.folder / RESULTS_FILE
         write_results(results, self._results())
-        write_json(self.folder / IMAGES_FILE, self._images())
+        self._write_images()
         if self.options.sheet:
             self._write_sheet(root)
         return results
@@ -203,29 +198,25 @@ class Prediction:
             for person in entry.people:
                 yield {"image_id": image_id, **person.model_dump()}
 
-    def _images(self) -> dict[str, Any]:
-        """Return the pictures as a COCO dataset without annotations."""
+    def _write_images(self) -> None:
+        """Write the pictures as a COCO dataset without annotations."""
         skeleton = self.predictor.skeleton
-        category = {
-            "id": CATEGORY_ID,
-            "name": "person",
-            "keypoints": skeleton.keypoints,
-            "skeleton": [[start + 1, end + 1] for start, end in skeleton.limbs],
-        }
+        limbs = [[start + 1, end + 1] for start, end in skeleton.limbs]
+        category = {"id": CATEGORY_ID, "name": "person", "keypoints": skeleton.keypoints, "skeleton": limbs}
         images = [
             {"id": image_id, **entry.model_dump(include={"file_name", "width", "height"})}
             for image_id, entry in enumerate(_read_log(self._log), start=1)
         ]
-        return {"images": images, "annotations": [], "categories": [category]}
+        write_json(self.folder / IMAGES_FILE, {"images": images, "annotations": [], "categories": [category]})
 
     def _write_sheet(self, root: Path) -> None:
         tiles = []
         for entry in islice(_read_log(self._log), self.options.sheet):
             image = read_picture(root / entry.file_name, max_megapixels=self.options.max_megapixels)
+            scores = np.array([person.score for person in entry.people], np.float32)
             keypoints = np.array([person.keypoints for person in entry.people], np.float32)
-            keypoints = keypoints.reshape(-1, self.predictor.skeleton.num_keypoints, 3)
-            image, moved = resized_with_people(image, keypoints, SHEET_SIDE)
-            tiles.append(self._draw(image, (moved, np.array([person.score for person in entry.people], np.float32))))
+            image, moved = resized_with_people(image, keypoints.reshape(len(scores), -1, 3), SHEET_SIDE)
+            tiles.append(self._draw(image, (moved, scores)))
         _write_picture(self.folder / SHEET_FILE, make_sheet(tiles, columns=SHEET_COLUMNS))
 
 
@@ -267,11 +258,7 @@ def _fingerprint(path: Path) -> list[int]:
 
 
 def _write_picture(path: Path, image: Image) -> None:
-    """Write a drawn picture.
-
-    Raises:
-        BadImageError: If its format cannot hold it.
-    """
+    """Write a drawn picture; raise ``BadImageError`` if its format cannot hold it."""
     try:
         written, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error:

@@ -18,7 +18,7 @@ Image = npt.NDArray[np.uint8]
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
 CODEC = "mp4v"
 DEFAULT_FRAME_RATE = 25.0
-"""Of a file that does not state one, in frames a second."""
+"""Frames a second of a file that does not state it."""
 
 
 def is_video(path: Path) -> bool:
@@ -28,9 +28,6 @@ def is_video(path: Path) -> bool:
 
 class VideoReader:
     """The frames of a video file, read one at a time.
-
-    Args:
-        path: The file.
 
     Attributes:
         frame_rate: Frames a second.

@@ -46,7 +46,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """Return a page as HTML. Every text is escaped; only the SVG of a ``Drawing`` is taken as it is."""
+    """Return a page as HTML; every text is escaped."""
     has_charts = any(charts_of(section.blocks) for section in page.sections)
     return _environment().get_template(TEMPLATE).render(page=page, vega=_vega() if has_charts else "")
 
@@ -69,7 +69,6 @@ def _environment() -> Environment:
         "spec": spec_of,
         "rows": _rows,
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
-        "trusted": Markup,
     }
     environment.tests |= {"link": lambda cell: isinstance(cell, Link), "number": _is_number}
     environment.globals["kind"] = lambda block: type(block).__name__
@@ -84,7 +83,7 @@ def _inline(text: str) -> Markup:
 def _rows(table: Table) -> list[list[Any]]:
     """Return the cells of a table; what is empty in the frame is a dash."""
     rows = table.frame.astype(object).where(table.frame.notna(), NOTHING)
-    return [list(row) for row in rows.itertuples(index=False)]
+    return rows.to_numpy().tolist()
 
 
 def _is_number(cell: object) -> bool:

@@ -1,4 +1,4 @@
-"""Charts as Vega-Lite for the page, and as PNG files."""
+"""How charts look: their colours and sizes, as Vega-Lite for the page, and as PNG files."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,99 +9,92 @@ import altair as alt
 import vl_convert
 from altair import SCHEMA_VERSION
 
-from litepose_ofa.search.reporting.page.section import INK, NARROW, PALETTE, VERMILION, Block, Chart, charts_of
+from litepose_ofa.search.reporting.page.section import Block, Chart, charts_of
 from litepose_ofa.supernet.files import replacing
 
 VL_VERSION = ".".join(SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
-FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
+BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9"
+GREY = "#8b929a"
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
+"""Distinct for colour-blind readers, on white as on near black.
 
-CONFIG: dict[str, Any] = {
-    "font": FONT,
-    "background": "transparent",
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": INK, "titleColor": INK, "domainColor": INK, "tickColor": INK, "gridColor": INK,
-        "domainOpacity": 0.5, "tickOpacity": 0.5, "gridOpacity": 0.1, "labelOpacity": 0.85,
-        "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 8, "labelOverlap": True,
-    },
-    "axisX": {"grid": False, "tickCount": {"expr": f"width < {NARROW} ? 4 : 8"}},
-    "legend": {
-        "orient": "bottom", "direction": "vertical", "columns": {"expr": f"width < {NARROW} ? 1 : 2"}, "title": None,
-        "labelColor": INK, "titleColor": INK, "labelLimit": 420, "symbolSize": 90, "symbolOpacity": 1, "offset": 12,
-        "labelFontSize": {"expr": f"width < {NARROW} ? 10.5 : 12"},
-    },
-    "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12},
-    "title": {"color": INK, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
-    "text": {"color": INK, "fontSize": 12},
-    "rule": {"color": INK},
-    "range": {"category": list(PALETTE)},
-}  # fmt: skip
+Source: Okabe and Ito, Color Universal Design (2008); the grey is ours.
+"""
 
-PNG_COLUMNS = 3
-PNG_WIDTH = 560
-"""Pixels of a chart of several in a PNG, enough for the names of published subnets; one alone is wider by a half."""
+HEIGHT, LOW_HEIGHT = 320, 220
+"""Pixels of a chart; its width is the page's."""
 
-PNG_TITLE_OFFSET = 18
-"""Pixels below it, for what a chart has above its plot."""
+INK, PNG_INK = "currentColor", "#24292f"
+"""The colour of the text around a chart: the page's, light or dark, and that of a picture on white."""
+
+NARROW = 560
+"""Pixels of a plot below which legends stand in one column."""
+
+PNG_COLUMNS, PNG_WIDTH = 3, 560
+"""Charts beside each other in a PNG, and the pixels of each; one alone is wider by a half."""
 
 CAPTION_LETTER = 6
 """Pixels that a letter of a caption takes."""
 
-PNG_INK = "#24292f"
-PNG_CONFIG = {**CONFIG, "background": "white", "axisX": {"grid": False, "tickCount": 5}}
+FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
+
+
+def chart_config(ink: str) -> dict[str, Any]:
+    """Return the look of all charts as Vega-Lite's ``config``, for the page or, in another ink, for a picture."""
+
+    def by_width(narrow: float, wide: float) -> Any:
+        return {"expr": f"width < {NARROW} ? {narrow} : {wide}"} if ink == INK else wide
+
+    return {
+        "font": FONT,
+        "background": "transparent" if ink == INK else "white",
+        "view": {"stroke": None},
+        "axis": {
+            "labelColor": ink, "titleColor": ink, "domainColor": ink, "tickColor": ink, "gridColor": ink,
+            "domainOpacity": 0.5, "tickOpacity": 0.5, "gridOpacity": 0.1, "labelOpacity": 0.85,
+            "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 8,
+            "labelOverlap": True,
+        },
+        "axisX": {"grid": False, "tickCount": by_width(4, 8)},
+        "legend": {
+            "orient": "bottom", "direction": "vertical", "columns": by_width(1, 2), "title": None,
+            "labelColor": ink, "titleColor": ink, "labelLimit": 420, "symbolSize": 90, "symbolOpacity": 1,
+            "offset": 12, "labelFontSize": by_width(10.5, 12),
+        },
+        "title": {
+            "color": ink, "subtitleColor": ink, "fontSize": 13, "subtitleFontSize": 11, "fontWeight": 600,
+            "anchor": "start",
+        },
+        "text": {"color": ink, "fontSize": 12},
+        "rule": {"color": ink},
+        "range": {"category": list(PALETTE)},
+    }  # fmt: skip
 
 
 def spec_of(chart: Chart) -> dict[str, Any]:
     """Return a chart's Vega-Lite specification, with all its data, for the page."""
-    autosize = {"type": "fit-x", "contains": "padding"}
-    return {**_plain(chart), "description": chart.caption, "autosize": autosize, "config": CONFIG}
+    sized = chart.chart.properties(width="container", description=chart.caption)
+    return _plain(sized.properties(autosize=alt.AutoSizeParams(type="fit-x", contains="padding")), INK)
 
 
 def save_png(path: Path | str, blocks: Sequence[Block], title: str, *, warning: str = "") -> None:
-    """Write the charts among the blocks of a section into one picture, side by side."""
+    """Write the charts among the blocks of a section into one picture, side by side, captions above."""
     charts = charts_of(blocks)
     width = PNG_WIDTH if len(charts) > 1 else PNG_WIDTH * 3 // 2
-    specs = [_plain(chart) for chart in charts]
-    spec = {
-        "$schema": alt.SCHEMA_URL,
-        "title": {"text": title, "subtitle": warning, "subtitleColor": VERMILION, "fontSize": 16, "offset": 14},
-        "datasets": {name: data for each in specs for name, data in each["datasets"].items()},
-        "concat": [_panel(chart, spec, width) for chart, spec in zip(charts, specs, strict=True)],
-        "columns": PNG_COLUMNS,
-        "spacing": 40,
-        "padding": 16,
-        "resolve": {"scale": dict.fromkeys(("color", "shape", "size"), "independent")},
-        "config": _fixed(PNG_CONFIG, width),
-    }
+    panels = []
+    for each in charts:
+        lines = textwrap.wrap(each.caption, width // CAPTION_LETTER)
+        named = alt.Title(each.chart.title, subtitle=lines) if isinstance(each.chart.title, str) else alt.Title(lines)
+        named.offset = 18  # room for what a chart has above its plot
+        panels.append(each.chart.properties(width=width, title=named))
+    heading = alt.Title(title, subtitle=warning, subtitleColor=VERMILION, fontSize=16, offset=14)
+    picture = alt.concat(*panels, columns=PNG_COLUMNS, spacing=40, padding=16, title=heading)
+    spec = _plain(picture.resolve_scale(color="independent", shape="independent", size="independent"), PNG_INK)
     with replacing(path) as temporary:
         temporary.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=VL_VERSION, scale=1.5))
 
 
-def _plain(chart: Chart) -> dict[str, Any]:
+def _plain(chart: Any, ink: str) -> dict[str, Any]:
     with alt.data_transformers.disable_max_rows():
-        return dict(chart.chart.to_dict())
-
-
-def _panel(chart: Chart, spec: dict[str, Any], width: int) -> dict[str, Any]:
-    """Return a chart as a part of a picture, its caption above it."""
-    inner = {key: value for key, value in spec.items() if key not in ("$schema", "config", "datasets")}
-    lines = textwrap.wrap(chart.caption, width // CAPTION_LETTER)
-    small = {"fontSize": 11, "fontWeight": "normal", "offset": PNG_TITLE_OFFSET}
-    if "title" in inner:
-        title = {**small, "fontSize": 13, "fontWeight": 600, "text": inner["title"], "subtitle": lines}
-    else:
-        title = {**small, "text": lines}
-    return dict(_fixed({**inner, "title": {**title, "subtitleFontSize": 11, "subtitleColor": INK}}, width))
-
-
-def _fixed(value: Any, width: int) -> Any:
-    """Return a part of a specification without what only a page knows: its width and the colour of its text."""
-    if isinstance(value, dict):
-        if set(value) == {"expr"} and value["expr"].startswith(f"width < {NARROW} ?"):
-            narrow, _, wide = value["expr"].partition("?")[2].partition(":")
-            return float(narrow if width < NARROW else wide)
-        return {key: _fixed(each, width) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_fixed(each, width) for each in value]
-    return {"container": width, INK: PNG_INK}.get(value, value) if isinstance(value, str) else value
+        return {**chart.to_dict(), "config": chart_config(ink)}

@@ -1,7 +1,6 @@
 """The Pareto front of every device: a chart with all that is known of a subnet where a pointer rests on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -9,254 +8,191 @@ import numpy as np
 import pandas as pd
 
 from litepose_ofa.search.genome import GenomeCodec
-from litepose_ofa.search.reporting.page.section import (
-    BLUE,
-    GREY,
-    HEIGHT,
-    INK,
-    NARROW,
-    ORANGE,
-    VERMILION,
-    Chart,
-    Prose,
-    Section,
-)
-from litepose_ofa.search.reporting.page.summary_section import format_latency
-from litepose_ofa.search.reporting.panels import (
-    CHOSEN_BY,
-    DevicePanel,
-    LatencyWindow,
-    ap_range,
-    ap_title,
-    interval_note,
-    latency_title,
-    latency_window,
-    outside_note,
-    staircase,
-)
-from litepose_ofa.search.reporting.summary import AP_BY
+from litepose_ofa.search.reporting.findings import DevicePanel
+from litepose_ofa.search.reporting.page.charts import tooltips
+from litepose_ofa.search.reporting.page.drawing import BLUE, GREY, HEIGHT, ORANGE, VERMILION
+from litepose_ofa.search.reporting.page.section import Chart, Section
+from litepose_ofa.search.reporting.summary import AP_BY, format_latency
 from litepose_ofa.search.study.trials import read_genome
 from litepose_ofa.supernet.archs.space import SearchSpace
 
-MOST_CLOUD = 2000
+MOST_OTHERS = 2000
 """Subnets behind a front that a chart shows, at most."""
 
+WIDEST_INTERVAL = 0.5
+"""Greatest half-width of an interval that is drawn, by the extent of the chart."""
+
 STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z"
-"""A symbol's outline; it touches a circle of radius 1."""
 
-CHOSEN_SHAPES = {"ap_val": "circle", "ap_search": "diamond", "ap_predicted": "square"}
+FRONT = "front: AP by the {source}"
+VERIFIED = "of the front, measured on the search split"
+PUBLISHED = "published LitePose, AP as published"
+CHOSEN = {
+    "ap_val": "chosen: AP on held-out images",
+    "ap_search": "chosen: AP on the search split",
+    "ap_predicted": "chosen: AP by the {source}",
+}
+"""Kinds of points; of a chosen subnet the best AP that is known, the first column of the summary that has one."""
 
-TOOLTIP = {
-    "tier": "tier", "ap_text": "AP", "latency": "latency", "interval": "80 % interval", "image_size": "resolution",
-    "depths": "blocks a stage", "mmacs": "MACs, millions",
-}  # fmt: skip
-"""What is told of a subnet: columns, and what they are called."""
+LOOKS = {
+    FRONT: (BLUE, "circle", 45),
+    VERIFIED: (BLUE, "cross", 40),
+    PUBLISHED: (ORANGE, STAR, 190),
+    CHOSEN["ap_val"]: (VERMILION, "circle", 110),
+    CHOSEN["ap_search"]: (VERMILION, "diamond", 110),
+    CHOSEN["ap_predicted"]: (VERMILION, "square", 110),
+}
+"""Colour, symbol and its size in square pixels of each kind."""
 
+OTHERS_LOOK = (GREY, "circle", 18)
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of points, as a legend explains it: a symbol, whose size is in square pixels, and its points.
-
-    Points have ``latency_ms``, ``ap`` in %, and columns of ``TOOLTIP``; chosen ones also ``latency_low_ms`` and
-    ``latency_high_ms``. Those that are told are read to readers who cannot see them.
-    """
-
-    label: str
-    colour: str
-    shape: str
-    size: int
-    points: pd.DataFrame
-    opacity: float = 1.0
-    is_told: bool = True
-    is_chosen: bool = False
-
-
-def front_kind(panel: DevicePanel, window: LatencyWindow, source: str, codec: GenomeCodec) -> Kind:
-    """Return the subnets of a device's front."""
-    front = staircase(panel.front)
-    inside = front[front["latency_ms"].map(window.holds)]
-    return Kind(f"front: AP by the {AP_BY[source]}", BLUE, "circle", 45, _described(inside, codec))
-
-
-def cloud_kinds(panel: DevicePanel, window: LatencyWindow, aps: tuple[float, float]) -> list[Kind]:
-    """Return the subnets behind the front that a chart has room for, evenly thinned where there are too many."""
-    if panel.cloud is None:
-        return []
-    points = pd.DataFrame({"latency_ms": panel.cloud.latency_ms, "ap": 100 * panel.cloud.ap})
-    points = points[points["latency_ms"].map(window.holds) & points["ap"].between(*aps)]
-    points = points.iloc[:: -(-len(points) // MOST_CLOUD) or 1].round({"latency_ms": 4, "ap": 2})
-    mark = _estimate_mark(panel)
-    told = {
-        "ap_text": points["ap"].map("{:.1f}".format),
-        "latency": points["latency_ms"].map(f"{mark}{{:.4g}} ms".format),
-    }
-    return [Kind(panel.cloud.label, GREY, "circle", 18, points.assign(**told), opacity=0.45, is_told=False)]
-
-
-def verified_kinds(panel: DevicePanel, window: LatencyWindow, codec: GenomeCodec) -> list[Kind]:
-    """Return the subnets of the fronts whose AP was measured, there."""
-    rows = panel.front[panel.front["verified_ap"].notna() & panel.front["latency_ms"].map(window.holds)]
-    if rows.empty:
-        return []
-    points = _described(rows.assign(ap=rows["verified_ap"]), codec)
-    return [Kind("of the front, measured on the search split", BLUE, "cross", 40, points, opacity=0.8)]
-
-
-def chosen_kinds(panel: DevicePanel, source: str, codec: GenomeCodec) -> list[Kind]:
-    """Return the chosen subnets by the best AP that is known of each."""
-    genomes = panel.front.drop_duplicates("arch_digest").set_index("arch_digest")["genome"]
-    left, kinds = panel.summary, []
-    for column, label in CHOSEN_BY.items():
-        known, left = left[left[column].notna()], left[left[column].isna()]
-        if len(known):
-            points = _described(known.assign(ap=known[column], genome=known["arch_digest"].map(genomes)), codec)
-            label = label.format(source=AP_BY[source])
-            points["name"] = points["tier"].str.upper()
-            kinds.append(Kind(label, VERMILION, CHOSEN_SHAPES[column], 110, points, is_chosen=True))
-    return kinds
-
-
-def published_kinds(panel: DevicePanel, window: LatencyWindow, foot: float) -> list[Kind]:
-    """Return the published subnets inside."""
-    mark = _estimate_mark(panel)
-    by_label: dict[str, list[dict[str, Any]]] = {}
-    for point in panel.published:
-        if window.holds(point.latency_ms):
-            known = "AP as published" if point.ap is not None else "no published AP on this dataset"
-            row = {
-                "latency_ms": point.latency_ms,
-                "ap": foot if point.ap is None else 100 * point.ap,
-                "name": f"LitePose-{point.name}",
-                "tier": f"published LitePose-{point.name}",
-                "ap_text": "not published" if point.ap is None else f"{100 * point.ap:.1f}, published",
-                "latency": f"{mark}{point.latency_ms:.4g} ms",
-            }
-            by_label.setdefault(f"published LitePose, {known}", []).append(row)
-    return [Kind(label, ORANGE, STAR, 190, pd.DataFrame(rows)) for label, rows in by_label.items()]
-
-
-def _described(rows: pd.DataFrame, codec: GenomeCodec) -> pd.DataFrame:
-    """Return points with what is told of them, from rows of the fronts or of the summary with their genomes."""
-    records = rows.to_dict("records")
-    points = pd.DataFrame([_describe({str(key): value for key, value in row.items()}, codec) for row in records])
-    return points.round({"latency_ms": 4, "latency_low_ms": 4, "latency_high_ms": 4, "ap": 3})
-
-
-def _describe(row: Mapping[str, Any], codec: GenomeCodec) -> dict[str, Any]:
-    stages = codec.decode(np.array(read_genome(row["genome"]))).stages if isinstance(row["genome"], str) else ()
-    return {
-        "latency_ms": row["latency_ms"],
-        "latency_low_ms": row["latency_low_ms"],
-        "latency_high_ms": row["latency_high_ms"],
-        "ap": 100 * row["ap"],
-        "tier": row["tier"],
-        "ap_text": f"{100 * row['ap']:.1f}",
-        "latency": f"{format_latency(row)} ms",
-        "interval": f"{row['latency_low_ms']:.4g} to {row['latency_high_ms']:.4g} ms",
-        "image_size": f"{row['image_size']} px",
-        "depths": " - ".join(str(len(stage.blocks)) for stage in stages),
-        "mmacs": f"{row['macs'] / 1e6:,.1f}",
-    }
-
-
-def _estimate_mark(panel: DevicePanel) -> str:
-    """Return what stands before the latencies of a device that the summary does not hold."""
-    return "" if set(panel.summary["latency_provenance"]) == {"measured"} else "~"
-
-
-INTERVAL_NOTE = "Bars: 80 % intervals of the latencies of the chosen subnets."
-
-
-def _scales(panel: DevicePanel, kinds: Sequence[Kind], aps: tuple[float, float], dataset: str | None) -> dict[str, Any]:
-    """Return the channels that all layers of a chart share: its axes, and the legend of its kinds."""
-    window = latency_window(panel)
-    labels, domain = [kind.label for kind in kinds], [window.low_ms, window.high_ms]
-    x_scale = alt.Scale(type="log" if window.is_logarithmic else "linear", domain=domain, nice=False)
-    colours, shapes = ([getattr(kind, look) for kind in kinds] for look in ("colour", "shape"))
-    return {
-        "x": alt.X("latency_ms:Q", title=latency_title(panel), scale=x_scale, axis=alt.Axis(format="~g")),
-        "y": alt.Y("ap:Q", title=ap_title(dataset), scale=alt.Scale(domain=list(aps), nice=False)),
-        "color": alt.Color("kind:N", title=None, scale=alt.Scale(domain=labels, range=colours)),
-        "shape": alt.Shape("kind:N", title=None, scale=alt.Scale(domain=labels, range=shapes)),
-    }
+PLACES = ["look", "kind", "name", "latency_ms", "latency_low_ms", "latency_high_ms", "ap"]
+"""Columns of points that a pointer is not told as they are."""
 
 
 def fronts_section(panels: Sequence[DevicePanel], *, space: SearchSpace, source: str, dataset: str | None) -> Section:
     """Return the section of the fronts, a chart a device."""
-    lows, highs = zip(*(ap_range(panel, latency_window(panel)) for panel in panels), strict=True)
-    margin = 0.06 * (max(highs) - min(lows)) or 1.0
-    aps = (min(lows) - margin, max(highs) + margin)
     intro = (
         f"Each step of a blue line is a subnet that no evaluated one beats in both latency and AP, by the "
         f"{AP_BY[source]}. Dotted lines are the tiers' latency budgets. All devices share the AP axis. "
         "Latencies of the published subnets are by the same tables. Point at a subnet to see what it is."
     )
-    charts = [_device_chart(panel, aps, GenomeCodec(space), source, dataset) for panel in panels]
-    return Section("fronts", "Pareto fronts", [Prose(intro), *charts])
+    points = [panel_points(panel, space, source) for panel in panels]
+    ends = [100 * end for panel, shown in zip(panels, points, strict=True) for end in _ap_ends(panel, shown)]
+    scale = alt.Scale(domain=[min(ends), max(*ends, min(ends) + 1)], nice=False, zero=False, padding=14)
+    y = alt.Y("ap:Q", title=f"AP{'' if dataset is None else f' on {dataset}'}, %", scale=scale)
+    charts = [_device_chart(panel, shown, y) for panel, shown in zip(panels, points, strict=True)]
+    return Section("fronts", "Pareto fronts", [intro, *charts])
 
 
-def _device_chart(
-    panel: DevicePanel, aps: tuple[float, float], codec: GenomeCodec, source: str, dataset: str | None
-) -> Chart:
-    window = latency_window(panel)
-    behind, chosen = cloud_kinds(panel, window, aps), chosen_kinds(panel, source, codec)
-    published = published_kinds(panel, window, foot=aps[0])
-    front = front_kind(panel, window, source, codec)
-    kinds = [*behind, front, *verified_kinds(panel, window, codec), *published, *chosen]
-    scales = _scales(panel, kinds, aps, dataset)
-    too_wide = interval_note(panel)
-    layers: list[alt.Chart] = [
-        *_budgets(panel.summary, scales),
-        *(_symbols(kind, scales) for kind in behind),
-        _steps(panel, scales),
-        *(_intervals(kind, scales) for kind in chosen if not too_wide),
-        *(_symbols(kind, scales) for kind in kinds[len(behind) :]),
-        *(_names(kind, scales) for kind in [*published, *chosen]),
-    ]
-    chart = alt.layer(*layers).properties(width="container", height=HEIGHT, title=panel.title)
-    notes = (too_wide or INTERVAL_NOTE, outside_note(panel.published, window), panel.note)
-    return Chart(chart, f"{panel.title}: AP against latency. {' '.join(note for note in notes if note)}")
+def _ap_ends(panel: DevicePanel, points: pd.DataFrame) -> list[float]:
+    """Return the least and the greatest AP that a chart shows; a tenth of the other subnets may fall below."""
+    others = panel.others["ap"].quantile([0.1, 1]).dropna()
+    return [points["ap"].min(), points["ap"].max(), *others]
 
 
-def _symbols(kind: Kind, scales: dict[str, Any]) -> alt.Chart:
-    told = [alt.Tooltip(f"{name}:N", title=title) for name, title in TOOLTIP.items() if name in kind.points]
-    mark = alt.Chart(kind.points.assign(kind=kind.label)).mark_point(
-        filled=True, size=kind.size, opacity=kind.opacity, aria=kind.is_told, clip=True, strokeWidth=0
+def staircase(points: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of the fronts of all tiers that no other is faster and better than, the fastest first."""
+    ordered = points.sort_values(["latency_ms", "ap"], ascending=[True, False])
+    return ordered[ordered["ap"] > ordered["ap"].cummax().shift(fill_value=-np.inf)]
+
+
+def latency_window(panel: DevicePanel) -> tuple[float, float]:
+    """Return the latencies in ms that show budgets, choices, and the front from a third of the least budget on."""
+    budgets, chosen = panel.summary["budget_ms"], panel.summary["latency_ms"]
+    ends = [*staircase(panel.front)["latency_ms"], *chosen, *budgets]
+    near = [ms for ms in panel.published["latency_ms"] if ms < 1.5 * max(ends)]
+    low = min(max(min(ends), min(budgets) / 3), *chosen)
+    return low, max([*ends, *near, 1.05 * low])
+
+
+def panel_points(panel: DevicePanel, space: SearchSpace, source: str) -> pd.DataFrame:
+    """Return the subnets that a panel's chart shows before the others, with what is told of them, kind by kind.
+
+    Returns:
+        ``look`` (a key of ``LOOKS``), ``kind`` (for the legend), ``name`` (written beside it, or empty), latency and
+        its interval, ``ap`` in [0, 1], and texts that a pointer is told.
+    """
+    aps = panel.summary[list(CHOSEN)].astype(float)
+    chosen = panel.summary.assign(ap=aps.bfill(axis=1).iloc[:, 0], look=aps.notna().idxmax(axis=1).map(CHOSEN))
+    genomes = panel.front.drop_duplicates("arch_digest").set_index("arch_digest")["genome"]
+    chosen = chosen.assign(genome=chosen["arch_digest"].map(genomes), name=chosen["tier"].str.upper())
+    verified = panel.front.dropna(subset="verified_ap")
+    verified = verified.assign(ap=verified["verified_ap"].astype(float), look=VERIFIED)
+    parts = [staircase(panel.front).assign(look=FRONT), verified, _published(panel), chosen.sort_values("look")]
+    points = pd.concat([part.dropna(axis="columns", how="all") for part in parts if len(part)], ignore_index=True)
+    points = points[points["latency_ms"].between(*latency_window(panel))]
+    codec = GenomeCodec(space)
+    told = pd.DataFrame([_told(row, codec) for row in points.to_dict("records")], index=points.index)
+    kinds = points["look"].map(lambda look: look.format(source=AP_BY[source]))
+    return pd.concat([points.assign(kind=kinds, name=points["name"].fillna(""))[PLACES], told], axis=1)
+
+
+def _published(panel: DevicePanel) -> pd.DataFrame:
+    """Return the published subnets with an AP as rows of a front."""
+    points = panel.published.dropna(subset="ap")
+    names, provenance = "LitePose-" + points["name"].astype(str), "measured" if _is_measured(panel) else "estimated"
+    return points.assign(name=names, tier="published " + names, look=PUBLISHED, latency_provenance=provenance)
+
+
+def _told(row: Mapping[Any, Any], codec: GenomeCodec) -> dict[str, str]:
+    """Return what is told of a subnet, a row of the fronts or of the summary, or a published one."""
+    told = {"tier": row["tier"], "AP": f"{100 * row['ap']:.1f}", "latency": f"{format_latency(row)} ms"}
+    if row["look"] == PUBLISHED:
+        return told | {"AP": f"{told['AP']}, published"}
+    told["80 % interval"] = f"{row['latency_low_ms']:.4g} to {row['latency_high_ms']:.4g} ms"
+    told["resolution"] = f"{row['image_size']:.0f} px"
+    if isinstance(row["genome"], str):
+        stages = codec.decode(np.array(read_genome(row["genome"]))).stages
+        told["blocks a stage"] = " - ".join(str(len(stage.blocks)) for stage in stages)
+    return told | {"MACs, millions": f"{row['macs'] / 1e6:,.1f}"}
+
+
+def _is_measured(panel: DevicePanel) -> bool:
+    return set(panel.summary["latency_provenance"]) == {"measured"}
+
+
+def _elsewhere(panel: DevicePanel, window: tuple[float, float]) -> str:
+    """Say where the published subnets are that the chart cannot show: outside of it, or without an AP."""
+    hidden = panel.published[panel.published["ap"].isna() | ~panel.published["latency_ms"].between(*window)]
+    listed = ", ".join(f"{row.name}\N{NO-BREAK SPACE}{row.latency_ms:,.0f}" for row in hidden.itertuples(index=False))
+    where = "Published LitePose, outside of this picture or without an AP on this dataset, ms"
+    return f"{where}: {listed}." if listed else ""
+
+
+def _device_chart(panel: DevicePanel, points: pd.DataFrame, y: alt.Y) -> Chart:
+    low, high = latency_window(panel)
+    title = "latency by measured operators, ms" if _is_measured(panel) else "estimated latency, ms"
+    scale = alt.Scale(
+        type="log" if high > 6 * low else "linear", domain=[low, high], nice=False, zero=False, padding=20
     )
-    symbols: alt.Chart = mark.encode(**scales, tooltip=told)
-    return symbols
+    x = alt.X("latency_ms:Q", title=title, scale=scale, axis=alt.Axis(format="~g"))
+    others = panel.others[panel.others["latency_ms"].between(low, high)]
+    others = _in_percent(others.iloc[:: -(-len(others) // MOST_OTHERS) or 1])
+    points, steps = _in_percent(points), _in_percent(staircase(panel.front)[["latency_ms", "ap"]])
+    symbols = {"x": x, "y": y, **_legend([*others["kind"].unique(), *points["kind"].unique()], points)}
+    half = float((panel.summary["latency_high_ms"] - panel.summary["latency_low_ms"]).median()) / 2
+    has_room = half < WIDEST_INTERVAL * (high - low)
+    intervals = "Bars: 80 % intervals of the latencies of the chosen subnets."
+    if not has_room:
+        intervals = f"80 % intervals of the latencies, \N{PLUS-MINUS SIGN}{half:.2g} ms, are wider than this picture."
+    bars = alt.Chart(points[points["look"].isin(CHOSEN.values()) & has_room])
+    names = points[points["name"] != ""].groupby(["latency_ms", "ap"], as_index=False)["name"].agg(", ".join)
+    chart = alt.layer(
+        *_budgets(panel.summary, x),
+        alt.Chart(others).mark_point(filled=True, opacity=0.45, aria=False, clip=True, strokeWidth=0).encode(**symbols),
+        alt.Chart(steps).mark_line(interpolate="step-after", color=BLUE, clip=True).encode(x, y),
+        bars.mark_rule(color=VERMILION, strokeWidth=1.5, clip=True).encode(
+            alt.X("latency_low_ms:Q", title=title, scale=scale), y, x2="latency_high_ms:Q"
+        ),
+        alt.Chart(points).mark_point(filled=True, opacity=1, clip=True, strokeWidth=0).encode(
+            **symbols, tooltip=tooltips(points.drop(columns=PLACES))
+        ),
+        alt.Chart(names).mark_text(dy=-13, fontWeight=700).encode(x, y, text="name:N"),
+    )  # fmt: skip
+    notes = f"{panel.title}: AP against latency.", intervals, _elsewhere(panel, (low, high)), panel.note
+    return Chart(chart.properties(height=HEIGHT, title=panel.title), " ".join(filter(None, notes)))
 
 
-def _steps(panel: DevicePanel, scales: dict[str, Any]) -> alt.Chart:
-    """Return the front as a staircase, which comes from beyond the latencies shown."""
-    front = staircase(panel.front)[["latency_ms", "ap"]].assign(ap=lambda points: 100 * points["ap"]).round(4)
-    line = alt.Chart(front).mark_line(interpolate="step-after", strokeWidth=2, color=BLUE, clip=True)
-    steps: alt.Chart = line.encode(x=scales["x"], y=scales["y"])
-    return steps
+def _in_percent(points: pd.DataFrame) -> pd.DataFrame:
+    return points.assign(ap=100 * points["ap"]).round({"latency_ms": 4, "ap": 3})
 
 
-def _budgets(summary: pd.DataFrame, scales: dict[str, Any]) -> list[alt.Chart]:
+def _legend(kinds: list[str], points: pd.DataFrame) -> dict[str, Any]:
+    """Return the channels of the colours, symbols and sizes of kinds of points."""
+    looks = points.drop_duplicates("kind").set_index("kind")["look"].map(LOOKS).reindex(kinds)
+    values = zip(*(look if isinstance(look, tuple) else OTHERS_LOOK for look in looks), strict=True)
+    colours, shapes, sizes = (alt.Scale(type="ordinal", domain=kinds, range=list(each)) for each in values)
+    return {
+        "color": alt.Color("kind:N", scale=colours),
+        "shape": alt.Shape("kind:N", scale=shapes),
+        "size": alt.Size("kind:N", scale=sizes),
+    }
+
+
+def _budgets(summary: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     """Return the tiers' budgets as rules, and their names at the upper ends."""
-    tiers = summary.groupby("budget_ms")["tier"].agg(", ".join)
-    budgets = alt.Chart(pd.DataFrame({"latency_ms": tiers.index, "tier": tiers.str.upper()}))
-    rules = budgets.mark_rule(strokeDash=[2, 3], opacity=0.55)
+    tiers = summary.groupby("budget_ms")["tier"].agg(lambda names: ", ".join(names).upper())
+    budgets = alt.Chart(pd.DataFrame({"latency_ms": tiers.index, "tier": tiers})).encode(x)
     names = budgets.mark_text(baseline="bottom", dy=-3, fontSize=11, opacity=0.75)
-    return [rules.encode(x=scales["x"]), names.encode(x=scales["x"], y=alt.value(0), text="tier:N")]
-
-
-def _intervals(chosen: Kind, scales: dict[str, Any]) -> alt.Chart:
-    bars = alt.Chart(chosen.points.assign(latency_ms=chosen.points["latency_low_ms"]))
-    rules = bars.mark_rule(color=chosen.colour, strokeWidth=1.5, clip=True)
-    intervals: alt.Chart = rules.encode(x=scales["x"], x2="latency_high_ms:Q", y=scales["y"])
-    return intervals
-
-
-def _names(kind: Kind, scales: dict[str, Any]) -> alt.Chart:
-    """Return names above what was chosen, and below what is published where there is room for both."""
-    named = alt.Chart(kind.points.groupby(["latency_ms", "ap"], as_index=False)["name"].agg(", ".join))
-    if kind.is_chosen:
-        text = named.mark_text(dy=-13, fontSize=12, fontWeight=700, color=INK)
-    else:
-        text = named.mark_text(dy=15, fontSize=10.5, color=INK, opacity=alt.expr(f"width < {NARROW} ? 0 : 0.85"))
-    names: alt.Chart = text.encode(x=scales["x"], y=scales["y"], text="name:N")
-    return names
+    return [budgets.mark_rule(strokeDash=[2, 3], opacity=0.55), names.encode(y=alt.value(0), text="tier:N")]

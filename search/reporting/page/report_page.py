@@ -9,18 +9,27 @@ from urllib.parse import quote
 import pandas as pd
 
 from litepose_ofa.search.reporting.findings import Findings
-from litepose_ofa.search.reporting.importance import importance_table
-from litepose_ofa.search.reporting.page.course_section import course_section, importance_section
 from litepose_ofa.search.reporting.page.document import PAGE_FILE, Page, render
 from litepose_ofa.search.reporting.page.drawing import save_png
 from litepose_ofa.search.reporting.page.fronts_section import fronts_section
-from litepose_ofa.search.reporting.page.predictor_section import predictor_section
-from litepose_ofa.search.reporting.page.section import Block, Grid, Link, Picture, Prose, Section, Table
-from litepose_ofa.search.reporting.page.sensitivity_section import fidelity_section, sensitivity_section
-from litepose_ofa.search.reporting.page.summary_section import missing_section, subnets_section, summary_section
+from litepose_ofa.search.reporting.page.predictor_section import predictor_blocks
+from litepose_ofa.search.reporting.page.search_sections import (
+    course_section,
+    importance_section,
+    missing_section,
+    subnets_section,
+    summary_section,
+)
+from litepose_ofa.search.reporting.page.section import Block, Grid, Link, Picture, Section, Table, recorded_blocks
+from litepose_ofa.search.reporting.page.sensitivity_section import (
+    fidelity_blocks,
+    read_sensitivity,
+    sensitivity_blocks,
+)
 from litepose_ofa.search.reporting.page.tables_section import tables_section
-from litepose_ofa.search.reporting.page.training_section import training_section
+from litepose_ofa.search.reporting.page.training_section import finetuning_blocks, read_metrics, training_blocks
 from litepose_ofa.search.reporting.summary import AP_BY, SURROGATE_WARNING, format_gaps, format_summary
+from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.files import replacing, temporary_folder, write_text
 
 MOST_NAMED = 4
@@ -28,19 +37,21 @@ MOST_NAMED = 4
 
 UNKNOWN = "not recorded"
 
+SUMMARY_TEXT = "summary.txt"
+TABLES = ("summary", "front", "hypervolume", "importance")
+PICTURES = ("front", "hypervolume", "importance")
+
 
 def report_page(
     findings: Findings, folder: Path, *, record: Mapping[str, Any] | None = None, samples: Section | None = None
 ) -> Page:
     """Return the page of searches that may be compared, and of their workspace."""
     cells = findings.cells
-    first, workspace = cells[0], cells[0].workspace
+    workspace = cells[0].workspace
     sections = [
         summary_section(findings.summary, folder),
         missing_section(findings.gaps),
-        fronts_section(
-            findings.panels, space=first.space, source=findings.source, dataset=findings.dataset
-        ),
+        _fronts(findings),
         subnets_section(cells),
         samples,
         course_section(findings.progress),
@@ -50,12 +61,12 @@ def report_page(
         fidelity_section(workspace),
         tables_section(workspace, cells),
         training_section(workspace),
-    ]  # fmt: skip
+    ]
     devices = list(dict.fromkeys(cell.device for cell in cells))
     return Page(
         title=f"LitePose subnets for {', '.join(devices) if len(devices) <= MOST_NAMED else f'{len(devices)} devices'}",
         lead=_lead(findings, len(devices)),
-        facts={**_subject(findings), **_made_by(record or {})},
+        facts=_facts(findings, record or {}),
         warnings=[f"{SURROGATE_WARNING}."] if findings.is_surrogate else [],
         sections=[section for section in sections if section is not None],
     )
@@ -63,14 +74,24 @@ def report_page(
 
 def index_page(workspace: Path, reports: Mapping[str, Findings]) -> Page:
     """Return the page that leads to the reports of searches that may not be compared with each other."""
-    frame = pd.DataFrame([_index_row(name, findings) for name, findings in reports.items()])
+    rows = [
+        {
+            "report": Link(name, quote(f"{name}/{PAGE_FILE}")),
+            "space": findings.cells[0].space.name,
+            "dataset": findings.dataset or UNKNOWN,
+            "AP by the": AP_BY[findings.source],
+            "devices": ", ".join(dict.fromkeys(cell.device for cell in findings.cells)),
+            "tiers": ", ".join(dict.fromkeys(cell.tier for cell in findings.cells)),
+        }
+        for name, findings in reports.items()
+    ]
     caption = "One report for each group of searches whose accuracies may be compared with each other."
     return Page(
         title=f"Reports on {workspace.name}",
         lead=f"Its searches are of different spaces, supernets or predictors: {len(reports)} reports.",
         facts={"workspace": str(workspace)},
         warnings=[],
-        sections=[Section("reports", "Reports", [Table(frame, caption)])],
+        sections=[Section("reports", "Reports", [Table(pd.DataFrame(rows), caption)])],
     )
 
 
@@ -82,71 +103,76 @@ def _lead(findings: Findings, num_devices: int) -> str:
     by_search = {cell.run_folder: cell.record.get("evaluations") or 0 for cell in findings.cells}
     evaluations = sum(by_search.values())  # a search for several devices counts once
     lead += f" The searches made {evaluations:,} evaluations." if evaluations else ""
-    measured = summary.dropna(subset="ap_val").sort_values("ap_val", ascending=False).to_dict("records")
-    if not measured:
+    measured = summary.dropna(subset="ap_val")
+    if measured.empty:
         return lead
-    best = measured[0]
+    best = measured.iloc[int(measured["ap_val"].astype(float).argmax())]
     return f"{lead} The best AP on held-out images is {100 * best['ap_val']:.1f}: {best['device']}, {best['tier']}."
 
 
-def _subject(findings: Findings) -> dict[str, str]:
+def _facts(findings: Findings, record: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the report rests on: its subject, and of the run's record the commit and versions."""
     first = findings.cells[0]
     size = first.space.size
+    versions = {**record.get("versions", {}), **({"Python": record["python"]} if "python" in record else {})}
     return {
         "workspace": str(first.workspace),
         "search space": f"{first.space.name}, {size if size < 1e6 else format(size, '.2g')} architectures",
         "dataset": findings.dataset or UNKNOWN,
         "AP that the searches went by": AP_BY[findings.source],
-        "latencies": "; ".join(_latency_fact(findings)),
+        "latencies": _provenances(findings.summary),
         "seed of the searches": ", ".join(sorted({str(cell.search.get("seed", UNKNOWN)) for cell in findings.cells})),
-    }
-
-
-def _latency_fact(findings: Findings) -> list[str]:
-    by_provenance: dict[str, list[str]] = {}
-    for device, provenance in zip(findings.summary["device"], findings.summary["latency_provenance"], strict=True):
-        said = "sums of measured operators" if provenance == "measured" else "estimated, not measured"
-        by_provenance.setdefault(said, []).append(device)
-    return [f"{', '.join(dict.fromkeys(devices))}: {said}" for said, devices in by_provenance.items()]
-
-
-def _made_by(record: Mapping[str, Any]) -> dict[str, str]:
-    versions = {**record.get("versions", {})}
-    if "python" in record:
-        versions["Python"] = record["python"]
-    return {
         "source commit": f"`{str(record['commit'])[:12]}`" if record.get("commit") else UNKNOWN,
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or UNKNOWN,
     }
 
 
-def _index_row(name: str, findings: Findings) -> dict[str, Any]:
-    cells = findings.cells
-    return {
-        "report": Link(name, quote(f"{name}/{PAGE_FILE}")),
-        "space": cells[0].space.name,
-        "dataset": findings.dataset or UNKNOWN,
-        "AP by the": AP_BY[findings.source],
-        "devices": ", ".join(dict.fromkeys(cell.device for cell in cells)),
-        "tiers": ", ".join(dict.fromkeys(cell.tier for cell in cells)),
-    }
+def _provenances(summary: pd.DataFrame) -> str:
+    is_measured = summary["latency_provenance"] == "measured"
+    said = is_measured.map({True: "sums of measured operators", False: "estimated, not measured"})
+    devices = summary["device"].groupby(said, sort=False).unique()
+    return "; ".join(f"{', '.join(names)}: {kind}" for kind, names in devices.items())
 
 
 def samples_section(pictures: Sequence[Picture], note: str = "") -> Section | None:
-    """Return the pictures beside each other.
-
-    Returns:
-        None if there is nothing to show and nothing to say.
-    """
-    if not pictures and not note:
-        return None
-    blocks: list[Block] = [Prose(note)] if note else []
-    return Section("samples", "Sample predictions", [*blocks, Grid(tuple(pictures))] if pictures else blocks)
+    """Return the pictures beside each other, None if there is nothing to show and nothing to say."""
+    blocks: list[Block] = [*([note] if note else []), *([Grid(tuple(pictures))] if pictures else [])]
+    return Section("samples", "Sample predictions", blocks) if blocks else None
 
 
-SUMMARY_TEXT = "summary.txt"
-TABLES = ("summary", "front", "hypervolume", "importance")
-PICTURES = ("front", "hypervolume", "importance")
+def sensitivity_section(workspace: Path) -> Section:
+    """Return what ``litepose sensitivity`` measured."""
+    path, what = Workspace(workspace).sensitivity, "What each dimension is worth"
+    blocks = recorded_blocks(path, sensitivity_blocks, what=what, command="litepose sensitivity", read=read_sensitivity)
+    return Section("sensitivity", "Sensitivity", blocks)
+
+
+def predictor_section(workspace: Path) -> Section:
+    """Return what ``litepose fit`` recorded of the predictor's quality."""
+    path, what = Workspace(workspace).predictor_quality, "The quality of the accuracy predictor"
+    blocks = recorded_blocks(path, predictor_blocks, what=what, command="litepose fit")
+    return Section("predictor", "Accuracy predictor", blocks)
+
+
+def fidelity_section(workspace: Path) -> Section:
+    """Return what ``litepose rank-fidelity`` recorded."""
+    path, what = Workspace(workspace).rank_fidelity, "Whether the supernet ranks subnets as training each alone would"
+    blocks = recorded_blocks(path, fidelity_blocks, what=what, command="litepose rank-fidelity")
+    return Section("rank-fidelity", "Rank fidelity", blocks)
+
+
+def training_section(workspace: Path) -> Section:
+    """Return the curves of the workspace's supernet, and of the subnets that were finetuned."""
+    path = Workspace(workspace).training_metrics
+    blocks = recorded_blocks(
+        path, training_blocks, what="The training of the supernet", command="litepose train", read=read_metrics
+    )
+    if tuned := Workspace(workspace).finetunings():
+        blocks += recorded_blocks(
+            workspace / "finetune", finetuning_blocks, what="Finetuning", command="litepose finetune",
+            read=lambda _: {"/".join(path.parts[-3:-1]): read_metrics(path) for path in tuned},
+        )  # fmt: skip
+    return Section("training", "Training", blocks)
 
 
 def remove_report(folder: Path, *, keep: Collection[str] = ()) -> None:
@@ -167,7 +193,7 @@ def write_report(
     text = _text(findings)
     with temporary_folder(folder, becomes=folder) as new:
         _write_tables(new, findings)
-        _write_plots(new, findings)
+        _write_pictures(new, findings)
         write_text(new / SUMMARY_TEXT, text + "\n")
         write_text(new / PAGE_FILE, render(report_page(findings, folder, record=record, samples=samples)))
         written = {path.name for path in new.iterdir()}
@@ -183,35 +209,32 @@ def write_index(folder: Path, workspace: Path, reports: Mapping[str, Findings]) 
 
 
 def _write_tables(folder: Path, findings: Findings) -> None:
-    _write_csv(folder / "summary.csv", findings.summary)
-    _write_csv(folder / "front.csv", findings.fronts)
-    if len(findings.progress):
-        _write_csv(folder / "hypervolume.csv", findings.progress)
-    if findings.importances:
-        _write_csv(folder / "importance.csv", importance_table(findings.importances, findings.source))
+    tables = zip(TABLES, (findings.summary, findings.fronts, findings.progress, findings.importances), strict=True)
+    for name, table in tables:
+        if len(table):
+            with replacing(folder / f"{name}.csv") as temporary:
+                table.to_csv(temporary, index=False)
 
 
-def _write_plots(folder: Path, findings: Findings) -> None:
-    sections = {
-        "front": fronts_section(
-            findings.panels, space=findings.cells[0].space, source=findings.source, dataset=findings.dataset
-        ),
-        "hypervolume": course_section(findings.progress),
-        "importance": importance_section(findings.importances, findings.source),
-    }
+def _write_pictures(folder: Path, findings: Findings) -> None:
+    sections = (
+        _fronts(findings),
+        course_section(findings.progress),
+        importance_section(findings.importances, findings.source),
+    )
     warning = SURROGATE_WARNING if findings.is_surrogate else ""
-    for name, section in sections.items():
+    for name, section in zip(PICTURES, sections, strict=True):
         if section is not None:
             title = f"{section.title}, AP by the {AP_BY[findings.source]}"
             save_png(folder / f"{name}.png", section.blocks, title, warning=warning)
+
+
+def _fronts(findings: Findings) -> Section:
+    space, dataset = findings.cells[0].space, findings.dataset
+    return fronts_section(findings.panels, space=space, source=findings.source, dataset=dataset)
 
 
 def _text(findings: Findings) -> str:
     heading = [f"{SURROGATE_WARNING}.", ""] if findings.is_surrogate else []
     missing = ["", "Missing:", *(f"- {line}" for line in format_gaps(findings.gaps))] if findings.gaps else []
     return "\n".join([*heading, format_summary(findings.summary), *missing])
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)

@@ -14,10 +14,9 @@ from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
-from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.findings import Findings, build_panel
 from litepose_ofa.search.reporting.importance import accuracy_model
 from litepose_ofa.search.reporting.page.report_page import write_report
-from litepose_ofa.search.reporting.panels import build_panel
 from litepose_ofa.search.reporting.searches import FinishedSearch, read_searches
 from litepose_ofa.search.reporting.summary import collect_fronts, format_summary, summarise
 from litepose_ofa.supernet.archs.space import SearchSpace
@@ -84,11 +83,10 @@ def test_samples_are_drawn_only_if_they_are_of_the_same_supernet(predicted: tupl
     tables = summarise(cells), collect_fronts(cells)
     samples = AccuracySamples(SPACE, 14, predictor.identity, predictor.genomes, predictor.ap)
     cost = CostModel(SPACE, tables={"jetson_nano": LatencyTable.load("jetson_nano")})
-    cloud = build_panel("nano", cells, *tables, evaluated=None, samples=samples).cloud
-    assert cloud is not None
-    np.testing.assert_allclose(cloud.latency_ms, cost.latency_ms(predictor.genomes, "jetson_nano"))
+    others = build_panel("nano", cells, *tables, evaluated=None, samples=samples).others
+    np.testing.assert_allclose(others["latency_ms"], cost.latency_ms(predictor.genomes, "jetson_nano"))
     for other in (replace(samples, identity={"weights": "x", "split": "search"}), replace(samples, identity={"a": 1})):
-        assert build_panel("nano", cells, *tables, evaluated=None, samples=other).cloud is None
+        assert build_panel("nano", cells, *tables, evaluated=None, samples=other).others.empty
 
 
 def test_importances_are_of_the_model_that_the_search_had(

@@ -5,12 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 from markupsafe import escape
-from optuna.storages import JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
@@ -18,9 +15,8 @@ from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
-from litepose_ofa.search.reporting.findings import Findings
+from litepose_ofa.search.reporting.findings import Findings, build_panel, panel_groups
 from litepose_ofa.search.reporting.page.report_page import report_page, write_report
-from litepose_ofa.search.reporting.panels import build_panel, panel_groups
 from litepose_ofa.search.reporting.searches import Missing, comparable, group_name, read_searches
 from litepose_ofa.search.reporting.summary import (
     collect_fronts,
@@ -29,7 +25,6 @@ from litepose_ofa.search.reporting.summary import (
     format_summary,
     summarise,
 )
-from litepose_ofa.search.study.study import IDENTITY_KEY
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import write_json
@@ -56,7 +51,7 @@ def test_what_is_missing_is_said_and_the_rest_reported(
             "jetson_nano/m: not searched to the end",
             "lacks the column 'ap_source'",
             "jetson_nano/l: not searched; run litepose search",
-            "raspberry_pi_4b/s: has no progress.csv",
+            "progress.csv: no such file; search again",
             "its study is gone",
         ),
         missing,
@@ -118,40 +113,6 @@ def test_a_damaged_record_of_a_run_is_a_gap(
     assert findings.dataset is None
 
 
-def test_a_study_that_was_begun_anew_is_a_gap(workspace: Path) -> None:
-    cell = read_searches(workspace)[0][0]
-    path = cell.run_folder / "study.log"
-    path.unlink()
-    name = f"{workspace.name}/search/{cell.device}/{cell.tier}"
-    study = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(path))), study_name=name)
-    study.set_user_attr(IDENTITY_KEY, {key: value for key, value in cell.search.items() if key != "table"})
-    with pytest.raises(InputError, match="has no evaluated subnet"):
-        EvaluatedSubnets.of(cell)
-
-
-def test_a_study_in_a_database_is_read_and_let_go_of(workspace: Path) -> None:
-    cell = read_searches(workspace)[0][0]
-    journal, file = cell.run_folder / "study.log", workspace / "studies.db"
-    expected = EvaluatedSubnets.of(cell)
-    name, storage = f"search/{cell.device}/{cell.tier}", RDBStorage(f"sqlite:///{file}")
-    source = JournalStorage(JournalFileBackend(str(journal)))
-    (known,) = optuna.get_all_study_names(source)
-    optuna.copy_study(from_study_name=known, from_storage=source, to_storage=storage, to_study_name=name)
-    storage.remove_session()
-    storage.engine.dispose()
-    write_json(cell.run_folder / "run.json", {"config": {"storage": f"sqlite:///{file}"}})
-    (cell, *_), _ = read_searches(workspace)
-    found = EvaluatedSubnets.of(cell)
-    np.testing.assert_array_equal(found.genomes, expected.genomes)
-    np.testing.assert_array_equal(found.ap, expected.ap)
-    opened = [path.resolve() for path in Path("/proc/self/fd").iterdir()]
-    assert file not in opened
-    file.unlink()
-    with pytest.raises(InputError, match=r"is gone \(.*studies\.db\)"):
-        EvaluatedSubnets.of(cell)
-    assert not file.exists(), "a report makes no database"
-
-
 def test_without_a_finished_search_there_is_no_report(tmp_path: Path) -> None:
     write_json(tmp_path / "search" / "jetson_nano" / "m" / "run.json", {"config": {}})
     with pytest.raises(InputError, match="no search that has ended"):
@@ -197,7 +158,8 @@ def test_searches_with_another_table_or_with_decoding_have_a_panel_of_their_own(
     }
     (slow,) = panels[f"jetson_nano, table {slower.digest}"]
     panel = build_panel("slow", [slow], summarise(cells), collect_fronts(cells), evaluated=None, samples=None)
-    assert (panel.summary["tier"].tolist(), set(panel.front["tier"]), panel.published) == (["slow"], {"slow"}, ())
+    assert (panel.summary["tier"].tolist(), set(panel.front["tier"])) == (["slow"], {"slow"})
+    assert panel.published.empty
     assert "latency table jetson_nano has changed since the search" in panel.note
     frame = summarise(panels["jetson_nano, with decoding of 5 people"])
     assert frame["decoding_provenance"].tolist() == ["assumed"]

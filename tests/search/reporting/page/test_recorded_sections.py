@@ -2,26 +2,25 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
 
 from litepose_ofa.search.reporting.page.drawing import spec_of
-from litepose_ofa.search.reporting.page.predictor_section import predictor_section, regressor_table
-from litepose_ofa.search.reporting.page.report_page import samples_section
-from litepose_ofa.search.reporting.page.section import Chart, Grid, Picture, Prose, Section, Table, interval
-from litepose_ofa.search.reporting.page.sensitivity_section import (
-    changes,
+from litepose_ofa.search.reporting.page.predictor_section import regressor_table
+from litepose_ofa.search.reporting.page.report_page import (
     fidelity_section,
-    fidelity_table,
+    predictor_section,
+    samples_section,
     sensitivity_section,
+    training_section,
 )
-from litepose_ofa.search.reporting.page.training_section import curves, read_metrics, thin_curve, training_section
+from litepose_ofa.search.reporting.page.section import Chart, Grid, Picture, Section, Table, charts_of
+from litepose_ofa.search.reporting.page.training_section import curves, read_metrics, thin_curve
 from litepose_ofa.search.trust.rank_fidelity import FidelityRecord, fidelity_report
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import write_json, write_text
@@ -34,21 +33,17 @@ RECORDS: dict[str, tuple[Callable[[Path], Section], str]] = {
 }
 
 
-def charts(section: Section) -> Iterator[Chart]:
-    for block in section.blocks:
-        blocks = block.blocks if isinstance(block, Grid) else (block,)
-        yield from (inner for inner in blocks if isinstance(inner, Chart))
+def charts(section: Section) -> list[Chart]:
+    return charts_of(section.blocks)
 
 
 def prose(section: Section) -> str:
-    return " ".join(block.text for block in section.blocks if isinstance(block, Prose))
+    return " ".join(block for block in section.blocks if isinstance(block, str))
 
 
-def points_of(chart: Chart) -> list[list[dict[str, Any]]]:
-    """The data of a chart, one list a table in it."""
-    spec = spec_of(chart)
-    assert spec["width"] == "container"
-    return list(spec["datasets"].values())
+def points_of(chart: Chart) -> list[dict[str, Any]]:
+    """The data of a chart's points."""
+    return list(spec_of(chart)["datasets"].values())[-1]
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -56,9 +51,8 @@ def test_what_is_not_recorded_is_one_line_with_its_command(tmp_path: Path, recor
     build, command = RECORDS[record]
     section = build(tmp_path)
     (only,) = section.blocks
-    assert isinstance(only, Prose)
-    assert command in only.text
-    assert "not recorded" in only.text
+    assert command in only
+    assert "not recorded" in only
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"report": 1}', "a,b\n1,2\n", '"text"', "\x00"])
@@ -66,13 +60,9 @@ def test_what_is_not_recorded_is_one_line_with_its_command(tmp_path: Path, recor
 def test_a_damaged_record_is_a_line_and_no_error(tmp_path: Path, record: str, content: str) -> None:
     write_text(tmp_path / record, content)
     (only,) = RECORDS[record][0](tmp_path).blocks
-    assert isinstance(only, Prose)
-    assert "\n" not in only.text
-    assert record in only.text
-
-
-def test_an_interval_is_written_after_its_figure() -> None:
-    assert interval({"value": 0.5, "low": 0.25, "high": 1}, ".1f", scale=100) == "50.0 (25.0 to 100.0)"
+    assert isinstance(only, str)
+    assert "\n" not in only
+    assert record in only
 
 
 def write_metrics(path: Path, steps: int = 1000) -> None:
@@ -92,21 +82,21 @@ def test_training_curves_are_thinned_and_tell_the_end(tmp_path: Path) -> None:
         "1,000 steps, 30 images/s in the median, 2 updates skipped. AP at the end: 50.0 % smallest, 75.0 % largest."
     )
     loss, parts, accuracy, rate = charts(section)
-    (points,) = points_of(loss)
+    points = points_of(loss)
     assert len(points) == 2 * 400
-    assert {point["curve"]: point["value"] for point in points} == {"smallest": 1.0, "largest": 2.0}
+    assert {point["curve"]: point["loss"] for point in points} == {"smallest": 1.0, "largest": 2.0}
     assert list(dict.fromkeys(point["curve"] for point in points)) == ["smallest", "largest"]
-    shown = {point["curve"] for point in points_of(parts)[0]}
+    shown = {point["curve"] for point in points_of(parts)}
     assert shown == {"largest, heatmap", "largest, push", "largest, distillation"}
-    assert [point["value"] for point in points_of(accuracy)[0]] == [50, 75]
-    assert {point["value"] for point in points_of(rate)[0]} == {0.25}
+    assert [point["AP, %"] for point in points_of(accuracy)] == [50, 75]
+    assert {point["learning rate"] for point in points_of(rate)} == {0.25}
 
 
 def test_a_training_without_validations_says_how_to_have_them(tmp_path: Path) -> None:
     write_text(tmp_path / "supernet" / "metrics.jsonl", '{"step": 0, "loss/largest": null}\n')
     section = training_section(tmp_path)
     assert "training.validate_every" in prose(section)
-    assert not list(charts(section)), "a curve without a value is no curve"
+    assert not charts(section), "a curve without a value is no curve"
 
 
 def test_finetuned_subnets_have_a_curve_each(tmp_path: Path) -> None:
@@ -114,7 +104,7 @@ def test_finetuned_subnets_have_a_curve_each(tmp_path: Path) -> None:
         write_text(tmp_path / "finetune" / "board" / tier / "metrics.jsonl", '{"step": 0, "loss/subnet": 0.5}\n')
     section = training_section(tmp_path)
     (chart,) = charts(section)
-    assert [point["curve"] for point in points_of(chart)[0]] == ["board/m", "board/s"]
+    assert [point["curve"] for point in points_of(chart)] == ["board/m", "board/s"]
 
 
 def test_a_thinned_curve_keeps_ends_and_mean() -> None:
@@ -162,11 +152,12 @@ def test_a_predictor_is_judged_on_what_it_did_not_see(tmp_path: Path, quality: d
     text = prose(section)
     assert "Gaussian process was chosen" in text
     assert "2 of 5 measured subnets" in text
-    assert "Kendall tau 0.80 (0.70 to 0.90), mean absolute error 2.0 (-8.0 to 12.0) AP points" in text
+    assert "Kendall tau 0.80 (0.70, 0.90), mean absolute error 2.0 (-8.0, 12.0) AP points" in text
     (chart,) = charts(section)
-    equal, points = points_of(chart)
-    assert equal == [{"predicted": 50, "measured": 50}, {"predicted": 60, "measured": 60}]
-    assert [point["subnets"] for point in points] == ["held out", "cross-validated"]
+    assert [tuple(point.values()) for point in points_of(chart)] == [
+        (pytest.approx(55), 50, "held out"),
+        (60, 60, "cross-validated"),
+    ]
     table = regressor_table(quality)
     assert table["regressor"].tolist() == ["Gaussian process, chosen", "ridge"]
     assert table["tau, cross-validated"].tolist() == ["0.80", "0.60"]
@@ -176,7 +167,7 @@ def test_a_predictor_is_judged_on_what_it_did_not_see(tmp_path: Path, quality: d
 def test_without_single_predictions_there_is_no_scatter(tmp_path: Path, quality: dict[str, Any]) -> None:
     write_json(tmp_path / "predictor" / "quality.json", quality)
     section = predictor_section(tmp_path)
-    assert not list(charts(section))
+    assert not charts(section)
     assert "`litepose fit` run again keeps them" in prose(section)
 
 
@@ -192,16 +183,18 @@ def test_rank_fidelity_is_shown_group_by_group(tmp_path: Path) -> None:
     write_json(tmp_path / "rank_fidelity" / "rank_fidelity.json", content)
     section = fidelity_section(tmp_path)
     assert "600 steps each" in prose(section)
-    assert "Kendall tau: 1.00 (1.00 to 1.00) spread over the space" in prose(section)
+    assert "Kendall tau: 1.00 (1.00, 1.00) spread over the space" in prose(section)
     for chart, group in zip(charts(section), groups, strict=True):
-        (points,) = points_of(chart)
-        assert [point["arch"] for point in points] == [f"{group}{i}" for i in range(4)]
-        assert [point["alone"] for point in points] == pytest.approx([1, 11, 21, 31])
-        assert [point["high"] - point["low"] for point in points] == pytest.approx([2] * 4)
+        points = points_of(chart)
+        assert [point["subnet"] for point in points] == [f"{group}{i}" for i in range(4)]
+        assert [point["AP trained alone, %"] for point in points] == pytest.approx([1, 11, 21, 31])
+        spans = [point["best of the seeds"] - point["least of the seeds"] for point in points]
+        assert spans == pytest.approx([2] * 4)
         assert "training seeds" in chart.caption
-    table = fidelity_table(report)
-    assert table["subnets"].tolist() == ["spread over the space, 4", "equal MACs, 4"]
-    assert table["tau, two training seeds"].notna().all()
+    table = section.blocks[-1]
+    assert isinstance(table, Table)
+    assert table.frame["subnets"].tolist() == ["4", "4"]
+    assert table.frame["Kendall tau, two training seeds"].notna().all()
 
 
 def sensitivity_frame(provenance: str = "calibrated-estimate") -> pd.DataFrame:
@@ -219,12 +212,6 @@ def sensitivity_frame(provenance: str = "calibrated-estimate") -> pd.DataFrame:
     )
 
 
-def test_changes_are_from_the_base() -> None:
-    frame = sensitivity_frame()
-    assert changes(frame, "ap", relative=False)["change"].tolist() == pytest.approx([-10, 0, -2, 0])
-    assert changes(frame, "latency_ms/board", relative=True)["change"].tolist() == pytest.approx([-20, 0, -10, 0])
-
-
 @pytest.mark.parametrize(("provenance", "said"), [("measured", "measured table"), ("calibrated-estimate", "estimated")])
 def test_sensitivity_says_whether_a_latency_is_estimated(tmp_path: Path, provenance: str, said: str) -> None:
     path = tmp_path / "sensitivity" / "sensitivity.csv"
@@ -233,36 +220,24 @@ def test_sensitivity_says_whether_a_latency_is_estimated(tmp_path: Path, provena
     section = sensitivity_section(tmp_path)
     assert "60.0 % AP and 10.0 MMACs" in prose(section)
     accuracy, latency = charts(section)
-    assert "AP" in accuracy.caption
+    assert [point["change of AP, points"] for point in points_of(accuracy)] == pytest.approx([-10, 0, -2, 0])
     assert latency.caption.startswith("board: ")
     assert said in latency.caption
-    assert any(point.get("low") == -20 for points in points_of(latency) for point in points)
+    changes = [change for *_, change in map(dict.values, points_of(latency))]
+    assert changes == pytest.approx([-20, 0, -10, 0])
 
 
 def test_sensitivity_without_tables_shows_macs(tmp_path: Path) -> None:
     path = tmp_path / "sensitivity" / "sensitivity.csv"
     path.parent.mkdir()
     sensitivity_frame().iloc[:, :6].to_csv(path, index=False)
-    assert [chart.caption for chart in charts(sensitivity_section(tmp_path))][1].startswith("Change of MACs")
+    assert charts(sensitivity_section(tmp_path))[1].caption.startswith("Change of MACs")
 
 
 def test_samples_are_there_if_there_is_something_to_show_or_say() -> None:
     picture = Picture(b"jpeg", "people", "2 labelled")
     assert samples_section([]) is None
-    assert samples_section([], "nothing is exported") == Section(
-        "samples", "Sample predictions", [Prose("nothing is exported")]
-    )
-    shown = samples_section([picture], "held out")
-    assert shown is not None
-    assert shown.blocks == [Prose("held out"), Grid((picture,))]
-
-
-def test_every_chart_has_hover_texts(tmp_path: Path, quality: dict[str, Any]) -> None:
-    write_metrics(tmp_path / "supernet" / "metrics.jsonl", steps=3)
-    quality["predictions"] = {"measured": [0.5], "predicted": [0.55], "held_out": [True]}
-    write_json(tmp_path / "predictor" / "quality.json", quality)
-    found = [chart for build in (training_section, predictor_section) for chart in charts(build(tmp_path))]
-    assert len(found) == 5
-    for chart in found:
-        assert isinstance(chart.chart, alt.Chart | alt.LayerChart)
-        assert "tooltip" in json.dumps(chart.chart.to_dict())
+    for pictures, blocks in (([], ["why"]), ([picture], ["why", Grid((picture,))])):
+        section = samples_section(pictures, "why")
+        assert section is not None
+        assert section.blocks == blocks

@@ -135,7 +135,7 @@ def test_a_report_that_fails_leaves_the_earlier_one(
         write_report(folder, findings)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     monkeypatch.undo()
-    write_report(folder, replace(findings, importances=[]))
+    write_report(folder, replace(findings, importances=pd.DataFrame()))
     assert {path.name for path in folder.iterdir()} == before.keys() - {"importance.csv", "importance.png"}
 
 

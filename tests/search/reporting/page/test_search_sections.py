@@ -1,158 +1,148 @@
-"""Sections of searches: the chosen subnets drawn, and the tables that their latencies rest on."""
+"""What searches chose and how they went: the table, the operators, the course, the importances."""
 
 import dataclasses
-import random
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import vl_convert
 
-from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.latency_tables.profiling.validation import NetworkCheck, ValidationReport
 from litepose_ofa.search.reporting.page.drawing import spec_of
-from litepose_ofa.search.reporting.page.section import Chart, Drawing, Listing, Prose, Section, Table
-from litepose_ofa.search.reporting.page.summary_section import subnets_section
-from litepose_ofa.search.reporting.page.tables_section import (
-    explain_provenance,
-    network_errors,
-    tables_section,
-    validation_points,
+from litepose_ofa.search.reporting.page.search_sections import (
+    LOWERS,
+    RAISES,
+    course_section,
+    importance_section,
+    missing_section,
+    subnets_section,
+    summary_section,
 )
-from litepose_ofa.search.reporting.searches import FinishedSearch
+from litepose_ofa.search.reporting.page.section import Chart, Link, Section, Table, charts_of
+from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
+from litepose_ofa.search.reporting.summary import SURROGATE
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.supernet.archs.arch import Arch
+from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.files import write_json, write_text
 
 SPACE = SearchSpace.preset("tiny")
-MakeTable = Callable[..., LatencyTable]
+LATENCY = "latency ms (80 %)"
+ROW: dict[str, Any] = {
+    "device": "pi", "tier": "m", "budget_ms": 20.0, "latency_ms": 18.126, "latency_low_ms": 16.0,
+    "latency_high_ms": 20.26, "latency_provenance": "calibrated-estimate", "decoding_provenance": None,
+    "ap_source": "predictor", "ap_predicted": 0.5123, "ap_search": None, "ap_val": None, "image_size": 96,
+    "macs": 12_345_678, "params": 9876, "peak_memory_bytes": 3 * 2**19, "finetuned": False, "bit_equal": None,
+}  # fmt: skip
 
 
-def cell(workspace: Path, device: str, tier: str, arch: Arch, *, table: str = "", digest: str = "") -> FinishedSearch:
+def shown(root: Path, **changes: Any) -> dict[str, Any]:
+    """The one row of the summary's table."""
+    row = {**ROW, "folder": str(root / "export" / "pi" / "m"), **changes}
+    table, _ = summary_section(pd.DataFrame([row]), root / "report").blocks
+    assert isinstance(table, Table)
+    return {str(key): value for key, value in table.frame.iloc[0].items()}
+
+
+def charts(section: Section | None) -> list[Chart]:
+    assert section is not None
+    return charts_of(section.blocks)
+
+
+def rows_of(chart: Chart) -> list[dict[str, Any]]:
+    spec = spec_of(chart)
+    assert vl_convert.vegalite_to_svg({**spec, "width": 400}).startswith("<svg")
+    return max(spec["datasets"].values(), key=len)
+
+
+def test_numbers_are_rounded_and_estimates_marked(tmp_path: Path) -> None:
+    assert shown(tmp_path) == {
+        "device": "pi", "tier": Link("m", "../export/pi/m/"), "budget ms": "20", LATENCY: "~18.13 (16-20.26)",
+        "AP pred.": "51.2", "px": "96", "MMACs": "12.3", "params": "9,876", "peak MiB": "1.50",
+    }  # fmt: skip
+
+
+def test_measured_latencies_and_surrogates_are_told_apart(tmp_path: Path) -> None:
+    row = shown(tmp_path, latency_provenance="measured", ap_source=SURROGATE)
+    assert (row[LATENCY], row["AP pred."]) == ("18.13 (16-20.26)", "51.2 surrogate")
+
+
+def test_an_export_adds_what_was_measured_and_checked(tmp_path: Path) -> None:
+    weights = tmp_path / "export" / "pi" / "m" / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(bytes(2**20))
+    row = shown(tmp_path, ap_search=0.5, ap_val=0.4, bit_equal=True)
+    assert (row["AP search"], row["AP held-out"], row["weights MiB"], row["equal"]) == ("50.0", "40.0", "1.00", "yes")
+    assert shown(tmp_path, folder=str(tmp_path / "export" / "a #1?"))["tier"].href == "../export/a%20%231%3F/"
+    assert shown(tmp_path, finetuned=True)["equal"] == "tuned"
+
+
+def test_gaps_are_a_list_and_none_no_section() -> None:
+    section = missing_section([Missing("pi", "xs", "lost"), Missing("pi", "m", "lost")])
+    assert section is not None
+    assert section.blocks[1] == ["pi/xs, pi/m: lost"]
+    assert missing_section([]) is None
+
+
+def cell(workspace: Path, device: str, tier: str, arch: Arch) -> FinishedSearch:
     """A finished search that chose an architecture."""
-    search = {"space": SPACE.to_dict(), "num_keypoints": 14, "table": digest}
-    record = {"arch_digest": arch.digest, "table": table, "search": search}
+    record = {"arch_digest": arch.digest, "search": {"space": SPACE.to_dict(), "num_keypoints": 14}}
     outcome = SearchOutcome(workspace / "search" / device / tier, arch, record)
     return FinishedSearch(workspace, device, tier, outcome, pd.DataFrame({"arch_digest": [arch.digest]}))
 
 
-def texts(section: Section) -> str:
-    return " ".join(block.text for block in section.blocks if isinstance(block, Prose))
-
-
-def test_subnets_are_drawn_by_device_and_each_once(tmp_path: Path) -> None:
+def test_every_operator_of_the_chosen_subnets_is_shown(tmp_path: Path) -> None:
     small, large = SPACE.smallest(), SPACE.largest()
-    section = subnets_section(
-        [cell(tmp_path, "one", "s", small), cell(tmp_path, "one", "l", large), cell(tmp_path, "two", "l", large)]
-    )
-    drawings = [block for block in section.blocks if isinstance(block, Drawing)]
-    captions = [drawing.caption for drawing in drawings]
-    assert [caption.partition(":")[0] for caption in captions] == ["one", "two", "one/s", "one/l, two/l"]
-    assert f"{large.digest}, 128 px, " in captions[-1]
-    assert captions[-1].endswith(" parameters.")
-    depths = [len(re.findall('class="bottleneck"', drawing.svg)) for drawing in drawings]
-    assert depths == [4 + 8, 8, 4, 8]
-    assert {"48 at most" in drawing.svg for drawing in drawings} == {True}, "all are of one scale"
+    cells = [cell(tmp_path, "one", "s", small), cell(tmp_path, "one", "l", large), cell(tmp_path, "two", "l", large)]
+    one, two = charts(subnets_section(cells))
+    assert large.digest in two.caption
+    rows = rows_of(one)
+    for name, arch in (("s", small), ("l", large)):
+        shown = [row for row in rows if row["tier"] == f"{name}, {arch.image_size} px"]
+        assert sum(row["MMACs"] for row in shown) == pytest.approx(measure_complexity(arch).macs / 1e6)
+        blocks = [row for row in shown if row["operator"].startswith("stage")]
+        expected = [
+            (f"stage {s}.{b}", stage.channels, f"{block.kernel}x{block.kernel}", block.expansion)
+            for s, stage in enumerate(arch.stages, 1)
+            for b, block in enumerate(stage.blocks, 1)
+        ]
+        assert [(r["operator"], r["channels out"], r["kind"], r["expansion"]) for r in blocks] == expected
+        others = [row["operator"] for row in shown if row not in blocks]
+        assert others == ["stem", "deconv 1", "deconv 2", "head 1", "deconv 3", "head 2"]
+    assert len(rows_of(two)) < len(rows)
 
 
-def test_an_export_that_finetuning_preferred_is_drawn(tmp_path: Path) -> None:
-    arch, preferred = SPACE.smallest(), SPACE.largest()
-    searched = cell(tmp_path, "one", "s", arch)
-    assert searched.arch == arch
+def test_an_export_that_finetuning_preferred_is_the_one_shown(tmp_path: Path) -> None:
+    searched, preferred = cell(tmp_path, "one", "s", SPACE.smallest()), SPACE.largest()
     preferred.save(searched.export_folder / "arch.json")
-    exported = cell(tmp_path, "one", "s", arch)
+    exported = dataclasses.replace(searched)
     exported.__dict__["manifest"] = {"arch_digest": preferred.digest}
-    assert exported.arch == preferred
+    assert (searched.arch, exported.arch) == (SPACE.smallest(), preferred)
 
 
-@pytest.fixture
-def board(make_table: MakeTable, tmp_path: Path) -> tuple[LatencyTable, FinishedSearch]:
-    """A measured table with recorded errors, and a search by it."""
-    errors = {"fit_errors": {"a": 0.1, "b": -0.1}, "validation_errors": {"c": 0.3}}
-    table = make_table(SPACE).with_metadata(**errors, interval_coverage=0.75)
-    table.save(tmp_path / "board")
-    return table, cell(tmp_path, "board", "s", SPACE.smallest(), table=str(tmp_path / "board.csv"), digest=table.digest)
+def progress(device: str, tier: str, budget_ms: float | None) -> pd.DataFrame:
+    numbers = {"evaluations": [40, 60], "hypervolume": [0.2, 0.25], "ap_source": "predictor"}
+    return pd.DataFrame({"device": device, "tier": tier, "budget_ms": budget_ms, **numbers})
 
 
-def test_a_table_tells_its_errors_and_what_would_validate_it(
-    board: tuple[LatencyTable, FinishedSearch], tmp_path: Path
-) -> None:
-    section = tables_section(tmp_path, [board[1]])
-    assert texts(section).startswith("Measured: board.")
-    assert "`litepose validate-table table=... kit=...`" in texts(section)
-    (frame,) = [block.frame for block in section.blocks if isinstance(block, Table)]
-    (row,) = frame.to_dict("records")
-    assert row["MAPE in the fit"] == "10.0 % of 2"
-    assert row["MAPE left out"] == "30.0 % of 1"
-    assert row["inside"] == "75 %"
-    assert row["operators"].endswith(" measured")
-    (chart,) = [block for block in section.blocks if isinstance(block, Chart)]
-    points = [point for data in spec_of(chart)["datasets"].values() for point in data if "network" in point]
-    assert sorted((p["network"], p["part"], round(p["error"])) for p in points) == [
-        ("a", "in the fit", 10), ("b", "in the fit", -10), ("c", "left out of the fit", 30),
-    ]  # fmt: skip
+def test_hypervolume_is_a_chart_a_device_and_a_line_a_tier() -> None:
+    frames = [progress("pi", "xs", 20), progress("pi", "l", 90), progress("a+b", "m", None)]
+    pi, several = charts(course_section(pd.concat(frames, ignore_index=True)))
+    found = [(row["tier"], row["evaluations"], row["hypervolume, %"]) for row in rows_of(pi)]
+    assert found == [("xs: 20 ms", 40, 20), ("xs: 20 ms", 60, 25), ("l: 90 ms", 40, 20), ("l: 90 ms", 60, 25)]
+    assert "mean of their fronts" in several.caption
+    assert {row["tier"] for row in rows_of(several)} == {"m"}
+    assert course_section(pd.DataFrame()) is None
 
 
-def test_estimates_are_called_estimates() -> None:
-    tables = {"jetson_nano": LatencyTable.load("jetson_nano")}
-    (line,) = explain_provenance(tables)
-    assert line.startswith("Estimated, not measured: jetson_nano.")
-    assert set(network_errors(tables)["part"]) == {"in the fit", "left out of the fit"}
-
-
-def test_a_table_that_changed_or_went_is_named(tmp_path: Path) -> None:
-    cells = [
-        cell(tmp_path, "one", "s", SPACE.smallest(), table="jetson_nano", digest="another"),
-        cell(tmp_path, "two", "s", SPACE.smallest(), table=str(tmp_path / "gone.csv"), digest="gone"),
-    ]
-    (lost,) = tables_section(tmp_path, cells).blocks
-    assert isinstance(lost, Listing)
-    assert "one: latency table jetson_nano has changed since the search." in lost.items
-    assert "gone." in lost.items[1]
-
-
-def validation_of(table: LatencyTable, digest: str) -> dict[str, Any]:
-    rng = random.Random(0)
-    archs = [SPACE.sample(rng) for _ in range(4)]
-    checks = tuple(NetworkCheck(arch, table.estimate(arch), 1.1 * table.estimate(arch).ms, (1.0,)) for arch in archs)
-    return {"table": "board", "digest": digest, "runs": [ValidationReport("first run", checks).to_dict()]}
-
-
-def test_a_validation_is_drawn_with_its_intervals(board: tuple[LatencyTable, FinishedSearch], tmp_path: Path) -> None:
-    table, searched = board
-    record = validation_of(table, table.digest)
-    write_json(tmp_path / "latency_tables" / "board.json", record)
-    section = tables_section(tmp_path, [searched])
-    assert "first run: 4 networks, MAPE 9.1 %, Spearman 1.000" in texts(section)
-    assert "another version" not in texts(section)
-    assert "Not compared" not in texts(section)
-    chart = [block for block in section.blocks if isinstance(block, Chart)][-1]
-    assert chart.caption.startswith("board: ")
-    points = validation_points(record["runs"])
-    assert (points["measured"] / points["ms"]).tolist() == pytest.approx([1.1] * 4)
-    assert (points["low"] < points["ms"]).all()
-    assert (points["ms"] < points["high"]).all()
-    assert any(len(data) == 4 for data in spec_of(chart)["datasets"].values())
-
-
-def test_a_validation_of_another_version_says_so(board: tuple[LatencyTable, FinishedSearch], tmp_path: Path) -> None:
-    write_json(tmp_path / "latency_tables" / "board.json", validation_of(board[0], "another"))
-    write_text(tmp_path / "latency_tables" / "broken.json", "{}")
-    text = texts(tables_section(tmp_path, [board[1]]))
-    assert "another version of the table than the searches used" in text
-    assert "broken.json is not what `litepose validate-table` writes" in text
-
-
-def test_texts_of_a_table_are_facts_of_its_metadata(board: tuple[LatencyTable, FinishedSearch], tmp_path: Path) -> None:
-    table, searched = board
-    rows = {operator: dataclasses.replace(row, samples=0) for operator, row in list(table.rows.items())[:5]}
-    fitted = LatencyTable(table.metadata, {**table.rows, **rows})
-    fitted.save(tmp_path / "fitted")
-    again = cell(
-        tmp_path, "board", "s", searched.outcome.arch, table=str(tmp_path / "fitted.csv"), digest=fitted.digest
-    )
-    (frame,) = [block.frame for block in tables_section(tmp_path, [again]).blocks if isinstance(block, Table)]
-    assert frame["operators"].tolist() == [f"{len(table.rows) - 5:,} measured, 5 fitted"]
+def test_bars_keep_the_order_of_the_first_chart_and_say_which_way_they_go() -> None:
+    columns = ["quantity", "choice", "variance_share", "standard_error", "direction"]
+    ap = [("AP", "width", 0.7, 0.02, -0.5), ("AP", "depth", 0.2, 0.01, 1.0)]
+    latency = [("latency_ms/pi", "depth", 0.9, 0.05, 1.0), ("latency_ms/pi", "width", 0.01, 0.02, 0.0)]
+    both = charts(importance_section(pd.DataFrame([*ap, *latency], columns=columns), "predictor"))
+    assert [chart.caption.partition(":")[0] for chart in both] == ["AP by the accuracy predictor", "latency on pi"]
+    assert [spec_of(chart)["layer"][0]["encoding"]["y"]["sort"] for chart in both] == [["width", "depth"]] * 2
+    first, second = map(rows_of, both)
+    assert [(row["share of variance, %"], row["effect"]) for row in first] == [(70, LOWERS), (20, RAISES)]
+    assert [row["from, %"] for row in second] == pytest.approx([85, 0])
+    assert importance_section(pd.DataFrame(), "predictor") is None
