@@ -25,7 +25,7 @@ from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split
 from litepose_ofa.supernet.export.bundle import write_bundle
-from litepose_ofa.supernet.network.checkpoints import save_supernet
+from litepose_ofa.supernet.network.checkpoints import save_network
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose
 
@@ -121,7 +121,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         generate_split(folder / "data" / "people", split, 3, 0, PeopleSettings(image_size=(64, 64)), CROWDPOSE)
     space = SearchSpace.preset("tiny")
     torch.manual_seed(0)
-    save_supernet(folder / "ws/supernet/supernet.safetensors", LitePoseSupernet(space, 14), {}, skeleton=CROWDPOSE)
+    save_network(folder / "ws/supernet/supernet.safetensors", LitePoseSupernet(space, 14), {}, skeleton=CROWDPOSE)
     cost = CostModel(space)
     genomes = stratified_genomes(cost, 12, np.random.default_rng(0))
     ap = np.log(cost.evaluate(genomes)["macs"]) / 40

@@ -20,7 +20,7 @@ from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.export.bundle import ARCH_FILE
 from litepose_ofa.supernet.export.loading import find_weights
 from litepose_ofa.supernet.export.runners import is_runtime_file
-from litepose_ofa.supernet.network.checkpoints import load_weights, save_subnet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import load_weights, save_network, weights_digest
 from litepose_ofa.supernet.network.extract import copy_of, extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import Process
@@ -154,7 +154,7 @@ def start_trial(config: dict[str, Any], threads: int, trial: FinetuningTrial, fo
         network = trainer.trained
         assert isinstance(network, LitePose)
         if step == trainer.plan.steps:
-            save_subnet(folder / SUBNET_FILE, network, skeleton=trainer.images.dataset.skeleton)
+            save_network(folder / SUBNET_FILE, network, skeleton=trainer.images.dataset.skeleton)
         return validator(network)["subnet"]
 
     return train_to

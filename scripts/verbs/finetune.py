@@ -34,7 +34,7 @@ from litepose_ofa.search.tuning.trials import (
 from litepose_ofa.search.workspace import SUBNET_FILE
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.network.checkpoints import load_subnet, save_subnet
+from litepose_ofa.supernet.network.checkpoints import load_subnet, save_network
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import TORCHRUN_VARIABLES, Process, joined_process_group, run_on_main
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER
@@ -145,7 +145,7 @@ def _finish(
     }
     if finetuning.process.is_main:
         skeleton = finetuning.images.dataset.skeleton
-        save_subnet(run_folder() / SUBNET_FILE, finetuning.recalibrated(network), facts, skeleton=skeleton)
+        save_network(run_folder() / SUBNET_FILE, finetuning.recalibrated(network), facts, skeleton=skeleton)
     return before, after
 
 

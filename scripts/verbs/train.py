@@ -13,7 +13,7 @@ from litepose_ofa.scripts.command.app import run_folder, script, start_run
 from litepose_ofa.scripts.settings.fields import PathText
 from litepose_ofa.scripts.settings.groups import MeasuringSettings, RecipeSettings, TeacherSettings, TrainingSettings
 from litepose_ofa.search.workspace import SUPERNET_FILE
-from litepose_ofa.supernet.network.checkpoints import load_weights, save_supernet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import load_weights, save_network, weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training.distributed import Process, joined_process_group, run_on_main
 from litepose_ofa.supernet.training.recipe import SupernetPlan
@@ -83,5 +83,5 @@ def _save(cfg: DictConfig, trainer: Trainer, path: Path) -> None:
         "images": len(trainer.images),
         "held_out": build_splits(cfg).held_out(),
     }
-    save_supernet(path, supernet, info, skeleton=trainer.images.dataset.skeleton)
+    save_network(path, supernet, info, skeleton=trainer.images.dataset.skeleton)
     logger.info("%s: trained for %d steps, weights %s", path, trainer.step, weights_digest(supernet))

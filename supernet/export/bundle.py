@@ -26,7 +26,7 @@ from litepose_ofa.supernet.export.formats import PEAKS, ExportFormat, measure_pa
 from litepose_ofa.supernet.export.onnx_graph import INPUT_NAME, OUTPUT_NAMES, head_shapes
 from litepose_ofa.supernet.export.runners import FloatArray, as_model, open_runner, require_file
 from litepose_ofa.supernet.files import read_json, read_yaml, replacing_folder, require_regular, write_text
-from litepose_ofa.supernet.network.checkpoints import save_subnet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import save_network, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
 
 ARCH_FILE = "arch.json"
@@ -90,7 +90,7 @@ def write_bundle(
     """
     with replacing_folder(folder) as temporary:
         subnet.arch.save(temporary / ARCH_FILE)
-        save_subnet(temporary / WEIGHTS_FILE, subnet, facts, skeleton=skeleton)
+        save_network(temporary / WEIGHTS_FILE, subnet, facts, skeleton=skeleton)
         described = {}
         for fmt in formats:
             fmt.write(temporary, subnet)

@@ -13,6 +13,7 @@ network adds the one's output to the other's.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -33,12 +34,14 @@ def channel_orders(supernet: LitePoseSupernet, kind: Literal["hidden", "width"])
     convolution and batch norm keep channels apart, so a head's reader is the pointwise convolution behind them.
     Hidden groups are those within bottlenecks, which elastic expansion narrows; elastic width narrows all others.
     """
-    tensors = supernet.state_dict()
-    return {
-        name: torch.argsort(_importance(tensors, group), descending=True, stable=True)
-        for name, group in _groups(supernet.space).items()
-        if name.endswith(".hidden") == (kind == "hidden")
-    }
+    tensors, orders = supernet.state_dict(), {}
+    for group_name, group in _groups(supernet.space).items():
+        if group_name.endswith(".hidden") == (kind == "hidden"):
+            # On the CPU and in float64, so that ranks agree.
+            weights = [tensors[name].cpu().double().transpose(0, axis) for name, axis in group.readers]
+            importance = reduce(torch.add, [weight.abs().flatten(1).sum(1) for weight in weights])
+            orders[group_name] = torch.argsort(importance, descending=True, stable=True)
+    return orders
 
 
 @torch.no_grad()
@@ -65,15 +68,6 @@ class _Group:
     names: list[str] = field(default_factory=list)
     carriers: list[TensorAxis] = field(default_factory=list)
     readers: list[TensorAxis] = field(default_factory=list)
-
-
-def _importance(tensors: Mapping[str, Tensor], group: _Group) -> Tensor:
-    """Return the importance of a group's channels, shape (C,); on the CPU and in float64, so that ranks agree."""
-    importance = torch.zeros((), dtype=torch.float64)
-    for name, axis in group.readers:
-        weight = tensors[name].detach().cpu().double()
-        importance = importance + weight.abs().transpose(0, axis).flatten(1).sum(1)
-    return importance
 
 
 def _groups(space: SearchSpace) -> dict[str, _Group]:

@@ -60,10 +60,11 @@ def save_network(
         NotFiniteError: If a weight is not finite; the file stays as it was.
     """
     if isinstance(model, LitePoseSupernet):
-        description = {"kind": "supernet", "space": model.space.to_dict(), "num_keypoints": model.num_keypoints}
+        description: dict[str, Any] = {"kind": "supernet", "space": model.space.to_dict()}
     else:
         assert isinstance(model, LitePose)
-        description = {"kind": "subnet", "arch": model.arch.to_dict(), "num_keypoints": model.num_keypoints}
+        description = {"kind": "subnet", "arch": model.arch.to_dict()}
+    description["num_keypoints"] = model.num_keypoints
     if skeleton is not None:
         description["skeleton"] = skeleton.to_dict()
     require_finite(model, f"{path}: not written, as the network is ruined")
@@ -73,24 +74,13 @@ def save_network(
         temporary.write_bytes(serialise(tensors, metadata={FORMAT: json.dumps(description)}))
 
 
-save_supernet = save_subnet = save_network
-
-
 def load_supernet(path: Path | str) -> LitePoseSupernet:
-    """Read a supernet that ``save_supernet`` wrote; in eval mode.
-
-    Raises:
-        InputError: If the file is missing, damaged, or holds something else.
-    """
+    """Read a supernet that ``save_network`` wrote; in eval mode."""
     return _built(path, "supernet", lambda d: LitePoseSupernet(SearchSpace.from_dict(d["space"]), d["num_keypoints"]))
 
 
 def load_subnet(path: Path | str) -> LitePose:
-    """Read a static network that ``save_subnet`` wrote; in eval mode.
-
-    Raises:
-        InputError: If the file is missing, damaged, or holds something else.
-    """
+    """Read a static network that ``save_network`` wrote; in eval mode."""
     return _built(path, "subnet", lambda d: LitePose(Arch.from_dict(d["arch"]), d["num_keypoints"]))
 
 

@@ -133,11 +133,7 @@ class PoseNetwork(nn.Module):
 
 
 class LitePose(PoseNetwork):
-    """The pose network of one architecture.
-
-    Args:
-        arch: The architecture; any input whose sides are multiples of 16 is accepted, ``arch.image_size`` or not.
-        num_keypoints: K.
+    """The pose network of one architecture, for inputs whose sides are multiples of 16, ``arch.image_size`` or not.
 
     Example:
         >>> import torch
@@ -153,14 +149,9 @@ class LitePose(PoseNetwork):
         self._plan = plan_of(arch, num_keypoints)
 
     def forward(self, images: Tensor) -> Heads:
-        """Run the network.
+        """Run the network on images (B, 3, H, W), RGB, normalised by the ImageNet mean and standard deviation.
 
-        Args:
-            images: (B, 3, H, W), RGB, normalised by the ImageNet mean and standard deviation.
-
-        Returns:
-            Head 0, (B, 2K, H/4, W/4): K heatmaps, then K associative-embedding tags.
-            Head 1, (B, K, H/2, W/2): heatmaps.
+        Head 0 is (B, 2K, H/4, W/4), K heatmaps, then K associative-embedding tags; head 1 (B, K, H/2, W/2), heatmaps.
         """
         return self._run(images, self._plan)
 

@@ -65,14 +65,8 @@ def pose_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of one subnet and its detached parts.
 
-    Tags are only defined up to grouping, so a teacher distils heatmaps alone.
-
-    Args:
-        heads: The subnet's outputs.
-        targets: The batch's targets.
-        loss: Weights.
-        progress: Fraction of the training that is done, in [0, 1].
-        teacher: Outputs of the teacher for the same images, without a graph.
+    ``progress`` is the fraction of the training that is done, in [0, 1]; ``teacher`` the outputs of the teacher for the
+    same images, without a graph. Tags are only defined up to grouping, so a teacher distils heatmaps alone.
     """
     num_keypoints = heads[1].shape[1]
     heatmaps, tags = (heads[0][:, :num_keypoints], heads[1]), heads[0][:, num_keypoints:]

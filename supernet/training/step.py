@@ -141,7 +141,11 @@ def train_on_batch(
 
     Source: Yu and Huang, Universally Slimmable Networks (arXiv:1903.05134); Yu et al., BigNAS (arXiv:2003.11142).
     """
-    parts = [_prepare(part, settings, teacher) for part in batch.split(settings.accumulation)]
+    parts = []
+    for split in batch.split(settings.accumulation):
+        with _autocast(split.images.device, settings.precision):
+            soft = None if teacher is None else teacher(split)
+        parts.append(_Part(split.images, make_targets(split, settings.loss), soft))
     updates = len(plan.subnets) if settings.update == "per_subnet" else 1
     share = updates / (len(plan.subnets) * len(parts))
     statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
@@ -165,14 +169,6 @@ def train_on_batch(
     if skipped is not None:  # with one update a sandwich, the culprit may be an earlier subnet
         skipped = next((name for name, value in losses_by_name.items() if not math.isfinite(value)), skipped)
     return StepResult(losses_by_name, dict(zip(terms, values[len(losses) :], strict=True)), skipped)
-
-
-def _prepare(batch: Batch, settings: TrainingSettings, teacher: Teacher | None) -> _Part:
-    soft = None
-    if teacher is not None:
-        with _autocast(batch.images.device, settings.precision):
-            soft = teacher(batch)
-    return _Part(batch.images, make_targets(batch, settings.loss), soft)
 
 
 def _run(

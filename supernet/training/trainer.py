@@ -179,12 +179,8 @@ class Trainer:
     ) -> bool:
         """Train to the last step, or until any rank is asked to stop between two; leave a checkpoint either way.
 
-        Args:
-            on_step: Called after each step with the number of finished steps and its losses, means over the ranks.
-            should_stop: Asked after each step.
-
-        Returns:
-            Whether the training is complete.
+        ``on_step`` is called after each step with the number of finished steps and its losses, means over the ranks;
+        then ``should_stop`` is asked. The result says whether the training is complete.
 
         Raises:
             NotFiniteError: If gradients were not finite for ``MOST_SKIPPED`` steps in a row or up to the end, or
@@ -198,7 +194,7 @@ class Trainer:
             for batch in batches:
                 result, stopping = share_result(self.train_step(batch), should_stop(), self.process)
                 if self._is_due(settings.log_every):
-                    self._share_bad_images()
+                    self.bad_images.update(*gather_objects(self.bad_images, self.process))
                     rate = (self.step - logged) * settings.batch_size / (time.perf_counter() - began)
                     log(self.step - 1, self._values(result, rate))
                 on_step(self.step, result)
@@ -285,12 +281,9 @@ class Trainer:
             run_on_main(lambda: save_network(path, self.trained, info, skeleton=skeleton), self.process)
         return {f"ap/{name}": ap for name, ap in scores.items()}
 
-    def _share_bad_images(self) -> None:
-        self.bad_images.update(*gather_objects(self.bad_images, self.process))
-
     def _save(self) -> None:
         self._require_finite()
-        self._share_bad_images()
+        self.bad_images.update(*gather_objects(self.bad_images, self.process))
         run_on_main(lambda: self.store.save(self.step, self.state_dict()), self.process)
 
     def _require_trained(self) -> None:
@@ -311,7 +304,7 @@ class Trainer:
     def _requests(self) -> StepSampler:
         """Return this rank's requests of the steps that are left."""
         teacher = self._teachers.get("external")
-        teacher_size = None if teacher is None else teacher.image_size
+        size = teacher.image_size if teacher else None
         return StepSampler(
-            len(self.images), self.plan, self.settings, self.process, first_step=self.step, teacher_size=teacher_size
+            len(self.images), self.plan, self.settings, self.process, first_step=self.step, teacher_size=size
         )

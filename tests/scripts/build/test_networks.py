@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from litepose_ofa.scripts.build.networks import build_device, build_subnet_evaluator, build_teacher
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.network.checkpoints import save_subnet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import save_network, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
 
 Compose = Callable[..., DictConfig]
@@ -37,7 +37,7 @@ def test_a_teacher_comes_from_a_file(compose_config: Compose, tmp_path: Path, pu
         network.arch.save(tmp_path / "arch.json")
         files = (f"teacher.weights={tmp_path}/weights.pth", f"teacher.arch={tmp_path}/arch.json")
     else:
-        save_subnet(tmp_path / "weights.safetensors", network)
+        save_network(tmp_path / "weights.safetensors", network)
         files = (f"teacher.weights={tmp_path}/weights.safetensors",)
     teacher = build_teacher(compose_config("train", *files), 14, CPU)
     assert teacher is not None
@@ -55,7 +55,7 @@ def test_a_teacher_that_does_not_fit_is_refused(compose_config: Compose, tmp_pat
     with pytest.raises(InputError, match=r"absent\.safetensors: no such file"):
         build(f"teacher.weights={tmp_path}/absent.safetensors")
     path = tmp_path / "coco.safetensors"
-    save_subnet(path, LitePose(TINY.smallest(), num_keypoints=17))
+    save_network(path, LitePose(TINY.smallest(), num_keypoints=17))
     with pytest.raises(InputError, match="the teacher has 17 keypoints; the dataset has 14"):
         build(f"teacher.weights={path}")
 

@@ -10,7 +10,7 @@ from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
 from litepose_ofa.supernet.evaluation import evaluate_keypoints
 from litepose_ofa.supernet.export.bundle import write_bundle
 from litepose_ofa.supernet.files import read_json, write_json
-from litepose_ofa.supernet.network.checkpoints import load_subnet, load_supernet, save_subnet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import load_subnet, load_supernet, save_network, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 
@@ -20,7 +20,7 @@ def subnet_file(trained: Path) -> Path:
     """The smallest subnet of the trained workspace, in a file of its own."""
     supernet = load_supernet(trained / "supernet" / "supernet.safetensors")
     path = trained / "finetune" / "subnet.safetensors"
-    save_subnet(path, extract_subnet(supernet, supernet.space.smallest()), skeleton=CROWDPOSE)
+    save_network(path, extract_subnet(supernet, supernet.space.smallest()), skeleton=CROWDPOSE)
     return path
 
 
@@ -112,11 +112,11 @@ def test_weights_need_no_supernet_and_may_come_in_a_folder_or_with_an_arch(
 
 def test_weights_that_do_not_fit_are_named(evaluate: Any, subnet_file: Path, tmp_path: Path) -> None:
     arch = load_subnet(subnet_file).arch
-    save_subnet(tmp_path / "coco.safetensors", LitePose(arch, 17), skeleton=COCO)
+    save_network(tmp_path / "coco.safetensors", LitePose(arch, 17), skeleton=COCO)
     told = evaluate(f"weights={tmp_path / 'coco.safetensors'}").refusal
     assert "is a subnet of 17 keypoints; dataset.skeleton crowdpose has 14" in told
     swapped = CROWDPOSE.to_dict() | {"keypoints": [*CROWDPOSE.keypoints[:-2], "neck", "head"]}
-    save_subnet(tmp_path / "swapped.safetensors", LitePose(arch), skeleton=type(CROWDPOSE).from_dict(swapped))
+    save_network(tmp_path / "swapped.safetensors", LitePose(arch), skeleton=type(CROWDPOSE).from_dict(swapped))
     arch.save(tmp_path / "arch.json")
     for more in ((), (f"arch={tmp_path / 'arch.json'}",)):
         told = evaluate(f"weights={tmp_path / 'swapped.safetensors'}", *more).refusal

@@ -12,7 +12,7 @@ import yaml
 from litepose_ofa.scripts.build import data, networks
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE, Skeleton
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.network.checkpoints import load_supernet, read_skeleton, save_supernet
+from litepose_ofa.supernet.network.checkpoints import load_supernet, read_skeleton, save_network
 
 KEPT = ("head", "left_wrist", "right_wrist", "left_ankle", "right_ankle")
 STAR = {
@@ -88,7 +88,7 @@ def test_a_supernet_of_other_keypoints_or_that_has_seen_the_images_is_refused(
         return cfg
 
     def load(info: dict[str, Any], skeleton: Skeleton | None = CROWDPOSE, seed: int = 0) -> int:
-        save_supernet(path, supernet, info, skeleton=skeleton)
+        save_network(path, supernet, info, skeleton=skeleton)
         return networks.load_trained_supernet(composed(seed), torch.device("cpu")).num_keypoints
 
     names = [{"head": "neck", "neck": "head"}.get(name, name) for name in CROWDPOSE.keypoints]

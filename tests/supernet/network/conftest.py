@@ -18,12 +18,11 @@ def subnet(tiny_supernet: LitePoseSupernet) -> LitePose:
 
 @pytest.fixture(scope="session")
 def assert_equal() -> Callable[[nn.Module, nn.Module], None]:
-    return _assert_equal
+    def compare(one: nn.Module, other: nn.Module) -> None:
+        ours, theirs = one.state_dict(), other.state_dict()
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            assert value.dtype == theirs[name].dtype
+            assert torch.equal(value, theirs[name]), name
 
-
-def _assert_equal(one: nn.Module, other: nn.Module) -> None:
-    ours, theirs = one.state_dict(), other.state_dict()
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert value.dtype == theirs[name].dtype
-        assert torch.equal(value, theirs[name]), name
+    return compare

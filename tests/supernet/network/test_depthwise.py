@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -40,57 +41,44 @@ def results(convolve: Callable[..., Tensor], x: Tensor, weight: Tensor, stride: 
 
 
 @pytest.fixture
-def strips(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The kernel widths whose gradient was computed in strips, in order."""
-    seen: list[int] = []
-    compute = depthwise._strips
-
-    def noting(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-        seen.append(weight.shape[-1])
-        return compute(gradient, x, weight, stride)
-
-    monkeypatch.setattr(depthwise, "_strips", noting)
-    return seen
-
-
-@pytest.fixture
-def plain_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever takes the path of strips fails."""
-    monkeypatch.setattr(depthwise, "_StripwiseDepthwise", None)
-
-
-def is_large(size: tuple[int, int], stride: int) -> bool:
-    return min(size) >= stride * LEAST_SIDE
+def strips(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Notes whenever a gradient is computed in strips."""
+    mock = Mock(side_effect=depthwise._strips)
+    monkeypatch.setattr(depthwise, "_strips", mock)
+    return mock
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_values_and_gradients_are_torch_s(strips: list[int], stride: int, kernel: int, channels_last: bool) -> None:
+def test_values_and_gradients_are_torch_s(strips: Mock, stride: int, kernel: int, channels_last: bool) -> None:
     for size in SIZES:
-        strips.clear()
+        strips.reset_mock()
         x, weight = random_case(size, kernel, channels_last=channels_last)
         ours = results(depthwise_conv2d, x, weight, stride)
-        assert strips == ([kernel] if kernel > STRIP and channels_last and is_large(size, stride) else [])
+        is_large = min(size) >= stride * LEAST_SIDE
+        assert strips.call_count == (kernel > STRIP and channels_last and is_large)
         for found, expected in zip(ours, results(plain, x, weight, stride), strict=True):
             assert found.shape == expected.shape
             assert (found - expected).abs().max() <= 1e-12 * expected.abs().max(), size
 
 
 @pytest.mark.parametrize("wanted", ["x", "weight"])
-def test_only_the_gradient_that_is_asked_for(strips: list[int], wanted: str) -> None:
+def test_only_the_gradient_that_is_asked_for(strips: Mock, wanted: str) -> None:
     x, weight = random_case((32, 32), 7)
     (x if wanted == "weight" else weight).requires_grad_(False)
     asked = weight if wanted == "weight" else x
     (ours,) = torch.autograd.grad(depthwise_conv2d(x, weight, stride=1).square().sum(), asked)
     (expected,) = torch.autograd.grad(plain(x, weight, stride=1).square().sum(), asked)
     assert (ours - expected).abs().max() <= 1e-12 * expected.abs().max()
-    assert strips == ([7] if wanted == "weight" else [])
+    assert strips.call_count == (wanted == "weight")
 
 
-@pytest.mark.usefixtures("plain_only")
 @pytest.mark.parametrize("case", ["no gradient", "inference mode", "frozen weight", "not channels-last", "autocast"])
-def test_without_the_slow_gradient_it_is_torch_s_convolution_bit_for_bit(case: str) -> None:
+def test_without_the_slow_gradient_it_is_torch_s_convolution_bit_for_bit(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(depthwise, "_StripwiseDepthwise", None)
     x, weight = random_case((32, 32), 7, dtype=torch.float32, channels_last=case != "not channels-last")
     contexts: dict[str, AbstractContextManager[object]] = {
         "no gradient": torch.no_grad(),

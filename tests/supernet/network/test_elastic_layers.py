@@ -9,19 +9,13 @@ from torch import Tensor, nn
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d, ElasticDepthwiseConv2d
 
 
-def transform_by_loops(weight: Tensor, chain: list[Tensor]) -> Tensor:
+def transformed(weight: Tensor, chain: list[Tensor]) -> Tensor:
     """Shrink kernels (C, 1, k, k) by two a matrix: entry j of the small kernel is sum_i centre_i matrix[i, j]."""
-    kernels = weight[:, 0].tolist()
     for matrix in chain:
-        side = len(kernels[0]) - 2
-        values = matrix.tolist()
-        shrunk = []
-        for kernel in kernels:
-            centre = [kernel[1 + y][1 + x] for y in range(side) for x in range(side)]
-            flat = [sum(centre[i] * values[i][j] for i in range(side**2)) for j in range(side**2)]
-            shrunk.append([flat[side * y : side * (y + 1)] for y in range(side)])
-        kernels = shrunk
-    return torch.tensor(kernels)[:, None]
+        side = weight.shape[-1] - 2
+        small = torch.einsum("ci,ij->cj", weight[:, 0, 1:-1, 1:-1].flatten(1), matrix)
+        weight = small.unflatten(1, (1, side, side))
+    return weight
 
 
 def test_batch_norms_refuse_to_cumulate() -> None:
@@ -40,6 +34,23 @@ def test_depthwise_matrices() -> None:
     }
     matrices = [elastic.get_parameter("matrix_7to5"), elastic.get_parameter("matrix_5to3")]
     for channels, used in itertools.product((1, 4), (0, 1, 2)):
-        expected = transform_by_loops(elastic.weight[:channels], matrices[:used])
+        expected = transformed(elastic.weight[:channels], matrices[:used])
         found = elastic.active_weight(channels, 7 - 2 * used)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("side", [5, 16])
+def test_gradients_of_elastic_kernels(kernel: int, side: int) -> None:
+    """Finite differences; from a side of 16 on the widest ones' gradients come in strips."""
+    elastic, generator = ElasticDepthwiseConv2d(2, (3, 5, 7)).double(), torch.Generator().manual_seed(0)
+    x = torch.randn(1, 2, side, side, generator=generator, dtype=torch.float64).to(memory_format=torch.channels_last)
+    for parameter in elastic.parameters():
+        nn.init.normal_(parameter, generator=generator)
+
+    def convolve(x: Tensor, *parameters: Tensor) -> Tensor:
+        named = dict(zip(dict(elastic.named_parameters()), parameters, strict=True))
+        y: Tensor = torch.func.functional_call(elastic, named, (x, kernel))
+        return y
+
+    assert torch.autograd.gradcheck(convolve, (x.requires_grad_(), *elastic.parameters()), fast_mode=True)

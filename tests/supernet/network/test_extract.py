@@ -1,5 +1,6 @@
 """Subnets cut out of the supernet: bit-equal outputs, equal gradients, and a check that can fail."""
 
+import copy
 import math
 import random
 from typing import Any
@@ -23,8 +24,8 @@ IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 ARCHITECTURES = 200
 
 
-def sample(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
-    rng = random.Random(seed)
+def sample(space: SearchSpace, count: int) -> list[Arch]:
+    rng = random.Random(0)
     return [space.sample(rng) for _ in range(count)]
 
 
@@ -47,14 +48,8 @@ def test_200_subnets_are_bit_equal_over_every_choice(
     heads = [torch.cat([head.flatten() for head in extract_subnet(supernet, arch)(IMAGES)]) for arch in archs[:2]]
     assert not torch.equal(*heads)
     assert all(head.isfinite().all() and head.std() > 1e-3 for head in heads)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_bit_equal_in_channels_last(name: str, randomise: Any) -> None:
-    space = SearchSpace.preset(name)
-    supernet = randomise(LitePoseSupernet(space), 3).to(memory_format=torch.channels_last).eval()
-    images = IMAGES.to(memory_format=torch.channels_last)
-    for arch in (space.smallest(), space.largest(), *sample(space, 6, seed=1)):
+    supernet, images = (it.to(memory_format=torch.channels_last) for it in (supernet, IMAGES))
+    for arch in (space.smallest(), space.largest(), *archs[:6]):
         subnet = extract_subnet(supernet, arch).to(memory_format=torch.channels_last)
         assert is_equal_to_supernet(subnet, supernet, images), arch
 
@@ -79,10 +74,9 @@ def test_it_is_an_ordinary_network_of_its_own(tiny_supernet: LitePoseSupernet) -
 def test_mode_dtype_and_keypoints_are_the_supernets(training: bool, tiny: SearchSpace) -> None:
     supernet = LitePoseSupernet(tiny, num_keypoints=17).double().train(training)
     subnet = extract_subnet(supernet, tiny.smallest())
-    assert (subnet.training, subnet.num_keypoints) == (training, 17)
-    assert {p.dtype for p in subnet.parameters()} == {torch.float64}
     assert is_equal_to_supernet(subnet, supernet, IMAGES.double())
-    assert (subnet.training, supernet.training) == (training, training)
+    assert (subnet.training, supernet.training, subnet.num_keypoints) == (training, training, 17)
+    assert {p.dtype for p in subnet.parameters()} == {torch.float64}
 
 
 def test_a_copy_of_a_synchronised_network_is_plain(tiny_supernet: LitePoseSupernet, assert_equal: Any) -> None:
@@ -104,10 +98,6 @@ def test_one_changed_number_is_found(name: str, tiny_supernet: LitePoseSupernet)
     assert not is_equal_to_supernet(subnet, tiny_supernet, IMAGES)
 
 
-def loss_of(heads: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    return sum(((head - 0.1) ** 2).mean() for head in heads)  # type: ignore[return-value]
-
-
 def test_a_training_step_is_the_static_networks(tiny_supernet: LitePoseSupernet) -> None:
     """Gradients and running statistics of the shared slices; of everything else none."""
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -118,30 +108,26 @@ def test_a_training_step_is_the_static_networks(tiny_supernet: LitePoseSupernet)
         supernet.zero_grad(set_to_none=True)
         subnet = extract_subnet(supernet, arch)
         before = {name: value.clone() for name, value in supernet.state_dict().items()}
-        loss, static_loss = loss_of(supernet(images, arch)), loss_of(subnet(images))
+        loss, static_loss = (
+            torch.cat([((head - 0.1) ** 2).flatten() for head in heads]).mean()
+            for heads in (supernet(images, arch), subnet(images))
+        )
         assert loss.item() == pytest.approx(static_loss.item(), rel=1e-12)
         loss.backward()
         static_loss.backward()
 
-        static_grads = {name: parameter.grad for name, parameter in subnet.named_parameters()}
-        expected = {name: torch.zeros_like(p) for name, p in supernet.named_parameters()}
-        for name, grad in static_grads.items():
-            assert grad is not None
-            owner_name = name.rpartition(".")[0]
-            owner = supernet.get_submodule(owner_name)
+        expected = copy.deepcopy(supernet)
+        expected.zero_grad(set_to_none=True)
+        for name, parameter in subnet.named_parameters():
+            owner = expected.get_submodule(name.rpartition(".")[0])
             if isinstance(owner, ElasticDepthwiseConv2d):
-                leaves = dict(owner.named_parameters())
-                folded = owner.active_weight(grad.shape[0], grad.shape[-1])
-                for part, value in zip(
-                    leaves, torch.autograd.grad(folded, leaves.values(), grad, allow_unused=True), strict=True
-                ):
-                    if value is not None:
-                        expected[f"{owner_name}.{part}"] += value
+                shared = owner.active_weight(parameter.shape[0], parameter.shape[-1])
             else:
-                expected[name][tuple(slice(n) for n in grad.shape)] = grad
-        for name, parameter in supernet.named_parameters():
-            found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            torch.testing.assert_close(found, expected[name], rtol=1e-9, atol=1e-12, msg=name)
+                shared = expected.get_parameter(name)[tuple(slice(size) for size in parameter.shape)]
+            shared.backward(parameter.grad)
+        for (name, parameter), wanted in zip(supernet.named_parameters(), expected.parameters(), strict=True):
+            found, gradient = (torch.zeros_like(p) if p.grad is None else p.grad for p in (parameter, wanted))
+            torch.testing.assert_close(found, gradient, rtol=1e-9, atol=1e-12, msg=name)
 
         after, static_after = supernet.state_dict(), subnet.state_dict()
         for name, value in after.items():

@@ -43,25 +43,6 @@ def formula_images(size: int) -> torch.Tensor:
     return torch.sin(0.05 * axis[None, None, :] + 0.07 * axis[None, :, None] + channel)[None]
 
 
-def expected_names(arch: Arch) -> set[str]:
-    """Write out the published state-dict keys of section "Checkpoint names" for an architecture."""
-    convolutions = ["first.0.0", "first.1.0", "first.2"]
-    norms = ["first.0.1", "first.1.1", "first.3"]
-    for s, stage in enumerate(arch.stages):
-        for b in range(len(stage.blocks)):
-            for part in ("inv", "depth_conv", "point_conv"):
-                convolutions.append(f"stage.{s}.{b}.{part}.0")
-                norms.append(f"stage.{s}.{b}.{part}.1")
-    for i in range(3):
-        convolutions += [f"deconv_refined.{i}", f"deconv_raw.{i}"]
-        norms.append(f"deconv_bnrelu.{i}.0")
-    for j in range(2):
-        for branch in ("final_refined", "final_raw"):
-            convolutions += [f"{branch}.{j}.conv.0", f"{branch}.{j}.conv.3"]
-            norms.append(f"{branch}.{j}.conv.1")
-    return {f"{name}.weight" for name in convolutions} | {f"{name}.{key}" for name in norms for key in BATCH_NORM}
-
-
 @pytest.mark.parametrize("num_keypoints", [14, 17])
 @pytest.mark.parametrize("name", ["search-XS", "search-S", "search-M", "search-L"])
 @torch.no_grad()
@@ -80,21 +61,26 @@ def test_golden_forward(
 
 @pytest.mark.parametrize("name", ["search-XS", "search-L", "prune-M"])
 def test_checkpoint_names(name: str, published_archs: dict[str, Arch]) -> None:
+    """Those of the published state dicts."""
     arch = published_archs[name]
-    assert set(LitePose(arch).state_dict()) == expected_names(arch)
+    places = [f"stage.{s}.{b}" for s, depth in enumerate(arch.depths) for b in range(depth)]
+    blocks = [f"{place}.{part}" for place in places for part in ("inv", "depth_conv", "point_conv")]
+    branches = [f"{branch}.{j}.conv" for branch in ("final_refined", "final_raw") for j in range(2)]
+    convolutions = ["first.0.0", "first.1.0", "first.2", *(f"{block}.0" for block in blocks)]
+    convolutions += [f"{branch}.{i}" for branch in branches for i in (0, 3)]
+    convolutions += [f"{kind}.{i}" for kind in ("deconv_refined", "deconv_raw") for i in range(3)]
+    norms = ["first.0.1", "first.1.1", "first.3", *(f"{block}.1" for block in blocks + branches)]
+    norms += [f"deconv_bnrelu.{i}.0" for i in range(3)]
+    expected = {f"{name}.weight" for name in convolutions} | {f"{name}.{key}" for name in norms for key in BATCH_NORM}
+    assert set(LitePose(arch).state_dict()) == expected
 
 
-@pytest.mark.parametrize("num_keypoints", [1, 14, 17])
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 64), (16, 48)])
-def test_output_shapes(num_keypoints: int, height: int, width: int, tiny: SearchSpace) -> None:
-    model = LitePose(tiny.smallest(), num_keypoints)
-    head0, head1 = model(torch.zeros(2, 3, height, width))
-    assert tuple(head0.shape) == (2, 2 * num_keypoints, height // 4, width // 4)
-    assert tuple(head1.shape) == (2, num_keypoints, height // 2, width // 2)
-
-
-@pytest.mark.parametrize(("height", "width"), [(64, 72), (40, 64)])
-def test_a_bad_input_size_is_named(height: int, width: int, tiny: SearchSpace) -> None:
-    message = f"images are {height} x {width} pixels; both sides must be multiples of 16"
-    with pytest.raises(ValueError, match=message):
-        LitePose(tiny.smallest())(torch.zeros(1, 3, height, width))
+def test_sides_are_multiples_of_16_and_heads_are_a_quarter_and_a_half_of_them(tiny: SearchSpace) -> None:
+    model = LitePose(tiny.smallest(), 3)
+    for height, width in ((64, 64), (96, 64), (16, 48)):
+        head0, head1 = model(torch.zeros(2, 3, height, width))
+        assert tuple(head0.shape) == (2, 6, height // 4, width // 4)
+        assert tuple(head1.shape) == (2, 3, height // 2, width // 2)
+    for height, width in ((64, 72), (40, 64)):
+        with pytest.raises(ValueError, match=f"images are {height} x {width} pixels; both sides must be multiples of"):
+            model(torch.zeros(1, 3, height, width))

@@ -1,6 +1,7 @@
 """The synchronised norm in one process, without a group: plain batch norm, by formula and by torch."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from litepose_ofa.supernet.network.synchronised_norm import synchronised_batch_norm
 
-EPS = 1e-5
+BATCH_NORM = partial(F.batch_norm, training=True)
 CUDA = pytest.param(
     "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 )
@@ -26,19 +27,11 @@ def make_inputs(channels: int, dtype: torch.dtype, memory_format: torch.memory_f
     return x, weight, bias, gradient.contiguous(memory_format=memory_format)
 
 
-def ours(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return synchronised_batch_norm(x, mean, var, weight, bias, momentum=0.2, eps=EPS)
-
-
-def torchs(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.batch_norm(x, mean, var, weight, bias, training=True, momentum=0.2, eps=EPS)
-
-
 def run(norm: Norm, x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor) -> dict[str, Tensor]:
     """Return output, gradients and running statistics."""
     leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
     mean, var = torch.full_like(weight, 0.5), torch.full_like(weight, 2.0)
-    y = norm(leaves[0], mean, var, *leaves[1:])
+    y = norm(leaves[0], mean, var, *leaves[1:], momentum=0.2, eps=1e-5)
     of_x, of_weight, of_bias = torch.autograd.grad(y, leaves, gradient)
     return {"y": y.detach(), "dx": of_x, "dweight": of_weight, "dbias": of_bias, "mean": mean, "var": var}
 
@@ -51,7 +44,7 @@ def test_alone_it_is_batch_norm(
     dtype: torch.dtype, tolerance: float, memory_format: torch.memory_format, channels: int, device: str
 ) -> None:
     inputs = [tensor.to(device) for tensor in make_inputs(channels, dtype, memory_format)]
-    found, expected = run(ours, *inputs), run(torchs, *inputs)
+    found, expected = run(synchronised_batch_norm, *inputs), run(BATCH_NORM, *inputs)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=tolerance, atol=tolerance, msg=name)
     assert found["y"].is_contiguous(memory_format=memory_format)
@@ -64,8 +57,8 @@ def test_low_precision_inputs_have_float32_statistics(dtype: torch.dtype, device
     """Near 1000 the spacing of bfloat16 is 4, so that statistics in it would be off by more than the values' spread."""
     x, weight, bias, gradient = (tensor.to(device) for tensor in make_inputs(4, torch.float32, torch.channels_last))
     x, gradient = (x + 1000).to(dtype), gradient.to(dtype)
-    found = run(ours, x, weight, bias, gradient)
-    exact = run(torchs, x.double(), weight.double(), bias.double(), gradient.double())
+    found = run(synchronised_batch_norm, x, weight, bias, gradient)
+    exact = run(BATCH_NORM, x.double(), weight.double(), bias.double(), gradient.double())
     assert found["y"].dtype == found["dx"].dtype == dtype
     for name in ("mean", "var", "dweight", "dbias"):
         assert found[name].dtype == torch.float32

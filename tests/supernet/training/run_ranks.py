@@ -24,8 +24,6 @@ from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, TrainingImages
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
-from litepose_ofa.supernet.evaluation import InferenceSettings
-from litepose_ofa.supernet.evaluation.subnets import Calibration, NetworkEvaluator
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import PoseNetwork
@@ -43,9 +41,6 @@ from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, TrainingS
 from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import Trainer
 from litepose_ofa.supernet.training.validation import Validator
-
-SIZES, CHANNELS = (1, 4), 5
-"""For one norm alone: images of rank 0 and 1, active channels of 8."""
 
 BATCH_SIZE = 4
 STEPS = 5
@@ -87,16 +82,14 @@ def train(images: TrainingImages, folder: Path, process: Process, case: str, **c
     plan = SupernetPlan(SPACE, phases, 0)
     trainer = Trainer(LitePoseSupernet(SPACE).to(dtype), images, plan, settings, folder=folder, process=process)
     start = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    image_ids: list[tuple[int, ...]] = []
     losses: list[dict[str, float]] = []
 
     def noted(model: PoseNetwork, batch: Batch, *rest: Any, **more: Any) -> StepResult:
-        image_ids.append(batch.image_ids)
         return train_on_batch(model, dataclasses.replace(batch, images=batch.images.to(dtype)), *rest, **more)
 
     with mock.patch.object(trainer_module, "train_on_batch", noted):
         trainer.train(on_step=lambda step, result: losses.append(result.losses))
-    return {"start": start, "state": trainer.state_dict(), "image_ids": image_ids, "losses": losses}
+    return {"start": start, "state": trainer.state_dict(), "losses": losses}
 
 
 def diverge(images: TrainingImages, folder: Path, process: Process) -> dict[str, Any]:
@@ -127,24 +120,18 @@ def share(images: TrainingImages, folder: Path, process: Process) -> dict[str, A
             return 100 * archs.index(arch) + process.rank
 
     archs = [SMALLEST.sample(np.random.default_rng(seed)) for seed in range(3)]
-    calibration = Calibration(images.dataset, num_images=1, batch_size=1)
-    named = {str(index): arch for index, arch in enumerate(archs)}
-    evaluator = NetworkEvaluator(images.dataset, settings=InferenceSettings(), batch_size=1)
-    validator = Marked(named, calibration, evaluator, process)
-    records = [dataclasses.replace(record, path=folder / f"{record.id}.jpg") for record in images.dataset.records]
-    records[0] = images.dataset.records[0]
-    whole = images.dataset
-    broken = KeypointDataset(whole.annotations_path, whole.images_dir, whole.skeleton, records, on_bad_image="skip")
-    broken_images = TrainingImages(broken, augmentation=None)
+    unused: Any = None
+    validator = Marked({str(index): arch for index, arch in enumerate(archs)}, unused, unused, process)
     plan, settings = SupernetPlan(SMALLEST, (dataclasses.replace(LARGEST, steps=1),), 0), TrainingSettings(batch_size=2)
 
     def make(where: Path) -> Trainer:
-        return Trainer(LitePoseSupernet(SMALLEST), broken_images, plan, settings, folder=where, process=process)
+        return Trainer(LitePoseSupernet(SMALLEST), images, plan, settings, folder=where, process=process)
 
     def fill_the_disk() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "run.json")
 
     trainer = make(folder / "0")
+    trainer.bad_images = {f"{process.rank}.jpg"}
     trainer.train()
     with pytest.raises(InputError) as apart:
         make(folder / str(process.rank)).resume()
@@ -173,9 +160,9 @@ def check_gradients(process: Process) -> dict[str, Any]:
 
 
 def check_norm(process: Process) -> dict[str, Any]:
-    """Run one synchronised norm forward and backward on this rank's part of the batch."""
+    """Run one synchronised norm forward and backward on this rank's part of the batch, one image or four."""
     generator = torch.Generator().manual_seed(process.rank)
-    x, gradient = torch.randn(2, SIZES[process.rank], CHANNELS, 4, 6, generator=generator, dtype=torch.float64)
+    x, gradient = torch.randn(2, 1 + 3 * process.rank, 5, 4, 6, generator=generator, dtype=torch.float64)
     x = (x + 2 * process.rank).requires_grad_()
     norm = ElasticBatchNorm2d(8).double()
     with torch.no_grad():

@@ -50,14 +50,12 @@ def last_step(store: CheckpointStore) -> int:
     return int(state["step"])
 
 
-def test_without_a_checkpoint_there_is_nothing_to_go_on_from(store: CheckpointStore) -> None:
+def test_the_last_two_are_kept(store: CheckpointStore) -> None:
     assert store.load_last() is None
     store.folder.mkdir()
     (store.folder / "notes.txt").write_text("none of ours")
     assert store.load_last() is None
-
-
-def test_the_last_two_are_kept(store: CheckpointStore) -> None:
+    (store.folder / "notes.txt").unlink()
     for step in range(1, 6):
         save(store, step)
         assert steps_in(store) == list(range(max(1, step - 1), step + 1))
@@ -82,15 +80,13 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
     "cut in half": lambda content: content[: len(content) // 2],
     "with a byte too many": lambda content: content + b"\0",
-    "first byte flipped": lambda content: flip_bit(content, 0),
-    "middle byte flipped": lambda content: flip_bit(content, 0.5),
-    "last byte flipped": lambda content: flip_bit(content, 1),
+    **{f"bit flipped at {place}": lambda content, place=place: flip_bit(content, place) for place in (0.0, 0.5, 1.0)},
 }
 
 
-def damage(store: CheckpointStore, step: int, change: Callable[[bytes], bytes]) -> Path:
+def damage(store: CheckpointStore, step: int, kind: str) -> Path:
     path = path_of(store, step)
-    path.write_bytes(change(path.read_bytes()))
+    path.write_bytes(DAMAGES[kind](path.read_bytes()))
     return path
 
 
@@ -99,16 +95,11 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     store: CheckpointStore, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     save(store, 4, 6)
-    path = damage(store, 6, DAMAGES[kind])
+    path = damage(store, 6, kind)
     assert last_step(store) == 4
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == [f"{path}: is damaged: its content is not that of its name"]
-
-
-def test_without_a_whole_checkpoint_nothing_is_started_over(store: CheckpointStore) -> None:
-    save(store, 4, 6)
-    for step in (4, 6):
-        damage(store, step, DAMAGES["empty"])
+    damage(store, 4, kind)
     with pytest.raises(InputError, match=f"{store.folder}: no checkpoint is whole; remove the folder to start again"):
         store.load_last()
     assert steps_in(store) == [4, 6]
@@ -119,7 +110,7 @@ def test_a_damaged_checkpoint_takes_no_place_of_a_whole_one(
     store: CheckpointStore, again: tuple[int, ...], left: list[int]
 ) -> None:
     save(store, 4, 6)
-    damage(store, 6, DAMAGES["cut in half"])
+    damage(store, 6, "cut in half")
     assert last_step(store) == 4
     save(store, *again)
     assert steps_in(store) == left

@@ -1,13 +1,14 @@
 """Which images a step sees follows from (seed, step) alone, whatever the number of ranks and wherever it begins."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from litepose_ofa.supernet.data.loading.batches import SampleRequest
+from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.training.distributed import SINGLE, Process
 from litepose_ofa.supernet.training.recipe import Plan, TrainingSettings
 from litepose_ofa.supernet.training.sampler import StepSampler, epoch_order
@@ -26,17 +27,10 @@ class Sizes:
 
 
 def requests(
-    num_images: int,
-    batch_size: int,
-    *,
-    first: int,
-    last: int,
-    seed: int = 0,
-    process: Process = SINGLE,
-    teacher_size: int | None = None,
+    num_images: int, batch_size: int, first: int, last: int, seed: int = 0, process: Process = SINGLE, **more: Any
 ) -> list[list[SampleRequest]]:
     settings, plan = TrainingSettings(batch_size=batch_size, seed=seed), cast(Plan, Sizes(last))
-    return list(StepSampler(num_images, plan, settings, process, first_step=first, teacher_size=teacher_size))
+    return list(StepSampler(num_images, plan, settings, process, first_step=first, **more))
 
 
 @given(seed=seeds, batch_size=st.integers(1, 8), spare=st.integers(0, 7), batches=st.integers(1, 6))
@@ -71,13 +65,22 @@ def test_ranks_share_out_the_single_process_s_batches_in_order(
     assert joined == whole
 
 
-def test_no_two_samples_are_augmented_alike() -> None:
-    drawn = [request.seed for batch in requests(4, 4, first=0, last=50) for request in batch]
-    assert len(set(drawn)) == len(drawn)
-
-
 @pytest.mark.parametrize("teacher_size", [None, 48])
-def test_images_come_at_the_resolution_of_their_step(teacher_size: int | None) -> None:
-    drawn = requests(8, 4, first=2, last=12, teacher_size=teacher_size)
+def test_images_come_at_the_resolution_of_their_step_and_no_two_are_augmented_alike(teacher_size: int | None) -> None:
+    drawn = requests(8, 4, first=2, last=52, teacher_size=teacher_size)
     for step, batch in enumerate(drawn, start=2):
         assert {(request.size, request.teacher_size) for request in batch} == {(32 + 16 * (step % 3), teacher_size)}
+    assert len({request.seed for batch in drawn for request in batch}) == 4 * len(drawn) == 200
+
+
+@pytest.mark.parametrize(
+    ("world", "changes", "message"),
+    [
+        (1, {"batch_size": 9}, "batch_size is 9; the training split has only 8 images"),
+        (3, {"batch_size": 4}, "batch_size is 4; it must be a multiple of the 3 processes"),
+        (2, {"batch_size": 4, "accumulation": 4}, "accumulation is 4; it must divide the 2 images of each process"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_out_is_refused(world: int, changes: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        StepSampler(8, cast(Plan, Sizes(1)), TrainingSettings(**changes), Process(world - 1, world))

@@ -16,11 +16,6 @@ from litepose_ofa.supernet.training.teacher import Teacher
 
 
 @pytest.fixture
-def network(tiny: SearchSpace, randomise: Callable[..., Any]) -> LitePose:
-    return randomise(LitePose(tiny.largest()), 0).train()  # type: ignore[no-any-return]
-
-
-@pytest.fixture
 def batch(people: KeypointDataset) -> Batch:
     """Three augmented images of 64 pixels, with renditions of 96."""
     images = TrainingImages(people, augmentation=Augmentation())
@@ -36,7 +31,10 @@ class Ramp(nn.Module):
         return first.expand(len(images), 28, len(first), -1), second.expand(len(images), 14, len(second), -1)
 
 
-def test_it_is_frozen_in_eval_mode_and_sees_the_batch_s_images(network: LitePose, batch: Batch) -> None:
+def test_it_is_frozen_in_eval_mode_and_sees_the_batch_s_images(
+    tiny: SearchSpace, randomise: Callable[..., Any], batch: Batch
+) -> None:
+    network = randomise(LitePose(tiny.largest()), 0).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     heads = Teacher(network, image_size=None)(batch)
     assert not any(module.training for module in network.modules())

@@ -12,7 +12,7 @@ from litepose_ofa.search.tuning.trials import read_facts
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json
-from litepose_ofa.supernet.network.checkpoints import load_subnet, save_subnet, save_supernet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import load_subnet, save_network, weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose
 
@@ -57,7 +57,7 @@ def test_a_finetuning_of_another_architecture_or_supernet_is_not_exported(
     assert f"was finetuned from the architecture {SearchSpace.preset('tiny').largest().digest}" in line
     assert "the one to export is" in export("finetuned=true", "arch=smallest").refusal
     torch.manual_seed(9)
-    save_supernet(searched / "supernet" / "supernet.safetensors", LitePoseSupernet(SearchSpace.preset("tiny"), 14))
+    save_network(searched / "supernet" / "supernet.safetensors", LitePoseSupernet(SearchSpace.preset("tiny"), 14))
     told = export("arch=largest", "finetuned=true").refusal
     assert "was finetuned from other weights than the workspace's supernet has" in told
     assert "source.supernet was" in jobs.refused(searched, "training.steps=2", "arch=largest")
@@ -78,13 +78,13 @@ def test_facts_come_back_or_what_is_wrong_is_named(tmp_path: Path) -> None:
         "ap_search": {"before": 0.0, "after": 0.5},
         "teacher": None,
     }
-    save_subnet(path, network, facts)
+    save_network(path, network, facts)
     assert read_facts(path) == facts
     for change, message in (
         ({"archs": []}, r"archs is \[\]; it must be a list of at least 1"),
         ({"ap_search": {"before": 0.1}}, r"ap_search\.after is missing"),
         ({"steps": "6"}, "steps is '6'; it must be an integer"),
     ):
-        save_subnet(path, network, facts | change)
+        save_network(path, network, facts | change)
         with pytest.raises(InputError, match=f"^{path}: is not of a finetuned network: {message}"):
             read_facts(path)

@@ -14,7 +14,7 @@ import torch
 from litepose_ofa.scripts.build.finetuning import Finetuning
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.network.checkpoints import load_supernet, save_subnet, weights_digest
+from litepose_ofa.supernet.network.checkpoints import load_supernet, save_network, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import SINGLE
 from litepose_ofa.supernet.training.validation import Validator
@@ -98,11 +98,11 @@ def test_scratch_and_a_file_of_weights_need_neither_supernet_nor_search(jobs: An
 
     shutil.rmtree(tmp_path / "finetune")
     given = LitePose(arch)
-    save_subnet(tmp_path / "given.safetensors", given)
+    save_network(tmp_path / "given.safetensors", given)
     start = f"start={tmp_path / 'given.safetensors'}"
     jobs.finetune(tmp_path, *own, start)
     assert_started_from(given)
-    save_subnet(tmp_path / "given.safetensors", LitePose(arch))
+    save_network(tmp_path / "given.safetensors", LitePose(arch))
     assert "source.start_weights was" in jobs.refused(tmp_path, *own, start)
 
 

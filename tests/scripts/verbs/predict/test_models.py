@@ -13,14 +13,14 @@ from litepose_ofa.scripts.build.network_files import open_network_or_subnet
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json
-from litepose_ofa.supernet.network.checkpoints import load_subnet, save_subnet
+from litepose_ofa.supernet.network.checkpoints import load_subnet, save_network
 
 
 def test_folder_safetensors_onnx_and_bare_weights_find_the_same_people(
     predict: Any, exported: Path, tmp_path: Path, people_of: Any
 ) -> None:
     subnet = load_subnet(exported / "weights.safetensors")
-    save_subnet(tmp_path / "alone.safetensors", subnet)
+    save_network(tmp_path / "alone.safetensors", subnet)
     torch.save({"state_dict": subnet.state_dict()}, tmp_path / "weights.pth")
     subnet.arch.save(tmp_path / "arch.yaml")
     kinds = {
@@ -82,7 +82,7 @@ def test_a_model_that_does_not_fit_is_named(
     for name in ("alone.onnx", "broken.safetensors"):
         Path(name).write_text("nothing")
     subnet = load_subnet(exported / "weights.safetensors")
-    save_subnet("subnet.safetensors", subnet)
+    save_network("subnet.safetensors", subnet)
     torch.save(subnet.state_dict(), "weights.pth")
     subnet.arch.save("arch.json")
     Arch.from_dict({**subnet.arch.to_dict(), "input_channel": 2 * subnet.arch.stem_channels}).save("other.json")

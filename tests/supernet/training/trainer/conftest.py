@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.loading.batches import TrainingImages
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.training.distributed import SINGLE, Process
 from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.training.recipe import SupernetPlan, TrainingSettings
 from litepose_ofa.supernet.training.trainer import Trainer, Validate
@@ -25,11 +23,7 @@ State = dict[str, Any]
 
 @dataclasses.dataclass
 class Trainings:
-    """Makes trainers as fresh processes would, interrupts them, reads what they wrote and compares their states."""
-
     plan: Callable[..., SupernetPlan]
-    smallest_images: SearchSpace
-    """The space at its lowest resolution."""
     _supernet: Callable[[], LitePoseSupernet]
     _images: TrainingImages
     _folder: Path
@@ -41,7 +35,6 @@ class Trainings:
         images: TrainingImages | None = None,
         plan: SupernetPlan | None = None,
         validate: Validate | None = None,
-        process: Process = SINGLE,
         **changes: Any,
     ) -> Trainer:
         """Resumed if the folder has a checkpoint; further keywords change the settings."""
@@ -54,7 +47,6 @@ class Trainings:
             TrainingSettings(**settings | changes),
             folder=folder or self._folder,
             validate=validate,
-            process=process,
         )
         trainer.resume()
         return trainer
@@ -91,8 +83,6 @@ def trainings(
     make_supernet: Callable[[], LitePoseSupernet],
     images: TrainingImages,
     make_plan: Callable[..., SupernetPlan],
-    small_space: SearchSpace,
     folder: Path,
 ) -> Trainings:
-    smallest = dataclasses.replace(small_space, image_sizes=small_space.image_sizes[:1])
-    return Trainings(make_plan, smallest, make_supernet, images, folder)
+    return Trainings(make_plan, make_supernet, images, folder)

@@ -1,25 +1,129 @@
-"""Interrupted anywhere or killed, a training ends with the same bits."""
+"""Interrupted anywhere or killed, a training ends with the same bits; steps that are not finite change nothing."""
 
 import copy
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.training.step import StepResult
-from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
+from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
+from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.errors import InputError, NotFiniteError
+from litepose_ofa.supernet.network.checkpoints import load_supernet
+from litepose_ofa.supernet.network.litepose import PoseNetwork
+from litepose_ofa.supernet.training import trainer as trainer_module
+from litepose_ofa.supernet.training.sampler import StepSampler
+from litepose_ofa.supernet.training.step import StepResult, train_on_batch
+from litepose_ofa.supernet.training.trainer import BEST_FILE, CHECKPOINTS_FOLDER, LAST_SKIPPED, MOST_SKIPPED, Trainer
 
 State = dict[str, Any]
+MakeTrainer = Callable[..., Trainer]
 STEPS_OF_AN_EPOCH = 4
 """Of eight images at batch 2."""
 
 
-def states_of(trainer: Trainer) -> list[State]:
-    """Train to the end; return the whole state after each step."""
+@pytest.fixture
+def make_spoiled(trainings: Any, small_space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> MakeTrainer:
+    """Make trainers for 24 steps, with masks that are not finite at some of them."""
+
+    def make(folder: Path, *, steps: set[int], **changes: Any) -> Trainer:
+        smallest = dataclasses.replace(small_space, image_sizes=small_space.image_sizes[:1])
+        plan = trainings.plan(space=smallest, steps=24, num_random=0)
+        trainer: Trainer = trainings.make(folder, plan=plan, **changes)
+
+        def spoil(model: PoseNetwork, batch: Batch, *rest: Any, **more: Any) -> StepResult:
+            if trainer.step in steps:
+                batch = dataclasses.replace(batch, mask=torch.full_like(batch.mask, torch.nan))
+            return train_on_batch(model, batch, *rest, **more)
+
+        monkeypatch.setattr(trainer_module, "train_on_batch", spoil)
+        return trainer
+
+    return make
+
+
+@pytest.mark.parametrize("update", ["per_subnet", "per_sandwich"])
+def test_a_loss_that_is_not_finite_costs_its_step_alone(
+    make_spoiled: MakeTrainer, folder: Path, update: str, trainings: Any
+) -> None:
+    trainer = make_spoiled(folder, steps={2}, update=update, ema_decay=0.5)
     states: list[State] = []
-    assert trainer.train(on_step=lambda step, result: states.append(copy.deepcopy(trainer.state_dict())))
-    return states
+    trainer.train(
+        on_step=lambda step, result: states.append(copy.deepcopy(trainer.state_dict())),
+        should_stop=trainings.stop_after(5),
+    )
+    assert [state["skipped"] for state in states] == [0, 0, 1, 1, 1]
+    for part in ("model", "optimizer", "average"):
+        before, after = (dict(state[part]["state"]) if part == "optimizer" else state[part] for state in states[1:3])
+        trainings.assert_equal(before, after)
+    assert not trainings.is_equal(states[2]["model"], states[3]["model"])
+    lines = trainings.metrics(folder)
+    assert [line["skipped_updates"] for line in lines] == [0, 0, 1, 1, 1]
+    assert [line["loss/largest"] is None for line in lines] == [False, False, True, False, False]
+
+
+def test_nineteen_in_a_row_are_borne(make_spoiled: MakeTrainer, folder: Path) -> None:
+    bad = {*range(1, MOST_SKIPPED), *range(MOST_SKIPPED + 1, 24)}
+    trainer = make_spoiled(folder, steps=bad)
+    assert trainer.train()
+    assert (trainer.skipped, trainer.skipped_in_a_row) == (len(bad), 24 - MOST_SKIPPED - 1)
+
+
+def test_after_twenty_in_a_row_it_stops_with_step_architecture_and_images(
+    make_spoiled: MakeTrainer, folder: Path, people: KeypointDataset, trainings: Any
+) -> None:
+    bad = set(range(2, 2 + MOST_SKIPPED))
+    last = max(bad)
+    trainer = make_spoiled(folder, steps=bad, checkpoint_every=1)
+    assert not trainer.train(should_stop=trainings.stop_after(12))
+    trainer = make_spoiled(folder, steps=bad, checkpoint_every=1)
+    assert trainer.skipped_in_a_row == 10
+    with pytest.raises(NotFiniteError) as raised:
+        trainer.train()
+
+    requests = StepSampler(len(trainer.images), trainer.plan, trainer.settings).requests(last)
+    ids = ", ".join(str(people.records[request.index].id) for request in requests)
+    arch = trainer.plan(last).subnets["largest"]
+    assert str(raised.value).startswith(
+        f"loss or gradient was not finite for 20 steps in a row, last at step {last} in subnet largest "
+        f"({arch.digest}, {arch.image_size} px) on images {ids};"
+    )
+    assert "\n" not in str(raised.value)
+    assert [line["step"] for line in trainings.metrics(folder)] == list(range(last))
+
+    again = make_spoiled(folder, steps=bad, checkpoint_every=1)
+    assert (again.step, again.skipped_in_a_row) == (last, MOST_SKIPPED - 1)
+    assert all(tensor.isfinite().all() for tensor in again.model.state_dict().values())
+
+
+def test_updates_left_out_to_the_end_are_no_success(make_spoiled: MakeTrainer, folder: Path) -> None:
+    trainer = make_spoiled(folder, steps=set(range(24 - LAST_SKIPPED, 24)))
+    with pytest.raises(NotFiniteError, match=f"not finite in the last {LAST_SKIPPED} of 24 steps; a lower"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_ruined_weights_are_neither_kept_nor_measured(averaged: bool, folder: Path, trainings: Any) -> None:
+    measured: list[int] = []
+
+    def validate(network: object) -> dict[str, float]:
+        measured.append(trainer.step)
+        return {"AP": 0.5}
+
+    trainer = trainings.make(checkpoint_every=1, validate_every=1, ema_decay=0.5 * averaged, validate=validate)
+
+    def ruin(step: int, result: StepResult) -> None:
+        if step == 3:
+            next(iter((trainer.trained if averaged else trainer.model).parameters())).data[0] = float("nan")
+
+    with pytest.raises(NotFiniteError, match=r"the network is ruined at step 3; .*: first\.0\.0\.weight is not fin"):
+        trainer.train(on_step=ruin)
+    assert measured == [1, 2]
+    assert (trainings.make().step, load_supernet(folder / BEST_FILE).training) == (2, False)
 
 
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -38,7 +142,9 @@ def test_interrupted_after_every_step_it_ends_with_the_same_bits(tmp_path: Path,
     plan = trainings.plan(**of_plan)
     assert plan.steps % STEPS_OF_AN_EPOCH, "the last cut is to be inside an epoch"
     whole = trainings.make(tmp_path / "whole", plan=plan, **of_settings)
-    for step, state in enumerate(states_of(whole), 1):
+    states: list[State] = []
+    assert whole.train(on_step=lambda step, result: states.append(copy.deepcopy(whole.state_dict())))
+    for step, state in enumerate(states, 1):
         part = trainings.make(tmp_path / "parts", plan=plan, **of_settings)
         assert part.step == step - 1
         assert part.train(should_stop=trainings.stop_after(1)) == (step == plan.steps)
@@ -64,18 +170,11 @@ def test_a_kill_costs_only_the_steps_since_the_last_checkpoint(tmp_path: Path, t
     rest = trainings.make(tmp_path / "killed", checkpoint_every=2)
     assert rest.step == 4
     rest.train()
-    trainings.assert_equal(rest.state_dict(), whole.state_dict())
-    assert trainings.metrics(tmp_path / "killed") == trainings.metrics(tmp_path / "whole")
-
-
-def test_a_finished_training_stays_as_it_is(folder: Path, trainings: Any) -> None:
-    plan = trainings.plan(steps=2)
-    first = trainings.make(plan=plan)
-    first.train()
-    again = trainings.make(plan=plan)
+    again = trainings.make(tmp_path / "killed")
     assert again.train(on_step=lambda step, result: pytest.fail("nothing is left to do"))
-    trainings.assert_equal(again.state_dict(), first.state_dict())
-    assert len(trainings.metrics(folder)) == 2
+    for trainer in (rest, again):
+        trainings.assert_equal(trainer.state_dict(), whole.state_dict())
+    assert trainings.metrics(tmp_path / "killed") == trainings.metrics(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("state", [{"step": 1}, {"version": 1, "step": 1}])

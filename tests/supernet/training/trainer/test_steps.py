@@ -1,24 +1,27 @@
-"""What the steps of a training see, what they write down, and that they learn."""
+"""What the steps of a training see and write down, and where a phase begins."""
 
 import copy
 import dataclasses
 import random
-import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.batches import TrainingImages
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import load_supernet
+from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
+from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import PoseNetwork
-from litepose_ofa.supernet.training.distributed import Process
+from litepose_ofa.supernet.training import trainer as trainer_module
 from litepose_ofa.supernet.training.recipe import WarmupCosine
-from litepose_ofa.supernet.training.trainer import BEST_FILE
+from litepose_ofa.supernet.training.step import StepResult, train_on_batch
+from litepose_ofa.supernet.training.trainer import BEST_FILE, Trainer
 
 
 def test_training_takes_no_global_random_numbers(tmp_path: Path, trainings: Any) -> None:
@@ -68,28 +71,8 @@ def test_images_that_do_not_decode_are_counted_once_each(
         trainings.make(tmp_path / "strict", images=images).train()
 
 
-@pytest.mark.parametrize(
-    ("world", "changes", "message"),
-    [
-        (1, {"batch_size": 9}, "batch_size is 9; the training split has only 8 images"),
-        (3, {"batch_size": 4}, "batch_size is 4; it must be a multiple of the 3 processes"),
-        (2, {"batch_size": 4, "accumulation": 4}, "accumulation is 4; it must divide the 2 images of each process"),
-    ],
-)
-def test_a_batch_that_cannot_be_shared_out_is_refused_before_anything_is_written(
-    folder: Path, world: int, changes: dict[str, int], message: str, trainings: Any
-) -> None:
-    with pytest.raises(InputError, match=re.escape(message)):
-        trainings.make(process=Process(rank=world - 1, world=world), **changes)
-    assert list(folder.iterdir()) == []
-
-
-SCORES = {
-    2: {"smallest": 0.2, "largest": 0.5},
-    4: {"smallest": 0.3, "largest": 0.6},
-    6: {"smallest": 0.1, "largest": 0.7},
-}
-"""Planted by step; the best mean is that of step 4."""
+SCORES = {2: (0.2, 0.5), 4: (0.3, 0.6), 6: (0.1, 0.7)}
+"""Planted by step, of the smallest and the largest; the best mean is that of step 4."""
 
 
 @pytest.mark.parametrize(("cuts", "ema_decay"), [((), 0.5), ((3,), 0.5), ((4,), 0.0)])
@@ -99,7 +82,7 @@ def test_the_best_weights_are_kept(folder: Path, cuts: tuple[int, ...], ema_deca
     def validate(model: PoseNetwork) -> dict[str, float]:
         assert model is trainer.trained
         given[trainer.step] = copy.deepcopy(model.state_dict())
-        return SCORES[trainer.step]
+        return dict(zip(("smallest", "largest"), SCORES[trainer.step], strict=True))
 
     for until in (*cuts, 6):
         trainer = trainings.make(validate=validate, validate_every=2, ema_decay=ema_decay)
@@ -108,6 +91,48 @@ def test_the_best_weights_are_kept(folder: Path, cuts: tuple[int, ...], ema_deca
     assert trainings.is_equal(load_supernet(folder / BEST_FILE).state_dict(), given[4])
     assert trainer.best_ap == pytest.approx(0.45)
     lines = [line for line in trainings.metrics(folder) if "ap/smallest" in line]
-    assert {line["step"] + 1: (line["ap/smallest"], line["ap/largest"]) for line in lines} == {
-        step: tuple(scores.values()) for step, scores in SCORES.items()
-    }
+    assert {line["step"] + 1: (line["ap/smallest"], line["ap/largest"]) for line in lines} == SCORES
+
+
+@torch.no_grad()
+def moment(trainer: Trainer) -> tuple[dict[str, Any], list[Tensor], bool]:
+    """Copy what phases change; what the largest subnet and its average make of an image; whether there are moments."""
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    networks = [copy.deepcopy(cast(LitePoseSupernet, model)).eval() for model in (trainer.model, trainer.trained)]
+    outputs = [head for network in networks for head in network(image, network.space.largest())]
+    return copy.deepcopy(trainer.state_dict()), outputs, bool(trainer.optimizer.state)
+
+
+def test_a_phase_begins_sorted_without_moments_and_with_the_first_phases_teacher(
+    monkeypatch: pytest.MonkeyPatch, trainings: Any
+) -> None:
+    """The progressive recipe has two steps a phase: compared are the end of a step and the begin of the next."""
+    trainer = trainings.make(plan=trainings.plan(progressive=2), ema_decay=0.5)
+    ends, starts = [], []
+
+    def record(model: Any, batch: Any, plan: Any, *rest: Any, **more: Any) -> StepResult:
+        starts.append((plan.phase.name, *moment(trainer)))
+        return train_on_batch(model, batch, plan, *rest, **more)
+
+    monkeypatch.setattr(trainer_module, "train_on_batch", record)
+    trainer.train(on_step=lambda step, result: ends.append(moment(trainer)))
+    for step in (2, 4, 6, 8):
+        (before, outputs, had_moments), (name, after, sorted_outputs, has_moments) = ends[step - 1], starts[step]
+        assert (had_moments, has_moments) == (True, False)
+        is_sorted = name in ("expansion", "width")
+        for which in ("model", "average"):
+            assert trainings.is_equal(before[which], after[which]) != is_sorted, f"{which} in {name}"
+        for ours, theirs in zip(outputs, sorted_outputs, strict=True):
+            difference = float((ours - theirs).abs().max() / theirs.abs().max())
+            assert difference < 1e-5 if is_sorted else difference == 0
+        assert trainings.is_equal(after["frozen_teacher"], starts[2][1]["frozen_teacher"])
+    assert ends[1][0]["frozen_teacher"] is None
+    assert [start[0] for start in starts[2::2]] == ["kernel", "depth", "expansion", "width"]
+
+
+def test_the_frozen_teacher_is_the_full_network_of_the_first_phase(trainings: Any) -> None:
+    trainer = trainings.make(plan=trainings.plan(progressive=2))
+    trainer.train(should_stop=trainings.stop_after(2))
+    largest = extract_subnet(trainer.model, trainer.model.space.largest()).state_dict()
+    trainer.train(should_stop=trainings.stop_after(1))
+    assert trainings.is_equal(trainer.state_dict()["frozen_teacher"], largest)
