@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.splits import DatasetSplits, Holdout, SplitFiles
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation
 from litepose_ofa.supernet.data.loading.batches import TrainingImages
@@ -104,13 +103,8 @@ def _split_source(cfg: DictConfig, split: str) -> SplitFiles | Holdout:
     return validate(SplitFiles, {**values, **paths}, key=key)
 
 
-def load_split(cfg: DictConfig, split: str) -> KeypointDataset:
-    """Load one split of the dataset, held apart from the others."""
-    return build_splits(cfg).load(split)
-
-
 def build_training_images(cfg: DictConfig) -> TrainingImages:
     """Return the training split's images with people, augmented."""
     augmentation = settings_of(Augmentation, cfg.training.augmentation, "training.augmentation")
-    dataset = load_split(cfg, "train").with_people()
+    dataset = build_splits(cfg).load("train").with_people()
     return TrainingImages(dataset, augmentation=augmentation, max_people=cfg.training.max_people)

@@ -21,10 +21,10 @@ from litepose_ofa.supernet.export.bundle import ARCH_FILE
 from litepose_ofa.supernet.export.loading import find_weights
 from litepose_ofa.supernet.export.runners import is_runtime_file
 from litepose_ofa.supernet.network.checkpoints import load_weights, save_network, weights_digest
-from litepose_ofa.supernet.network.extract import copy_of, extract_subnet
+from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import Process
-from litepose_ofa.supernet.training.recipe import Phase, SubnetPlan
+from litepose_ofa.supernet.training.recipe import Phase, SubnetPlan, TeacherKind
 from litepose_ofa.supernet.training.teacher import Teacher
 from litepose_ofa.supernet.training.trainer import Trainer
 from litepose_ofa.supernet.training.validation import Validator
@@ -93,14 +93,8 @@ class Finetuning:
 
     def trainer(self, arch: Arch, rate: float, folder: Path, *, validate: bool) -> Trainer:
         """Return what trains an architecture in a folder, at ``rate`` times the learning rate, and may validate it."""
-        phase = Phase(
-            name="finetune",
-            steps=self.steps,
-            learning_rate=build_learning_rate(self.cfg, rate),
-            rule="largest",
-            num_random=0,
-            teacher="none" if self.teacher is None else "external",
-        )
+        teacher: TeacherKind = "none" if self.teacher is None else "external"
+        phase = Phase("finetune", self.steps, build_learning_rate(self.cfg, rate), rule="largest", teacher=teacher)
         settings = self.settings if validate else dataclasses.replace(self.settings, validate_every=0)
         return Trainer(
             self.network(arch),
@@ -120,10 +114,6 @@ class Finetuning:
     def measure(self, network: LitePose) -> float:
         """Return AP on the whole search split, in [0, 1], batch norm recalibrated; the same on every rank."""
         return build_validator(self.cfg, {"subnet": network.arch}, self.process)(network)["subnet"]
-
-    def recalibrated(self, network: LitePose) -> LitePose:
-        """Return a copy with batch-norm statistics of its own, in eval mode."""
-        return self.validator(network.arch).calibration.apply(copy_of(network, network.arch))
 
     def _build_teacher(self) -> Teacher | None:
         teacher = self.cfg.teacher

@@ -22,15 +22,9 @@ from litepose_ofa.supernet.network.litepose import LitePose
 
 @dataclass(frozen=True, slots=True)
 class OpenNetwork:
-    """A network that finds people.
+    """A network that finds people: ``model`` is called on ``device``, at the resolution of ``arch``.
 
-    Attributes:
-        model: What is called, on ``device``.
-        weights: The network in torch.
-        arch: Its architecture, at the resolution that it runs at.
-        skeleton: Its keypoints.
-        device: Where it runs.
-        exported: A runtime's file that runs it, if not torch does.
+    ``weights`` is the network in torch, ``exported`` a runtime's file that runs it, if not torch does.
     """
 
     model: PoseModel
@@ -45,14 +39,10 @@ class OpenNetwork:
         """12 digits that tell the network from others: of its runtime's file, or of its weights."""
         return weights_digest(self.weights) if self.exported is None else self.exported.digest
 
-    @property
-    def predictor(self) -> type[PeoplePredictor]:
-        """How images are fitted to its input."""
-        return PeoplePredictor if self.exported is None else SquarePredictor
-
     def open_predictor(self, settings: InferenceSettings) -> PeoplePredictor:
-        """Return what finds people with it."""
-        return self.predictor(self.model, self.arch.image_size, self.skeleton, settings, self.device)
+        """Return what finds people with it; a runtime's file takes square inputs alone."""
+        predictor: type[PeoplePredictor] = PeoplePredictor if self.exported is None else SquarePredictor
+        return predictor(self.model, self.arch.image_size, self.skeleton, settings, self.device)
 
 
 def open_network(cfg: DictConfig, path: Path) -> OpenNetwork:
@@ -92,5 +82,5 @@ def _open_exported(cfg: DictConfig, path: Path) -> OpenNetwork:
     subnet = load_subnet(path.parent / WEIGHTS_FILE)
     size = subnet.arch.image_size
     require(cfg.image_size in (None, size), "image_size", cfg.image_size, f"null or {size}, which {path} takes")
-    skeleton = exported_skeleton(path.parent)
-    return OpenNetwork(exported.model, subnet, subnet.arch, skeleton, torch.device("cpu"), exported)
+    device, skeleton = torch.device("cpu"), exported_skeleton(path.parent)
+    return OpenNetwork(exported.model, subnet, subnet.arch, skeleton, device, exported)

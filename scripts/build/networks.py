@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.data import build_space, build_splits, load_split, settings_of, workspace_of
+from litepose_ofa.scripts.build.data import build_space, build_splits, settings_of, workspace_of
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.skeletons import require_keypoints
 from litepose_ofa.supernet.errors import InputError, require
@@ -47,7 +47,7 @@ def build_inference(cfg: DictConfig) -> InferenceSettings:
 def _build_calibration(cfg: DictConfig) -> Calibration:
     """Return where subnets' batch-norm statistics come from."""
     values = cfg.evaluation
-    return Calibration(load_split(cfg, "train"), num_images=values.bn_images, batch_size=values.bn_batch_size)
+    return Calibration(build_splits(cfg).load("train"), num_images=values.bn_images, batch_size=values.bn_batch_size)
 
 
 def build_validator(
@@ -57,9 +57,9 @@ def build_validator(
 
     The split is ``search`` where anything is chosen by what is measured.
     """
-    dataset = load_split(cfg, split) if images is None else load_split(cfg, split).first(images)
-    batch_size = cfg.evaluation.batch_size
-    evaluator = NetworkEvaluator(dataset, settings=build_inference(cfg), batch_size=batch_size)
+    dataset = build_splits(cfg).load(split)
+    dataset = dataset if images is None else dataset.first(images)
+    evaluator = NetworkEvaluator(dataset, settings=build_inference(cfg), batch_size=cfg.evaluation.batch_size)
     return Validator(archs, _build_calibration(cfg), evaluator, process)
 
 
@@ -89,7 +89,7 @@ def build_subnet_evaluator(cfg: DictConfig, split: str) -> SubnetEvaluator:
     return SubnetEvaluator(
         load_trained_supernet(cfg, build_device(cfg)),
         _build_calibration(cfg),
-        load_split(cfg, split),
+        build_splits(cfg).load(split),
         batch_size=cfg.evaluation.batch_size,
         settings=build_inference(cfg),
     )

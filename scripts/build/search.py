@@ -104,13 +104,8 @@ def _tier_budget_ms(device: str, budgets_ms: Mapping[str, Mapping[str, float]], 
 class SearchAccuracy:
     """Where a search has its accuracies from.
 
-    Attributes:
-        evaluator: Gives those of the study's trials.
-        surrogate: Predicts those of the inner evolution.
-        num_keypoints: K of the networks.
-        truth: Measures subnets; None where there is no supernet to measure.
-        predictor: The workspace's predictor, where the search uses it.
-        pool: What ``truth`` measures with.
+    ``evaluator`` gives those of the study's trials, ``surrogate`` predicts those of the inner evolution; ``truth``
+    measures subnets with ``pool``, where there is a supernet to measure.
     """
 
     evaluator: Evaluator
@@ -135,16 +130,16 @@ def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
         pool = WorkspacePool(cfg, stack)
         truth = SupernetEvaluator(pool, identity=pool.identity, cache=pool.cache)
         num_keypoints = pool.subnets.num_keypoints
-        learned = LearnedSurrogate(space, num_keypoints=num_keypoints)
-        return SearchAccuracy(truth, learned, num_keypoints, truth, pool=pool)
+        return SearchAccuracy(
+            truth, LearnedSurrogate(space, num_keypoints=num_keypoints), num_keypoints, truth, pool=pool
+        )
     predictor = AccuracyPredictor.load(path)
     predictor.require(space=space)
     pool = WorkspacePool(cfg, stack, predictor)
     truth = SupernetEvaluator(pool, identity=predictor.identity, cache=pool.cache)
-    evaluator: Evaluator = truth
-    surrogate: Surrogate = RefittedSurrogate(predictor)
-    if cfg.evaluator == "predictor":
-        evaluator, surrogate = predictor, FixedSurrogate(predictor)
+    if cfg.evaluator == "supernet":
+        return SearchAccuracy(truth, RefittedSurrogate(predictor), predictor.num_keypoints, truth, predictor, pool)
+    evaluator, surrogate = predictor, FixedSurrogate(predictor)
     return SearchAccuracy(evaluator, surrogate, predictor.num_keypoints, truth, predictor, pool)
 
 

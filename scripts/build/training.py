@@ -4,14 +4,13 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from tqdm import tqdm
 
 from litepose_ofa.scripts.build.data import plain, settings_of
-from litepose_ofa.scripts.command.app import stop_requested
+from litepose_ofa.scripts.command.app import run_folder, start_run, stop_requested
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import locked_folder
 from litepose_ofa.supernet.network.checkpoints import read_weights
@@ -88,22 +87,24 @@ def _steps_of(values: Mapping[str, Any], key: str, steps_per_epoch: int) -> int:
 
 
 @contextmanager
-def hold_folder(folder: Path, process: Process) -> Iterator[None]:
-    """Hold the run folder with the main process; the others keep quiet, and write nothing there."""
+def hold_folder(cfg: DictConfig, process: Process, *, result: str, artefact: str) -> Iterator[bool]:
+    """Hold the run folder with the main process, and start the run; the other processes keep quiet, and write nothing.
+
+    Yields:
+        Whether the file ``result`` is there and whole; one that is damaged is reported.
+    """
+    path = run_folder() / result
     with ExitStack() as held:
-        run_on_main(lambda: held.enter_context(locked_folder(folder)), process)
+        run_on_main(lambda: held.enter_context(locked_folder(path.parent)), process)
         if not process.is_main:
             logging.disable(logging.WARNING)  # they would say what the main process says
-        yield
-
-
-def finished_file(path: Path) -> bool:
-    """Say whether the result of a training is there and whole; report one that is damaged."""
-    try:
-        return path.exists() and bool(read_weights(path))
-    except InputError as error:
-        logger.warning("%s; writing it again", error)
-        return False
+        run_on_main(lambda: start_run(cfg, artefacts=(artefact, result)), process)
+        try:
+            is_finished = path.exists() and bool(read_weights(path))
+        except InputError as error:
+            logger.warning("%s; writing it again", error)
+            is_finished = False
+        yield is_finished
 
 
 def check_teachers(phases: Sequence[Phase], teacher: Teacher | None, *, starts_trained: bool) -> None:

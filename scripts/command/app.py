@@ -53,17 +53,16 @@ class SweepRunError(Exception):
 Task = Callable[[DictConfig], None]
 
 
-def script(config_name: str, model: type[Checked], *, locked: bool = False) -> Callable[[Task], Callable[[], None]]:
+def script(
+    config_name: str, model: type[Checked], *, locked: bool = False, takes_workspace: bool = False
+) -> Callable[[Task], Callable[[], None]]:
     """Make a Hydra app of a function that takes the composed config, checked against its model.
 
     Errors that a user can mend (``InputError``, files and disks, config overrides) end the process with one line on
     standard error and status 2, and leave no empty folder behind; anything else is a bug and keeps its traceback.
     Where a run of a sweep fails, the others go on, and the same status comes at the end with a line that names it.
-
-    Args:
-        config_name: Of the config, in ``conf``.
-        model: What it may hold.
-        locked: Whether a second process in the run folder is refused while the function runs.
+    With ``locked`` a second process in the run folder is refused while the function runs; where the command
+    ``takes_workspace``, a folder that stands alone is its workspace.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -93,7 +92,7 @@ def script(config_name: str, model: type[Checked], *, locked: bool = False) -> C
                     logger.exception("%s", overrides)
                 raise
 
-        keys = Keys(model, composed_groups(config_name))
+        keys = Keys(model, composed_groups(config_name), takes_workspace)
         app = hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(guarded)
 
         @functools.wraps(task)

@@ -45,12 +45,8 @@ SomeWorkers = Annotated[int, Field(ge=1, le=MOST_WORKERS), Allowed(f"an integer 
 def fields_of(*classes: type, without: tuple[str, ...] = (), **own: Any) -> type[Checked]:
     """Return the model of a mapping with the fields of dataclasses; lists serve for tuples.
 
-    A field that has a default may be left out, and then is: what uses the mapping knows the default.
-
-    Args:
-        classes: The dataclasses.
-        without: Fields that the mapping does not have.
-        own: Annotations of further fields, or other ones for the dataclasses' fields.
+    A field that has a default may be left out, and then is: what uses the mapping knows the default. ``own`` are
+    annotations of further fields, or other ones for the dataclasses' fields.
     """
     fields: dict[str, Any] = {}
     for cls in classes:

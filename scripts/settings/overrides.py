@@ -41,15 +41,11 @@ _OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[^=]+?)(?P<value>=.*)?", re
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys that a verb knows.
-
-    Attributes:
-        model: The model of its config.
-        groups: Config groups that it composes, such as ``device``.
-    """
+    """The keys that a verb knows: those of its config's model, and the config groups that it composes."""
 
     model: type[Checked]
     groups: Collection[str]
+    takes_workspace: bool = False  # a folder that stands alone is the workspace
 
     @cached_property
     def leaves(self) -> dict[str, Any]:
@@ -74,9 +70,10 @@ class Keys:
         if USUAL_NAMES.get(key) in self.leaves:
             return [USUAL_NAMES[key]]
         by_leaf: dict[str, list[str]] = {}
-        for name in (name for name in self.leaves if "*" not in name):
+        whole = [name for name in self.leaves if "*" not in name]
+        for name in whole:
             by_leaf.setdefault(name.rpartition(".")[2], []).append(name)
-        leaf, whole = key.rpartition(".")[2], [name for names in by_leaf.values() for name in names]
+        leaf = key.rpartition(".")[2]
         close = difflib.get_close_matches(key, whole, n=1, cutoff=0.7)
         close_leaf = [by_leaf[name][0] for name in difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.7)]
         return by_leaf.get(leaf) or close or close_leaf
@@ -102,6 +99,10 @@ def prepare(arguments: Sequence[str], keys: Keys) -> list[str]:
 
 
 def _prepared(override: str, keys: Keys, *, sweeps: bool) -> str:
+    if keys.takes_workspace and "=" not in override and not override.startswith("~"):
+        if not Path(override).is_dir():
+            raise InputError(f"{override}: no such folder; give the workspace of a search: runs/tiny-people")
+        override = f"workspace={override}"
     match = _OVERRIDE.fullmatch(override)
     if match is None or (match["value"] is None and match["sign"] != "~"):
         raise InputError(f"{override}: not of the form key=value; litepose VERB --help shows the keys")
@@ -189,5 +190,4 @@ def _text_of_list(annotation: Any) -> Any:
 
 def _is_path(annotation: Any) -> bool:
     """Say whether a field holds a path, or a list of them."""
-    found = _text_of_list(annotation) or annotation
-    return any(words_of(part) == PATH_WORDS for part in branches(found))
+    return any(words_of(part) == PATH_WORDS for part in branches(_text_of_list(annotation) or annotation))

@@ -56,11 +56,11 @@ def main(cfg: DictConfig) -> None:
     _show_findings(between)
     write_json(folder / FINDINGS_FILE, content)
     logger.info("%s", folder / FINDINGS_FILE)
-    images = {name: split.images for name, (_, split) in checked.items()}
+    found = {name: split for name, (_, split) in checked.items()}
     if cfg.samples:
-        _draw(images.values(), cfg.samples, cfg.seed, folder / SAMPLES_FILE)
-    logs = {name: split.log for name, (_, split) in checked.items()}
-    _require_usable(splits, {**logs, "two splits": between}, {name: len(each) for name, each in images.items()})
+        _draw([split.images for split in found.values()], cfg.samples, cfg.seed, folder / SAMPLES_FILE)
+    logs = {name: split.log for name, split in found.items()} | {"two splits": between}
+    _require_usable(splits, logs, {name: len(split.images) for name, split in found.items()})
 
 
 def _check_split(name: str, files: SplitFiles, splits: DatasetSplits, workers: int) -> CheckedSplit:

@@ -47,8 +47,14 @@ Findings = Iterator[Finding]
 
 def main() -> None:
     """Print the findings; exit with status 1 if one is an error, 2 for arguments that are not understood."""
-    arguments = _parse()
-    findings = list(examine(Path(arguments.data_root)))
+    parser = argparse.ArgumentParser("litepose doctor", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print a list of objects: subject, status, text, advice")
+    parser.add_argument("data_root", nargs="?", default="data_root=data", metavar="data_root=FOLDER")
+    arguments = parser.parse_args()
+    key, _, data_root = arguments.data_root.partition("=")
+    if key != "data_root" or not data_root:
+        parser.error(f"{key} is not an argument; it takes data_root=FOLDER")
+    findings = list(examine(Path(data_root)))
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -191,14 +197,3 @@ def _print(findings: list[Finding]) -> None:
         print(f"{MARKS[finding.status]:8}{finding.subject}: {finding.text}{advice}")
     errors = sum(finding.status == "error" for finding in findings)
     print(f"\nerrors: {errors or 'none'}; {'begin with the first' if errors else 'litepose --help says how to go on'}")
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("litepose doctor", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print a list of objects: subject, status, text, advice")
-    parser.add_argument("data_root", nargs="?", default="data_root=data", metavar="data_root=FOLDER")
-    parsed = parser.parse_args()
-    key, _, parsed.data_root = parsed.data_root.partition("=")
-    if key != "data_root" or not parsed.data_root:
-        parser.error(f"{key} is not an argument; it takes data_root=FOLDER")
-    return parsed

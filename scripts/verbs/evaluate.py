@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.data import find_arch, load_split
+from litepose_ofa.scripts.build.data import build_splits, find_arch
 from litepose_ofa.scripts.build.network_files import open_network
 from litepose_ofa.scripts.build.networks import build_inference, build_subnet_evaluator
 from litepose_ofa.scripts.command.app import run_record, script, start_run
@@ -25,7 +25,6 @@ from litepose_ofa.supernet.evaluation import (
     write_results,
 )
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult
-from litepose_ofa.supernet.evaluation.intervals import Interval
 from litepose_ofa.supernet.evaluation.keypoint_ap import official_parameters, require_engine
 from litepose_ofa.supernet.evaluation.subnets import NetworkEvaluator
 from litepose_ofa.supernet.files import write_json
@@ -58,9 +57,18 @@ def main(cfg: DictConfig) -> None:
     """Find or prepare the network, evaluate it, write one JSON, and its results file if asked."""
     require_engine(cfg.engine)
     measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg)
-    result = measured.result
+    result, predictions = measured.result, measured.result.predictions
     interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
-    record = _record(measured, interval)
+    cost = measure_complexity(measured.arch, result.comparison.skeleton.num_keypoints)
+    record: dict[str, Any] = {
+        "arch": measured.arch.to_dict(),
+        "metrics": result.metrics,
+        "ap_interval": None if interval is None else asdict(interval),
+        "skipped_images": [str(skipped) for skipped in predictions.skipped],
+        "macs": cost.macs,
+        "params": cost.params,
+        "measured_on": measured.identity,
+    }
     if cfg.breakdown:
         record["breakdown"] = keypoint_breakdown(result.comparison)
         logger.info("%s\n", breakdown_table(record["breakdown"]))
@@ -69,17 +77,21 @@ def main(cfg: DictConfig) -> None:
     folder = start_run(cfg)
     path = folder / f"{measured.name}_{cfg.split}.json"
     write_json(path, {**record, "run": run_record(cfg)})
-    for skipped in result.predictions.skipped:
+    for skipped in predictions.skipped:
         logger.warning("skipped %s", skipped)
+    shown = {name: f"{100 * value:.1f}" for name, value in result.metrics.items()}
+    if interval is not None:
+        shown["AP"] += f" ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
     logger.info(
         "%s, %d px, %.1f MMACs, %d images of %s: %s (network %.1f s, decoding %.1f s)",
-        measured.name, measured.arch.image_size, record["macs"] / 1e6, len(result.predictions.image_ids), cfg.split,
-        _shown(result.metrics, interval), result.predictions.network_seconds, result.predictions.decode_seconds,
+        measured.name, measured.arch.image_size, cost.macs / 1e6, len(predictions.image_ids), cfg.split,
+        " ".join(f"{name} {value}" for name, value in shown.items()),
+        predictions.network_seconds, predictions.decode_seconds,
     )  # fmt: skip
     logger.info("%s", path)
     if cfg.save_results:
         results = folder / f"results_{cfg.split}_{measured.name}.json"
-        write_results(results, result.predictions.results)
+        write_results(results, predictions.results)
         needed = ", ".join(record["coco_eval"])
         logger.info("%s%s", results, f"; for this AP, COCOeval needs the record's {needed}" if needed else "")
 
@@ -100,7 +112,7 @@ def _of_supernet(cfg: DictConfig) -> _Measured:
 def _of_path(cfg: DictConfig) -> _Measured:
     """Return the network of ``weights``; a runtime's file takes the one input that it has."""
     path = Path(str(cfg.weights))
-    network, dataset = open_network(cfg, path), load_split(cfg, cfg.split)
+    network, dataset = open_network(cfg, path), build_splits(cfg).load(cfg.split)
     found = network.skeleton
     require_keypoints(f"{path}: is a subnet", found.num_keypoints, dataset.skeleton, known=found)
     settings, batch_size = build_inference(cfg), cfg.evaluation.batch_size
@@ -111,24 +123,3 @@ def _of_path(cfg: DictConfig) -> _Measured:
     if exported is not None:
         identity |= {"format": exported.format, "file": exported.digest}
     return _Measured(network.arch, result, f"{network.arch.digest}_{network.digest}", identity)
-
-
-def _record(measured: _Measured, interval: Interval | None) -> dict[str, Any]:
-    result = measured.result
-    cost = measure_complexity(measured.arch, result.comparison.skeleton.num_keypoints)
-    return {
-        "arch": measured.arch.to_dict(),
-        "metrics": result.metrics,
-        "ap_interval": None if interval is None else asdict(interval),
-        "skipped_images": [str(skipped) for skipped in result.predictions.skipped],
-        "macs": cost.macs,
-        "params": cost.params,
-        "measured_on": measured.identity,
-    }
-
-
-def _shown(metrics: dict[str, float], interval: Interval | None) -> str:
-    shown = {name: f"{100 * value:.1f}" for name, value in metrics.items()}
-    if interval is not None:
-        shown["AP"] += f" ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
-    return " ".join(f"{name} {value}" for name, value in shown.items())

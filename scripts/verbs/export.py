@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import torch
 from omegaconf import DictConfig
 from pydantic import Field
-from torch import Tensor
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.scripts.build.data import find_arch, workspace_of
@@ -41,21 +40,12 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Finetuned:
-    """A finetuned network on the evaluator's device, where it was, and the record of its training."""
-
-    subnet: LitePose
-    path: Path
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class _Plan:
-    """An architecture to export, where to, and all that the folder's content follows from."""
+    """An architecture to export, its finetuned network if that is asked for, and what else the folder follows from."""
 
     folder: Path
     arch: Arch
-    finetuned: _Finetuned | None
+    finetuned: LitePose | None
     table: LatencyTable
     formats: Sequence[ExportFormat]
     facts: dict[str, Any]
@@ -105,18 +95,20 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
     if chosen is not None and chosen["search"]["table"] != table.digest:
         known = f"the table {chosen['table']} ({chosen['search']['table']}), not {table.digest}"
         raise InputError(f"tier {cfg.tier} was searched with {known}; search again, or pass device.table=... as then")
-    finetuned = _load_finetuned(cfg, evaluator, arch) if cfg.finetuned else None
-    if finetuned is not None:
-        arch = finetuned.subnet.arch  # of several candidates, finetuning may have preferred another
-        path, weights = finetuned.path, finetuned.record["weights"]
-    else:
-        path, weights = supernet_path(cfg), evaluator.identity["weights"]
+    finetuned: LitePose | None = None
+    record: dict[str, Any] | None = None
+    path, weights = supernet_path(cfg), evaluator.identity["weights"]
+    if cfg.finetuned:
+        path = workspace_of(cfg).finetuned(cfg.device.name, cfg.tier)
+        finetuned, record = _load_finetuned(cfg, evaluator, arch, path)
+        arch = finetuned.arch  # of several candidates, finetuning may have preferred another
+        weights = record["weights"]
     facts = {
         "device": cfg.device.name,
         "tier": cfg.tier if cfg.arch is None else None,
         "search": chosen,
         "source": {"checkpoint": Path(os.path.relpath(path, cfg.workspace)).as_posix(), "weights": weights},
-        "finetuned": None if finetuned is None else finetuned.record,
+        "finetuned": record,
         "latency": latency_facts(cfg, table, evaluator, arch, chosen),
         "measured_on": evaluator.identity,
         "options": {name: cfg[name] for name in ("seed", "checked_images", "measure_formats", "resamples")},
@@ -139,8 +131,10 @@ def _chosen(cfg: DictConfig, evaluator: SubnetEvaluator) -> tuple[Arch, dict[str
     return arch, chosen
 
 
-def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> _Finetuned:
-    path = workspace_of(cfg).finetuned(cfg.device.name, cfg.tier)
+def _load_finetuned(
+    cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch, path: Path
+) -> tuple[LitePose, dict[str, Any]]:
+    """Return a finetuned network on the evaluator's device, and the record of its training."""
     if not path.exists():
         raise InputError(f"{path}: no such file; finetune first (litepose finetune device=... tier={cfg.tier})")
     subnet, record = load_subnet(path), read_facts(path)
@@ -153,7 +147,7 @@ def _load_finetuned(cfg: DictConfig, evaluator: SubnetEvaluator, arch: Arch) -> 
     if subnet.num_keypoints != evaluator.num_keypoints:
         raise InputError(f"{path}: has {subnet.num_keypoints} keypoints; the dataset has {evaluator.num_keypoints}")
     device = next(evaluator.supernet.parameters()).device
-    return _Finetuned(subnet.to(device), path, {**record, "weights": weights_digest(subnet)})
+    return subnet.to(device), {**record, "weights": weights_digest(subnet)}
 
 
 def _is_exported(plan: _Plan) -> bool:
@@ -173,7 +167,9 @@ def _is_exported(plan: _Plan) -> bool:
 
 def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifest:
     """Prove, recalibrate, measure, write."""
-    images = _images(evaluator, plan.arch, cfg.checked_images)
+    held_out = TrainingImages(evaluator.dataset, augmentation=None)
+    count = min(cfg.checked_images, len(held_out))
+    images = collate([held_out[SampleRequest(index, plan.arch.image_size, 0)] for index in range(count)]).images
     if plan.finetuned is None:
         supernet = copy.deepcopy(evaluator.supernet).cpu()  # bit-equality is a promise on the CPU
         if not is_equal_to_supernet(extract_subnet(supernet, plan.arch), supernet, images):
@@ -181,7 +177,7 @@ def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifes
         subnet = evaluator.prepare(plan.arch)
         equality = {"images": len(images), "bit_equal": True, "recalibrated_after": True}
     else:
-        subnet, equality = plan.finetuned.subnet, None
+        subnet, equality = plan.finetuned, None
     accuracy = accuracy_facts(cfg, evaluator.evaluate_prepared(subnet))
     subnet, skeleton = subnet.cpu(), evaluator.dataset.skeleton
     files = FormatEvaluator(
@@ -209,13 +205,6 @@ def _export(cfg: DictConfig, evaluator: SubnetEvaluator, plan: _Plan) -> Manifes
         measure_format=measure,
         add_files=lambda folder, record: write_card(folder, plan.arch, skeleton, record, table=plan.table),
     )
-
-
-def _images(evaluator: SubnetEvaluator, arch: Arch, count: int) -> Tensor:
-    """Return held-out images as the network's input, (B, 3, R, R)."""
-    images = TrainingImages(evaluator.dataset, augmentation=None)
-    requests = [SampleRequest(index, arch.image_size, 0) for index in range(min(count, len(images)))]
-    return collate([images[request] for request in requests]).images
 
 
 def _report(manifest: Manifest) -> None:

@@ -3,7 +3,6 @@
 import logging
 import os
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -12,8 +11,8 @@ from omegaconf import DictConfig, open_dict
 from litepose_ofa.scripts.build.data import plain, settings_of
 from litepose_ofa.scripts.build.finetuning import Finetuning, start_trial
 from litepose_ofa.scripts.build.networks import build_device
-from litepose_ofa.scripts.build.training import finished_file, hold_folder, train_to_the_end
-from litepose_ofa.scripts.command.app import run_folder, script, start_run
+from litepose_ofa.scripts.build.training import hold_folder, train_to_the_end
+from litepose_ofa.scripts.command.app import run_folder, script
 from litepose_ofa.scripts.settings.fields import Name, NotEmpty, Text
 from litepose_ofa.scripts.settings.groups import (
     DeviceSettings,
@@ -35,8 +34,9 @@ from litepose_ofa.search.workspace import SUBNET_FILE
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.network.checkpoints import load_subnet, save_network
+from litepose_ofa.supernet.network.extract import copy_of
 from litepose_ofa.supernet.network.litepose import LitePose
-from litepose_ofa.supernet.training.distributed import TORCHRUN_VARIABLES, Process, joined_process_group, run_on_main
+from litepose_ofa.supernet.training.distributed import TORCHRUN_VARIABLES, Process, joined_process_group
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER
 from litepose_ofa.supernet.validation import Allowed, Positive
 
@@ -69,21 +69,20 @@ def main(cfg: DictConfig) -> None:
 
 
 def _finetune(cfg: DictConfig, process: Process) -> None:
-    folder, finetuning = run_folder(), Finetuning(cfg, process)
+    finetuning = Finetuning(cfg, process)
     (arch,) = finetuning.archs()
-    trainer = finetuning.trainer(arch, cfg.rate, folder, validate=True)
+    trainer = finetuning.trainer(arch, cfg.rate, run_folder(), validate=True)
     _record_source(cfg, finetuning, [arch])
-    with hold_folder(folder, process):
-        run_on_main(lambda: start_run(cfg, artefacts=(CHECKPOINTS_FOLDER, SUBNET_FILE)), process)
-        if finished_file(folder / SUBNET_FILE):
-            _report(folder / SUBNET_FILE, "already finetuned")
+    with hold_folder(cfg, process, result=SUBNET_FILE, artefact=CHECKPOINTS_FOLDER) as is_finished:
+        if is_finished:
+            _report("already finetuned")
             return
         train_to_the_end(trainer)
         network = trainer.trained
         assert isinstance(network, LitePose)
         _finish(cfg, finetuning, network, cfg.rate)
         if process.is_main:
-            _report(folder / SUBNET_FILE, "finetuned")
+            _report("finetuned")
 
 
 def _tune(cfg: DictConfig, device: torch.device) -> None:
@@ -99,10 +98,9 @@ def _tune(cfg: DictConfig, device: torch.device) -> None:
     archs = finetuning.archs(sampling.candidates)
     trials = sample_trials(archs, sampling, seed=cfg.seed)
     _record_source(cfg, finetuning, archs)
-    with hold_folder(folder, process):
-        start_run(cfg, artefacts=(TRIALS_FOLDER, SUBNET_FILE))
-        if finished_file(folder / SUBNET_FILE):
-            _report(folder / SUBNET_FILE, "already finetuned")
+    with hold_folder(cfg, process, result=SUBNET_FILE, artefact=TRIALS_FOLDER) as is_finished:
+        if is_finished:
+            _report("already finetuned")
             return
         start = partial(start_trial, plain(cfg), halving.cpus)
         outcomes = run_asha(start, trials, halving, steps=finetuning.steps, folder=folder)
@@ -111,7 +109,7 @@ def _tune(cfg: DictConfig, device: torch.device) -> None:
         network = load_subnet(folder / TRIALS_FOLDER / best.name / SUBNET_FILE).to(device)
         tuning = {"trial": best.name, "num_trials": len(trials)}
         before, after = _finish(cfg, finetuning, network, best.rate, tuning=tuning)
-        _report(folder / SUBNET_FILE, f"best of {len(trials)} trials")
+        _report(f"best of {len(trials)} trials")
         resource, amount = halving.resource
         hours = amount * sum(outcome.seconds for outcome in outcomes) / 3600
         logger.info(
@@ -144,12 +142,14 @@ def _finish(
         **more,
     }
     if finetuning.process.is_main:
-        skeleton = finetuning.images.dataset.skeleton
-        save_network(run_folder() / SUBNET_FILE, finetuning.recalibrated(network), facts, skeleton=skeleton)
+        calibration, skeleton = finetuning.validator(network.arch).calibration, finetuning.images.dataset.skeleton
+        recalibrated = calibration.apply(copy_of(network, network.arch))
+        save_network(run_folder() / SUBNET_FILE, recalibrated, facts, skeleton=skeleton)
     return before, after
 
 
-def _report(path: Path, what: str) -> None:
+def _report(what: str) -> None:
+    path = run_folder() / SUBNET_FILE
     info = read_facts(path)
     before, after = (100 * info["ap_search"][when] for when in ("before", "after"))
     logger.info(

@@ -7,7 +7,6 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from litepose_ofa.latency_tables.decoding.cost import DecodingCost
 from litepose_ofa.latency_tables.decoding.measurement import DecodingSettings, measure_decoding
 from litepose_ofa.scripts.build.data import settings_of
 from litepose_ofa.scripts.command.app import script
@@ -31,13 +30,9 @@ def main(cfg: DictConfig) -> None:
     path = Path(cfg.output) / f"{cfg.name}.yaml"
     cost.save(path)
     logger.info("%s: %s, %d thread", path, cost.processor, cost.threads)
-    logger.info("%s", _format(cost))
-
-
-def _format(cost: DecodingCost) -> str:
     counts = (0, 1, 5, cost.most_people)
     lines = ["  R  " + "".join(f"{f'{count} people':>12}" for count in counts) + "  spread  mean error"]
     for size in cost.sizes:
         times = "".join(f"{size.ms(count):9.2f} ms" for count in counts)
         lines.append(f"{size.image_size:3d}  {times}  {100 * size.spread:4.1f} %  {100 * size.mean_error:8.1f} %")
-    return "\n".join(lines)
+    logger.info("%s", "\n".join(lines))

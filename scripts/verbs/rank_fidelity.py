@@ -130,12 +130,7 @@ def _trained(cfg: DictConfig, jobs: list[Job], folder: Path) -> Iterator[tuple[J
 
 
 def train_alone(config: Mapping[str, Any], job: Job, folder: Path) -> float:
-    """Train one network from scratch by the training group's recipe, and measure it; goes on after a kill.
-
-    Args:
-        config: The composed config, as plain values.
-        job: The network, and its seed.
-        folder: Folder of all such networks.
+    """Train one network from scratch by the training group's recipe, in a folder of its own; goes on after a kill.
 
     Returns:
         AP in [0, 1] on the split, batch norm recalibrated as for subnets of the supernet.

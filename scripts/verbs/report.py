@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -12,12 +11,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
-from litepose_ofa.scripts.build.data import build_skeleton, load_split, plain, workspace_of
+from litepose_ofa.scripts.build.data import build_skeleton, build_splits, plain, workspace_of
 from litepose_ofa.scripts.build.networks import build_device, build_inference
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.scripts.settings.groups import MeasuringSettings
-from litepose_ofa.scripts.settings.overrides import OPTIONS_WITH_VALUES
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
 from litepose_ofa.search.reporting.findings import Findings
@@ -48,8 +46,8 @@ class ReportVerb(MeasuringSettings):
     samples: Annotated[int, Field(ge=0, le=1_000)]
 
 
-@script("report", ReportVerb, locked=True)
-def make_report(cfg: DictConfig) -> None:
+@script("report", ReportVerb, locked=True, takes_workspace=True)
+def main(cfg: DictConfig) -> None:
     """Write a report; of searches whose accuracies cannot be compared, one each in a folder of its own."""
     workspace = workspace_of(cfg)
     cells, gaps = read_searches(workspace.root, planned_cells(workspace.root))
@@ -77,11 +75,8 @@ def make_report(cfg: DictConfig) -> None:
 def draw_sample_pictures(cfg: DictConfig, cells: Sequence[FinishedSearch], count: int) -> tuple[list[Picture], str]:
     """Draw what the exported subnets of one device, that with most exports, find on held-out images.
 
-    A dataset other than the searches' gives way to the one that they recorded.
-
-    Returns:
-        One picture an image, and a line on what they are or why there are none; nothing at all for a count of 0, and
-        where a surrogate chose, which has no weights.
+    A dataset other than the searches' gives way to the one that they recorded. With the pictures, one an image, comes a
+    line on what they are or why there are none; nothing at all for a count of 0, and where a surrogate chose.
     """
     if count == 0 or all(cell.source == SURROGATE for cell in cells):
         return [], ""
@@ -94,8 +89,13 @@ def draw_sample_pictures(cfg: DictConfig, cells: Sequence[FinishedSearch], count
         recorded = shown[0].settings
         if recorded.get("dataset", {}).get("name", cfg.dataset.name) != cfg.dataset.name and "evaluation" in recorded:
             cfg = literal_config(plain(cfg) | {name: recorded[name] for name in ("dataset", "evaluation")})
-        predictors = {cell.tier: _open(cfg, cell) for cell in shown}
-        dataset = load_split(cfg, "val")
+        device, settings = build_device(cfg), build_inference(cfg)
+        predictors: dict[str, PeoplePredictor] = {}
+        for cell in shown:
+            network, skeleton = load_network(find_weights(cell.export_folder), None, build_skeleton(cfg))
+            arguments = (network.to(device), network.arch.image_size, skeleton, settings, device)
+            predictors[cell.tier] = PeoplePredictor(*arguments)
+        dataset = build_splits(cfg).load("val")
         pictures = [_picture(dataset, index, predictors) for index in spread_indices(dataset, count)]
     except (InputError, OmegaConfBaseException) as error:  # a record of an older version lacks what is asked for now
         return [], f"No sample predictions: {' '.join(str(error).split())}."
@@ -104,13 +104,6 @@ def draw_sample_pictures(cfg: DictConfig, cells: Sequence[FinishedSearch], count
         f"Images of the held-out split, neither trained nor searched on, with the people that are labelled and those "
         f"that the subnets for {shown[0].device} find ({tiers}), of score {LEAST_SCORE:g} and above."
     )
-
-
-def _open(cfg: DictConfig, cell: FinishedSearch) -> PeoplePredictor:
-    """Open the exported weights, to find people as for the accuracies."""
-    network, skeleton = load_network(find_weights(cell.export_folder), None, build_skeleton(cfg))
-    device = build_device(cfg)
-    return PeoplePredictor(network.to(device), network.arch.image_size, skeleton, build_inference(cfg), device)
 
 
 def _picture(dataset: KeypointDataset, index: int, predictors: Mapping[str, PeoplePredictor]) -> Picture:
@@ -125,28 +118,6 @@ def _picture(dataset: KeypointDataset, index: int, predictors: Mapping[str, Peop
     caption = f"{len(labelled)} labelled; found: {', '.join(found)}."
     jpeg = encode_jpeg(draw_comparison(image, people), MOST_BYTES)
     return Picture(jpeg, f"An image, its labelled people, and those that each subnet finds. {caption}", caption)
-
-
-def main() -> None:
-    """Run the script; its workspace may also be given by its path alone."""
-    try:
-        sys.argv[1:] = name_workspace(sys.argv[1:])
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    make_report()
-
-
-def name_workspace(arguments: Sequence[str]) -> list[str]:
-    """Return command-line arguments for Hydra, in which a folder that stands alone is the workspace."""
-    prepared = []
-    for before, argument in itertools.pairwise(("", *arguments)):
-        if "=" not in argument and not argument.startswith(("-", "~")) and before not in OPTIONS_WITH_VALUES:
-            if not Path(argument).is_dir():
-                raise InputError(f"{argument}: no such folder; give the workspace of a search: runs/tiny-people")
-            argument = f"workspace={argument}"
-        prepared.append(argument)
-    return prepared
 
 
 def _load(load: Callable[[Path], T], path: Path) -> tuple[T | None, list[str]]:

@@ -22,7 +22,6 @@ from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_ge
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes
 from litepose_ofa.search.rank_agreement import Estimate
-from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,9 @@ def main(cfg: DictConfig) -> None:
     with ExitStack() as stack:
         pool = WorkspacePool(cfg, stack)
         subnets = pool.subnets
-        cost, spread_over = _build_cost(cfg, subnets)
+        tables = {} if cfg.spread_over == "macs" else {cfg.spread_over: LatencyTable.load(cfg.spread_over)}
+        cost = CostModel(subnets.space, tables=tables, num_keypoints=subnets.num_keypoints)
+        spread_over = f"latency_ms/{cfg.spread_over}" if tables else "macs"
         start_run(cfg, artefacts=(path.name,), ignore=("num_subnets", "threads", "refine", "backend"))
         genomes = stratified_genomes(cost, cfg.num_subnets, np.random.default_rng(cfg.seed), spread_over=spread_over)
         evaluator = SupernetEvaluator(pool, identity=pool.identity, cache=pool.cache)
@@ -60,14 +61,6 @@ def main(cfg: DictConfig) -> None:
             samples.save(path)
     ap = 100 * samples.ap
     logger.info("%s: AP of %d subnets measured on the search split, %.1f to %.1f", path, len(ap), ap.min(), ap.max())
-
-
-def _build_cost(cfg: DictConfig, subnets: SubnetEvaluator) -> tuple[CostModel, str]:
-    """Return the cost model, and the name of the cost that subnets are spread over."""
-    name = cfg.spread_over
-    tables = {} if name == "macs" else {name: LatencyTable.load(name)}
-    cost = CostModel(subnets.space, tables=tables, num_keypoints=subnets.num_keypoints)
-    return cost, f"latency_ms/{name}" if tables else name
 
 
 def _log_round(samples: AccuracySamples, tau: Estimate) -> None:

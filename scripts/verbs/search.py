@@ -71,12 +71,8 @@ def main(cfg: DictConfig) -> None:
         name = str(cfg.run_folder)
         if cfg.storage is not None:  # a database may have studies of other workspaces, wherever these are
             name = f"{name}/{identity_digest({**problem.identity, **accuracy.evaluator.describe()})}"
-        study = SearchStudy(
-            generations,
-            accuracy.evaluator,
-            storage=cfg.storage or run_folder() / JOURNAL_FILE,
-            name=name,
-        )
+        storage = cfg.storage or run_folder() / JOURNAL_FILE
+        study = SearchStudy(generations, accuracy.evaluator, storage=storage, name=name)
         outputs = [_Output(cfg, device, study) for device in devices]
         finished = all(output.is_finished for output in outputs)
         pool = accuracy.pool
@@ -92,8 +88,8 @@ def main(cfg: DictConfig) -> None:
             searched = pool.search_in_tune(replace(generations), run_folder())
         run = study.run(searched=searched)
         results.write_progress(run_folder() / results.PROGRESS_FILE, run.progress, accuracy.evaluator.source)
-        for output, front in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
-            output.write(front, run)
+        for output, (front, chosen) in zip(outputs, _fronts(cfg, problem, run, accuracy), strict=True):
+            output.write(front, chosen, run)
 
 
 def _fronts(
@@ -148,10 +144,9 @@ class _Output:
         is_same = outcome.record.get("search") == self._search and outcome.record.get("stopped_by") != "seconds"
         return is_same and outcome.is_complete(run_folder())
 
-    def write(self, result: tuple[list[results.Candidate], results.Candidate], run: Generations) -> None:
-        front, chosen = result
-        on_front = any(candidate.arch == chosen.arch for candidate in front)
-        front = front if on_front else [chosen, *front]
+    def write(self, front: list[results.Candidate], chosen: results.Candidate, run: Generations) -> None:
+        if all(candidate.arch != chosen.arch for candidate in front):
+            front = [chosen, *front]
         results.write_front(self.folder / results.FRONT_FILE, front)
         name, problem = self._device.name, self._problem
         record: dict[str, Any] = {

@@ -9,13 +9,13 @@ from omegaconf import DictConfig
 from litepose_ofa.scripts.build import training
 from litepose_ofa.scripts.build.data import build_space, build_splits, build_training_images
 from litepose_ofa.scripts.build.networks import build_device, build_teacher, build_validator
-from litepose_ofa.scripts.command.app import run_folder, script, start_run
+from litepose_ofa.scripts.command.app import run_folder, script
 from litepose_ofa.scripts.settings.fields import PathText
 from litepose_ofa.scripts.settings.groups import MeasuringSettings, RecipeSettings, TeacherSettings, TrainingSettings
 from litepose_ofa.search.workspace import SUPERNET_FILE
 from litepose_ofa.supernet.network.checkpoints import load_weights, save_network, weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.training.distributed import Process, joined_process_group, run_on_main
+from litepose_ofa.supernet.training.distributed import Process, joined_process_group
 from litepose_ofa.supernet.training.recipe import SupernetPlan
 from litepose_ofa.supernet.training.trainer import CHECKPOINTS_FOLDER, Trainer
 from litepose_ofa.supernet.training.validation import validated_archs
@@ -34,17 +34,26 @@ class TrainVerb(MeasuringSettings):
 def main(cfg: DictConfig) -> None:
     """Compose, build, train, save ``supernet.safetensors``."""
     with joined_process_group(build_device(cfg)) as process:
-        folder = run_folder()
-        trainer = _build_trainer(cfg, folder, process)
-        with training.hold_folder(folder, process):
-            run_on_main(lambda: start_run(cfg, artefacts=(CHECKPOINTS_FOLDER, SUPERNET_FILE)), process)
-            path = folder / SUPERNET_FILE
-            if training.finished_file(path):
+        path = run_folder() / SUPERNET_FILE
+        trainer = _build_trainer(cfg, path.parent, process)
+        with training.hold_folder(cfg, process, result=path.name, artefact=CHECKPOINTS_FOLDER) as is_finished:
+            if is_finished:
                 logger.info("%s: already trained", path)
                 return
             training.train_to_the_end(trainer)
-            if process.is_main:
-                _save(cfg, trainer, path)
+            if not process.is_main:
+                return
+            supernet = trainer.trained
+            assert isinstance(supernet, LitePoseSupernet)
+            info = {
+                "steps": trainer.step,
+                "seed": cfg.seed,
+                "dataset": cfg.dataset.name,
+                "images": len(trainer.images),
+                "held_out": build_splits(cfg).held_out(),
+            }
+            save_network(path, supernet, info, skeleton=trainer.images.dataset.skeleton)
+            logger.info("%s: trained for %d steps, weights %s", path, trainer.step, weights_digest(supernet))
 
 
 def _build_trainer(cfg: DictConfig, folder: Path, process: Process) -> Trainer:
@@ -71,17 +80,3 @@ def _build_trainer(cfg: DictConfig, folder: Path, process: Process) -> Trainer:
         teacher=teacher,
         validate=validator,
     )
-
-
-def _save(cfg: DictConfig, trainer: Trainer, path: Path) -> None:
-    supernet = trainer.trained
-    assert isinstance(supernet, LitePoseSupernet)
-    info = {
-        "steps": trainer.step,
-        "seed": cfg.seed,
-        "dataset": cfg.dataset.name,
-        "images": len(trainer.images),
-        "held_out": build_splits(cfg).held_out(),
-    }
-    save_network(path, supernet, info, skeleton=trainer.images.dataset.skeleton)
-    logger.info("%s: trained for %d steps, weights %s", path, trainer.step, weights_digest(supernet))

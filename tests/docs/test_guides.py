@@ -82,14 +82,6 @@ def test_the_spaces_are_counted(rows_of: Callable[[str, str], Rows]) -> None:
         assert float(cells[name][-1].replace(",", "")) in (space.size, float(f"{space.size:.2g}"))
 
 
-def test_the_tutorial_shows_rows_of_the_readme(all_blocks: list[Any]) -> None:
-    """The demo's results stand on both pages, and are of one run."""
-    reports = {block.page: block.text.splitlines() for block in all_blocks if block.text.startswith("device  ")}
-    readme, tutorial = (reports[page] for page in ("README.md", "docs/tutorial.md"))
-    assert sum(line.startswith(DEVICES) for line in readme) == 12
-    assert all(any(full.startswith(line) for full in readme) for line in tutorial)
-
-
 def test_the_tables_of_the_device_page(run_python: Callable[[str], list[Any]]) -> None:
     by_hand, scaled = run_python("docs/own_device.md")
     table = LatencyTable.load("my_board.csv")
@@ -113,8 +105,3 @@ def test_the_start_of_the_skeleton_page_loads(run_python: Callable[[str], list[A
     assert all(
         torch.equal(value, trained[name]) for name, value in started.state_dict().items() if "conv.3" not in name
     )
-
-
-def test_the_published_architectures_are_written(run_python: Callable[[str], list[Any]]) -> None:
-    run_python("docs/published_weights.md")
-    assert sorted(path.stem for path in Path().glob("*.json")) == sorted(published_archs())

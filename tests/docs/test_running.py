@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -88,6 +89,12 @@ def test_the_tutorial_leaves_what_it_says(finished: Path) -> None:
     assert [path for path in made if not (workspace / path).exists()] == []
     cells = sorted(path.parts[-3:-1] for path in workspace.glob("export/*/*/arch.json"))
     assert cells == [*product(("jetson_nano", "raspberry_pi_4b", "snapdragon_855"), ("l", "m", "s", "xs"))]
+    summary = pd.read_csv(workspace / "report" / "summary.csv")
+    assert sorted(zip(summary["device"], summary["tier"], strict=True)) == cells
+    assert summary["bit_equal"].all()
+    assert (summary["onnx_max_abs_difference"] <= 1e-4).all()
+    assert (summary["latency_ms"] <= summary["budget_ms"]).all()
+    assert summary["ap_val"].between(0, 1).all()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from litepose_ofa.scripts.build.data import build_space, build_training_images, find_arch, load_split
+from litepose_ofa.scripts.build.data import build_space, build_splits, build_training_images, find_arch
 from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
@@ -40,7 +40,7 @@ def test_a_search_split_without_files_is_held_out_of_train_by_a_seed_of_its_own(
     def splits(seed: int, run_seed: int = 0) -> tuple[list[int], list[int], list[int]]:
         cfg = compose_config("evaluate", f"seed={run_seed}")
         cfg.dataset.search = {"holdout_images": 5, "seed": seed}
-        train, search, val = (ids(load_split(cfg, split)) for split in ("train", "search", "val"))
+        train, search, val = (ids(build_splits(cfg).load(split)) for split in ("train", "search", "val"))
         return train, search, val
 
     train, search, val = splits(0)

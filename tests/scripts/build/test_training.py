@@ -94,13 +94,10 @@ WRONG: dict[tuple[str, ...], str] = {
     ("training.steps=null",): "training.steps and training.epochs are both null; give one and make the other null",
     ("training.epochs=3",): "training.steps and training.epochs are {'steps': 1200, 'epochs': 3}; give one",
     ("training.accumulation=3",): "training.accumulation is 3; it must divide batch_size, 4",
-    ("+training.momentum=0.9",): "unknown key training.momentum",
     (f"+{IN_PHASE}.steps=7",): f"{IN_PHASE} has a share and steps or epochs; make one of them null",
     (f"{IN_PHASE}.share=null",): f"{IN_PHASE}.steps and {IN_PHASE}.epochs are both null",
     (f"{IN_PHASE}.share=0.6", "+recipe.phases.more={share: 0.5}"): "recipe.phases: the shares add up to 1.1; ",
-    (f"{IN_PHASE}.rule=all",): f"{IN_PHASE}.rule is 'all'; it must be one of sandwich, random, largest",
     (f"{IN_PHASE}.rule=random",): f"{IN_PHASE}.teacher is 'largest', which only rule sandwich trains in place",
-    (f"{IN_PHASE}.elastic=[kernels]",): f"{IN_PHASE}.elastic is ['kernels']; it must be",
     (f"~{IN_PHASE}",): "recipe.phases is {}; it must be at least one phase",
 }
 

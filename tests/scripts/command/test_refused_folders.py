@@ -18,6 +18,7 @@ def tree(folder: Path) -> list[str]:
     [
         ("train", ("training.steps=many",)),
         ("train", ("dataset.root=/nowhere",)),
+        ("train", ("training.augmentation.scale=[1.5,0.75]",)),
         ("evaluate", ()),
         ("fit", ()),
         ("search", ("tier=m",)),

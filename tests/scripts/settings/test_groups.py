@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from litepose_ofa.scripts.build.data import load_split
+from litepose_ofa.scripts.build.data import build_splits
 from litepose_ofa.search.workspace import Workspace
 
 SPACE = "defaults: [tiny]\nname: mine\nimage_sizes: [96]\n"
@@ -25,9 +25,7 @@ def own(tmp_path: Path) -> Path:
 
 def job(run_script: Any, verb: str, *arguments: str) -> Any:
     """The config that a verb would run with, as ``--cfg job`` prints it."""
-    outcome = run_script(verb, "--cfg", "job", *arguments)
-    assert outcome.status == 0, outcome.stderr
-    return OmegaConf.create(outcome.stdout)
+    return OmegaConf.create(run_script(verb, "--cfg", "job", *arguments).printed)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +89,7 @@ def test_an_unknown_option_is_one_line(run_script: Any, tmp_path: Path, argument
 
 def test_a_space_of_one_s_own_is_seen_by_every_key(run_script: Any, own: Path, tmp_path: Path) -> None:
     small = ("sample=0.02", "networks=1", f"output={tmp_path / 'kit'}", f"workspace={tmp_path / 'run'}")
-    outcome = run_script("profile", "--config-dir", str(own), "spaces=[mine]", *small)
-    assert outcome.status == 0, outcome.stderr
+    assert run_script("profile", "--config-dir", str(own), "spaces=[mine]", *small).status == 0
     told = "error: space is 'none'; it must be one of litepose, litepose_released, mine, tiny\n"
     assert run_script("profile", "--config-dir", str(own), "spaces=[none]", *small).stderr == told
 
@@ -106,4 +103,4 @@ def test_configs_are_composed_in_a_notebook(data_root: Path) -> None:
     with initialize_config_module("litepose_ofa.conf", version_base="1.3"):
         cfg = compose("search", ["device=jetson_nano", "tier=s", f"data_root={data_root}"])
     assert Path(cfg.workspace, cfg.run_folder) == Workspace(Path("runs/tiny-people")).search("jetson_nano", "s")
-    assert len(load_split(cfg, "val")) == 4
+    assert len(build_splits(cfg).load("val")) == 4

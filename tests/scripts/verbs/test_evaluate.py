@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.evaluation import evaluate_keypoints
 from litepose_ofa.supernet.export.bundle import write_bundle
 from litepose_ofa.supernet.files import read_json, write_json
@@ -112,9 +112,6 @@ def test_weights_need_no_supernet_and_may_come_in_a_folder_or_with_an_arch(
 
 def test_weights_that_do_not_fit_are_named(evaluate: Any, subnet_file: Path, tmp_path: Path) -> None:
     arch = load_subnet(subnet_file).arch
-    save_network(tmp_path / "coco.safetensors", LitePose(arch, 17), skeleton=COCO)
-    told = evaluate(f"weights={tmp_path / 'coco.safetensors'}").refusal
-    assert "is a subnet of 17 keypoints; dataset.skeleton crowdpose has 14" in told
     swapped = CROWDPOSE.to_dict() | {"keypoints": [*CROWDPOSE.keypoints[:-2], "neck", "head"]}
     save_network(tmp_path / "swapped.safetensors", LitePose(arch), skeleton=type(CROWDPOSE).from_dict(swapped))
     arch.save(tmp_path / "arch.json")

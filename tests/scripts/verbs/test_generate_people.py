@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings
 from litepose_ofa.supernet.files import read_json
 
 COUNTS = ("images.train=3", "images.search=1", "images.val=1", "workers=1")
@@ -16,10 +15,6 @@ def test_every_preset_renders(run_script: Any, tmp_path: Path, preset: str) -> N
     outcome = run_script("generate_people", f"data_root={tmp_path}", f"people={preset}", *COUNTS)
     assert "5 images" in outcome.printed
     assert len(list(tmp_path.rglob("*.jpg"))) == 5
-
-
-def test_the_default_preset_is_the_default_settings(compose_config: Any) -> None:
-    assert PeopleSettings(**compose_config("generate_people").people) == PeopleSettings()
 
 
 def test_people_are_rendered_once_and_a_folder_keeps_its_settings(run_script: Any, tmp_path: Path) -> None:

@@ -111,7 +111,6 @@ def test_a_supernet_of_other_keypoints_or_that_has_seen_the_images_is_refused(
         ("search", {"holdout_images": 3, "holdout_fraction": 0.1, "seed": 0}, "dataset.search.holdout_images and"),
         ("search", {"holdout_images": 3}, "dataset.search.seed is missing"),
         ("train", {"holdout_images": 3, "seed": 0}, "dataset.train is a holdout; it must have annotations and images"),
-        ("skeleton", None, "unknown skeleton None; known: coco, crowdpose"),
         ("skeleton", {**STAR, "sigmas": [0.1]}, "dataset.skeleton: sigmas is .*; it must be 5 numbers above 0"),
     ],
 )
@@ -119,4 +118,4 @@ def test_what_is_wrong_in_a_dataset_s_yaml_is_named(compose_config: Any, key: st
     cfg = compose_config("train")
     cfg.dataset[key] = value
     with pytest.raises(InputError, match=message):
-        data.load_split(cfg, "search")
+        data.build_splits(cfg).load("search")

@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from litepose_ofa.scripts.verbs.report import name_workspace, planned_cells
-from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.scripts.verbs.report import planned_cells
 from litepose_ofa.supernet.files import write_text
 
 SMALL = (
@@ -100,19 +99,3 @@ def test_a_sweeps_record_names_the_planned_cells(
         record = f"hydra:\n  job:\n    config_name: {config}\n  overrides:\n    task: {overrides}\n"
         (tmp_path / "multirun.yaml").write_text(record)
         assert planned_cells(tmp_path) == expected
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["seed=3", "{}"], ["seed=3", "workspace={}"]),
-        (["--config-dir", "own", "~samples", "workspace={}"], ["--config-dir", "own", "~samples", "workspace={}"]),
-        (["-m", "{}"], ["-m", "workspace={}"]),
-        ([], []),
-    ],
-)
-def test_only_what_stands_alone_is_a_workspace(tmp_path: Path, arguments: list[str], named: list[str]) -> None:
-    filled = [argument.format(tmp_path) for argument in arguments]
-    assert name_workspace(filled) == [argument.format(tmp_path) for argument in named]
-    with pytest.raises(InputError, match="no such folder"):
-        name_workspace([*filled, "x", str(tmp_path / "nowhere")])

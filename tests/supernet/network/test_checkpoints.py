@@ -268,7 +268,7 @@ def test_descriptions_that_are_not_ours_are_refused(
     with pytest.raises(InputError, match=r"other\.safetensors: its description: num_keypoints is '14'"):
         load_subnet(path)
     describe(path, subnet, arch=None, skeleton=3)
-    with pytest.raises(InputError, match=r"other\.safetensors: architecture is None; it must be an object"):
+    with pytest.raises(InputError, match=r"other\.safetensors: architecture: it is null; it must be a mapping"):
         load_subnet(path)
     with pytest.raises(InputError, match=r"other\.safetensors: its skeleton is damaged: it is 3; it must be a mapping"):
         read_skeleton(path)

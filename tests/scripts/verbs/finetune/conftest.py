@@ -45,7 +45,7 @@ class Jobs:
 
 @pytest.fixture
 def jobs(run_script: Any, quick_training: tuple[str, ...], quick_evaluation: tuple[str, ...]) -> Jobs:
-    validated = ("share=1", "training.validation_images=4", "training.validate_every=2")
+    validated = ("share=1", "training.validation_images=3", "training.validate_every=2")
     return Jobs(run_script, (*quick_training, *quick_evaluation, *validated))
 
 

@@ -5,16 +5,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import pytest
 import torch
 
-from litepose_ofa.search.tuning.trials import read_facts
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.checkpoints import load_subnet, save_network, weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
-from litepose_ofa.supernet.network.litepose import LitePose
 
 
 def test_the_finetuned_network_is_exported(
@@ -65,26 +61,3 @@ def test_a_finetuning_of_another_architecture_or_supernet_is_not_exported(
     damaged = jobs.path(searched)
     damaged.write_bytes(damaged.read_bytes()[:-100])
     assert "is damaged" in export("finetuned=true", "arch=largest").refusal
-
-
-def test_facts_come_back_or_what_is_wrong_is_named(tmp_path: Path) -> None:
-    path, network = tmp_path / "subnet.safetensors", LitePose(SearchSpace.preset("tiny").smallest())
-    facts: dict[str, Any] = {
-        "archs": ["0123456789ab"],
-        "supernet": None,
-        "start": "scratch",
-        "steps": 6,
-        "rate": 1,
-        "ap_search": {"before": 0.0, "after": 0.5},
-        "teacher": None,
-    }
-    save_network(path, network, facts)
-    assert read_facts(path) == facts
-    for change, message in (
-        ({"archs": []}, r"archs is \[\]; it must be a list of at least 1"),
-        ({"ap_search": {"before": 0.1}}, r"ap_search\.after is missing"),
-        ({"steps": "6"}, "steps is '6'; it must be an integer"),
-    ):
-        save_network(path, network, facts | change)
-        with pytest.raises(InputError, match=f"^{path}: is not of a finetuned network: {message}"):
-            read_facts(path)

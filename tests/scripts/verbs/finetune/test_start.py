@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from litepose_ofa.scripts.build.finetuning import Finetuning
@@ -17,27 +16,9 @@ from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.checkpoints import load_supernet, save_network, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
 from litepose_ofa.supernet.training.distributed import SINGLE
-from litepose_ofa.supernet.training.validation import Validator
 
 STILL = ("training.learning_rate.peak=0", "training.weight_decay=0")
 """Training that changes nothing but batch-norm statistics."""
-
-
-def test_a_training_validates_on_its_first_images_and_is_measured_on_all(
-    compose_config: Any, jobs: Any, searched: Path, candidates: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cfg = compose_config("finetune", f"workspace={searched}", *jobs.quick, "training.validation_images=3")
-    finetuning = Finetuning(cfg, SINGLE)
-    arch, seen = candidates[0].arch, []
-
-    def note(validator: Validator, model: LitePose) -> dict[str, float]:
-        seen.append(len(validator.evaluator.dataset))
-        return {"subnet": 0.5}
-
-    monkeypatch.setattr(Validator, "__call__", note)
-    finetuning.validator(arch)(finetuning.network(arch))
-    finetuning.measure(finetuning.network(arch))
-    assert seen == [3, 4]
 
 
 def test_the_choice_is_trained_from_the_supernets_weights(
