@@ -27,6 +27,7 @@ NMS_SIZE = 5
 
 _NMS_WINDOW = np.ones((NMS_SIZE, NMS_SIZE), np.uint8)
 _BODY_FIRST = (*range(7), 11, 12, *range(7, 11))
+"""Joints are grouped in this order, the others after: steady ones first (torso of COCO before its limbs)."""
 
 
 def decode_people(
@@ -119,11 +120,6 @@ def find_candidates(heatmap: Array, tags: Array, *, most: int, threshold: float)
     return Candidates(np.stack([x, y], axis=1), scores[order], tags[y, x].astype(np.float64))
 
 
-def joint_order(num_keypoints: int) -> list[int]:
-    """Return the order in which joints are grouped: steady ones first (torso of COCO before its limbs)."""
-    return [*(joint for joint in _BODY_FIRST if joint < num_keypoints), *range(len(_BODY_FIRST), num_keypoints)]
-
-
 def group_candidates(candidates: Sequence[Candidates], *, tag_threshold: float, best: int | None = None) -> People:
     """Group the candidates of the K joints into people, and return no more than the ``best`` of them.
 
@@ -135,7 +131,8 @@ def group_candidates(candidates: Sequence[Candidates], *, tag_threshold: float, 
     score_sums, tag_counts = np.zeros(count), np.zeros((count, 1))
     tag_sums = np.zeros((count, candidates[0].tags.shape[1]))
     num_people = 0
-    for joint in joint_order(num_keypoints):
+    body, rest = (joint for joint in _BODY_FIRST if joint < num_keypoints), range(len(_BODY_FIRST), num_keypoints)
+    for joint in (*body, *rest):
         own = candidates[joint]
         owners = _assign(own, tag_sums[:num_people] / tag_counts[:num_people], tag_threshold)
         new = np.flatnonzero(owners < 0)

@@ -36,11 +36,8 @@ def keypoint_breakdown(comparison: PeopleComparison) -> Breakdown:
 
 def breakdown_table(breakdown: Breakdown) -> str:
     """Return a breakdown as text, in percent, one line an entry."""
-    headings = {
-        "keypoints": ("keypoint", "labelled", "similarity", "recall"),
-        "sizes": ("size", "people", "AP", "AR"),
-        "crowding": ("crowding", "people", "AP", "AR"),
-    }
+    headings = {"keypoints": ("keypoint", "labelled", "similarity", "recall")}
+    headings |= {part: (name, "people", "AP", "AR") for part, name in (("sizes", "size"), ("crowding", "crowding"))}
     tables = [
         "\n".join([_line(*heading), *(_line(name, *row.values()) for name, row in breakdown[part].items())])
         for part, heading in headings.items()

@@ -40,8 +40,7 @@ class Predictions:
         results: People in the order of the dataset's images; coordinates in image pixels.
         image_ids: The images that were read.
         skipped: Files that were not, with ``on_bad_image="skip"``.
-        network_seconds: Time in the model.
-        decode_seconds: Time from its output to people.
+        network_seconds, decode_seconds: Where the time went, as in ``PeoplePredictor``.
     """
 
     results: PeopleResults

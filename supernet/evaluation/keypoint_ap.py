@@ -8,7 +8,6 @@ import importlib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -145,16 +144,11 @@ def require_engine(engine: str) -> None:
     """Refuse an engine that is unknown or not installed."""
     require(engine in get_args(Engine), "engine", engine, f"one of {', '.join(get_args(Engine))}")
     if engine == "faster-coco-eval":
-        _faster_coco_eval()
-
-
-def _faster_coco_eval() -> ModuleType:
-    try:
-        return importlib.import_module("faster_coco_eval")
-    except ModuleNotFoundError:
-        raise InputError(
-            "engine 'faster-coco-eval' is not installed: pip install 'litepose-ofa[fast-eval]', or use 'pycocotools'"
-        ) from None
+        try:
+            importlib.import_module("faster_coco_eval")
+        except ModuleNotFoundError:
+            install = "pip install 'litepose-ofa[fast-eval]'"
+            raise InputError(f"engine '{engine}' is not installed: {install}, or use 'pycocotools'") from None
 
 
 def _curves(comparison: PeopleComparison, images: BoolArray | None) -> list[Curves | None]:
@@ -167,7 +161,7 @@ def _curves(comparison: PeopleComparison, images: BoolArray | None) -> list[Curv
 
 def _faster_curves(comparison: PeopleComparison, images: BoolArray | None) -> list[Curves | None]:
     """Return the same by faster-coco-eval, whose matching and averaging are in C++."""
-    package = _faster_coco_eval()
+    package = importlib.import_module("faster_coco_eval")
     chosen = range(len(comparison.images)) if images is None else np.flatnonzero(images).tolist()
     truths, found = (
         [

@@ -111,17 +111,15 @@ class PeopleComparison:
         people: IntArray = np.bincount(truth.images[~self.ignored], minlength=len(truth.image_ids))
         self.labelled = people[self.images]
         self.official_sizes = ("medium", "large") if truth.skeleton.area == "annotation" else ()
-        self._rows, self._starts = self._by_image()
-
-    def _by_image(self) -> tuple[IntArray, IntArray]:
-        """Return the predictions that count, by image and falling score, and where each image's begin."""
-        ids, chosen = self.results.image_ids, self.truth.image_ids[self.images]
-        order = np.lexsort((-self.results.scores, ids))
+        # The predictions that count, by image and falling score, and where each image's begin.
+        ids, chosen = results.image_ids, truth.image_ids[self.images]
+        order = np.lexsort((-results.scores, ids))
         order = order[np.isin(ids[order], chosen)]
         starts = np.searchsorted(ids[order], chosen)
         rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
         kept = rank < MAX_PEOPLE
-        return order[kept], np.concatenate([[0], np.cumsum(kept)])[np.append(starts, len(order))]
+        self._rows = order[kept]
+        self._starts = np.concatenate([[0], np.cumsum(kept)])[np.append(starts, len(order))]
 
     @cached_property
     def matching(self) -> "OksMatching":

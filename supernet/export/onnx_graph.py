@@ -38,8 +38,6 @@ OUTPUT_NAMES = ("head0", "head1")
 Batch = Literal["one", "dynamic"]
 """Whether a file takes one image a run, or any number."""
 
-PRODUCER = "litepose-ofa"
-
 Deconvs = Literal["separate", "merged"]
 """How a fusion deconv runs: two transposed convolutions and their sum, or one of both inputs, concatenated.
 
@@ -174,7 +172,7 @@ class OnnxGraph:
         graph = helper.make_graph(self._nodes, name, self._inputs, infos, list(self._weights.values()))
         imports = [helper.make_opsetid("", opset)]
         version = helper.find_min_ir_version_for(imports)
-        return helper.make_model(graph, opset_imports=imports, producer_name=PRODUCER, ir_version=version)
+        return helper.make_model(graph, opset_imports=imports, producer_name="litepose-ofa", ir_version=version)
 
 
 def add_operator(

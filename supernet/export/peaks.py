@@ -4,10 +4,9 @@ After the network it does to the heads what ``decode_people`` does up to its gro
 size, keep the pixels that no other in a square around them exceeds, take the highest of each keypoint, and look up
 their tags and higher neighbours.
 
-What is left for a device is to group at most K x M numbers by their tags, as ``group_candidates`` does. That is
-``decode_people`` without the joints that it fills in if refining, for which it needs whole maps: people keep zeros
-there, which costs AP (docs/export.md says how much). Nor is the mirrored image averaged in, nor are gaps closed: maps
-that are not finite are for ``decode_people`` alone.
+What is left for a device is to group at most K x M numbers by their tags, as ``group_candidates`` does: docs/export.md
+says what that costs. Nor is the mirrored image averaged in, nor are gaps closed: maps that are not finite are for
+``decode_people`` alone.
 
 Legend: K keypoints, M candidates a keypoint, R input size in pixels, S = R / 2 side of head 1. Locations are
 in input pixels; pixel i covers [i, i + 1).

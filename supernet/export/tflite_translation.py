@@ -20,10 +20,8 @@ Array = NDArray[Any]
 
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
-TRANSPOSE_CONV_VERSION = 3
-"""The first that takes a bias."""
-DEQUANTIZE_VERSION = 3
-"""The first that takes float16."""
+VERSIONS = {"TRANSPOSE_CONV": 3, "DEQUANTIZE": 3}
+"""Of operators, the first that take a bias, and float16; 1 of all others."""
 
 
 def translate_to_tflite(model: onnx.ModelProto, *, float16: bool = False) -> bytes:
@@ -92,14 +90,15 @@ class _Translation:
             source = padded
         same = stride == 1 and pad > 0
         assert not same or 2 * pad + 1 == kernel.shape[2], "TFLite needs padding that keeps the size"
-        fields = {"padding": 0 if same else 1, "strideW": stride, "strideH": stride, **_NO_DILATION}
+        fields = {"padding": 0 if same else 1, "strideW": stride, "strideH": stride}
+        fields |= {"dilationWFactor": 1, "dilationHFactor": 1}
         groups = attributes.get("group", 1)
         if groups > 1:
             assert kernel.shape[:2] == (groups, 1), "TFLite needs one group, or as many as channels"
             fields["depthMultiplier"] = 1
         kernel = kernel.transpose((1, 2, 3, 0) if groups > 1 else (0, 2, 3, 1))
         inputs = [source, self._constant(node.input[1], kernel), self._constant(f"{node.output[0]}_bias", bias)]
-        self._produce(node, "DEPTHWISE_CONV_2D" if groups > 1 else "CONV_2D", inputs, fields)
+        self._produce(node, "DEPTHWISE_CONV_2D" if groups > 1 else "CONV_2D", inputs, **fields)
 
     def convolve_transposed(self, node: NodeProto) -> None:
         attributes, kernel, bias = self._convolution(node)
@@ -112,8 +111,7 @@ class _Translation:
             self._tensors[node.input[0]],
             self._constant(f"{node.output[0]}_bias", bias),
         ]
-        fields = {"padding": 0, "strideW": stride, "strideH": stride}
-        self._produce(node, "TRANSPOSE_CONV", inputs, fields, version=TRANSPOSE_CONV_VERSION)
+        self._produce(node, "TRANSPOSE_CONV", inputs, padding=0, strideW=stride, strideH=stride)
 
     def add(self, node: NodeProto) -> None:
         self._produce(node, "ADD", [self._tensors[name] for name in node.input])
@@ -140,33 +138,29 @@ class _Translation:
         bias = self._weights[node.input[2]] if len(node.input) > 2 else np.zeros(channels, np.float32)
         return attributes, self._weights[node.input[1]], bias
 
-    def _produce(
-        self, node: NodeProto, kind: str, inputs: list[int], fields: dict[str, int] | None = None, version: int = 1
-    ) -> None:
+    def _produce(self, node: NodeProto, kind: str, inputs: list[int], **fields: int) -> None:
         """Add the operator that makes a node's output."""
         output = node.output[0]
         self._tensors[output] = self._tensor(output, self._shapes[output])
-        operator = self._operator(kind, inputs, self._tensors[output], fields, version)
+        operator = self._operator(kind, inputs, self._tensors[output], **fields)
         if kind in _OPTIONS:
             self._made_by[output] = operator
 
-    def _operator(
-        self, kind: str, inputs: list[int], output: int, fields: dict[str, int] | None = None, version: int = 1
-    ) -> Any:
+    def _operator(self, kind: str, inputs: list[int], output: int, **fields: int) -> Any:
         schema = self._schema
         code = getattr(schema.BuiltinOperator, kind)
         if code not in self._codes:
             self._codes[code] = len(self._model.operatorCodes)
             entry = schema.OperatorCodeT()
             entry.builtinCode = entry.deprecatedBuiltinCode = code
-            entry.version = version
+            entry.version = VERSIONS.get(kind, 1)
             self._model.operatorCodes.append(entry)
         operator = schema.OperatorT()
         operator.opcodeIndex, operator.inputs, operator.outputs = self._codes[code], inputs, [output]
         if kind in _OPTIONS:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, _OPTIONS[kind])
             operator.builtinOptions = getattr(schema, f"{_OPTIONS[kind]}T")()
-            for name, value in (fields or {}).items():
+            for name, value in fields.items():
                 setattr(operator.builtinOptions, name, value)
         self._subgraph.operators.append(operator)
         return operator
@@ -179,7 +173,7 @@ class _Translation:
         if not np.isfinite(half).all():
             raise InputError(f"{name} has the weight {np.abs(value).max():.3g}; float16 ends at 65504; use litert")
         tensor = self._tensor(name, value.shape)
-        self._operator("DEQUANTIZE", [self._stored(f"{name}_float16", half)], tensor, version=DEQUANTIZE_VERSION)
+        self._operator("DEQUANTIZE", [self._stored(f"{name}_float16", half)], tensor)
         return tensor
 
     def _stored(self, name: str, value: Array) -> int:
@@ -196,8 +190,6 @@ class _Translation:
         self._subgraph.tensors.append(tensor)
         return len(self._subgraph.tensors) - 1
 
-
-_NO_DILATION = {"dilationWFactor": 1, "dilationHFactor": 1}
 
 _OPTIONS = {
     "CONV_2D": "Conv2DOptions",

@@ -29,9 +29,12 @@ def plain_decode(
 ) -> tuple[Array, Array]:
     """Return people, shape (N, K, 3), and scores, shape (N,), of heatmaps (K, H, W) and tags (K, H, W, L)."""
     threshold = float(heatmaps.dtype.type(threshold))  # 0.1 is not above 0.1, in single precision either
-    heatmaps, tags = without_gaps(heatmaps.astype(np.float64), tags.astype(np.float64))
+    heatmaps, tags = heatmaps.astype(np.float64), tags.astype(np.float64)
+    largest = float(np.finfo(np.float32).max)
+    broken = ~(abs(heatmaps) <= largest) | ~(abs(tags) <= largest).all(axis=3)
+    heatmaps[broken], tags[broken] = 0, 0  # where a response or a tag is not finite in single precision
     people: list[Person] = []
-    for joint in joints_in_order(len(heatmaps)):
+    for joint in [*(joint for joint in ORDER if joint < len(heatmaps)), *range(13, len(heatmaps))]:
         candidates = peaks(heatmaps[joint], threshold)[:max_people]
         add_joint(people, joint, candidates, tags, tag_threshold)
     scores = [sum(score for _, _, score in person.values()) / len(heatmaps) for person in people]
@@ -41,18 +44,6 @@ def plain_decode(
         for joint, place in joints_of(people[i], heatmaps, tags, refine).items():
             found[row, joint] = sub_pixel(heatmaps[joint], *place)
     return found, np.array([scores[i] for i in by_score], np.float32)
-
-
-def without_gaps(heatmaps: Array, tags: Array) -> tuple[Array, Array]:
-    """Where a response or a tag is not finite in single precision, both are 0."""
-    largest = float(np.finfo(np.float32).max)
-    broken = ~(abs(heatmaps) <= largest) | ~(abs(tags) <= largest).all(axis=3)
-    heatmaps[broken], tags[broken] = 0, 0
-    return heatmaps, tags
-
-
-def joints_in_order(num_keypoints: int) -> list[int]:
-    return [*(joint for joint in ORDER if joint < num_keypoints), *range(13, num_keypoints)]
 
 
 def peaks(heatmap: Array, threshold: float) -> list[Joint]:

@@ -42,18 +42,6 @@ def test_finds_what_looking_everywhere_finds(
     assert found.tolist() == fittest_of_all(heatmap, tags, mean_tags)
 
 
-def test_the_first_of_equals_wins_wherever_the_blocks_are_cut() -> None:
-    heatmap, tags = np.zeros((100, 130)), np.zeros((100, 130, 1))
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        heatmap[:] = 0
-        places = rng.choice(heatmap.size, 40, replace=False)
-        heatmap.flat[places] = 0.5
-        assert fittest_pixels(heatmap, tags, np.zeros((1, 1))).tolist() == [places.min()]
-    heatmap[:] = 0.5
-    assert fittest_pixels(heatmap, tags, np.zeros((2, 1))).tolist() == [0, 0]
-
-
 def test_looks_at_few_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     heatmap, tags = rng.normal(0, 0.02, (256, 320)), rng.normal(0, 0.3, (256, 320, 1))

@@ -1,40 +1,87 @@
-"""Random people of a skeleton, annotated and predicted, for whoever compares the two."""
+"""Random people of a skeleton, annotated and predicted, and COCO's own evaluation of them."""
 
+import contextlib
+import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from litepose_ofa.supernet.data.skeletons import Skeleton
+from litepose_ofa.supernet.evaluation import compare_people
+from litepose_ofa.supernet.evaluation.matching import PeopleComparison
+from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]
 
 
-@pytest.fixture(scope="session")
-def make_dataset() -> Callable[..., Json]:
-    return _make_dataset
+@dataclass(frozen=True)
+class RandomPeople:
+    """People of a file, and what was predicted for it."""
+
+    path: Path
+    dataset: Json
+    predictions: list[Json]
+    skeleton: Skeleton
+
+    def compare(self) -> PeopleComparison:
+        return compare_people(self.path, self.predictions, self.skeleton)
+
+
+@pytest.fixture
+def random_people(tmp_path: Path) -> Callable[..., RandomPeople]:
+    """Write random people; changed, and each image so many times if told so."""
+
+    def write(
+        skeleton: Skeleton,
+        seed: int = 0,
+        *,
+        change: Callable[[Json], Json] = lambda dataset: dataset,
+        times: Sequence[int] | None = None,
+        equal_scores: bool = True,
+    ) -> RandomPeople:
+        dataset = change(_make_dataset(skeleton, seed))
+        predictions = _noisy_predictions(dataset, seed + 10, equal_scores)
+        if times is not None:
+            dataset, predictions = _repeat_images(dataset, predictions, times)
+        write_json(tmp_path / "people.json", dataset)
+        return RandomPeople(tmp_path / "people.json", dataset, predictions, skeleton)
+
+    return write
 
 
 @pytest.fixture(scope="session")
-def noisy_predictions() -> Callable[..., list[Json]]:
-    return _noisy_predictions
+def official_evaluation() -> Callable[..., dict[str, float]]:
+    return _official_evaluation
 
 
-@pytest.fixture(scope="session")
-def repeat_images() -> Callable[..., tuple[Json, list[Json]]]:
-    return _repeat_images
+def _official_evaluation(annotations: Path, predictions: str | list[Json], **parameters: Any) -> dict[str, float]:
+    """COCO's own numbers, by its own functions."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(annotations)
+        evaluation = COCOeval(truth, truth.loadRes(predictions), "keypoints")
+        for name, value in parameters.items():
+            setattr(evaluation.params, name, np.array(value) if name == "kpt_oks_sigmas" else value)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    names = ("AP", "AP50", "AP75", "AP_medium", "AP_large", "AR", "AR50", "AR75")
+    return dict(zip(names, evaluation.stats.tolist(), strict=False))
 
 
-def _make_dataset(skeleton: Skeleton, *, crowd_index: bool = True, seed: int = 0) -> Json:
+def _make_dataset(skeleton: Skeleton, seed: int) -> Json:
     """Twelve images of up to 30 people of every size, some crowds, some without keypoints."""
     rng = np.random.default_rng(seed)
     images, annotations = [], []
     for image_id in range(100, 112):
         images.append({"id": image_id, "file_name": f"{image_id}.jpg", "width": 640, "height": 480})
-        if crowd_index:
-            images[-1]["crowdIndex"] = float(rng.uniform())
+        images[-1]["crowdIndex"] = float(rng.uniform())
         for _ in range(int(rng.choice([0, 1, 3, 30], p=[0.1, 0.3, 0.5, 0.1]))):
             width, height = rng.uniform(20, 300, 2)
             left, top = rng.uniform(0, 300, 2)
@@ -55,14 +102,16 @@ def _make_dataset(skeleton: Skeleton, *, crowd_index: bool = True, seed: int = 0
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
 
 
-def _noisy_predictions(dataset: Json, seed: int = 1, *, equal_scores: bool = True) -> list[Json]:
+def _noisy_predictions(dataset: Json, seed: int, equal_scores: bool) -> list[Json]:
     """Everyone with noise of their own, some missed, some twice, some who are not there, some of one score."""
     rng = np.random.default_rng(seed)
     predictions = []
     for annotation in dataset["annotations"]:
         for _ in range(int(rng.choice([0, 1, 1, 1, 2]))):
             points = np.array(annotation["keypoints"]).reshape(-1, 3).copy()
-            points[:, :2] += rng.normal(0, rng.uniform(0, 0.1) * math.sqrt(annotation["area"]), points[:, :2].shape)
+            points[:, :2] += rng.normal(
+                0, rng.uniform(0, 0.1) * math.sqrt(annotation.get("area", 0)), points[:, :2].shape
+            )
             image_id = annotation["image_id"] if rng.random() < 0.9 else 105
             predictions.append({"image_id": image_id, "category_id": 1, "keypoints": points.flatten().tolist()})
             predictions[-1]["score"] = float(rng.choice([0.2, rng.uniform()] if equal_scores else [rng.uniform()]))

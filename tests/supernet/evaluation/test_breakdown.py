@@ -14,6 +14,7 @@ from litepose_ofa.supernet.evaluation import compare_people, evaluate_keypoints,
 from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]
+RandomPeople = Any
 
 THREE = Skeleton(
     name="three", keypoints=("head", "left_hand", "right_hand"), limbs=(), sigmas=(0.1, 0.05, 0.05), area="box"
@@ -81,23 +82,14 @@ def test_what_is_nowhere_labelled_or_found_is_unknown(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_groups_have_the_official_numbers(
-    skeleton: Skeleton,
-    seed: int,
-    tmp_path: Path,
-    make_dataset: Callable[..., Json],
-    noisy_predictions: Callable[..., list[Json]],
+    skeleton: Skeleton, seed: int, random_people: Callable[..., RandomPeople]
 ) -> None:
-    dataset = make_dataset(skeleton, seed=seed)
-    predictions = noisy_predictions(dataset)
-    path = tmp_path / "people.json"
-    write_json(path, dataset)
-    breakdown = keypoint_breakdown(compare_people(path, predictions, skeleton))
-    metrics = evaluate_keypoints(path, predictions, skeleton)
+    people = random_people(skeleton, seed)
+    breakdown = keypoint_breakdown(people.compare())
+    metrics = evaluate_keypoints(people.path, people.predictions, skeleton)
     groups = breakdown["sizes"] if skeleton.area == "annotation" else breakdown["crowding"]
     official = {name.removeprefix("AP_"): value for name, value in metrics.items() if "_" in name}
     assert {name: group["ap"] for name, group in groups.items() if name in official} == pytest.approx(official)
-    counts = {group["people"] for group in (breakdown["crowding"] or {}).values()}
-    labelled = [a for a in dataset["annotations"] if a["num_keypoints"] and not a["iscrowd"]]
-    assert sum(group["people"] for group in breakdown["crowding"].values()) == len(labelled)
-    assert sum(group["people"] for group in breakdown["sizes"].values()) == len(labelled)
-    assert counts
+    labelled = [a for a in people.dataset["annotations"] if a["num_keypoints"] and not a["iscrowd"]]
+    for part in ("crowding", "sizes"):
+        assert sum(group["people"] for group in breakdown[part].values()) == len(labelled)

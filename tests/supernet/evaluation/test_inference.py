@@ -105,44 +105,24 @@ def predictor(model: PoseModel, skeleton: Skeleton, settings: InferenceSettings 
     return PeoplePredictor(model, INPUT_SIZE, skeleton, settings)
 
 
-@pytest.fixture(params=SKELETONS.values(), ids=SKELETONS)
-def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> KeypointDataset:
-    return write_dataset(tmp_path, request.param)
-
-
 @pytest.fixture
 def people(tmp_path: Path) -> KeypointDataset:
     return write_dataset(tmp_path, SKELETONS["crowdpose"])
 
 
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 @pytest.mark.parametrize("project_to_image", [False, True])
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_a_perfect_model_is_measured_as_perfect(
-    dataset: KeypointDataset, flip_test: bool, project_to_image: bool
+    tmp_path: Path, skeleton: Skeleton, flip_test: bool, project_to_image: bool
 ) -> None:
+    dataset = write_dataset(tmp_path, skeleton)
     settings = InferenceSettings(flip_test=flip_test, project_to_image=project_to_image)
     result = evaluate_dataset(predictor(PerfectModel(dataset), dataset.skeleton, settings), dataset, batch_size=4)
     assert result.metrics["AP"] > 0.95
     assert result.metrics["AR"] > 0.95
     assert (len(result.predictions.image_ids), result.predictions.skipped) == (len(IMAGE_SIZES), ())
     assert min(result.predictions.network_seconds, result.predictions.decode_seconds) > 0
-
-
-@pytest.mark.parametrize("flip_test", [False, True])
-def test_coordinates_have_no_bias(dataset: KeypointDataset, flip_test: bool) -> None:
-    settings = InferenceSettings(flip_test=flip_test, refine=False)
-    predictions = predict_dataset(predictor(PerfectModel(dataset), dataset.skeleton, settings), dataset)
-    errors = []
-    for result in predictions.results:
-        found = np.array(result["keypoints"]).reshape(-1, 3)
-        truths = dataset.records[result["image_id"] - 50].keypoints
-        candidates = [(truth, (truth[:, 2] > 0) & (found[:, 2] > 0)) for truth in truths]
-        truth, both = min(candidates, key=lambda pair: np.abs((found - pair[0])[pair[1], :2]).mean())
-        errors.append((found - truth)[both, :2])
-    error = np.concatenate(errors)
-    assert len(error) > 0.8 * len(IMAGE_SIZES) * 2 * dataset.skeleton.num_keypoints
-    assert np.abs(error.mean(axis=0)).max() < 0.15
-    assert np.median(np.abs(error)) < 0.6
 
 
 DOT = Skeleton(name="dot", keypoints=("dot",), limbs=(), sigmas=(0.05,), area="box")
@@ -182,7 +162,10 @@ def test_results_come_in_the_order_of_the_file_in_any_batch_size(people: Keypoin
     one, many = (predict_dataset(found, people, batch_size=batch_size) for batch_size in (1, 16))
     assert list(one.results) == list(many.results)
     assert one.image_ids == many.image_ids == tuple(range(50, 56))
-    assert [result["image_id"] for result in one.results] == sorted(result["image_id"] for result in one.results)
+    assert (np.diff(one.results.image_ids) >= 0).all()
+    part = evaluate_dataset(found, people.subset([1, 4]))  # the model's index is that of the whole dataset
+    assert len(part.predictions.image_ids) == 2
+    assert part.metrics["AP"] > 0.95
 
 
 def test_an_image_whose_input_has_no_end_is_a_bad_image(
@@ -214,13 +197,6 @@ def test_bad_images_are_named_or_skipped_and_left_out(
         record.path.write_bytes(b"")
     with pytest.raises(InputError, match="not one of 6 images can be read"):
         evaluate_dataset(found, people)
-
-
-def test_a_part_of_the_dataset_is_compared_with_its_own_people(people: KeypointDataset) -> None:
-    found = predictor(PerfectModel(people), people.skeleton)  # its index is that of the whole dataset
-    result = evaluate_dataset(found, people.subset([1, 4]))
-    assert len(result.predictions.image_ids) == 2
-    assert result.metrics["AP"] > 0.95
 
 
 def test_merged_maps_are_the_mean_of_heads_and_directions() -> None:

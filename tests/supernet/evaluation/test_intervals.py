@@ -9,34 +9,25 @@ from litepose_ofa.supernet.evaluation import ap_interval
 from litepose_ofa.supernet.evaluation.matching import Matches
 
 
+def matches_of(scores: list[float], images: list[int], correct: list[bool], labelled: list[int]) -> Matches:
+    """Predictions of one threshold, in falling order of their scores."""
+    order, right = np.argsort(-np.array(scores)), np.array(correct)
+    right = right[None, order]
+    pairs = np.zeros((2, 0), np.int64)
+    return Matches(np.array(scores)[order], np.array(images)[order], right, ~right, np.array(labelled), pairs)
+
+
 def population(num_images: int, seed: int) -> Matches:
-    """Images of one to five people each, some images harder than others, all of one threshold."""
+    """Images of one to five people each, some images harder than others."""
     rng = np.random.default_rng(seed)
     people = rng.integers(1, 6, num_images)
     images = np.repeat(np.arange(num_images), people)
     correct = rng.random(len(images)) < rng.beta(4, 2, num_images)[images]
-    scores = rng.normal(correct, 1.0)
-    order = np.argsort(-scores)
-    return Matches(
-        scores=scores[order],
-        images=images[order],
-        correct=correct[None, order],
-        wrong=~correct[None, order],
-        labelled=people,
-        pairs=np.zeros((2, 0), np.int64),
-    )
+    return matches_of(rng.normal(correct, 1.0).tolist(), images.tolist(), correct.tolist(), people.tolist())
 
 
 def test_equal_images_have_no_interval_and_empty_draws_are_left_out() -> None:
-    found = Matches(
-        scores=np.array([0.9, 0.8]),
-        images=np.array([0, 1]),
-        correct=np.array([[True, True]]),
-        wrong=np.array([[False, False]]),
-        labelled=np.array([1, 1, 0, 0]),
-        pairs=np.zeros((2, 0), np.int64),
-    )
-    interval = ap_interval(found, resamples=200)
+    interval = ap_interval(matches_of([0.9, 0.8], [0, 1], [True, True], [1, 1, 0, 0]), resamples=200)
     assert (interval.low, interval.high) == pytest.approx((1, 1), abs=1e-12)
 
 

@@ -1,6 +1,5 @@
 """Where people are found, whatever the maps' frame and the scales: a model that answers with Gaussians."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -61,39 +60,27 @@ def find(
     image_size: tuple[int, int],
     settings: InferenceSettings,
     gain: dict[int, float] | None = None,
-    short: int = 128,
 ) -> tuple[npt.NDArray[np.float32], list[int]]:
     """Put a person's joints at points of an image; return the people found there and the inputs' short sides."""
-    matrix, input_size = inference_affine(*image_size, short)
+    matrix, input_size = inference_affine(*image_size, 128)
     model = GaussianModel(transform_points(matrix, points), input_size, gain=gain or {})
     image = np.zeros((image_size[1], image_size[0], 3), np.uint8)
-    ((people, _),) = PeoplePredictor(model, short, SKELETON, settings).predict([image])
+    ((people, _),) = PeoplePredictor(model, 128, SKELETON, settings).predict([image])
     assert len(people) == 1
     return people, model.short_sides
-
-
-def random_points(image_size: tuple[int, int], count: int) -> Sequence[npt.NDArray[np.float64]]:
-    rng = np.random.default_rng(image_size[0])
-    return list(rng.uniform(0.1, 0.9, (count, 2, 2)) * image_size)
 
 
 IMAGE_SIZES = [(128, 128), (300, 200), (150, 210), (75, 90)]
 
 
-@pytest.mark.parametrize("to", ["image", "input"])
+@pytest.mark.parametrize("to", ["image", "input", "head"])
 @pytest.mark.parametrize("image_size", IMAGE_SIZES)
-def test_people_are_found_to_a_third_of_a_pixel_of_what_is_projected_to(image_size: tuple[int, int], to: str) -> None:
-    settings = replace(PLAIN, **{f"project_to_{to}": True})
-    pixel = 1 if to == "image" else min(image_size) / 128
-    for points in random_points(image_size, 8):
+def test_people_are_found_to_a_third_of_a_pixel_of_the_maps(image_size: tuple[int, int], to: str) -> None:
+    settings = PLAIN if to == "head" else replace(PLAIN, **{f"project_to_{to}": True})
+    pixel = {"image": 1.0, "input": min(image_size) / 128, "head": 2 * min(image_size) / 128}[to]
+    for points in np.random.default_rng(image_size[0]).uniform(0.1, 0.9, (8, 2, 2)) * image_size:
         people, _ = find(points, image_size, settings)
         assert np.abs(people[0, :, :2] - points).max() < 0.3 * pixel
-
-
-def test_at_the_heads_people_are_found_to_a_third_of_a_heatmap_pixel() -> None:
-    for points in random_points((300, 200), 8):
-        people, _ = find(points, (300, 200), PLAIN)
-        assert np.abs(people[0, :, :2] - points).max() < 0.3 * 2 * 200 / 128
 
 
 def test_projecting_to_a_large_image_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

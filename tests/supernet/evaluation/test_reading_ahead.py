@@ -26,13 +26,10 @@ Model = Callable[[Tensor], tuple[Tensor, Tensor]]
 class DotDataset(KeypointDataset):
     """Images of one bright dot each, made when they are asked for; some cannot be read."""
 
-    def __init__(self, count: int, *, bad: tuple[int, ...] = (), skip: bool = False, turned: bool = False) -> None:
-        sizes = [(SIDE, SIDE) if index % 3 or not turned else (SIDE, 2 * SIDE) for index in range(count)]
-        records = [
-            ImageRecord(1000 + index, Path(f"{index}.jpg"), *size, np.zeros((0, 1, 3), np.float32))
-            for index, size in enumerate(sizes)
-        ]
-        super().__init__(Path("dots.json"), Path("dots"), DOT, records, on_bad_image="skip" if skip else "error")
+    def __init__(self, count: int, *, bad: tuple[int, ...] = ()) -> None:
+        nobody = np.zeros((0, 1, 3), np.float32)
+        records = [ImageRecord(index, Path(f"{index}.jpg"), SIDE, SIDE, nobody) for index in range(count)]
+        super().__init__(Path("dots.json"), Path("dots"), DOT, records)
         self.bad = bad
         self.read: list[int] = []
         self.on_read = threading.Condition()
@@ -41,16 +38,11 @@ class DotDataset(KeypointDataset):
         with self.on_read:
             self.read.append(index)
             self.on_read.notify_all()
-        record = self.records[index]
         if index in self.bad:
-            raise BadImageError(f"{record.path}: does not decode as an image")
-        image = np.zeros((record.height, record.width, 3), np.uint8)
+            raise BadImageError(f"{index}.jpg: does not decode as an image")
+        image = np.zeros((SIDE, SIDE, 3), np.uint8)
         image[index % SIDE, (7 * index) % SIDE] = 255
         return image
-
-    def wait_for_reads(self, count: int) -> bool:
-        with self.on_read:
-            return self.on_read.wait_for(lambda: len(self.read) >= count, timeout=20)
 
 
 def dot_model(inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,8 +53,8 @@ def dot_model(inputs: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([quarter, torch.zeros_like(quarter)], dim=1), torch.nn.functional.max_pool2d(grey, 2)
 
 
-def predict(dataset: DotDataset, model: Model = dot_model, batch_size: int = 8) -> Predictions:
-    return predict_dataset(PeoplePredictor(model, SIDE, DOT, SETTINGS), dataset, batch_size=batch_size)
+def predict(dataset: DotDataset, model: Model = dot_model) -> Predictions:
+    return predict_dataset(PeoplePredictor(model, SIDE, DOT, SETTINGS), dataset, batch_size=8)
 
 
 def test_memory_grows_by_the_people_alone() -> None:
@@ -88,7 +80,8 @@ def test_the_next_batch_is_read_while_the_network_runs() -> None:
 
     def model(inputs: Tensor) -> tuple[Tensor, Tensor]:
         upcoming = min(24, 8 * (len(reads) + 2))
-        assert dataset.wait_for_reads(upcoming)
+        with dataset.on_read:
+            assert dataset.on_read.wait_for(lambda: len(dataset.read) >= upcoming, timeout=20)
         reads.append(len(dataset.read))
         return dot_model(inputs)
 
@@ -97,25 +90,19 @@ def test_the_next_batch_is_read_while_the_network_runs() -> None:
     assert sorted(dataset.read) == list(range(24))
 
 
-def test_the_first_bad_image_ends_it_and_leaves_no_thread_behind() -> None:
-    dataset = DotDataset(400, bad=(17, 9))
+@pytest.mark.parametrize(("bad", "fails_at"), [((17, 9), 3), ((), 2)], ids=["image", "network"])
+def test_the_first_failure_ends_it_and_leaves_no_thread_behind(bad: tuple[int, ...], fails_at: int) -> None:
+    dataset = DotDataset(400, bad=bad)
     seen: list[int] = []
 
     def model(inputs: Tensor) -> tuple[Tensor, Tensor]:
         seen.append(len(inputs))
+        if len(seen) == fails_at:
+            raise RuntimeError("out of memory")
         return dot_model(inputs)
 
-    with pytest.raises(BadImageError, match=r"^9\.jpg"):
+    with pytest.raises(BadImageError if bad else RuntimeError, match=r"^9\.jpg" if bad else "out of memory"):
         predict(dataset, model)
-    assert seen == [8]
+    assert seen == ([8] if bad else [8, 8])
     assert len(dataset.read) <= 24
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read_image")]
-
-
-def test_an_error_of_the_network_ends_the_reading_too() -> None:
-    def model(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        raise RuntimeError("out of memory")
-
-    with pytest.raises(RuntimeError, match="out of memory"):
-        predict(DotDataset(400), model)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read_image")]

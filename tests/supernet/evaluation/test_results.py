@@ -1,7 +1,5 @@
 """Results files: the official format, written whole, and worth the same AP when they are read again."""
 
-import contextlib
-import io
 import json
 import math
 from collections.abc import Callable
@@ -13,13 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.reader import load_annotations
 from litepose_ofa.supernet.data.coco.records import AnnotatedImages
-from litepose_ofa.supernet.data.skeletons import COCO as COCO_SKELETON
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import write_results
@@ -29,7 +24,7 @@ from litepose_ofa.supernet.evaluation.keypoint_ap import (
     official_parameters,
 )
 from litepose_ofa.supernet.evaluation.results import PeopleResults, as_people_results
-from litepose_ofa.supernet.files import read_json, write_json
+from litepose_ofa.supernet.files import read_json
 
 Json = dict[str, Any]
 
@@ -99,68 +94,50 @@ def strange(dataset: Json, skeleton: Skeleton) -> Json:
     return dataset
 
 
-def official_ap(annotations: Path, results: Path, parameters: Json) -> float:
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(annotations)
-        evaluation = COCOeval(truth, truth.loadRes(str(results)), "keypoints")
-        for name, value in parameters.items():
-            setattr(evaluation.params, name, np.array(value) if name == "kpt_oks_sigmas" else value)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return float(evaluation.stats[0])
-
-
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 @pytest.mark.parametrize("part", [False, True])
 def test_the_official_evaluation_gives_the_same_ap_whatever_the_dataset_s_constants(
     skeleton: Skeleton,
     part: bool,
     tmp_path: Path,
-    make_dataset: Callable[..., Json],
-    noisy_predictions: Callable[..., list[Json]],
+    random_people: Callable[..., Any],
+    official_evaluation: Callable[..., dict[str, float]],
 ) -> None:
-    dataset = strange(make_dataset(skeleton), skeleton)
-    image_ids = sorted({person["image_id"] for person in dataset["annotations"]})[:5] if part else None
-    write_json(tmp_path / "people.json", dataset)
-    records = AnnotatedImages(load_annotations(tmp_path / "people.json", skeleton), tmp_path)
-    known = {record.id for record in records}
-    found = as_people_results(
-        [
-            {**person, "image_id": person["image_id"] if person["image_id"] in known else 0}
-            for person in noisy_predictions({"annotations": dataset["annotations"][1:]}, equal_scores=False)
-        ],
-        skeleton.num_keypoints,
-    )
-    folder = KeypointDataset(tmp_path / "people.json", tmp_path, skeleton, records)
+    people = random_people(skeleton, equal_scores=False, change=lambda dataset: strange(dataset, skeleton))
+    image_ids = sorted({person["image_id"] for person in people.dataset["annotations"]})[:5] if part else None
+    records = AnnotatedImages(load_annotations(people.path, skeleton), tmp_path)
+    predictions = [each for each in people.predictions if each["keypoints"] and each["image_id"] != 105]
+    found = as_people_results(predictions, skeleton.num_keypoints)
+    folder = KeypointDataset(people.path, tmp_path, skeleton, records)
     assert folder.person_category == 7
-    comparison = compare_people(tmp_path / "people.json", found, skeleton, image_ids=image_ids)
+    comparison = compare_people(people.path, found, skeleton, image_ids=image_ids)
     ap = official_metrics(comparison)["AP"]
     assert 0.1 < ap < 0.9
     write_results(tmp_path / "results.json", replace(found, category_id=folder.person_category))
     parameters = official_parameters(comparison)
     assert parameters.keys() - {"kpt_oks_sigmas"} == ({"imgIds"} if part else set())
-    assert official_ap(tmp_path / "people.json", tmp_path / "results.json", parameters) == pytest.approx(ap, abs=1e-4)
+    official = official_evaluation(people.path, str(tmp_path / "results.json"), **parameters)
+    assert official["AP"] == pytest.approx(ap, abs=1e-4)
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    good = {"image_id": 1, "keypoints": [1.0, 2.0, 1.0], "score": 0.5}
-    write_results(path, [good])
-    before = path.read_bytes()
-    with pytest.raises(KeyError):
-        write_results(path, [good, {}])
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"image_id": None}, "prediction 1 is of image None; it must be an integer"),
+        ({"keypoints": [1.0] * 9}, "prediction 1: 'keypoints' must be 6 finite numbers"),
+        ({"keypoints": "left"}, "prediction 1: 'keypoints' must be 6 finite numbers"),
+        ({"score": None}, "prediction 1: 'score' must be 1 finite number"),
+    ],
+)
+def test_bad_predictions_are_named(change: Json, told: str) -> None:
+    good = {"image_id": 100, "keypoints": [1.0] * 6, "score": 0.5}
+    with pytest.raises(InputError, match=told):
+        as_people_results([good, good | change], 2)
 
 
 def test_arrays_that_do_not_fit_are_named() -> None:
-    results = results_of([(1, [1.0] * 6, 0.5), (2, [2.0] * 6, 0.5)])
     with pytest.raises(InputError, match="have 2 keypoints; the annotations have 17"):
-        as_people_results(results, COCO_SKELETON.num_keypoints)
-    for broken in ([math.nan] * 6, [math.inf] * 6):
+        as_people_results(results_of([(1, [1.0] * 6, 0.5)]), 17)
+    for broken in (math.nan, math.inf):
         with pytest.raises(InputError, match="prediction 1: keypoints and score must be finite"):
-            as_people_results(results_of([(1, [1.0] * 6, 0.5), (2, broken, 0.5)]), 2)
-    entry: Any = "nobody"
-    with pytest.raises(InputError, match="prediction 0 is of image None"):
-        as_people_results([entry], 2)
+            as_people_results(results_of([(1, [1.0] * 6, 0.5), (2, [broken] * 6, 0.5)]), 2)

@@ -35,14 +35,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def load(root: Path, split: str) -> KeypointDataset:
+    return KeypointDataset.load(*split_paths(root, split), CROWDPOSE)
+
+
 @pytest.fixture
 def train(root: Path) -> KeypointDataset:
-    return KeypointDataset.load(*split_paths(root, "train"), CROWDPOSE)
+    return load(root, "train")
 
 
 @pytest.fixture
 def val(root: Path) -> KeypointDataset:
-    return KeypointDataset.load(*split_paths(root, "val"), CROWDPOSE)
+    return load(root, "val")
 
 
 @pytest.fixture
@@ -53,27 +57,22 @@ def calibration(train: KeypointDataset) -> Calibration:
 @pytest.fixture
 def make_evaluator(tiny_supernet: LitePoseSupernet, calibration: Calibration, val: KeypointDataset) -> MakeEvaluator:
     def make(**changes: Any) -> SubnetEvaluator:
-        values: dict[str, Any] = {"supernet": tiny_supernet, "calibration": calibration, "dataset": val}
-        values |= {"settings": SETTINGS, "batch_size": 4} | changes
-        return SubnetEvaluator(values.pop("supernet"), values.pop("calibration"), values.pop("dataset"), **values)
+        values = {"supernet": tiny_supernet, "calibration": calibration, "dataset": val, "settings": SETTINGS}
+        return SubnetEvaluator(**{**values, "batch_size": 4, **changes})
 
     return make
 
 
 @pytest.mark.parametrize(("num_images", "batch_size", "sizes"), [(8, 3, [3, 3]), (5, 8, [5]), (99, 4, [4, 4])])
-def test_calibration_batches_are_equal_and_whole(
+def test_calibration_batches_are_equal_and_of_plain_images_each_at_most_once(
     train: KeypointDataset, num_images: int, batch_size: int, sizes: list[int]
 ) -> None:
-    batches = Calibration(train, num_images=num_images, batch_size=batch_size).batches(96)
-    assert [tuple(batch.shape) for batch in batches] == [(size, 3, 96, 96) for size in sizes]
-
-
-def test_calibration_images_are_plain_images_of_the_split_each_at_most_once(train: KeypointDataset) -> None:
     plain = TrainingImages(train, augmentation=None)
     wanted = collate([plain[SampleRequest(index, 96, 0)] for index in range(len(train))]).images
-    seen = torch.cat(list(Calibration(train, num_images=6, batch_size=2, seed=1).batches(96)))
-    places = [int((wanted == image).flatten(1).all(dim=1).nonzero()) for image in seen]
-    assert len(set(places)) == 6
+    batches = list(Calibration(train, num_images=num_images, batch_size=batch_size, seed=1).batches(96))
+    assert [tuple(batch.shape) for batch in batches] == [(size, 3, 96, 96) for size in sizes]
+    places = [int((wanted == image).flatten(1).all(dim=1).nonzero()) for image in torch.cat(batches)]
+    assert len(set(places)) == sum(sizes)
 
 
 def test_calibration_is_read_once_for_each_resolution(
@@ -86,28 +85,19 @@ def test_calibration_is_read_once_for_each_resolution(
     assert {batch.shape[2] for batch in again} == {96, 128}
 
 
-def test_preparing_subnets_leaves_the_supernet_as_it_was(
-    make_evaluator: MakeEvaluator, tiny_supernet: LitePoseSupernet
+def test_a_prepared_subnet_is_the_extracted_one_recalibrated_and_the_supernet_is_left_as_it_was(
+    make_evaluator: MakeEvaluator, calibration: Calibration, tiny_supernet: LitePoseSupernet
 ) -> None:
     before = copy.deepcopy(tiny_supernet.state_dict())
     evaluator = make_evaluator()
     for arch in (evaluator.space.smallest(), evaluator.space.largest()):
-        assert not evaluator.prepare(arch).training
-    after = tiny_supernet.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_a_prepared_subnet_is_the_extracted_one_recalibrated(
-    make_evaluator: MakeEvaluator, calibration: Calibration, tiny_supernet: LitePoseSupernet
-) -> None:
-    arch = tiny_supernet.space.largest()
-    expected = extract_subnet(tiny_supernet, arch)
-    recalibrate_batch_norm(expected, calibration.batches(arch.image_size))
-    found = make_evaluator().prepare(arch)
-    assert found.arch == arch
-    expected_state, state = expected.state_dict(), found.state_dict()
-    assert all(torch.equal(state[name], expected_state[name]) for name in expected_state)
+        expected = extract_subnet(tiny_supernet, arch)
+        recalibrate_batch_norm(expected, calibration.batches(arch.image_size))
+        found = evaluator.prepare(arch)
+        assert (found.arch, found.training) == (arch, False)
+        state = found.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in expected.state_dict().items())
+    assert all(torch.equal(before[name], value) for name, value in tiny_supernet.state_dict().items())
 
 
 def test_an_accuracy_is_a_fraction_and_repeats(make_evaluator: MakeEvaluator) -> None:
@@ -124,10 +114,8 @@ def test_equal_measurements_have_one_identity(
 ) -> None:
     again = make_evaluator(
         supernet=copy.deepcopy(tiny_supernet),
-        calibration=Calibration(
-            KeypointDataset.load(*split_paths(root, "train"), CROWDPOSE), num_images=8, batch_size=4
-        ),
-        dataset=KeypointDataset.load(*split_paths(root, "val"), CROWDPOSE),
+        calibration=Calibration(load(root, "train"), num_images=8, batch_size=4),
+        dataset=load(root, "val"),
         settings=InferenceSettings(flip_test=False),
         batch_size=2,
     )

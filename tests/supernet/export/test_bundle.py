@@ -1,5 +1,6 @@
 """An export folder is complete, true to the subnet, and usable without this project."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -43,7 +44,7 @@ from litepose_ofa.supernet.export.formats import (
 from litepose_ofa.supernet.export.onnx_graph import OPSET
 from litepose_ofa.supernet.export.runners import open_runner
 from litepose_ofa.supernet.files import read_json
-from litepose_ofa.supernet.network.checkpoints import load_subnet, read_description, weights_digest
+from litepose_ofa.supernet.network.checkpoints import read_description, weights_digest
 from litepose_ofa.supernet.network.litepose import LitePose
 
 FILES = ["arch.json", "manifest.json", "model.onnx", "subnet.yaml", "weights.safetensors"]
@@ -59,7 +60,6 @@ def write(
 def test_the_manifest_is_true(folder: Path, subnet: LitePose, manifest: Manifest) -> None:
     record = manifest.record
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    assert [path.name for path in folder.parent.iterdir()] == ["m"]
     assert open_export(folder) == manifest
     assert read_description(folder / "weights.safetensors")["info"]["tier"] == "m"
     assert read_json(folder / "manifest.json") == record
@@ -67,7 +67,6 @@ def test_the_manifest_is_true(folder: Path, subnet: LitePose, manifest: Manifest
     assert (record["device"], record["tier"], record["accuracy"]) == ("raspberry_pi_4b", "m", {"metrics": {"AP": 0.5}})
     assert (record["arch_digest"], record["weights"]) == (subnet.arch.digest, weights_digest(subnet))
     assert record["complexity"] == dataclasses.asdict(measure_complexity(subnet.arch, 14))
-    assert list(record["formats"]) == ["onnx"]
     described = record["formats"]["onnx"]
     assert described["files"] == ["model.onnx"]
     assert (described["opset"], described["batch"], described["precision"]) == (OPSET, 1, "float32")
@@ -96,6 +95,8 @@ def test_what_a_caller_adds_is_in_the_manifest(subnet: LitePose, images: Tensor,
         assert {path.name for path in folder.iterdir()} == {*FILES} - {"manifest.json"}
         (folder / "card.md").write_text(f"AP {record['formats']['onnx']['accuracy']['AP']}")
 
+    without = write(tmp_path / "none", subnet, images, formats=[])  # no format is needed
+    assert open_export(without.folder).formats == {}
     given = write(
         tmp_path / "m", subnet, images, measure_format=measure, add_files=add, config={"overrides": ["space=x"]}
     )
@@ -104,12 +105,6 @@ def test_what_a_caller_adds_is_in_the_manifest(subnet: LitePose, images: Tensor,
     assert "card.md" in given.record["sha256"]
     assert yaml.safe_load((given.folder / "subnet.yaml").read_text())["overrides"] == ["space=x"]
     assert open_export(given.folder) == given
-
-
-def test_no_format_is_needed(subnet: LitePose, images: Tensor, tmp_path: Path) -> None:
-    given = write(tmp_path / "m", subnet, images, formats=[])
-    assert sorted(path.name for path in given.folder.iterdir()) == [name for name in FILES if name != "model.onnx"]
-    assert open_export(given.folder).formats == {}
 
 
 def test_the_usage_describes_what_the_network_takes_and_gives(folder: Path, subnet: LitePose, images: Tensor) -> None:
@@ -125,32 +120,26 @@ def test_the_usage_describes_what_the_network_takes_and_gives(folder: Path, subn
     assert [each["shape"] for each in usage["outputs"].values()] == [list(head.shape) for head in heads]
 
 
-@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["full disk", "interrupt"])
 @pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, ParityError])
 def test_a_failed_export_leaves_what_was_there(
-    subnet: LitePose, images: Tensor, folder: Path, tmp_path: Path, error: BaseException, exists: bool
+    subnet: LitePose, images: Tensor, folder: Path, tmp_path: Path, error: type[BaseException], exists: bool
 ) -> None:
     def fail(subnet: LitePose) -> list[bytes]:
-        raise error
+        if error is not ParityError:
+            raise error
+        other = copy.deepcopy(subnet)
+        other.get_parameter("first.0.0.weight").data.mul_(2)
+        return list(onnx_format().convert(other))
 
     target = tmp_path / "tier"
     if exists:
         shutil.copytree(folder, target)
-    with pytest.raises(type(error)):
+    with pytest.raises(error):
         write(target, subnet, images, formats=[onnx_format(), dataclasses.replace(onnx_format(), convert=fail)])
     assert [path.name for path in tmp_path.iterdir()] == (["tier"] if exists else [])
     if exists:
         open_export(target)
-
-
-def test_an_export_that_computes_something_else_leaves_nothing(folder: Path, images: Tensor, tmp_path: Path) -> None:
-    subnet = load_subnet(folder / "weights.safetensors")
-    with torch.no_grad():
-        subnet.get_parameter("first.0.0.weight").mul_(2)
-    of_another = dataclasses.replace(onnx_format(), convert=lambda subnet: [(folder / "model.onnx").read_bytes()])
-    with pytest.raises(ParityError):
-        write(tmp_path / "tier", subnet, images, formats=[of_another])
-    assert list(tmp_path.iterdir()) == []
 
 
 def complaint(folder: Path) -> str:
@@ -161,24 +150,17 @@ def complaint(folder: Path) -> str:
     return message
 
 
-def test_files_of_others_beside_it_are_let_be(own_folder: Path) -> None:
-    (own_folder / "notes.txt").write_text("mine")
-    open_export(own_folder)
-
-
 def test_what_is_missing_or_foreign_is_named(own_folder: Path, tmp_path: Path) -> None:
+    (own_folder / "notes.txt").write_text("mine")
+    open_export(own_folder)  # files of others are let be
     assert complaint(tmp_path / "none").startswith(f"{tmp_path / 'none'}: no such folder")
-    assert complaint(own_folder / "arch.json").endswith("or name another")
     assert "is not an export folder: it has no manifest.json; litepose export makes one" in complaint(tmp_path)
-    for content in ("[]", '{"kit": 1}', '{"arch_digest": "0"}', '{"kind": "dataset", "schema": 1}', "7"):
-        (own_folder / "manifest.json").write_text(content)
+    for content in (b"[]", b'{"kind": "dataset", "schema": 1}'):
+        (own_folder / "manifest.json").write_bytes(content)
         assert "is not of an export of this version" in complaint(own_folder)
     for content in (b"", b"{", b"\xff\xfe\x00", b"[" * 100_000):
         (own_folder / "manifest.json").write_bytes(content)
         assert "manifest.json: is not JSON" in complaint(own_folder)
-    (own_folder / "manifest.json").unlink()
-    (own_folder / "manifest.json").mkdir()
-    assert "it has no manifest.json" in complaint(own_folder)
 
 
 def test_a_file_that_is_gone_or_another_is_named(own_folder: Path) -> None:
@@ -189,17 +171,9 @@ def test_a_file_that_is_gone_or_another_is_named(own_folder: Path) -> None:
     assert complaint(own_folder).startswith(f"{path}: no such file, but manifest.json lists it; export again")
 
 
-EDITED = "was changed or damaged since the export; export again"
-
-
 @pytest.mark.parametrize(
     ("changes", "told"),
-    [
-        ({"tier": "l"}, EDITED),
-        ({"digest": None}, EDITED),
-        ({"schema": 0}, EDITED),
-        ({"schema": 2}, "has schema 2, this version reads 1; install a newer litepose-ofa"),
-    ],
+    [({"tier": "l"}, "was changed or damaged since the export"), ({"schema": 2}, "has schema 2, this version reads 1")],
 )
 def test_a_manifest_that_was_edited_is_named(own_folder: Path, changes: dict[str, Any], told: str) -> None:
     path = own_folder / "manifest.json"
@@ -256,23 +230,18 @@ def test_a_file_that_gives_no_heads_is_named(subnet: LitePose, images: Tensor, t
         open_exported(folder / "arch.json")
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"skeleton": CROWDPOSE.to_dict() | {"name": "mine"}}, None),
-        ({"skeleton": "cat"}, "subnet.yaml: unknown skeleton 'cat'"),
-        ({"keypoints": ["nose"]}, "its keypoints are not those of the skeleton 'crowdpose'"),
-    ],
-)
-def test_the_skeleton_is_read_from_the_usage(own_folder: Path, change: dict[str, Any], told: str | None) -> None:
+def test_the_skeleton_is_read_from_the_usage(own_folder: Path) -> None:
     path = own_folder / "subnet.yaml"
+    usage = yaml.safe_load(path.read_text())
     assert exported_skeleton(own_folder) == CROWDPOSE
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | change))
-    if told is None:
-        assert exported_skeleton(own_folder) == dataclasses.replace(CROWDPOSE, name="mine")
-    else:
+    own = dataclasses.replace(CROWDPOSE, name="mine")
+    path.write_text(yaml.safe_dump({**usage, "skeleton": own.to_dict()}))
+    assert exported_skeleton(own_folder) == own
+    for content, told in (
+        ({**usage, "skeleton": "cat"}, r"subnet\.yaml: unknown skeleton 'cat'"),
+        ({**usage, "keypoints": ["nose"]}, "its keypoints are not those of the skeleton 'crowdpose'"),
+        ([], r"subnet\.yaml: lacks skeleton or keypoints"),
+    ):
+        path.write_text(yaml.safe_dump(content))
         with pytest.raises(InputError, match=told):
             exported_skeleton(own_folder)
-    path.write_text("[]")
-    with pytest.raises(InputError, match=r"subnet\.yaml: lacks skeleton or keypoints"):
-        exported_skeleton(own_folder)

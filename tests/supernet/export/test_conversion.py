@@ -59,8 +59,8 @@ def test_the_file_is_a_valid_model_of_the_float_models_interface(model: onnx.Mod
     onnx.checker.check_model(model, full_check=True)
     original = build_onnx(network)
     for field in ("input", "output"):
-        values = [list(getattr(each.graph, field)) for each in (model, original)]
-        assert [(v.name, v.type) for v in values[0]] == [(v.name, v.type) for v in values[1]]
+        ours, theirs = ([(v.name, v.type) for v in getattr(each.graph, field)] for each in (model, original))
+        assert ours == theirs
     assert (model.opset_import, model.ir_version) == (original.opset_import, original.ir_version)
 
 
@@ -89,9 +89,6 @@ def test_heatmaps_and_tags_are_near_in_their_own_scale(folder: Path, network: Li
     for ours, head in ((ours0[:, :K], head0[:, :K]), (ours0[:, K:], head0[:, K:]), (ours1, head1)):
         error = np.sqrt(np.mean((ours - head) ** 2)) / head.std()
         assert 1e-4 < error < 0.2
-
-
-def test_the_difference_is_reported_whatever_it_is(folder: Path, network: LitePose, images: FloatArray) -> None:
     parity = measure_parity(onnx_int8_format(images), folder, network, images[:5])
     assert parity["tolerance"] is None
     assert parity["max_abs_difference"] > 1e-3
@@ -109,11 +106,6 @@ def test_a_file_depends_on_the_images_alone(
     assert logging.root.manager.disable == logging.NOTSET
 
 
-@pytest.fixture(scope="module")
-def float_model(network: LitePose) -> onnx.ModelProto:
-    return build_onnx(network)
-
-
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of temporary files."""
@@ -123,11 +115,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_nothing_is_left_behind_or_said(
-    float_model: onnx.ModelProto, temporary: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_left_behind_or_said(network: LitePose, temporary: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pnnx", reason="the extra 'ncnn' is not installed")
-    param, _ = conversion.convert_to_ncnn(float_model)
+    param, _ = conversion.convert_to_ncnn(build_onnx(network))
     assert param.startswith(b"7767517\n")
     assert not list(temporary.iterdir())
     assert capfd.readouterr() == ("", "")
@@ -143,12 +133,7 @@ def test_nothing_is_left_behind_or_said(
     ids=["fails", "writes nothing", "hangs"],
 )
 def test_a_converter_that_fails_is_an_error(
-    script: str,
-    message: str,
-    float_model: onnx.ModelProto,
-    temporary: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    script: str, message: str, network: LitePose, temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executable = tmp_path / "pnnx"
     executable.write_text(f"#!/bin/sh\n{script}\n")
@@ -156,5 +141,5 @@ def test_a_converter_that_fails_is_an_error(
     monkeypatch.setitem(sys.modules, "pnnx", SimpleNamespace(EXEC_PATH=str(executable)))
     monkeypatch.setattr(conversion, "TIMEOUT_S", 0.2)
     with pytest.raises(RuntimeError, match=message):
-        conversion.convert_to_ncnn(float_model)
+        conversion.convert_to_ncnn(build_onnx(network))
     assert not list(temporary.iterdir())

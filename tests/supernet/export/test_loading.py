@@ -58,11 +58,6 @@ def heads_in(folder: Path) -> list[np.ndarray]:
         return [heads[name] for name in heads.files]
 
 
-def expected_heads(subnet: LitePose, images: Tensor) -> list[np.ndarray]:
-    with torch.inference_mode():
-        return [head.numpy() for head in subnet(images)]
-
-
 @pytest.mark.parametrize("clean", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "clean"])
 def test_onnx_runtime_and_numpy_suffice(
     clean: bool, folder: Path, subnet: LitePose, pixels: Tensor, tmp_path: Path
@@ -77,8 +72,9 @@ def test_onnx_runtime_and_numpy_suffice(
         if done.returncode != 0:
             pytest.skip(f"no package index to install from: {' '.join(done.stderr.split())[-200:]}")
     run(python, "model.onnx", tmp_path)
-    for ours, theirs in zip(heads_in(tmp_path), expected_heads(subnet, pixels), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    with torch.inference_mode():
+        for ours, theirs in zip(heads_in(tmp_path), subnet(pixels), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_the_lines_of_the_other_formats_run(subnet: LitePose, pixels: Tensor, tmp_path: Path) -> None:
@@ -87,14 +83,13 @@ def test_the_lines_of_the_other_formats_run(subnet: LitePose, pixels: Tensor, tm
     formats = [onnx_peaks_format(), litert_format(), ncnn_format()]
     images = pixels.contiguous().numpy()
     write_bundle(tmp_path / "m", subnet, skeleton=CROWDPOSE, images=images, formats=formats, facts={})
-    expected = expected_heads(subnet, pixels)
+    with torch.inference_mode():
+        expected = [head.numpy() for head in subnet(pixels)]
     run(sys.executable, "model.tflite", tmp_path)
     for ours, theirs in zip(heads_in(tmp_path), expected, strict=True):
         np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), theirs, atol=1e-4)
     run(sys.executable, "model.ncnn.param", tmp_path)
     for ours, theirs in zip(heads_in(tmp_path), expected, strict=True):
-        np.testing.assert_allclose(
-            ours[None], theirs, atol=0.02 * np.abs(theirs).max(), err_msg="ncnn may round to fp16"
-        )
+        np.testing.assert_allclose(ours[None], theirs, atol=0.02 * np.abs(theirs).max())  # ncnn may round to fp16
     run(sys.executable, "model_peaks.onnx", tmp_path, "numpy.savez('heads.npz', scores, locations, tags)\n")
     assert [values.shape[:2] for values in heads_in(tmp_path)] == [(1, 14)] * 3

@@ -1,6 +1,5 @@
 """A network as an ONNX model: what it computes, with nothing in it but what runs; its batch norms folded."""
 
-import copy
 import random
 import runpy
 from collections import Counter
@@ -25,7 +24,6 @@ from litepose_ofa.supernet.export.onnx_graph import (
     OUTPUT_NAMES,
     build_onnx,
     export_onnx,
-    fold_weights,
 )
 from litepose_ofa.supernet.network.litepose import InvertedBottleneck, LitePose
 
@@ -34,12 +32,12 @@ fold_batch_norms = runpy.run_path(str(BENCHMARK))["fold_batch_norms"]
 
 
 @st.composite
-def networks(draw: st.DrawFn, least: st.SearchStrategy[float]) -> LitePose:
+def networks(draw: st.DrawFn) -> LitePose:
     """Draw a network, in double precision, some of whose channels have the least variance, are off, or turned round."""
     space = SearchSpace.preset(draw(st.sampled_from(["tiny", "litepose"])))
     arch = space.sample(random.Random(draw(st.integers(0, 2**32)))).with_image_size(32)
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
-    least_variance = draw(least)
+    least_variance = draw(st.sampled_from([0.0, 1e-12, 1e-6, 0.1]))
     network = LitePose(arch, draw(st.sampled_from([1, 14, 17]))).double().eval()
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):
@@ -60,31 +58,8 @@ def _randomise(norm: nn.BatchNorm2d, generator: torch.Generator, least: float) -
     norm.running_var.copy_((noise() ** 2 + 0.1).where(~(noise() > 1), least))
 
 
-def relative_difference(ours: LitePose, theirs: LitePose, images: Tensor) -> float:
-    with torch.inference_mode():
-        pairs = list(zip(ours(images), theirs(images), strict=True))
-    assert all(expected.isfinite().all() for _, expected in pairs)
-    return max(float((head - expected).abs().max() / expected.abs().max()) for head, expected in pairs)
-
-
-@settings(max_examples=5, deadline=None)
-@given(networks(st.just(0.1)), st.integers(0, 2**32))
-def test_heads_are_the_same_and_the_network_is_left_alone(network: LitePose, seed: int) -> None:
-    images = torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    before = copy.deepcopy(network.state_dict())
-    folded = fold_batch_norms(network.train())  # as it evaluates, whatever its mode
-    assert network.training
-    network.eval()
-    assert relative_difference(folded, network, images) <= 1e-12
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-    assert {tensor.data_ptr() for tensor in folded.parameters()}.isdisjoint(
-        tensor.data_ptr() for tensor in network.parameters()
-    )
-
-
-@settings(max_examples=5, deadline=None)
-@given(networks(st.sampled_from([0.0, 1e-12, 1e-6])), st.integers(0, 2**32))
+@settings(max_examples=10, deadline=None)
+@given(networks(), st.integers(0, 2**32))
 def test_every_layer_is_the_same_with_variances_near_zero(network: LitePose, seed: int) -> None:
     """Layer by layer, for 30 norms that each magnify 300 times leave no digits of the heads."""
     generator = torch.Generator().manual_seed(seed)
@@ -109,24 +84,6 @@ def run(network: LitePose, layers: list[LayerNames], inputs: list[Tensor]) -> li
     return [network.get_submodule(layer.convolution)(x) for layer, x in zip(layers, inputs, strict=True)]
 
 
-@pytest.mark.parametrize("space", ["tiny", "litepose"])
-def test_every_convolution_is_named_once_in_the_order_of_the_operators(space: str) -> None:
-    arch: Arch = SearchSpace.preset(space).sample(random.Random(3))
-    network = LitePose(arch)
-    names, operators = [place.layers for place in places_of(arch.depths)], operators_of(arch)
-    convolutions = [
-        name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-    ]
-    assert sorted(layer.convolution for layers in names for layer in layers) == sorted(convolutions)
-    norms = {name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    assert {layer.norm for layers in names for layer in layers} - {None} == norms
-    for layers, operator, weights in zip(names, operators, fold_weights(network), strict=True):
-        for layer, convolution, folded in zip(layers, operator.convolutions, weights, strict=True):
-            assert folded.name == layer.convolution
-            assert folded.kernel.size == convolution.weights
-            assert (folded.bias is not None) == convolution.norm
-
-
 def run_onnx(model: onnx.ModelProto, images: Tensor) -> list[Tensor]:
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -146,12 +103,12 @@ def test_every_opset_computes_what_torch_does(subnet: LitePose, images: Tensor, 
     assert_equal(run_onnx(model, images[:1]), subnet, images[:1])
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_dynamic_batch_takes_any_number(subnet: LitePose, images: Tensor, count: int) -> None:
+def test_a_dynamic_batch_takes_any_number(subnet: LitePose, images: Tensor) -> None:
     model = build_onnx(subnet, batch="dynamic")
     for value in (*model.graph.input, *model.graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
-    assert_equal(run_onnx(model, images[:count]), subnet, images[:count])
+    for count in (1, 3):
+        assert_equal(run_onnx(model, images[:count]), subnet, images[:count])
 
 
 def test_only_what_runs_is_in_it(subnet: LitePose, mixed_arch: Arch) -> None:
@@ -186,6 +143,10 @@ def test_nodes_and_weights_are_called_after_the_state_dict(subnet: LitePose) -> 
     assert all(node.input[1] == f"{node.name}.weight" for node in convolutions)
     kernels = {tensor.name: numpy_helper.to_array(tensor).shape for tensor in graph.initializer}
     assert all(kernels[f"{name}.weight"] == tuple(subnet.get_parameter(f"{name}.weight").shape) for name in names)
+    layers = [layer for place in places_of(subnet.arch.depths) for layer in place.layers]
+    assert sorted(layer.convolution for layer in layers) == sorted(names)
+    norms = {name for name, module in subnet.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    assert {layer.norm for layer in layers} - {None} == norms
 
 
 def test_equal_weights_give_equal_bytes_that_know_nothing_of_this_machine(subnet: LitePose, tmp_path: Path) -> None:
