@@ -35,11 +35,7 @@ MOST_SHOWN = 200
 
 
 def load_table(cell: FinishedSearch) -> LatencyTable:
-    """Load the latency table of a search.
-
-    Raises:
-        InputError: If it is gone, or has changed since.
-    """
+    """Load the latency table of a search; refuse one that has changed since."""
     name = cell.record["table"]
     table = LatencyTable.load(name)
     if table.digest != cell.search["table"]:
@@ -48,11 +44,7 @@ def load_table(cell: FinishedSearch) -> LatencyTable:
 
 
 def load_decoding(cell: FinishedSearch) -> tuple[DecodingCost, float] | None:
-    """Load the decoding cost that a search's latencies include, if any, and the people in a frame.
-
-    Raises:
-        InputError: If it is gone, or has changed since.
-    """
+    """Load the decoding cost that a search's latencies include, if any, and the people in a frame; refuse as above."""
     if cell.decoding is None:
         return None
     name = cell.decoding["measured_on"]
@@ -75,11 +67,7 @@ def device_latency(cell: FinishedSearch, space: SearchSpace) -> Callable[[Genome
 
 
 def arch_latency_ms(cell: FinishedSearch, arch: Arch) -> float:
-    """Return the latency as ``device_latency`` does, of an architecture of any space.
-
-    Raises:
-        InputError: If the table or the decoding cost has changed, or lacks an operator or image size.
-    """
+    """Return the latency of an architecture of any space as ``device_latency`` does."""
     decoding = load_decoding(cell)
     decoding_ms = 0.0 if decoding is None else decoding[0].ms(arch.image_size, decoding[1])
     return load_table(cell).estimate(arch, cell.num_keypoints).ms + decoding_ms
@@ -87,13 +75,7 @@ def arch_latency_ms(cell: FinishedSearch, arch: Arch) -> float:
 
 @dataclass(frozen=True)
 class EvaluatedSubnets:
-    """Distinct subnets in the order they were evaluated.
-
-    Attributes:
-        genomes: Canonical, shape (n, G).
-        ap: Their AP by the search's evaluator, shape (n,).
-        latency_ms: Their latency on one device, shape (n,).
-    """
+    """Distinct subnets in the order they were evaluated: canonical genomes, AP and latency on a device, shape (n,)."""
 
     genomes: Genomes
     ap: NDArray[np.float64]
@@ -101,11 +83,7 @@ class EvaluatedSubnets:
 
     @classmethod
     def of(cls, cell: FinishedSearch) -> Self:
-        """Read what a search evaluated, with the latency on the cell's device.
-
-        Raises:
-            InputError: If its study is gone or empty, or was kept in memory.
-        """
+        """Read what a search evaluated; an ``InputError`` if its study is gone or empty, or was kept in memory."""
         trials = _trials(cell)
         values = np.array([trial.values for trial in trials]).reshape(len(trials), 1 + len(cell.devices))
         genomes = np.array([genome_of(trial) for trial in trials], np.int8)

@@ -28,8 +28,7 @@ class DevicePanel:
 
     Attributes:
         title: The device.
-        summary: Rows of ``summarise``.
-        front: Rows of ``collect_fronts``.
+        summary: Rows of ``summarise``; ``front`` those of ``collect_fronts``.
         others: Subnets behind the front, if any are known: ``latency_ms``, ``ap`` in [0, 1], and ``kind``, a name.
         published: LitePose-XS to L: ``name``, ``latency_ms`` by the same table, and the published ``ap`` in [0, 1],
             empty where there is none on the dataset.
@@ -87,11 +86,7 @@ def build_panel(
 
 
 def published_points(cell: FinishedSearch) -> pd.DataFrame:
-    """Return the four published subnets that have a published AP, on a search's device: see ``DevicePanel``.
-
-    Raises:
-        InputError: If the table lacks one of their operators, or the decoding cost an image size.
-    """
+    """Return the four published subnets that have a published AP, on a search's device: see ``DevicePanel``."""
     archs = {name: arch for name, arch in published_archs().items() if name.startswith(PREFIX)}
     aps = PUBLISHED_AP.get(cell.dataset or "", {})
     return pd.DataFrame(
@@ -124,16 +119,10 @@ def _is_measured_alike(samples: AccuracySamples, cell: FinishedSearch) -> bool:
 
 @dataclass(frozen=True)
 class Findings:
-    """What searches found.
+    """What at least one finished search found, of which the accuracies may be compared.
 
-    Attributes:
-        cells: The finished searches, at least one; their accuracies may be compared.
-        summary: From ``summarise``.
-        fronts: From ``collect_fronts``.
-        progress: From ``collect_progress``; empty where no search has recorded it.
-        importances: From ``report_importances``, as far as they are known.
-        panels: The subnets by device.
-        gaps: What is missing.
+    The tables are those of ``summarise``, ``collect_fronts``, ``collect_progress`` and ``report_importances``; the last
+    two are empty where nothing is known.
     """
 
     cells: Sequence[FinishedSearch]

@@ -36,15 +36,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class FinishedSearch:
-    """A finished search for one device and tier.
-
-    Attributes:
-        workspace: The workspace.
-        device: The device.
-        tier: Name of the tier's folder.
-        outcome: What was chosen, and the search's record.
-        front: ``front.csv``.
-    """
+    """A finished search of a workspace for one device and tier, with what it chose and its ``front.csv``."""
 
     workspace: Path
     device: str
@@ -54,11 +46,7 @@ class FinishedSearch:
 
     @classmethod
     def load(cls, workspace: Path, cell: tuple[str, str]) -> Self:
-        """Read the files of a search, given its device and tier.
-
-        Raises:
-            InputError: If one is missing or damaged, or lacks something.
-        """
+        """Read the files of a search, given its device and tier; refuse what is missing, damaged or incomplete."""
         folder = Workspace(workspace).search(*cell)
         try:
             outcome = SearchOutcome.load(folder)
@@ -124,11 +112,7 @@ class FinishedSearch:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """The config that the search was started with, or nothing if it was not kept.
-
-        Raises:
-            InputError: If the file that holds it is damaged.
-        """
+        """The config that the search was started with, or nothing if it was not kept."""
         path = self.run_folder / RUN_RECORD
         match read_json(path) if path.exists() else {"config": {}}:
             case {"config": dict(settings)}:
@@ -148,11 +132,7 @@ class FinishedSearch:
 
     @property
     def progress(self) -> pd.DataFrame:
-        """``progress.csv``.
-
-        Raises:
-            InputError: If it is missing or damaged.
-        """
+        """``progress.csv``; an ``InputError`` if it is missing or damaged."""
         path = self.run_folder / PROGRESS_FILE
         progress = read_table(path, ("ap_source",), numbers=("evaluations", "hypervolume"))
         _require_source(path, progress, self.source)
@@ -175,11 +155,7 @@ class FinishedSearch:
 
     @cached_property
     def arch(self) -> Arch:
-        """The exported architecture, which finetuning may have preferred, or else the one that the search chose.
-
-        Raises:
-            InputError: If the export's architecture file is damaged.
-        """
+        """The exported architecture, which finetuning may have preferred, or else the one that the search chose."""
         return self.outcome.arch if self.manifest is None else Arch.load(self.export_folder / ARCH_FILE)
 
     def export_gap(self) -> Missing | None:
@@ -247,11 +223,7 @@ def group_name(cells: Sequence[FinishedSearch]) -> str:
 
 
 def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV file that has all these columns, and a finite number in every line of ``numbers``.
-
-    Raises:
-        InputError: If it is missing, empty, no CSV, or lacks a column or a number.
-    """
+    """Read a CSV file; refuse one without all these columns, or a finite number in every line of ``numbers``."""
     require_regular(path)
     try:
         table = pd.read_csv(path)

@@ -98,11 +98,7 @@ def make_sheet(pictures: Sequence[Image], *, columns: int, gap: int = 4) -> Imag
 
 
 def draw_samples(images: AnnotatedImages, count: int, rng: np.random.Generator) -> Image | None:
-    """Draw at most ``count`` of the images as ``draw_annotated`` does on one sheet, those with people first.
-
-    Returns:
-        None if no image can be read.
-    """
+    """Draw at most ``count`` images as ``draw_annotated`` does, those with people first; None if none can be read."""
     order = rng.permutation(len(images))
     content = images.annotations
     with_people = np.bincount(content.images, minlength=len(content.image_ids))[images.places[order]] > 0
@@ -116,11 +112,7 @@ def draw_samples(images: AnnotatedImages, count: int, rng: np.random.Generator) 
 
 
 def draw_annotated(images: AnnotatedImages, index: int) -> Image:
-    """Draw one image with its people and boxes; a hidden joint has a dark centre, where the loss is masked it is red.
-
-    Raises:
-        BadImageError: If it cannot be read.
-    """
+    """Draw an image with its people and boxes; a hidden joint has a dark centre, red is where the loss is masked."""
     record, content = images[index], images.annotations
     image = read_image_file(record.path, (record.width, record.height))
     image, people = resized_with_people(image, record.keypoints, SAMPLE_SIDE)

@@ -81,11 +81,7 @@ def read_picture(path: Path, *, max_megapixels: float = 100.0) -> Image:
 
 
 def require_picture_size(path: Path, width: int, height: int, max_megapixels: float) -> None:
-    """Refuse a picture that is too large or too long; both numbers are in ``read_picture``.
-
-    Raises:
-        BadImageError: If it is.
-    """
+    """Raise ``BadImageError`` for a picture that is too large or too long; see ``read_picture``."""
     if width * height > max_megapixels * 1e6:
         raise BadImageError(f"{path}: is {width}x{height}; at most {max_megapixels:g} megapixels are accepted")
     if max(width, height) > MAX_ASPECT * max(1, min(width, height)):

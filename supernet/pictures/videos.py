@@ -29,12 +29,8 @@ def is_video(path: Path) -> bool:
 class VideoReader:
     """The frames of a video file, read one at a time.
 
-    Attributes:
-        frame_rate: Frames a second.
-        num_frames: What the file states, 0 if it does not; it may hold fewer that can be read.
-
-    Raises:
-        InputError: If OpenCV cannot open the file.
+    ``frame_rate`` is in frames a second; ``num_frames`` is what the file states, 0 if it does not, and may be more than
+    can be read. A file that OpenCV cannot open is an ``InputError``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,11 +111,7 @@ def replacing_video(path: Path, frame_rate: float) -> Iterator[VideoWriter]:
 
 
 def _opencv_name(path: Path) -> str:
-    """Return a path for OpenCV, which crashes on one that is not UTF-8.
-
-    Raises:
-        InputError: If it is such a path.
-    """
+    """Return a path for OpenCV, which crashes on one that is not UTF-8; such a path is refused here."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

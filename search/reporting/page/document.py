@@ -28,15 +28,7 @@ NOTHING = "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class Page:
-    """A document.
-
-    Attributes:
-        title: Its heading, and the window's.
-        lead: What it is about, in a sentence or two.
-        facts: What it rests on: names and values.
-        warnings: What a reader has to know before anything else.
-        sections: Its parts.
-    """
+    """A document: heading, a sentence on what it is about, what it rests on, what to know first, and its parts."""
 
     title: str
     lead: str

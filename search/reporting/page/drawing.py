@@ -1,4 +1,7 @@
-"""How charts look: their colours and sizes, as Vega-Lite for the page, and as PNG files."""
+"""How charts look: their colours and sizes, the kinds that sections share, as Vega-Lite for the page, and as PNG files.
+
+Columns of shared charts are named as a reader is to see them: at the axes, and where a pointer rests on a point.
+"""
 
 import textwrap
 from collections.abc import Sequence
@@ -6,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+import pandas as pd
 import vl_convert
 from altair import SCHEMA_VERSION
+from altair.typing import ChartType
+from pandas.api.types import is_numeric_dtype
 
 from litepose_ofa.search.reporting.page.section import Block, Chart, charts_of
 from litepose_ofa.supernet.files import replacing
@@ -22,8 +28,8 @@ PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
 Source: Okabe and Ito, Color Universal Design (2008); the grey is ours.
 """
 
-HEIGHT, LOW_HEIGHT = 320, 220
-"""Pixels of a chart; its width is the page's."""
+HEIGHT, LOW_HEIGHT, ROW = 320, 220, 30
+"""Pixels of a chart, whose width is the page's, and of a row of points in one."""
 
 INK, PNG_INK = "currentColor", "#24292f"
 """The colour of the text around a chart: the page's, light or dark, and that of a picture on white."""
@@ -70,6 +76,68 @@ def chart_config(ink: str) -> dict[str, Any]:
         "rule": {"color": ink},
         "range": {"category": list(PALETTE)},
     }  # fmt: skip
+
+
+def tooltips(frame: pd.DataFrame) -> list[alt.Tooltip]:
+    """Return what a pointer is told of a row: all columns of the frame, numbers to four digits."""
+    return [
+        alt.Tooltip(str(name), format=",.4~r") if is_numeric_dtype(frame[name]) else alt.Tooltip(f"{name}:N")
+        for name in frame.columns
+    ]
+
+
+def scatter(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    colour: alt.Color,
+    *,
+    interval: tuple[str, str] | None = None,
+    equality: bool = True,
+    scale: alt.Scale | None = None,
+) -> ChartType:
+    """Draw a point a row, with a line over its interval of ``y`` if there is one, and dashed where x is y."""
+    scale = scale or alt.Scale(zero=False, nice=True)
+    along, up = alt.X(f"{x}:Q", scale=scale), alt.Y(f"{y}:Q", scale=scale)
+    layers: list[alt.Chart] = []
+    if equality:
+        ends = [frame[[x, y]].min(axis=None), frame[[x, y]].max(axis=None)]
+        line = alt.Chart(pd.DataFrame({x: ends, y: ends})).mark_line(color=GREY, strokeDash=[4, 4])
+        layers.append(line.encode(along, up))
+    base = alt.Chart(frame).encode(along, colour)
+    if interval is not None:
+        low, high = interval
+        layers.append(base.mark_rule(opacity=0.6).encode(alt.Y(f"{low}:Q", title=y, scale=scale), y2=f"{high}:Q"))
+    layers.append(base.mark_circle(size=60, opacity=0.9).encode(up, tooltip=tooltips(frame)))
+    return alt.layer(*layers).properties(height=HEIGHT)
+
+
+def lines(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    curve: str,
+    *,
+    scale: alt.Scale | None = None,
+    ticks: Sequence[float] | None = None,
+    point: bool = False,
+) -> ChartType:
+    """Draw a line a value of ``curve``, in their order; ``ticks`` are those of y, if it needs its own."""
+    chart: alt.Chart = (
+        alt.Chart(frame, height=LOW_HEIGHT)
+        .mark_line(strokeWidth=1.8, point={"size": 40} if point else False)
+        .encode(
+            alt.X(f"{x}:Q"),
+            alt.Y(
+                f"{y}:Q",
+                scale=scale or alt.Scale(zero=False),
+                axis=alt.Axis() if ticks is None else alt.Axis(values=list(ticks)),
+            ),
+            alt.Color(f"{curve}:N", sort=None),
+            tooltip=tooltips(frame),
+        )
+    )
+    return chart
 
 
 def spec_of(chart: Chart) -> dict[str, Any]:

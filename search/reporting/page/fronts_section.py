@@ -9,8 +9,7 @@ import pandas as pd
 
 from litepose_ofa.search.genome import GenomeCodec
 from litepose_ofa.search.reporting.findings import DevicePanel
-from litepose_ofa.search.reporting.page.charts import tooltips
-from litepose_ofa.search.reporting.page.drawing import BLUE, GREY, HEIGHT, ORANGE, VERMILION
+from litepose_ofa.search.reporting.page.drawing import BLUE, GREY, HEIGHT, ORANGE, VERMILION, tooltips
 from litepose_ofa.search.reporting.page.section import Chart, Section
 from litepose_ofa.search.reporting.summary import AP_BY, format_latency
 from litepose_ofa.search.study.trials import read_genome

@@ -7,8 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from litepose_ofa.search.reporting.page.charts import scatter
-from litepose_ofa.search.reporting.page.drawing import BLUE, GREY
+from litepose_ofa.search.reporting.page.drawing import BLUE, GREY, scatter
 from litepose_ofa.search.reporting.page.section import Block, Chart, Table
 from litepose_ofa.search.trust.rank_fidelity import format_estimate
 

@@ -13,8 +13,17 @@ import pandas as pd
 from altair.typing import ChartType
 
 from litepose_ofa.search.reporting.importance import AP, LATENCY, METHOD
-from litepose_ofa.search.reporting.page.charts import ROW, lines, tooltips
-from litepose_ofa.search.reporting.page.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+from litepose_ofa.search.reporting.page.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    ROW,
+    VERMILION,
+    lines,
+    tooltips,
+)
 from litepose_ofa.search.reporting.page.section import Chart, Grid, Link, Section, Table
 from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
 from litepose_ofa.search.reporting.summary import AP_BY, REFERENCE, explain_marks, format_gaps, shown_summary
@@ -58,11 +67,7 @@ def missing_section(gaps: Sequence[Missing]) -> Section | None:
 
 
 def subnets_section(cells: Sequence[FinishedSearch]) -> Section:
-    """Return the section of the operators of what searches chose, a chart a device.
-
-    Raises:
-        InputError: If the architecture file of an export is damaged.
-    """
+    """Return the section of the operators of what searches chose, a chart a device."""
     intro = (
         "A square is an operator, in the order they run: its area is its width in channels, its colour the kernel of a "
         "block's depthwise convolution, the number on it the expansion of the block's hidden layer. Grey are stem, "

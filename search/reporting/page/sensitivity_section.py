@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from altair.typing import ChartType
 
-from litepose_ofa.search.reporting.page.charts import ROW, scatter, tooltips
-from litepose_ofa.search.reporting.page.drawing import BLUE, GREY, VERMILION
+from litepose_ofa.search.reporting.page.drawing import BLUE, GREY, ROW, VERMILION, scatter, tooltips
 from litepose_ofa.search.reporting.page.section import Block, Chart, Grid, Table
 from litepose_ofa.search.reporting.searches import read_table
 from litepose_ofa.search.trust.rank_fidelity import GROUP_LABELS, format_estimate, format_group

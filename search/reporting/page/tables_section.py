@@ -10,7 +10,7 @@ import pandas as pd
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.search.reporting.evaluated import load_table
-from litepose_ofa.search.reporting.page.charts import scatter
+from litepose_ofa.search.reporting.page.drawing import scatter
 from litepose_ofa.search.reporting.page.section import Block, Chart, Section, Table, recorded_blocks
 from litepose_ofa.search.reporting.searches import FinishedSearch
 from litepose_ofa.search.workspace import Workspace

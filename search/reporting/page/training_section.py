@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from litepose_ofa.search.reporting.page.charts import lines
+from litepose_ofa.search.reporting.page.drawing import lines
 from litepose_ofa.search.reporting.page.section import Block, Chart, Grid
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import require_regular

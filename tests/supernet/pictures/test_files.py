@@ -75,11 +75,6 @@ def test_a_source_that_is_none_is_named(tmp_path: Path, name: str, told: str) ->
         list(find_pictures(tmp_path / name))
 
 
-def test_colours_are_red_green_blue(tmp_path: Path) -> None:
-    pixels = gradient()
-    np.testing.assert_array_equal(read_picture(write(tmp_path / "a.png", pixels)), pixels[..., ::-1])
-
-
 def test_grey_transparency_and_16_bits(tmp_path: Path) -> None:
     pixels = gradient()
     grey = read_picture(write(tmp_path / "grey.png", pixels[..., 0]))
@@ -118,10 +113,6 @@ def test_the_exif_orientation_is_applied(
     read = read_picture(path)
     assert read.shape == expected.shape
     assert np.abs(read.astype(int) - expected).mean() < 3
-
-
-def test_a_single_pixel_is_a_picture(tmp_path: Path) -> None:
-    assert read_picture(write(tmp_path / "dot.png", gradient(1, 1))).shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 9), (90, 10), (2, 17)])
