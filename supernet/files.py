@@ -104,11 +104,7 @@ def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process, by a file ``.lock`` that only a killed process leaves, and that then binds none.
-
-    Raises:
-        InputError: If another process holds it.
-    """
+    """Hold a folder for this process, or refuse: by a file ``.lock`` that binds nobody once its process is gone."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     require_regular(path)
@@ -198,20 +194,12 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InputError: If the file is missing or is not JSON.
-    """
+    """Read a JSON file."""
     return _parse(Path(path), json.loads, "JSON")
 
 
 def read_yaml(path: Path | str) -> Any:
-    """Read a YAML file without executing anything it names.
-
-    Raises:
-        InputError: If the file is missing or is not YAML.
-    """
+    """Read a YAML file without executing anything it names."""
     return _parse(Path(path), load_yaml, "YAML")
 
 
@@ -270,11 +258,7 @@ def read_content(path: Path) -> bytes:
 
 
 def require_regular(path: Path | str) -> None:
-    """Refuse a path to anything but a regular file: opening a pipe or a device could wait for ever.
-
-    Raises:
-        InputError: If the path leads to a pipe, a socket or a device.
-    """
+    """Refuse a path to anything but a regular file: opening a pipe or a device could wait for ever."""
     try:
         mode = os.stat(path).st_mode
     except OSError:

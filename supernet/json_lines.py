@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import mmap
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -48,26 +49,16 @@ def append_json_line(path: Path, record: Mapping[str, Any]) -> None:
 def remove_torn_line(path: Path) -> None:
     """Cut off what follows the last end of line: the writer was killed there. The caller holds the file's lock."""
     with path.open("rb+") as file:
-        size = end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            file.truncate(end)
+        if not file.seek(0, os.SEEK_END):
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            end = content.rfind(b"\n") + 1
+        file.truncate(end)
 
 
 @contextmanager
 def sole_user(path: Path) -> Iterator[None]:
-    """Hold a file, made if absent, for the block; it is free again when the process ends, however it ends.
-
-    Raises:
-        InputError: If another process holds it.
-    """
+    """Hold a file, made if absent, for the block; it is free again when the process ends, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     require_regular(path)
     with path.open("ab") as file:

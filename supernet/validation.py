@@ -76,11 +76,11 @@ Pair = Annotated[tuple[float, float], Strict(False)]
 
 
 def validate(model: type[T], value: object, where: str = "", *, key: str = "") -> T:
-    """Return a value as its model.
+    """Return plain dicts, lists and scalars as their model.
 
     Args:
-        model: What it has to be: a ``Checked``, or a dataclass of ``settings``.
-        value: Plain dicts, lists and scalars.
+        model: A ``Checked``, or a dataclass of ``settings``.
+        value: What is to be one.
         where: The file of ``value``, or another place that the message begins with.
         key: The config key of ``value``; its own keys are told with this before them.
 
@@ -106,7 +106,7 @@ def first_fault(error: ValidationError, model: type[Any], value: object, key: st
     above = (key,) if key else ()
     name = dotted((*above, *place.path))
     if fault["type"] in _EXTRA:
-        keys = known_keys(_Place.find(model, value, fault["loc"][:-1]).annotation)
+        keys = _known_keys(_Place.find(model, value, fault["loc"][:-1]).annotation)
         return f"unknown key {name}; the keys are {', '.join(keys)}"
     if fault["type"] == "missing" and not isinstance(fault["loc"][-1], int):
         return f"{dotted((*above, *place.path, fault['loc'][-1]))} is missing"
@@ -122,7 +122,7 @@ def dotted(path: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
-def known_keys(annotation: Any) -> list[str]:
+def _known_keys(annotation: Any) -> list[str]:
     """Return the keys of an annotated model."""
     model = _model_of(annotation)
     return [] if model is None else list(fields_by_name(model))
@@ -244,7 +244,7 @@ def _words(annotation: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, get_args(bare)))}"
     if origin in (dict, Mapping) or _model_of(annotation) is not None:
-        keys = known_keys(annotation)
+        keys = _known_keys(annotation)
         return "a mapping" + (f" with the keys {', '.join(keys)}" if keys else "")
     if origin in (list, tuple):
         return _list_words(annotation)

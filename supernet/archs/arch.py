@@ -156,11 +156,7 @@ class Arch:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read an architecture from a ``.json``, ``.yaml`` or ``.yml`` file.
-
-        Raises:
-            InputError: If the file cannot be read or does not hold an architecture; the message names the file.
-        """
+        """Read an architecture from a ``.json``, ``.yaml`` or ``.yml`` file."""
         path = Path(path)
         reader = {".json": read_json, ".yaml": read_yaml, ".yml": read_yaml}.get(path.suffix)
         if reader is None:

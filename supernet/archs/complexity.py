@@ -67,11 +67,11 @@ def require_buildable(arch: Arch, num_keypoints: int) -> None:
 
 
 def _macs_as_published(operator: Operator) -> int:
-    total = 0
-    for convolution in operator.convolutions:
-        total += convolution.weights * convolution.out_size**2
-        total += convolution.out_elements * (2 * convolution.norm + convolution.relu)
-    return total
+    return sum(
+        convolution.weights * convolution.out_size**2
+        + convolution.out_elements * (2 * convolution.norm + convolution.relu)
+        for convolution in operator.convolutions
+    )
 
 
 def peak_elements(operator: Operator, kept: Sequence[bool]) -> int:

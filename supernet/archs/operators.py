@@ -52,7 +52,7 @@ class Convolution:
 
     @property
     def stride(self) -> int:
-        """Its stride."""
+        """The step between two outputs; for a transposed convolution that between two inputs."""
         return self.out_size // self.in_size if self.kind == "transposed" else self.in_size // self.out_size
 
     @property

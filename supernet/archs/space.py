@@ -93,11 +93,7 @@ class SearchSpace:
 
     @classmethod
     def preset(cls, name: str) -> "SearchSpace":
-        """Return a shipped space, of ``conf/space``.
-
-        Raises:
-            InputError: If the name is unknown; the message lists the known ones.
-        """
+        """Return a shipped space, of ``conf/space``."""
         if name not in PRESETS:
             raise InputError(f"unknown space {name!r}; known: {', '.join(PRESETS)}")
         return PRESETS[name]

@@ -76,11 +76,7 @@ def decode_image(path: Path, encoded: bytes, size: tuple[int, int], *, source: s
 
 
 def require_header(path: Path, encoded: bytes) -> ImageHeader:
-    """Return what an image file says about itself.
-
-    Raises:
-        BadImageError: If it is of no format, or of a kind of one, that is read.
-    """
+    """Return what an image file says about itself."""
     header = read_header(encoded)
     if header is None:
         other = foreign_format(encoded)
@@ -92,11 +88,7 @@ def require_header(path: Path, encoded: bytes) -> ImageHeader:
 
 
 def decode_stored(path: Path, encoded: bytes, header: ImageHeader) -> ByteArray:
-    """Return the pixels as they are stored, RGB, shape (H, W, 3), whatever the orientation.
-
-    Raises:
-        BadImageError: If the file does not decode.
-    """
+    """Return the pixels as they are stored, RGB, shape (H, W, 3), whatever the orientation."""
     content = np.frombuffer(encoded, np.uint8)
     for place, value in header.neutral:
         content = content.copy()

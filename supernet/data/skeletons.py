@@ -171,11 +171,7 @@ SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
 
 
 def get_skeleton(name: str) -> Skeleton:
-    """Return a known skeleton.
-
-    Raises:
-        InputError: If the name is unknown; the message lists the known ones.
-    """
+    """Return a known skeleton."""
     if not isinstance(name, str) or name not in SKELETONS:
         raise InputError(f"unknown skeleton {name!r}; known: {', '.join(SKELETONS)}")
     return SKELETONS[name]

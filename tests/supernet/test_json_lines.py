@@ -10,14 +10,6 @@ from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines, remove_torn_line, sole_user
 
 
-def test_lines_come_back_in_order(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "lines.jsonl"
-    assert read_json_lines(path) == []
-    for number in range(3):
-        append_json_line(path, {"n": number})
-    assert read_json_lines(path) == [{"n": 0}, {"n": 1}, {"n": 2}]
-
-
 def test_a_file_cut_at_any_byte_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     for number in range(3):

@@ -116,11 +116,7 @@ class KeypointDataset:
         return hashlib.sha256(os.fsencode("\0".join(self.file_names))).hexdigest()[:12]
 
     def holdout(self, count: int, seed: int) -> tuple[Self, Self]:
-        """Split into the rest and ``count`` held-out images, drawn by the seed; both keep the order of the file.
-
-        Raises:
-            InputError: If the count leaves one of the two empty.
-        """
+        """Split into the rest and ``count`` held-out images, drawn by the seed; both keep the order of the file."""
         total = len(self)
         if not 0 < count < total:
             message = f"cannot hold out {count} of {total} images; allowed 1 to {total - 1}"

@@ -67,9 +67,6 @@ def require_meaningful(records: Sequence[ImageRecord], path: Path, kinds: Collec
         records: The images.
         path: Their annotation file, for messages.
         kinds: The doubts that matter.
-
-    Raises:
-        InputError: If so; the message says what is wrong and how many there are.
     """
     if not isinstance(records, AnnotatedImages):
         return

@@ -1,6 +1,7 @@
 """The entries of an annotation file: what COCO allows in each, and one line that says what is wrong with one.
 
-msgspec checks the declared types; what it would say itself names neither the entry nor the value.
+msgspec checks the declared types; what it would say itself names neither the entry nor the value. What cannot be used
+is an ``UnusableEntryError``.
 """
 
 import posixpath
@@ -92,9 +93,6 @@ def checked(model: type[Entry], kind: Kind, noun: str, where: str, entry: object
         noun: What a message calls an entry whose id is known.
         where: Its place in the file, which a message names if the id is not.
         entry: What the file holds.
-
-    Raises:
-        UnusableEntryError: If the entry is something else.
     """
     try:
         return msgspec.convert(entry, model)
@@ -121,11 +119,7 @@ def _fault(model: type[msgspec.Struct], noun: str, where: str, entry: object, er
 
 
 def checked_image(position: int, entry: object) -> ImageEntry:
-    """Return an entry of ``images``, its file name normalised.
-
-    Raises:
-        UnusableEntryError: If it is malformed or too large, or its file is not in the folder of images.
-    """
+    """Return an entry of ``images``, its file name normalised."""
     kind = Kind.BAD_IMAGE_ENTRY
     image = checked(ImageEntry, kind, "image", f"images[{position}]", entry)
     if image.width * image.height > MAX_PIXELS:
@@ -140,11 +134,7 @@ def checked_image(position: int, entry: object) -> ImageEntry:
 
 
 def checked_person(position: int, entry: object, num_keypoints: int) -> tuple[PersonEntry, list[float]]:
-    """Return an entry of ``annotations``, and its keypoints as 3K numbers: zeros where there are none.
-
-    Raises:
-        UnusableEntryError: If it is malformed, or has other than ``num_keypoints`` (K) keypoints.
-    """
+    """Return an entry of ``annotations``, and its keypoints as 3K numbers: zeros where there are none."""
     person = checked(PersonEntry, Kind.BAD_ANNOTATION, "annotation", f"annotations[{position}]", entry)
     keypoints = person.keypoints or [0.0] * (3 * num_keypoints)
     fault = None
@@ -164,9 +154,6 @@ def region_of(person: PersonEntry) -> tuple[list[list[float]], list[int] | None]
 
     Returns:
         Outlines of at least three points, x and y in turn; and COCO's run lengths, None where it is not an RLE.
-
-    Raises:
-        UnusableEntryError: If the segmentation is neither polygons nor an RLE.
     """
     try:
         region = msgspec.convert(person.segmentation, list[list[Coordinate]] | _Mask | None)

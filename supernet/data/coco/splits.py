@@ -141,9 +141,6 @@ class DatasetSplits:
         Args:
             trained_with: What ``held_out`` returned when it was trained.
             network: What messages call it.
-
-        Raises:
-            InputError: If a split is held out otherwise than it was then.
         """
         for split, now in self.held_out().items():
             before = trained_with.get(split)

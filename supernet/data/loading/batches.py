@@ -39,13 +39,9 @@ MASK_STRIDE = 2
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """What to load.
+    """An image by its index, the side of the input in pixels, and the seed of the augmentation.
 
-    Attributes:
-        index: The image's index.
-        size: Side of the input in pixels.
-        seed: Seed of the augmentation.
-        teacher_size: Side of a second rendition of the same cut-out, for a teacher of another resolution.
+    ``teacher_size`` is the side of a second rendition of the same cut-out, for a teacher of another resolution.
     """
 
     index: int
@@ -145,12 +141,12 @@ class TrainingImages(Dataset[Sample]):
         transform = Transform() if self.augmentation is None else self.augmentation.draw(request.seed)
         matrix = transform.matrix(record.width, record.height, size)
         image = image if transform.colour is None else transform.colour.apply(image)
-        teacher_image = None
-        if request.teacher_size:
-            teacher_image = transform.render(image, matrix * (request.teacher_size / size), request.teacher_size)
+        teacher_size = request.teacher_size
         return Sample(
             image=transform.render(image, matrix, size),
-            teacher_image=teacher_image,
+            teacher_image=transform.render(image, matrix * (teacher_size / size), teacher_size)
+            if teacher_size
+            else None,
             keypoints=self._keypoints(record, matrix, size, flip=transform.flip),
             mask=self._mask(record, matrix, size // MASK_STRIDE),
             image_id=record.id,

@@ -85,7 +85,7 @@ def test_the_directions_of_rotation_scale_and_translation() -> None:
     quarter = Transform(rotation_degrees=90).matrix(100, 100, 100)
     np.testing.assert_allclose(transform_points(quarter, right), (50, 75), atol=1e-9)
     np.testing.assert_allclose(transform_points(Transform(scale=2).matrix(100, 100, 100), right), (62.5, 50))
-    moved = Transform(translation=(0.1, -0.2).matrix(100, 100, 100))
+    moved = Transform(translation=(0.1, -0.2)).matrix(100, 100, 100)
     np.testing.assert_allclose(transform_points(moved, right), (85, 30))
 
 

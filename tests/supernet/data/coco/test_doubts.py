@@ -32,24 +32,14 @@ def change_scale(person: Json, scale: float, offset: float = 0) -> Json:
 @pytest.fixture
 def people() -> Json:
     """Ten people of 200 x 300 pixels in an image of 400 x 600, each with an area of half their box."""
-    annotations = []
-    for number in range(1, 11):
-        points = [(100 + number + 14 * k, 200 + 22 * k, 2) for k in range(14)]
-        annotations.append(
-            {
-                "id": number,
-                "image_id": 1,
-                "category_id": 1,
-                "keypoints": [value for point in points for value in point],
-                "bbox": [100, 200, 200, 300],
-                "area": 30_000.0,
-                "iscrowd": 0,
-                "num_keypoints": 14,
-            }
-        )
+    shared = {"image_id": 1, "category_id": 1, "bbox": [100, 200, 200, 300], "area": 30_000.0, "num_keypoints": 14}
+    points = {
+        number: [value for k in range(14) for value in (100 + number + 14 * k, 200 + 22 * k, 2)]
+        for number in range(1, 11)
+    }
     return {
         "images": [{"id": 1, "file_name": "1.png", "width": 400, "height": 600}],
-        "annotations": annotations,
+        "annotations": [{"id": number, "keypoints": keypoints, **shared} for number, keypoints in points.items()],
         "categories": [{"id": 1, "name": "person"}],
     }
 
@@ -144,8 +134,8 @@ def test_a_training_refuses_what_is_not_in_pixels(people: Json, write_folder: Wr
 
 
 def test_a_box_that_gives_the_area_must_have_one(people: Json, write_folder: WriteFolder) -> None:
-    people["annotations"][0]["bbox"][2] = 0
-    people["annotations"][1]["bbox"][2:] = [-5, -5]
+    people["annotations"][0]["bbox"] = [100, 200, 0, 300]
+    people["annotations"][1]["bbox"] = [100, 200, -5, -5]
     people["annotations"][2]["area"] = 0
     found = FindingLog()
     report_uses(read_annotations(write_folder(people)[0], CROWDPOSE, found), found)

@@ -146,12 +146,6 @@ def test_changed_bytes(tmp_path: Path, data: st.DataObject) -> None:
     check(path)
 
 
-def test_the_document_is_good(tmp_path: Path) -> None:
-    path = tmp_path / "good.json"
-    path.write_text(json.dumps(document()))
-    assert not check(path).stopping()
-
-
 def encoded(suffix: str, shape: tuple[int, ...]) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return bytes(cv2.imencode(suffix, pixels)[1].tobytes())

@@ -135,48 +135,30 @@ def test_a_batch_is_filled_up_with_absent_people(dots: KeypointDataset) -> None:
     assert collate(samples[2:]).keypoints.shape == (1, 1, 14, 3)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])
+def assert_same(batch: Batch, expected: Batch) -> None:
+    assert batch.image_ids == expected.image_ids
+    for name in ("images", "keypoints", "mask", "teacher_images"):
+        one, other = getattr(batch, name), getattr(expected, name)
+        assert (one is None and other is None) or torch.equal(one, other)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("teacher_size", [None, 64])
-def test_the_parts_of_a_batch_are_the_batches_of_its_samples(
-    dots: KeypointDataset, parts: int, teacher_size: int | None
+def test_parts_are_batches_and_bytes_are_normalised_when_they_move(
+    dots: KeypointDataset, teacher_size: int | None
 ) -> None:
-    images = TrainingImages(dots, augmentation=Augmentation())
-    samples = [images[SampleRequest(seed % 3, SIZE, seed, teacher_size)] for seed in range(4)]
-    size = 4 // parts
-    split = collate(samples).split(parts)
-    assert len(split) == parts
-    for number, part in enumerate(split):
-        expected = collate(samples[number * size : (number + 1) * size])
-        assert part.image_ids == expected.image_ids
-        assert torch.equal(part.images, expected.images)
-        assert part.images.is_contiguous(memory_format=torch.channels_last)
-        assert torch.equal(part.keypoints, expected.keypoints)
-        assert torch.equal(part.mask, expected.mask)
-        if teacher_size is None:
-            assert part.teacher_images is None
-        else:
-            assert part.teacher_images is not None
-            assert part.teacher_images.shape == (size, 3, 64, 64)
-            assert expected.teacher_images is not None
-            assert torch.equal(part.teacher_images, expected.teacher_images)
-
-
-@pytest.mark.parametrize("teacher_size", [None, 64])
-def test_bytes_are_normalised_when_the_batch_moves(dots: KeypointDataset, teacher_size: int | None) -> None:
     images = TrainingImages(dots, augmentation=Augmentation())
     samples = [images[SampleRequest(seed % 3, SIZE, seed, teacher_size)] for seed in range(4)]
     stored, expected = collate_bytes(samples), collate(samples)
     assert stored.images.dtype == torch.uint8
-    assert stored.images.is_contiguous(memory_format=torch.channels_last)
-    for moved in (stored.to("cpu"), stored.to("cpu").to("cpu")):
-        assert torch.equal(moved.images, expected.images)
-        assert torch.equal(moved.keypoints, expected.keypoints)
-        assert torch.equal(moved.mask, expected.mask)
-        assert (moved.teacher_images is None) == (teacher_size is None)
-        if moved.teacher_images is not None and expected.teacher_images is not None:
-            assert torch.equal(moved.teacher_images, expected.teacher_images)
-    for part, part_expected in zip(stored.split(2), expected.split(2), strict=True):
-        assert torch.equal(part.to("cpu").images, part_expected.images)
+    assert_same(stored.to("cpu").to("cpu"), expected)
+    for parts in (1, 2, 4):
+        size = 4 // parts
+        split = zip(stored.split(parts), expected.split(parts), strict=True)
+        for number, (part, normalised) in enumerate(split):
+            own = collate(samples[number * size : (number + 1) * size])
+            assert_same(dataclasses.replace(normalised, keypoints=own.keypoints), own)
+            assert_same(part.to("cpu"), normalised)
     elsewhere = stored.to("meta").images
     assert (elsewhere.dtype, elsewhere.shape) == (torch.float32, expected.images.shape)
     assert elsewhere.is_contiguous(memory_format=torch.channels_last)

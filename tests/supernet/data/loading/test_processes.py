@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,38 +29,30 @@ SAMPLE = Sample(
 
 
 class Samples(Dataset[Sample]):
-    """Eight samples; the last does something else in the loading process."""
+    """Eight samples; at the last something happens in the loading process."""
+
+    def __init__(self, happens: Callable[[], object] = lambda: None) -> None:
+        self.happens = happens
 
     def __len__(self) -> int:
         return 8
 
     def __getitem__(self, index: int) -> Sample:
         if index == 7:
-            self.last()
+            self.happens()
         return dataclasses.replace(SAMPLE, image_id=index)
 
-    def last(self) -> None:
-        """Nothing else."""
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Killed(Samples):
-    def last(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+def refuse() -> None:
+    raise InputError("people.json: has no people")
 
 
-class Refused(Samples):
-    def last(self) -> None:
-        raise InputError("people.json: has no people")
-
-
-class Unreadable(Samples):
-    def last(self) -> None:
-        (Path("/dev/null") / "image.jpg").read_bytes()
-
-
-class Buggy(Samples):
-    def last(self) -> None:
-        raise RuntimeError("a bug")
+def fail() -> None:
+    raise RuntimeError("a bug")
 
 
 def loader(dataset: Samples, workers: int = 2) -> "DataLoader[Sample]":
@@ -83,26 +76,22 @@ def test_whole_processes_load_everything(workers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "message"),
+    ("happens", "message"),
     [
-        (
-            Killed(),
-            r"a loading process (is killed by signal: Killed|exited unexpectedly) \(is memory",
-        ),
-        (Refused(), r"people\.json: has no people$"),
-        (Unreadable(), r"\[Errno 20\] Not a directory: '/dev/null/image\.jpg'$"),
+        (kill, r"a loading process (is killed by signal: Killed|exited unexpectedly) \(is memory"),
+        (refuse, r"people\.json: has no people$"),
+        ((Path("/dev/null") / "image.jpg").read_bytes, r"\[Errno 20\] Not a directory: '/dev/null/image\.jpg'$"),
     ],
-    ids=["killed", "refused", "unreadable"],
 )
-def test_what_a_process_meets_is_one_line(dataset: Samples, message: str) -> None:
+def test_what_a_process_meets_is_one_line(happens: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}") as caught:
-        ids(dataset)
+        ids(Samples(happens))
     assert "\n" not in str(caught.value)
 
 
 def test_a_bug_in_a_process_keeps_its_traceback() -> None:
     with pytest.raises(RuntimeError, match=r"Traceback(.|\n)*a bug"):
-        ids(Buggy())
+        ids(Samples(fail))
 
 
 def test_full_shared_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

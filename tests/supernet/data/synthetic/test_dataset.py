@@ -134,23 +134,18 @@ def test_a_chunk_is_believed_only_if_all_of_it_holds(
         generate_split(tmp_path / "a", "val", 4, 0, SMALL, CROWDPOSE, on_progress=interrupt)
     image = split_paths(tmp_path / "a", "val")[1] / "000002.jpg"
     (chunk,) = tmp_path.rglob(".val.chunks/*.json")
-    count, seed, settings, poses = 4, 0, SMALL, None
-    if change == "image":
-        image.write_bytes(image.read_bytes()[:-7])
-    elif change == "absent":
-        image.unlink()
-    elif change == "chunk":
-        chunk.write_text(chunk.read_text()[:100])
-    elif change == "foreign":
-        chunk.write_text("[]")
-    elif change == "seed":
-        seed = 1
-    elif change == "settings":
-        settings = dataclasses.replace(SMALL, grain=0)
-    elif change == "count":
-        count = 3
-    else:
-        poses = reference_path("data/crowdpose_val.json")
+    real = reference_path("data/crowdpose_val.json") if change == "poses" else None
+    match change:
+        case "image":
+            image.write_bytes(image.read_bytes()[:-7])
+        case "absent":
+            image.unlink()
+        case "chunk":
+            chunk.write_text(chunk.read_text()[:100])
+        case "foreign":
+            chunk.write_text("[]")
+    settings = dataclasses.replace(SMALL, grain=0) if change == "settings" else SMALL
+    count, seed, poses = 3 if change == "count" else 4, int(change == "seed"), real
     assert generate_split(tmp_path / "a", "val", count, seed, settings, CROWDPOSE, poses_from=poses) == count
     if count < 4:
         image.with_name("000004.jpg").unlink()

@@ -1,5 +1,3 @@
-import dataclasses
-
 import cv2
 import numpy as np
 import pytest
@@ -46,32 +44,6 @@ def test_what_a_nearer_person_covers_is_labelled_hidden() -> None:
         assert ((points >= low) & (points <= high)).all()
         found += int(hidden[0].sum())
     assert found > 20
-
-
-EVERYTHING = PeopleSettings(
-    image_size=(160, 120),
-    people=(1, 5),
-    person_height=(0.2, 0.9),
-    log_heights=True,
-    crowd_index=((0.0, 1.0),),
-    truncated=0.3,
-    crowd_regions=0.5,
-    from_behind=0.3,
-    yaw_degrees=80.0,
-    varied_looks=True,
-    self_occlusion=True,
-    clutter=1.0,
-)
-
-
-def test_truncated_people_lose_some_joints_not_all() -> None:
-    cut = dataclasses.replace(EVERYTHING, truncated=1.0, crowd_index=(), people=(1, 1), crowd_regions=0.0)
-    for seed in range(20):
-        _, labels = render(seed, cut)
-        labelled = labels.keypoints[0, :, 2] > 0
-        assert 3 <= labelled.sum() < 14
-        x, y, width, height = labels.boxes[0]
-        assert min(x, y, 160 - x - width, 120 - y - height) == 0
 
 
 pairs = st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)).map(lambda pair: tuple(sorted(pair)))
