@@ -184,27 +184,6 @@ class LatencyTable:
         std_ms: FloatOrArray = variance**0.5
         return std_ms
 
-    def network_interval(
-        self, network_ms: FloatOrArray, operator_variance: FloatOrArray
-    ) -> tuple[FloatOrArray, FloatOrArray]:
-        """Return the low and the high end of the 80 % interval in ms; the arguments are those of the spread."""
-        half = INTERVAL_SIGMAS * self.network_std_ms(network_ms, operator_variance)
-        low = network_ms - half
-        return low * (low > 0), network_ms + half
-
-    def network_probability_within(
-        self, network_ms: FloatOrArray, operator_variance: FloatOrArray, budget_ms: float
-    ) -> FloatOrArray:
-        """Return the probability that networks keep a budget; the first arguments are those of the spread.
-
-        The distribution is the normal one of the interval: the budget ``high_ms`` is kept with probability 0.9.
-        """
-        from scipy.special import ndtr  # slow to import, and few programs ask
-
-        std_ms = np.maximum(self.network_std_ms(network_ms, operator_variance), LEAST_STD_MS)
-        probability: FloatOrArray = ndtr((budget_ms - network_ms) / std_ms)
-        return probability
-
     def estimate(self, arch: Arch, num_keypoints: int = 14) -> LatencyEstimate:
         """Estimate the latency of a network at batch 1 and its own square input.
 
@@ -212,7 +191,7 @@ class LatencyTable:
             InputError: If the table can say nothing of an operator of the network.
         """
         ms, variance, unmeasured = self._sums(arch, num_keypoints)
-        low_ms, high_ms = self.network_interval(ms, variance)
+        low_ms, high_ms = interval(ms, self.network_std_ms(ms, variance))
         return LatencyEstimate(ms, low_ms, high_ms, self.metadata.provenance, unmeasured)
 
     def probability_within(self, arch: Arch, budget_ms: float, num_keypoints: int = 14) -> float:
@@ -223,7 +202,7 @@ class LatencyTable:
         """
         require(budget_ms > 0, "budget_ms", budget_ms, "a number above 0")
         ms, variance, _ = self._sums(arch, num_keypoints)
-        return float(self.network_probability_within(ms, variance, budget_ms))
+        return float(probability_within(ms, self.network_std_ms(ms, variance), budget_ms))
 
     def energy_mj(self, arch: Arch, num_keypoints: int = 14) -> float:
         """Return the energy of a network in millijoules: the sum over its operators.
@@ -250,6 +229,24 @@ class LatencyTable:
     @cached_property
     def _csv(self) -> str:
         return rows_to_csv(self._rows)
+
+
+def interval(ms: FloatOrArray, std_ms: FloatOrArray) -> tuple[FloatOrArray, FloatOrArray]:
+    """Return the low and the high end of the 80 % interval of latencies, in ms."""
+    half = INTERVAL_SIGMAS * std_ms
+    low = ms - half
+    return low * (low > 0), ms + half
+
+
+def probability_within(ms: FloatOrArray, std_ms: FloatOrArray, budget_ms: float) -> FloatOrArray:
+    """Return the probability that latencies keep a budget, by the normal distribution of the interval.
+
+    The budget that is the interval's high end is kept with probability 0.9.
+    """
+    from scipy.special import ndtr  # slow to import, and few programs ask
+
+    probability: FloatOrArray = ndtr((budget_ms - ms) / np.maximum(std_ms, LEAST_STD_MS))
+    return probability
 
 
 def _waiting(csv_path: Path, checksum: str) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost, require_people
-from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LEAST_STD_MS, LatencyTable
+from litepose_ofa.latency_tables.table import LatencyTable, interval, probability_within
 from litepose_ofa.search.costs.peak_memory import PeakMemory
 from litepose_ofa.search.costs.slots import NetworkSlots, OperatorSums, SlotTables, aligned, network_slots
 from litepose_ofa.search.genome import GenomeCodec, Genomes
@@ -120,13 +120,7 @@ class CostModel:
 
         The spreads of network and decoding are taken as independent: they add in squares.
         """
-        table = self.tables[device]
-        network_ms, variance = self._network(genomes, device)
-        if device not in self.decoding:
-            return table.network_interval(network_ms, variance)
-        ms = self._with_decoding(network_ms, genomes, device)
-        half = INTERVAL_SIGMAS * self._frame_std_ms(network_ms, variance, genomes, device)
-        return np.maximum(ms - half, 0), ms + half
+        return interval(*self._latency(genomes, device))
 
     def probability_within(self, genomes: Genomes, device: str, budget_ms: float) -> NDArray[np.float64]:
         """Return the probability that each genome's latency is at most ``budget_ms``, shape (n,).
@@ -137,14 +131,7 @@ class CostModel:
             InputError: If the budget is not positive.
         """
         require(budget_ms > 0, "budget_ms", budget_ms, "a number above 0")
-        network_ms, variance = self._network(genomes, device)
-        if device not in self.decoding:
-            return self.tables[device].network_probability_within(network_ms, variance, budget_ms)
-        from scipy.special import ndtr  # slow to import, and few programs ask
-
-        std_ms = np.maximum(self._frame_std_ms(network_ms, variance, genomes, device), LEAST_STD_MS)
-        probability: NDArray[np.float64] = ndtr((budget_ms - self._with_decoding(network_ms, genomes, device)) / std_ms)
-        return probability
+        return probability_within(*self._latency(genomes, device), budget_ms)
 
     def peak_memory_bytes(self, genomes: Genomes) -> NDArray[np.int64]:
         """Return the peak activation memory of genomes, shape (n, G), in bytes at batch 1 and float32, shape (n,)."""
@@ -215,10 +202,15 @@ class CostModel:
             shares[self._slots.stem] += self._decoding_ms[device][:, None]
         return shares
 
-    def _network(self, genomes: Genomes, device: str) -> tuple[Milliseconds, NDArray[np.float64]]:
-        """Return the networks' latency in ms and the variance of their operators in ms squared, each of shape (n,)."""
+    def _latency(self, genomes: Genomes, device: str) -> tuple[Milliseconds, Milliseconds]:
+        """Return the latencies in ms and one standard deviation of each, with decoding if given, each of shape (n,)."""
+        table = self.tables[device]
         operator_ms, variance = self._compiled.add_up(genomes, [f"ms/{device}", f"variance/{device}"])
-        return self.tables[device].network_ms(operator_ms), variance
+        network_ms = table.network_ms(operator_ms)
+        std_ms = table.network_std_ms(network_ms, variance)
+        if device in self.decoding:
+            std_ms = np.hypot(std_ms, self._decoding_std_ms[device][genomes[:, IMAGE_SIZE_GENE]])
+        return self._with_decoding(network_ms, genomes, device), std_ms
 
     def _with_decoding(self, network_ms: Milliseconds, genomes: Genomes, device: str) -> Milliseconds:
         """Add the decoding cost of the device, where it has one, to the latencies of networks, shape (n,)."""
@@ -226,14 +218,6 @@ class CostModel:
             return network_ms
         decoding_ms: Milliseconds = self._decoding_ms[device][genomes[:, IMAGE_SIZE_GENE]]
         return network_ms + decoding_ms
-
-    def _frame_std_ms(
-        self, network_ms: Milliseconds, variance: NDArray[np.float64], genomes: Genomes, device: str
-    ) -> Milliseconds:
-        """Return one standard deviation of frames' latencies, shape (n,)."""
-        decoding_ms = self._decoding_std_ms[device][genomes[:, IMAGE_SIZE_GENE]]
-        std_ms: Milliseconds = np.hypot(self.tables[device].network_std_ms(network_ms, variance), decoding_ms)
-        return std_ms
 
 
 @lru_cache(maxsize=8)

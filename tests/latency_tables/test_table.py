@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from litepose_ofa.latency_tables import LatencyTable, OperatorLatency, TableMetadata
 from litepose_ofa.latency_tables.rows import KINDS
+from litepose_ofa.latency_tables.table import interval, probability_within
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import Operator, operators_of
 from litepose_ofa.supernet.archs.space import SearchSpace
@@ -233,10 +234,12 @@ def test_networks_as_arrays_equal_networks_one_by_one() -> None:
     table = LatencyTable(METADATA, ROWS)
     sums, variances = np.array([0.1, 3.0, 200.0]), np.array([100.0, 0.0, 4.0])
     ms = table.network_ms(sums)
-    low, high = table.network_interval(ms, variances)
-    probabilities = table.network_probability_within(ms, variances, 8.0)
+    std_ms = table.network_std_ms(ms, variances)
+    low, high = interval(ms, std_ms)
+    probabilities = probability_within(ms, std_ms, 8.0)
     for i in range(3):
-        one, variance = table.network_ms(float(sums[i])), float(variances[i])
-        apart = (one, *table.network_interval(one, variance), table.network_probability_within(one, variance, 8.0))
+        one = table.network_ms(float(sums[i]))
+        std = table.network_std_ms(one, float(variances[i]))
+        apart = (one, *interval(one, std), probability_within(one, std, 8.0))
         assert apart == pytest.approx((ms[i], low[i], high[i], probabilities[i]))
     assert low[0] == 0.0  # a latency is never negative
