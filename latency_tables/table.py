@@ -204,20 +204,6 @@ class LatencyTable:
         ms, variance, _ = self._sums(arch, num_keypoints)
         return float(probability_within(ms, self.network_std_ms(ms, variance), budget_ms))
 
-    def energy_mj(self, arch: Arch, num_keypoints: int = 14) -> float:
-        """Return the energy of a network in millijoules: the sum over its operators.
-
-        Raises:
-            InputError: If an operator's energy is not known; the message names the operator.
-        """
-        total = 0.0
-        for operator in operators_of(arch, num_keypoints):
-            energy_mj = self.lookup(operator).energy_mj
-            if energy_mj is None:
-                raise InputError(f"table {self.metadata.device} has no energy_mj for {describe(operator)}")
-            total += energy_mj
-        return total
-
     def _sums(self, arch: Arch, num_keypoints: int) -> tuple[float, float, int]:
         """Return a network's latency in ms, its operators' variance in ms squared, and how many are not measured."""
         operator_ms, variance, unmeasured = 0.0, 0.0, 0

@@ -87,7 +87,8 @@ class GenomeCodec:
         )
         self.deconvs = tuple(column[f"deconv{i}"] for i in range(len(space.deconv_channels)))
         self._column = column
-        self._kept = tuple(np.repeat(_kept_blocks(stage.depths), 2, axis=1) for stage in space.stages)
+        kept_blocks = [np.arange(stage.depths[-1]) < np.array(stage.depths)[:, None] for stage in space.stages]
+        self._kept = tuple(np.repeat(kept, 2, axis=1) for kept in kept_blocks)
 
     def encode(self, arch: Arch) -> Genomes:
         """Return the canonical genome of an architecture, shape (G,); refuse a choice that the space lacks."""
@@ -198,8 +199,3 @@ def mutate(codec: GenomeCodec, genomes: Genomes, mutations: float, rng: np.rando
     values = np.where(rng.random(shape) < 0.5, near, codec.random_genes(len(genomes), rng))
     rate = mutations / max(int(np.count_nonzero(codec.cardinalities > 1)), 1)
     return codec.canonicalise(np.where(rng.random(shape) < rate, values, filled))
-
-
-def _kept_blocks(depths: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which blocks each depth keeps, shape (depths, greatest depth)."""
-    return np.arange(depths[-1]) < np.array(depths)[:, None]

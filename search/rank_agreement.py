@@ -118,7 +118,6 @@ def _kendall_tau(x: Floats, y: Floats, weights: Floats) -> Floats:
     Source: Daniels, The relation between measures of correlation (1944): Kendall's and Spearman's coefficients are both
     cosines of sign matrices, of the matrices themselves and of their row sums.
     """
-
     sx, sy = _signs(x), _signs(y)
     return _cosine(*((weights @ signs * weights).sum(axis=1) for signs in (sx * sy, sx * sx, sy * sy)))
 

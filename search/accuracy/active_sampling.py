@@ -64,7 +64,10 @@ def refine_samples(
     """
     most = len(samples.ap) + refinement.budget
     while True:
-        tau = held_out_tau(samples, refinement.held_out, np.random.default_rng(seed))
+        draw = np.random.default_rng(seed)
+        held_out = hold_out(samples.is_drawn, refinement.held_out, draw)
+        comparison = compare_regressors(samples.training_set, held_out, kinds=KINDS, top_k=1, repeats=1, rng=draw)
+        tau = comparison.held_out[comparison.chosen].agreement.kendall_tau
         on_round(samples, tau)
         n = min(refinement.batch, most - len(samples.ap))
         if n <= 0 or tau.high - tau.low <= refinement.tau_width:
@@ -95,13 +98,6 @@ def propose_genomes(samples: AccuracySamples, cost: CostModel, n: int, rng: np.r
     by_macs = np.argsort(cost.evaluate(pool)["macs"], kind="stable")
     strata = [stratum for stratum in np.array_split(by_macs, n) if len(stratum)]
     return pool[[stratum[np.argmax(uncertainty[stratum])] for stratum in strata]]
-
-
-def held_out_tau(samples: AccuracySamples, share: float, rng: np.random.Generator) -> Estimate:
-    """Return Kendall's tau, with its interval, of the best regressor on held-out subnets."""
-    rows = hold_out(samples.is_drawn, share, rng)
-    comparison = compare_regressors(samples.training_set, rows, kinds=KINDS, top_k=1, repeats=1, rng=rng)
-    return comparison.held_out[comparison.chosen].agreement.kendall_tau
 
 
 def _extended(samples: AccuracySamples, drawn: Genomes, proposed: Genomes, measure: MeasureGenomes) -> AccuracySamples:

@@ -154,11 +154,7 @@ class CostModel:
         return self._extreme(quantity, sign=1)
 
     def greatest(self, quantity: str) -> tuple[Arch, float]:
-        """Return the architecture with the greatest of one of the ``quantities``, and its value: exact.
-
-        Raises:
-            InputError: If the quantity is unknown; the message lists the known ones.
-        """
+        """Return the architecture with the greatest of one of the ``quantities``, and its value: as ``least``."""
         return self._extreme(quantity, sign=-1)
 
     def binding_parts(self, device: str) -> list[tuple[str, float]]:

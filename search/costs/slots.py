@@ -150,7 +150,12 @@ class OperatorSums:
             chunk = slice(start, start + CHUNK)
             entries = np.ascontiguousarray((genomes[chunk].astype(np.float32) @ self._strides).T, np.intp)
             for bundle in bundles:
-                sums = _gather_sum(self._pack(tuple(names[bundle])), entries)
+                tables = self._pack(tuple(names[bundle]))
+                sums = np.take(tables[0], entries[0], axis=0)
+                rows = np.empty_like(sums)
+                for table, entry in zip(tables[1:], entries[1:], strict=True):
+                    np.take(table, entry, axis=0, out=rows, mode="clip")  # other modes gather through a second buffer
+                    sums += rows
                 totals[bundle, chunk] = sums.T[: len(names[bundle])]
         return totals
 
@@ -164,12 +169,9 @@ class OperatorSums:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """One operator of the networks.
+    """One operator of the networks: its slot, and the columns of the slot's genes here.
 
-    Attributes:
-        slot: What runs here.
-        genes: The columns of the slot's genes here, after them that of the depth if not all depths run it.
-        runs: Whether each depth runs it; None if all do.
+    If not all depths run it, the column of the depth comes last, and ``runs`` says which do.
     """
 
     slot: Slot
@@ -216,16 +218,6 @@ def _grouped(blocks: Iterable[_Block], cardinalities: NDArray[np.int_]) -> Itera
             larger = joined(block)
         group = larger
     yield group
-
-
-def _gather_sum(tables: Sequence[NDArray[np.float64]], entries: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Add up one row of every table, shape (n, width); the entries have shape (tables, n)."""
-    total: NDArray[np.float64] = np.take(tables[0], entries[0], axis=0)
-    rows = np.empty_like(total)
-    for table, entry in zip(tables[1:], entries[1:], strict=True):
-        np.take(table, entry, axis=0, out=rows, mode="clip")  # the other modes gather through a second buffer
-        total += rows
-    return total
 
 
 def _blocks(codec: GenomeCodec, slots: NetworkSlots) -> Iterator[_Block]:

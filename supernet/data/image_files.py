@@ -12,13 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litepose_ofa.supernet.data.findings import Kind
-from litepose_ofa.supernet.data.image_headers import (
-    FORMATS,
-    ImageHeader,
-    foreign_format,
-    read_header,
-    read_orientation,
-)
+from litepose_ofa.supernet.data.image_headers import FORMATS, ImageHeader, foreign_format, read_header, read_orientation
 from litepose_ofa.supernet.errors import InputError
 
 ByteArray = npt.NDArray[np.uint8]

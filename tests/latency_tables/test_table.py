@@ -173,11 +173,11 @@ def test_lookup_interpolates_and_says_so() -> None:
     assert pickle.loads(pickle.dumps(table)).lookup(between) == table.lookup(between)
 
 
-def scattered_table(arch: Arch, *, fitted: int = 0, energy_mj: float | None = None) -> LatencyTable:
+def scattered_table(arch: Arch, *, fitted: int = 0) -> LatencyTable:
     """A table of one network's operators; the first ``fitted`` of its rows have no samples."""
     rng = random.Random(1)
     rows = {
-        operator: OperatorLatency(rng.uniform(0.5, 2), rng.uniform(0, 0.2), 0 if i < fitted else 50, energy_mj)
+        operator: OperatorLatency(rng.uniform(0.5, 2), rng.uniform(0, 0.2), 0 if i < fitted else 50)
         for i, operator in enumerate(dict.fromkeys(operators_of(arch)))
     }
     return LatencyTable(METADATA, rows)
@@ -221,13 +221,6 @@ def test_probability_is_the_share_of_drawn_latencies() -> None:
     drawn += rng.normal(0, meta.network_residual * ms, draws)
     for budget_ms in (0.85 * ms, 1.05 * ms, 1.2 * ms):
         assert table.probability_within(arch, budget_ms) == pytest.approx(float(np.mean(drawn <= budget_ms)), abs=0.004)
-
-
-def test_energy_is_the_sum_over_the_operators() -> None:
-    arch = TINY.largest()
-    assert scattered_table(arch, energy_mj=1.5).energy_mj(arch) == pytest.approx(1.5 * len(operators_of(arch)))
-    with pytest.raises(InputError, match="table bench_board has no energy_mj for stem"):
-        scattered_table(arch).energy_mj(arch)
 
 
 def test_networks_as_arrays_equal_networks_one_by_one() -> None:

@@ -62,7 +62,10 @@ def _environment() -> Environment:
         "rows": _rows,
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
     }
-    environment.tests |= {"link": lambda cell: isinstance(cell, Link), "number": _is_number}
+    environment.tests |= {
+        "link": lambda cell: isinstance(cell, Link),
+        "number": lambda cell: cell == NOTHING or NUMBER.match(str(cell)),
+    }
     environment.globals["kind"] = lambda block: type(block).__name__
     return environment
 
@@ -76,7 +79,3 @@ def _rows(table: Table) -> list[list[Any]]:
     """Return the cells of a table; what is empty in the frame is a dash."""
     rows = table.frame.astype(object).where(table.frame.notna(), NOTHING)
     return rows.to_numpy().tolist()
-
-
-def _is_number(cell: object) -> bool:
-    return cell == NOTHING or NUMBER.match(str(cell)) is not None

@@ -21,11 +21,7 @@ from litepose_ofa.search.reporting.page.search_sections import (
     summary_section,
 )
 from litepose_ofa.search.reporting.page.section import Block, Grid, Link, Picture, Section, Table, recorded_blocks
-from litepose_ofa.search.reporting.page.sensitivity_section import (
-    fidelity_blocks,
-    read_sensitivity,
-    sensitivity_blocks,
-)
+from litepose_ofa.search.reporting.page.sensitivity_section import fidelity_blocks, read_sensitivity, sensitivity_blocks
 from litepose_ofa.search.reporting.page.tables_section import tables_section
 from litepose_ofa.search.reporting.page.training_section import finetuning_blocks, read_metrics, training_blocks
 from litepose_ofa.search.reporting.summary import AP_BY, SURROGATE_WARNING, format_gaps, format_summary

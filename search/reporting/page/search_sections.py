@@ -44,7 +44,7 @@ RAISES, LOWERS = "more of it raises the quantity", "more of it lowers it"
 def summary_section(summary: pd.DataFrame, folder: Path) -> Section:
     """Return the section of the chosen subnets; ``folder`` is the report's."""
     frame = shown_summary(summary)
-    addresses = [_address(place, folder) for place in frame.pop("folder")]
+    addresses = [quote(Path(os.path.relpath(place, folder)).as_posix()) + "/" for place in frame.pop("folder")]
     links = [Link(tier, address) for tier, address in zip(frame["tier"], addresses, strict=True)]
     frame["tier"] = pd.Series(links, dtype=object)
     caption = (
@@ -53,10 +53,6 @@ def summary_section(summary: pd.DataFrame, folder: Path) -> Section:
     )
     table = Table(frame.dropna(axis="columns", how="all"), caption)
     return Section("summary", "Summary", [table, explain_marks(summary)])
-
-
-def _address(place: str, folder: Path) -> str:
-    return quote(Path(os.path.relpath(place, folder)).as_posix()) + "/"
 
 
 def missing_section(gaps: Sequence[Missing]) -> Section | None:

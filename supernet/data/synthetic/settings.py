@@ -1,6 +1,6 @@
 """What rendered images show, as a checked value."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, Strict
 
@@ -17,14 +17,10 @@ Degrees = Annotated[float, Field(ge=0, le=90)]
 CrowdRange = Annotated[tuple[Fraction, Fraction], Strict(False)]
 
 
-def _square(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) else value
-
-
 ImageSize = Annotated[
     tuple[Side, Side],
     Strict(False),
-    BeforeValidator(_square),
+    BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value),
     Allowed("width and height, or one number for a square, of 32 to 8192 pixels"),
 ]
 

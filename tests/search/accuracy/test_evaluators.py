@@ -7,11 +7,7 @@ from typing import Any
 
 import pytest
 
-from litepose_ofa.search.accuracy.evaluators import (
-    AccuracyCache,
-    SupernetEvaluator,
-    identity_digest,
-)
+from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator, identity_digest
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace

@@ -17,12 +17,7 @@ from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
 from litepose_ofa.search.reporting.findings import Findings, build_panel, panel_groups
 from litepose_ofa.search.reporting.page.report_page import report_page, write_report
 from litepose_ofa.search.reporting.searches import Missing, comparable, group_name, read_searches
-from litepose_ofa.search.reporting.summary import (
-    collect_fronts,
-    collect_progress,
-    format_summary,
-    summarise,
-)
+from litepose_ofa.search.reporting.summary import collect_fronts, collect_progress, format_summary, summarise
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import write_json

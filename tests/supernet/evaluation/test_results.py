@@ -18,11 +18,7 @@ from litepose_ofa.supernet.data.coco.records import AnnotatedImages
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import write_results
-from litepose_ofa.supernet.evaluation.keypoint_ap import (
-    compare_people,
-    official_metrics,
-    official_parameters,
-)
+from litepose_ofa.supernet.evaluation.keypoint_ap import compare_people, official_metrics, official_parameters
 from litepose_ofa.supernet.evaluation.results import PeopleResults, as_people_results
 from litepose_ofa.supernet.files import read_json
 

@@ -18,13 +18,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import LayerNames, operators_of, places_of
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.export.formats import TOLERANCE
-from litepose_ofa.supernet.export.onnx_graph import (
-    INPUT_NAME,
-    OPSETS,
-    OUTPUT_NAMES,
-    build_onnx,
-    export_onnx,
-)
+from litepose_ofa.supernet.export.onnx_graph import INPUT_NAME, OPSETS, OUTPUT_NAMES, build_onnx, export_onnx
 from litepose_ofa.supernet.network.litepose import InvertedBottleneck, LitePose
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "folded_network.py"

@@ -10,13 +10,7 @@ from numpy.typing import NDArray
 from litepose_ofa.supernet.codec.grouping import find_candidates
 from litepose_ofa.supernet.evaluation.people import merge_heads
 from litepose_ofa.supernet.export.onnx_graph import OnnxGraph, Output
-from litepose_ofa.supernet.export.peaks import (
-    HEATMAP_STRIDE,
-    PEAK_NAMES,
-    Peaks,
-    add_decoder,
-    peaks_difference,
-)
+from litepose_ofa.supernet.export.peaks import HEATMAP_STRIDE, PEAK_NAMES, Peaks, add_decoder, peaks_difference
 
 Array = NDArray[np.float32]
 

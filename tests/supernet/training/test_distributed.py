@@ -14,10 +14,7 @@ from torch import Tensor
 
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.training.distributed import (
-    Process,
-    joined_process_group,
-)
+from litepose_ofa.supernet.training.distributed import Process, joined_process_group
 
 PROGRAM = Path(__file__).with_name("run_ranks.py")
 CPU = torch.device("cpu")

@@ -14,13 +14,7 @@ from hypothesis import strategies as st
 from litepose_ofa.supernet.data.coco.dataset import ImageRecord, KeypointDataset
 from litepose_ofa.supernet.data.coco.records import IgnoreRegions
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourChange, ColourJitter, RandomErasing
-from litepose_ofa.supernet.data.loading.batches import (
-    IMAGE_MEAN,
-    IMAGE_STD,
-    SampleRequest,
-    TrainingImages,
-    collate,
-)
+from litepose_ofa.supernet.data.loading.batches import IMAGE_MEAN, IMAGE_STD, SampleRequest, TrainingImages, collate
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 
 Image = npt.NDArray[np.uint8]

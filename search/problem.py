@@ -4,7 +4,7 @@ Legend: n genomes, G genes, D devices, M objectives.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes, distinct, vary
 from litepose_ofa.search.pareto import Points, hypervolume, non_dominated
-from litepose_ofa.search.problem.history import History
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InfeasibleBudgetError, InputError, require
 
@@ -25,6 +24,37 @@ BINDING_PARTS = 3
 
 FEASIBLE_POPULATION = 200
 FEASIBLE_GENERATIONS = 50
+
+
+@dataclass(frozen=True)
+class History:
+    """Evaluated genomes in the order they were evaluated: what a strategy learns from.
+
+    Attributes:
+        genomes: Canonical and distinct, shape (n, G).
+        ap: Their AP, shape (n,).
+        ap_std: Standard deviation of a predicted AP, zero of a measured one, shape (n,).
+        latency_ms: Their latencies, shape (n, D).
+        excess: By how much they break a device's constraints, 0 where they keep them, shape (n, D).
+    """
+
+    genomes: Genomes
+    ap: NDArray[np.float64]
+    ap_std: NDArray[np.float64]
+    latency_ms: NDArray[np.float64]
+    excess: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.genomes)
+
+    def extended(self, more: "History") -> "History":
+        """Return this history followed by another."""
+        names = [field.name for field in fields(self)]
+        return History(**{name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in names})
+
+    def rows(self, indices: NDArray[np.intp]) -> "History":
+        """Return the evaluations at some indices, in their order."""
+        return History(**{field.name: getattr(self, field.name)[indices] for field in fields(self)})
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-"""The search problem: devices, limits, tiers, and the subnets that are feasible."""
