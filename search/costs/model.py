@@ -106,9 +106,7 @@ class CostModel:
         device = quantity.removeprefix("latency_ms/")
         if device != quantity:
             return self.latency_ms(genomes, device)
-        (counts,) = self._compiled.add_up(genomes, [quantity]).astype(np.int64)
-        amounts: NDArray[np.int64] = counts
-        return amounts
+        return self._compiled.add_up(genomes, [quantity]).astype(np.int64).ravel()
 
     def latency_ms(self, genomes: Genomes, device: str) -> Milliseconds:
         """Return the latency of genomes, shape (n, G), on one device in ms, shape (n,), with its decoding if given."""
@@ -227,12 +225,9 @@ def _complexity_sums(slots: NetworkSlots) -> Mapping[str, SlotTables]:
 
 def _latency_sums(slots: NetworkSlots, table: LatencyTable) -> tuple[SlotTables, SlotTables]:
     """Return every operator's ms and its variance in ms squared."""
-    ms, variance = {}, {}
-    for slot in slots:
-        rows = [table.lookup(operator) for operator in slot.operators]
-        ms[slot] = slot.arrange([row.ms for row in rows])
-        variance[slot] = slot.arrange([row.std_ms**2 for row in rows])
-    return ms, variance
+    rows = {slot: [table.lookup(operator) for operator in slot.operators] for slot in slots}
+    ms = {slot: slot.arrange(row.ms for row in found) for slot, found in rows.items()}
+    return ms, {slot: slot.arrange(row.std_ms**2 for row in found) for slot, found in rows.items()}
 
 
 def _operators_by_part(arch: Arch, num_keypoints: int) -> Iterator[tuple[str, Operator]]:
@@ -288,8 +283,7 @@ def _least_genome(codec: GenomeCodec, slots: NetworkSlots, costs: SlotTables) ->
         )
         genome[list(stage.kernels)], genome[list(stage.expansions)] = repeat
         genome[stage.kernels[0]], genome[stage.expansions[0]] = first
-    canonical: Genomes = codec.canonicalise(genome[None])[0]
-    return canonical
+    return codec.canonicalise(genome[None]).ravel()
 
 
 def _best_stage(first: NDArray[np.float64], repeat: NDArray[np.float64] | None, depths: NDArray[np.int_]) -> _StageBest:
