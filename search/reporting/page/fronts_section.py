@@ -156,7 +156,11 @@ def _device_chart(panel: DevicePanel, points: pd.DataFrame, y: alt.Y) -> Chart:
     if not has_room:
         intervals = f"80 % intervals of the latencies, \N{PLUS-MINUS SIGN}{half:.2g} ms, are wider than this picture."
     bars = alt.Chart(points[points["look"].isin(CHOSEN.values()) & has_room])
-    names = points[points["name"] != ""].groupby(["latency_ms", "ap"], as_index=False)["name"].agg(", ".join)
+
+    def named(rows: "pd.Series[bool]") -> alt.Chart:
+        """Return one name a place: a subnet may be chosen twice."""
+        return alt.Chart(points[rows].groupby(["latency_ms", "ap"], as_index=False)["name"].agg(", ".join))
+
     chart = alt.layer(
         *_budgets(panel.summary, x),
         alt.Chart(others).mark_point(filled=True, opacity=0.45, aria=False, clip=True, strokeWidth=0).encode(**symbols),
@@ -167,7 +171,8 @@ def _device_chart(panel: DevicePanel, points: pd.DataFrame, y: alt.Y) -> Chart:
         alt.Chart(points).mark_point(filled=True, opacity=1, clip=True, strokeWidth=0).encode(
             **symbols, tooltip=tooltips(points.drop(columns=PLACES))
         ),
-        alt.Chart(names).mark_text(dy=-13, fontWeight=700).encode(x, y, text="name:N"),
+        named(points["look"].isin(CHOSEN.values())).mark_text(dy=-13, fontWeight=700).encode(x, y, text="name:N"),
+        named(points["look"] == PUBLISHED).mark_text(dy=15, fontSize=10.5).encode(x, y, text="name:N"),
     )  # fmt: skip
     notes = f"{panel.title}: AP against latency.", intervals, _elsewhere(panel, (low, high)), panel.note
     return Chart(chart.properties(height=HEIGHT, title=panel.title), " ".join(filter(None, notes)))

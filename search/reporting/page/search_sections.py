@@ -32,8 +32,8 @@ from litepose_ofa.supernet.archs.operators import operators_of, places_of
 NOT_A_BLOCK = "stem, deconvs, heads"
 KIND_COLOURS = {"3x3": VERMILION, "5x5": GREEN, "7x7": BLUE, NOT_A_BLOCK: GREY}
 
-WIDEST = 450
-"""Square pixels of the operator of most channels."""
+SQUARES = [120, 450]
+"""Square pixels of the operators of fewest and of most channels."""
 
 BAR = 17
 """Pixels of a bar."""
@@ -65,12 +65,13 @@ def missing_section(gaps: Sequence[Missing]) -> Section | None:
 def subnets_section(cells: Sequence[FinishedSearch]) -> Section:
     """Return the section of the operators of what searches chose, a chart a device."""
     intro = (
-        "A square is an operator, in the order they run: its area is its width in channels, its colour the kernel of a "
+        "A square is an operator, in the order they run, larger for more channels; its colour is the kernel of a "
         "block's depthwise convolution, the number on it the expansion of the block's hidden layer. Grey are stem, "
         "fusion deconvs and heads. Point at one for its sizes and MACs."
     )
     frame = pd.concat([subnet_operators(cell) for cell in cells], ignore_index=True)
-    size = alt.Scale(domain=[0, int(frame["channels out"].max())], range=[0, WIDEST])
+    channels = frame["channels out"]
+    size = alt.Scale(domain=[int(channels.min()), int(channels.max())], range=SQUARES)
     depths = zip(*(cell.arch.depths for cell in cells), strict=True)
     order = [_place(place.name) for place in places_of(tuple(map(max, depths)))]
     devices = frame.groupby("device", sort=False)
