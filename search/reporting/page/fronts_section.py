@@ -43,7 +43,7 @@ LOOKS = {
 }
 """Colour, symbol and its size in square pixels of each kind."""
 
-OTHERS_LOOK = (GREY, "circle", 18)
+SIZES = {look: size for look, (*_, size) in LOOKS.items()}
 
 PLACES = ["look", "kind", "name", "latency_ms", "latency_low_ms", "latency_high_ms", "ap"]
 """Columns of points that a pointer is not told as they are."""
@@ -58,7 +58,7 @@ def fronts_section(panels: Sequence[DevicePanel], *, space: SearchSpace, source:
     )
     points = [panel_points(panel, space, source) for panel in panels]
     ends = [100 * end for panel, shown in zip(panels, points, strict=True) for end in _ap_ends(panel, shown)]
-    scale = alt.Scale(domain=[min(ends), max(*ends, min(ends) + 1)], nice=False, zero=False, padding=14)
+    scale = alt.Scale(domain=[min(ends), max(*ends, min(ends) + 1)], nice=False, padding=14)
     y = alt.Y("ap:Q", title=f"AP{'' if dataset is None else f' on {dataset}'}, %", scale=scale)
     charts = [_device_chart(panel, shown, y) for panel, shown in zip(panels, points, strict=True)]
     return Section("fronts", "Pareto fronts", [intro, *charts])
@@ -142,9 +142,7 @@ def _elsewhere(panel: DevicePanel, window: tuple[float, float]) -> str:
 def _device_chart(panel: DevicePanel, points: pd.DataFrame, y: alt.Y) -> Chart:
     low, high = latency_window(panel)
     title = "latency by measured operators, ms" if _is_measured(panel) else "estimated latency, ms"
-    scale = alt.Scale(
-        type="log" if high > 6 * low else "linear", domain=[low, high], nice=False, zero=False, padding=20
-    )
+    scale = alt.Scale(type="log" if high > 6 * low else "linear", domain=[low, high], nice=False, padding=20)
     x = alt.X("latency_ms:Q", title=title, scale=scale, axis=alt.Axis(format="~g"))
     others = panel.others[panel.others["latency_ms"].between(low, high)]
     others = _in_percent(others.iloc[:: -(-len(others) // MOST_OTHERS) or 1])
@@ -163,13 +161,13 @@ def _device_chart(panel: DevicePanel, points: pd.DataFrame, y: alt.Y) -> Chart:
 
     chart = alt.layer(
         *_budgets(panel.summary, x),
-        alt.Chart(others).mark_point(filled=True, opacity=0.45, aria=False, clip=True, strokeWidth=0).encode(**symbols),
+        alt.Chart(others).mark_point(filled=True, size=18, opacity=0.45, aria=False, clip=True).encode(**symbols),
         alt.Chart(steps).mark_line(interpolate="step-after", color=BLUE, clip=True).encode(x, y),
         bars.mark_rule(color=VERMILION, strokeWidth=1.5, clip=True).encode(
             alt.X("latency_low_ms:Q", title=title, scale=scale), y, x2="latency_high_ms:Q"
         ),
-        alt.Chart(points).mark_point(filled=True, opacity=1, clip=True, strokeWidth=0).encode(
-            **symbols, tooltip=tooltips(points.drop(columns=PLACES))
+        alt.Chart(points.assign(size=points["look"].map(SIZES))).mark_point(filled=True, opacity=1, clip=True).encode(
+            **symbols, size=alt.Size("size:Q", scale=None), tooltip=tooltips(points.drop(columns=PLACES))
         ),
         named(points["look"].isin(CHOSEN.values())).mark_text(dy=-13, fontWeight=700).encode(x, y, text="name:N"),
         named(points["look"] == PUBLISHED).mark_text(dy=15, fontSize=10.5).encode(x, y, text="name:N"),
@@ -183,15 +181,11 @@ def _in_percent(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _legend(kinds: list[str], points: pd.DataFrame) -> dict[str, Any]:
-    """Return the channels of the colours, symbols and sizes of kinds of points."""
-    looks = points.drop_duplicates("kind").set_index("kind")["look"].map(LOOKS).reindex(kinds)
-    values = zip(*(look if isinstance(look, tuple) else OTHERS_LOOK for look in looks), strict=True)
-    colours, shapes, sizes = (alt.Scale(type="ordinal", domain=kinds, range=list(each)) for each in values)
-    return {
-        "color": alt.Color("kind:N", scale=colours),
-        "shape": alt.Shape("kind:N", scale=shapes),
-        "size": alt.Size("kind:N", scale=sizes),
-    }
+    """Return the channels of the colours and symbols of kinds of points."""
+    known = points.drop_duplicates("kind").set_index("kind")["look"].map(LOOKS).to_dict()
+    looks = [known.get(kind, (GREY, "circle", 18)) for kind in kinds]
+    colours, shapes, _ = (alt.Scale(domain=kinds, range=list(each)) for each in zip(*looks, strict=True))
+    return {"color": alt.Color("kind:N", scale=colours), "shape": alt.Shape("kind:N", scale=shapes)}
 
 
 def _budgets(summary: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
