@@ -47,10 +47,9 @@ class CrossValidation:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutQuality:
-    """Quality on held-out subnets, with bootstrap intervals; predicted AP and its standard deviation (h,)."""
+    """Quality on held-out subnets, with bootstrap intervals, and their predicted AP (h,)."""
 
     predicted: Floats
-    std: Floats
     agreement: RankAgreement
     mae: Estimate
 
@@ -59,15 +58,12 @@ class HeldOutQuality:
 class PredictorComparison:
     """Kinds of regressors compared by cross-validation on ``rows``, shape (m - h,), and judged on those held out (h,).
 
-    Attributes:
-        chosen: The kind of the highest cross-validated tau.
-        measured: AP of the held-out samples, shape (h,).
+    The chosen kind is that of the highest cross-validated tau.
     """
 
     chosen: Kind
     rows: Rows
     held_out_rows: Rows
-    measured: Floats
     cross_validation: dict[Kind, CrossValidation]
     held_out: dict[Kind, HeldOutQuality]
 
@@ -120,9 +116,9 @@ def compare_regressors(
         options: dict[str, Any] = {"n_resamples": RESAMPLES, "confidence_level": CONFIDENCE, "method": "percentile"}
         low, high = bootstrap((errors,), np.mean, **options, rng=np.random.default_rng(seed)).confidence_interval
         mae = Estimate(float(errors.mean()), float(low), float(high))
-        held_out[kind] = HeldOutQuality(predicted, regressor.predict_std(unseen.features), agreement, mae)
+        held_out[kind] = HeldOutQuality(predicted, agreement, mae)
     chosen = max(kinds, key=lambda kind: validations[kind].kendall_tau)
-    return PredictorComparison(chosen, rows, held_out_rows, unseen.targets, validations, held_out)
+    return PredictorComparison(chosen, rows, held_out_rows, validations, held_out)
 
 
 def cross_validate(
@@ -172,7 +168,7 @@ def require_samples(ap: Floats) -> None:
 
 def format_comparison(comparison: PredictorComparison) -> str:
     """Return one line a kind, best first."""
-    num_held_out, top_k = len(comparison.measured), next(iter(comparison.held_out.values())).agreement.top_k
+    num_held_out, top_k = len(comparison.held_out_rows), next(iter(comparison.held_out.values())).agreement.top_k
     regret = f"top-{top_k} regret"
     intervals = f"in brackets {100 * CONFIDENCE:g} % bootstrap intervals"
     lines = [

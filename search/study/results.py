@@ -33,8 +33,6 @@ NUMBERS = (
     "latency_ms", "latency_low_ms", "latency_high_ms", "latency_provenance", "latency_table", "decoding_provenance",
     "decoding_cost", "macs", "macs_as_published", "params", "peak_memory_bytes",
 )  # fmt: skip
-FRONT_COLUMNS = ("arch_digest", "ap", "ap_source", "ap_std", "verified_ap", *NUMBERS, "image_size", "genome")
-"""Columns of ``front.csv``; of a search for several devices, ``latency_ms/<device>`` of the others comes after."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Candidate:
     other_latencies_ms: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as plain values, a key a column of ``front.csv``."""
+        """Return the numbers as plain values, a key a column of ``front.csv``; other devices' latencies come last."""
         return {
             "arch_digest": self.arch.digest,
             "ap": self.accuracy.ap,
@@ -116,9 +114,8 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
 
 def write_front(path: Path | str, candidates: Sequence[Candidate]) -> None:
     """Write the front as CSV, a candidate a line, in the given order; what is unknown is empty."""
-    others = candidates[0].other_latencies_ms if candidates else ()
-    columns = (*FRONT_COLUMNS, *(f"latency_ms/{device}" for device in others))
-    write_csv(path, columns, (candidate.to_dict() for candidate in candidates))
+    rows = [candidate.to_dict() for candidate in candidates]
+    write_csv(path, list(rows[0]), rows)
 
 
 def write_chosen(path: Path | str, chosen: Candidate, record: Mapping[str, Any]) -> None:

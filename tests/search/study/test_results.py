@@ -19,7 +19,6 @@ from litepose_ofa.search.problem import SearchProblem
 from litepose_ofa.search.study.generations import Progress
 from litepose_ofa.search.study.results import (
     CHOSEN_FILE,
-    FRONT_COLUMNS,
     Candidate,
     SearchOutcome,
     choose,
@@ -109,7 +108,11 @@ def test_files(candidates: list[Candidate], tmp_path: Path) -> None:
     candidates[0] = replace(candidates[0], verified=Accuracy(0.25, "supernet"))
     write_front(tmp_path / "front.csv", candidates)
     rows = read_csv(tmp_path / "front.csv")
-    assert tuple(rows[0]) == FRONT_COLUMNS
+    assert list(rows[0]) == [
+        "arch_digest", "ap", "ap_source", "ap_std", "verified_ap", "latency_ms", "latency_low_ms", "latency_high_ms",
+        "latency_provenance", "latency_table", "decoding_provenance", "decoding_cost", "macs", "macs_as_published",
+        "params", "peak_memory_bytes", "image_size", "genome",
+    ]  # fmt: skip
     assert [row["arch_digest"] for row in rows] == [candidate.arch.digest for candidate in candidates]
     assert [float(row["latency_ms"]) for row in rows] == [candidate.latency_ms for candidate in candidates]
     assert (rows[0]["verified_ap"], rows[1]["verified_ap"]) == ("0.25", "")
@@ -131,7 +134,7 @@ def test_a_front_of_several_devices_has_every_latency(two_devices: SearchProblem
     found = front_of(two_devices, 100, device="phone")
     write_front(tmp_path / "front.csv", found)
     rows = read_csv(tmp_path / "front.csv")
-    assert tuple(rows[0]) == (*FRONT_COLUMNS, "latency_ms/board")
+    assert list(rows[0])[-2:] == ["genome", "latency_ms/board"]
     for row, candidate in zip(rows, found, strict=True):
         genome = candidate.genome[None]
         assert float(row["latency_ms"]) == two_devices.latency_ms(genome, "phone")[0]
