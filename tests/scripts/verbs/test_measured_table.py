@@ -121,3 +121,17 @@ def test_profile_writes_a_kit_and_says_how_to_run_it(run_script: Any, tmp_path: 
     assert [network.num_keypoints for network in networks] == [17] * 4
     assert f"kit {manifest.kit}, 27 of 302 operators, {len(manifest.plan.subjects)} models" in printed
     assert "python profile_board.py" in printed
+
+
+def test_profile_leaves_out_what_a_table_has(run_script: Any, tmp_path: Path) -> None:
+    table = LatencyTable.load("raspberry_pi_4b")
+    tiny = space_operators(SearchSpace.preset("tiny"), 14)
+    rows = {operator: row for operator, row in table.rows.items() if operator in tiny}
+    lacking = sorted(rows, key=lambda operator: operator.macs)[:5]
+    for operator in lacking:
+        del rows[operator]
+    LatencyTable(table.metadata, rows).save(tmp_path / "board.csv")
+    overrides = (f"table={tmp_path / 'board.csv'}", f"output={tmp_path / 'kit'}", f"workspace={tmp_path}", "networks=0")
+    assert run_script("profile", *overrides).status == 0
+    subjects = Manifest.load(tmp_path / "kit").plan.subjects
+    assert {subject.operator for subject in subjects if isinstance(subject, OperatorChain)} == set(lacking)

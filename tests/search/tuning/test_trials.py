@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,15 @@ from litepose_ofa.search.tuning.trials import (
     SamplingSettings,
     TrialOutcome,
     best_outcome,
+    read_facts,
     read_outcome,
     sample_trials,
     write_trials,
 )
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.checkpoints import save_network
+from litepose_ofa.supernet.network.litepose import LitePose
 
 TINY = SearchSpace.preset("tiny")
 ARCHS = [TINY.smallest(), TINY.largest()]
@@ -123,3 +127,26 @@ def test_the_table_has_a_line_a_trial(tmp_path: Path) -> None:
         assert float(row["learning_rate"]) == pytest.approx(float(row["rate"]) * 0.008, rel=1e-5)
         numbers = int(row["steps"]), float(row["ap"]), float(row["seconds"])
         assert numbers == (outcome.steps, outcome.ap, outcome.seconds)
+
+
+def test_facts_come_back_or_what_is_wrong_is_named(tmp_path: Path) -> None:
+    path, network = tmp_path / "subnet.safetensors", LitePose(SearchSpace.preset("tiny").smallest())
+    facts: dict[str, Any] = {
+        "archs": ["0123456789ab"],
+        "supernet": None,
+        "start": "scratch",
+        "steps": 6,
+        "rate": 1,
+        "ap_search": {"before": 0.0, "after": 0.5},
+        "teacher": None,
+    }
+    save_network(path, network, facts)
+    assert read_facts(path) == facts
+    for change, message in (
+        ({"archs": []}, r"archs is \[\]; it must be a list of at least 1"),
+        ({"ap_search": {"before": 0.1}}, r"ap_search\.after is missing"),
+        ({"steps": "6"}, "steps is '6'; it must be an integer"),
+    ):
+        save_network(path, network, facts | change)
+        with pytest.raises(InputError, match=f"^{path}: is not of a finetuned network: {message}"):
+            read_facts(path)

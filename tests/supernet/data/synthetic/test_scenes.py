@@ -1,3 +1,5 @@
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from litepose_ofa.supernet.data.synthetic.scenes import (
 )
 from litepose_ofa.supernet.evaluation.keypoint_ap import CROWD_LEVELS
 
+CROWD = PeopleSettings(image_size=(200, 160), people=(4, 6), person_height=(0.4, 0.7), max_overlap=1.0)
+
 
 def render(seed: int, settings: PeopleSettings, skeleton: Skeleton = CROWDPOSE) -> tuple[np.ndarray, Labels]:
     poses = Kinematics(settings.lean_degrees, settings.yaw_degrees, settings.from_behind)
@@ -29,6 +33,25 @@ class Upright:
 
     def sample(self, rng: np.random.Generator) -> Pose:
         return Kinematics(lean_degrees=0, yaw_degrees=0, from_behind=0).sample(np.random.default_rng(0))
+
+
+def test_labels_lie_in_boxes_and_boxes_in_the_image() -> None:
+    for seed in range(20):
+        image, labels = render(seed, CROWD, COCO)
+        assert image.shape == (160, 200, 3)
+        x, y, width, height = labels.boxes.T
+        assert (x >= 0).all()
+        assert (y >= 0).all()
+        assert (x + width <= 200).all()
+        assert (y + height <= 160).all()
+        assert (labels.areas <= width * height).all()
+        assert set(np.unique(labels.keypoints[..., 2])) <= {0, 1, 2}
+        np.testing.assert_array_equal(labels.keypoints[labels.keypoints[..., 2] == 0], 0)
+        bodies = labels.keypoints[:, 5:]  # the face may lie on the edge of the head
+        for person, (low_x, low_y, box_width, box_height) in zip(bodies, labels.boxes, strict=True):
+            inside = person[person[:, 2] > 0, :2]
+            assert (inside >= (low_x - 1, low_y - 1)).all()
+            assert (inside <= (low_x + box_width + 1, low_y + box_height + 1)).all()
 
 
 def test_what_a_nearer_person_covers_is_labelled_hidden() -> None:
@@ -44,6 +67,59 @@ def test_what_a_nearer_person_covers_is_labelled_hidden() -> None:
         assert ((points >= low) & (points <= high)).all()
         found += int(hidden[0].sum())
     assert found > 20
+
+
+def test_people_keep_their_distance_and_size() -> None:
+    settings = PeopleSettings(people=(2, 3), person_height=(0.3, 0.6), max_overlap=0.0)
+    for seed in range(20):
+        _, labels = render(seed, settings)
+        points = labels.keypoints[..., :2]
+        low, high = points.min(axis=1), points.max(axis=1)
+        longest = (high - low).max(axis=1) / 160
+        assert (longest > 0.28).all()
+        assert (longest < 0.62).all()
+        for a in range(len(points)):
+            for b in range(a):
+                assert (np.minimum(high[a], high[b]) <= np.maximum(low[a], low[b]) + 1).any()
+
+
+EVERYTHING = PeopleSettings(
+    image_size=(160, 120),
+    people=(1, 5),
+    person_height=(0.2, 0.9),
+    log_heights=True,
+    crowd_index=((0.0, 1.0),),
+    truncated=0.3,
+    crowd_regions=0.5,
+    from_behind=0.3,
+    yaw_degrees=80.0,
+    varied_looks=True,
+    self_occlusion=True,
+    clutter=1.0,
+)
+
+
+def test_crowds_are_masked_beside_the_labelled() -> None:
+    plain = dataclasses.replace(EVERYTHING, crowd_regions=1.0, clutter=0.0, truncated=0.0)
+    masked = 0
+    for seed in range(10):
+        _, labels = render(seed, plain)
+        if labels.crowd is not None:
+            visible = labels.keypoints[labels.keypoints[..., 2] == 2][:, :2].astype(int)
+            own = labels.crowd[visible[:, 1], visible[:, 0]]
+            assert own.mean() < 0.1, "hardly a joint stands off its own body"
+            masked += int(labels.crowd.sum())
+    assert masked > 1000
+
+
+def test_truncated_people_lose_some_joints_not_all() -> None:
+    cut = dataclasses.replace(EVERYTHING, truncated=1.0, crowd_index=(), people=(1, 1), crowd_regions=0.0)
+    for seed in range(20):
+        _, labels = render(seed, cut)
+        labelled = labels.keypoints[0, :, 2] > 0
+        assert 3 <= labelled.sum() < 14
+        x, y, width, height = labels.boxes[0]
+        assert min(x, y, 160 - x - width, 120 - y - height) == 0
 
 
 pairs = st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)).map(lambda pair: tuple(sorted(pair)))
