@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from litepose_ofa.supernet.codec.grouping import find_candidates
+from litepose_ofa.supernet.codec import decode_people
+from litepose_ofa.supernet.codec.grouping import Candidates, find_candidates, group_candidates
 from litepose_ofa.supernet.evaluation.people import merge_heads
 from litepose_ofa.supernet.export.onnx_graph import OnnxGraph, Output
 from litepose_ofa.supernet.export.peaks import HEATMAP_STRIDE, PEAK_NAMES, Peaks, add_decoder, peaks_difference
@@ -54,6 +55,22 @@ def decoder_maps(heads: tuple[Array, Array]) -> tuple[Array, Array]:
     return heatmaps.numpy(), tags.numpy()
 
 
+def group_peaks(peaks: Peaks) -> tuple[Array, Array]:
+    """What is left for a device: group the candidates of one image into people, in input pixels."""
+    candidates = []
+    for joint_scores, joint_tags in zip(peaks.scores[0], peaks.tags[0], strict=True):
+        places = np.flatnonzero(joint_scores > 0)
+        slots = np.stack([places, places], axis=1)
+        joint = Candidates(slots, joint_scores[places].astype(np.float64), joint_tags[places, None].astype(np.float64))
+        candidates.append(joint)
+    people = group_candidates(candidates, tag_threshold=1.0)
+    joints = people.joints.astype(np.float32)
+    person, keypoint = np.nonzero(joints[:, :, 2])
+    slots = people.joints[person, keypoint, 0].astype(np.intp)
+    joints[person, keypoint, :2] = peaks.locations[0, keypoint, slots]
+    return joints, people.scores.astype(np.float32)
+
+
 @pytest.mark.parametrize(("most", "threshold"), [(30, 0.1), (5, 0.1), (30, 0.0), (30, 0.4), (64, 0.02)])
 @pytest.mark.parametrize(("size", "keypoints", "people"), [(48, 14, 4), (16, 1, 2), (32, 17, 0), (64, 5, 9)])
 def test_peaks_are_the_decoder_s_candidates(
@@ -71,6 +88,18 @@ def test_peaks_are_the_decoder_s_candidates(
         np.testing.assert_array_equal(np.floor(locations[:count] / HEATMAP_STRIDE), expected.locations)
         np.testing.assert_allclose(joint_tags[:count], expected.tags[:, 0], atol=1e-5)
     assert peaks_difference(peaks, heads, threshold=threshold) <= 1e-5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_people_grouped_from_peaks_are_the_decoder_s(seed: int) -> None:
+    heads = make_scene(64, 14, people=1 + 2 * seed, seed=seed)
+    people, scores = group_peaks(run_decoder(heads, most=30, threshold=0.1))
+    expected, expected_scores = decode_people(*decoder_maps(heads), refine=False)[0]
+    assert people.shape == expected.shape
+    assert len(people) > seed
+    np.testing.assert_array_equal(people[..., :2], HEATMAP_STRIDE * expected[..., :2])
+    np.testing.assert_allclose(people[..., 2], expected[..., 2], atol=1e-6)
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
 
 
 def test_equal_peaks_come_in_row_major_order_and_plateaus_are_whole() -> None:
