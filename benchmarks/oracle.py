@@ -20,7 +20,7 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import GenomeCodec, Genomes
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.strategies.optuna_strategies import OptunaStrategy
 from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution

@@ -16,7 +16,7 @@ from pathlib import Path
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionStrategy
 from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
 from litepose_ofa.search.study.study import SearchStudy

@@ -18,7 +18,7 @@ import numpy as np
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings
 from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import LearnedSurrogate

@@ -27,7 +27,7 @@ from litepose_ofa.scripts.build.workers import WorkspacePool
 from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.strategies import RandomStrategy, SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
 from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings

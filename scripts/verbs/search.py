@@ -24,7 +24,7 @@ from litepose_ofa.scripts.settings.fields import Name, OneOrSeveral, PathText
 from litepose_ofa.scripts.settings.groups import BackendSettings, DeviceSettings, MeasuringSettings, SearchSettings
 from litepose_ofa.search.accuracy.evaluators import identity_digest
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.study import results
 from litepose_ofa.search.study.generations import Generations
 from litepose_ofa.search.study.storages import JOURNAL_FILE

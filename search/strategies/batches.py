@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from litepose_ofa.search.genome import Genomes
 from litepose_ofa.search.pareto import hypervolume_gains
-from litepose_ofa.search.problem import History, SearchProblem, View
+from litepose_ofa.search.problem.problem import History, SearchProblem, View
 from litepose_ofa.supernet.validation import Fraction, NonNegative, settings
 
 REFERENCE_MARGIN = 0.05

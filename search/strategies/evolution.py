@@ -14,7 +14,7 @@ from pydantic import Field
 
 from litepose_ofa.search.genome import GenomeCodec, Genomes, distinct, vary
 from litepose_ofa.search.pareto import Points, crowding_distances, non_dominated_ranks
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.supernet.validation import Fraction, settings
 
 MOST_BREEDINGS = 20

@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from litepose_ofa.search.genome import Genomes, distinct
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.evolution import feasible
 
 SamplerName = Literal["nsga2", "tpe"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from litepose_ofa.search.accuracy.evaluators import ApModel
 from litepose_ofa.search.genome import Genomes, distinct
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.batches import BatchSettings, choose_batch
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, feasible, survivors
 from litepose_ofa.search.strategies.surrogates import Surrogate

@@ -10,7 +10,7 @@ from litepose_ofa.search.accuracy.evaluators import AccuracyModel, ApModel
 from litepose_ofa.search.accuracy.features import GenomeFeatures
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor, RegressedAp
 from litepose_ofa.search.accuracy.regressors import GaussianProcess, Regressor, TrainingSet
-from litepose_ofa.search.problem import History
+from litepose_ofa.search.problem.problem import History
 from litepose_ofa.supernet.archs.space import SearchSpace
 
 

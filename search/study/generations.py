@@ -11,7 +11,7 @@ from pydantic import Field
 
 from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.genome import Genomes
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.strategies import Strategy
 from litepose_ofa.search.study.trials import history_of
 from litepose_ofa.supernet.archs.arch import Arch

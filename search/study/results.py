@@ -14,7 +14,7 @@ from pydantic import Field
 from litepose_ofa.search.accuracy.evaluators import Accuracy, Evaluator, Source
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
 from litepose_ofa.search.genome import GenomeCodec, Genomes
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.study.generations import Progress
 from litepose_ofa.search.study.trials import read_genome, write_genome
 from litepose_ofa.search.workspace import write_csv

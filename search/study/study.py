@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from litepose_ofa.search.accuracy.evaluators import Evaluator
-from litepose_ofa.search.problem import History
+from litepose_ofa.search.problem.problem import History
 from litepose_ofa.search.strategies.optuna_strategies import quiet_optuna
 from litepose_ofa.search.study.generations import Generations, Progress
 from litepose_ofa.search.study.storages import open_storage

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from litepose_ofa.search.accuracy.evaluators import Accuracy
 from litepose_ofa.search.genome import Genomes
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 

@@ -30,7 +30,9 @@ class Validator:
     def __call__(self, model: PoseNetwork) -> dict[str, float]:
         """Return AP in [0, 1] by name, the same on every rank."""
         mine = list(self.archs.items())[self.process.rank :: self.process.world]
-        ready = ((name, self.calibration.apply(copy_of(model, arch))) for name, arch in mine)
-        measured = {name: self.evaluator.evaluate_prepared(network).metrics["AP"] for name, network in ready}
+        measured = {name: self._measure(model, arch) for name, arch in mine}
         merged = {name: ap for part in gather_objects(measured, self.process) for name, ap in part.items()}
         return {name: merged[name] for name in self.archs}
+
+    def _measure(self, model: PoseNetwork, arch: Arch) -> float:
+        return self.evaluator.evaluate_prepared(self.calibration.apply(copy_of(model, arch))).metrics["AP"]

@@ -12,7 +12,7 @@ from litepose_ofa.latency_tables.coverage import space_operators
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import GenomeCodec, Genomes, distinct
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.supernet.archs.operators import Operator
 from litepose_ofa.supernet.archs.space import SearchSpace, StageSpace
 

@@ -13,7 +13,7 @@ from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
 from litepose_ofa.search.accuracy.evaluators import Accuracy
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.study.results import Candidate, choose, front_candidates, write_chosen, write_front
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.checkpoints import load_supernet, weights_digest

@@ -17,7 +17,7 @@ from litepose_ofa.search.costs import peak_memory, slots
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.costs.slots import network_slots
 from litepose_ofa.search.genome import GenomeCodec, Genomes
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.operators import operators_of
 from litepose_ofa.supernet.archs.space import SearchSpace, StageSpace

@@ -14,7 +14,7 @@ from litepose_ofa.search.accuracy.evaluators import Accuracy
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.reporting.findings import Findings
 from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
 from litepose_ofa.search.strategies.strategies import RandomStrategy

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from litepose_ofa.search.pareto import hypervolume
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.batches import BatchSettings, choose_batch
 
 PLAIN = BatchSettings(best_fraction=0, unsure_fraction=0)

@@ -4,7 +4,7 @@ import numpy as np
 
 from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy, selection_order, survivors
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.surrogates import LearnedSurrogate, RefittedSurrogate
 
 

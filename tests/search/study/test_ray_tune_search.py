@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.strategies.strategies import RandomStrategy
 from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings

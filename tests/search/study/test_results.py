@@ -15,7 +15,7 @@ from litepose_ofa.latency_tables.decoding.cost import DecodingCost
 from litepose_ofa.search.accuracy.evaluators import Accuracy, Source
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.study.generations import Progress
 from litepose_ofa.search.study.results import (
     CHOSEN_FILE,

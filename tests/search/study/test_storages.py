@@ -14,7 +14,7 @@ import optuna
 import pytest
 
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.study.generations import Generations, Progress, StopRule, StudySettings
 from litepose_ofa.search.study.storages import open_storage

@@ -17,7 +17,7 @@ import pytest
 from litepose_ofa.search.accuracy.evaluators import Accuracy, AccuracyCache, Source, SupernetEvaluator
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings
 from litepose_ofa.search.strategies.strategies import SurrogateEvolution
 from litepose_ofa.search.strategies.surrogates import FixedSurrogate, LearnedSurrogate

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
 from litepose_ofa.search.study.ray_tune_search import run_in_tune

@@ -8,7 +8,7 @@ import pytest
 
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes
-from litepose_ofa.search.problem import SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InfeasibleBudgetError, InputError
 

@@ -1,0 +1,1 @@
+"""The search problem: devices, limits, tiers, and the subnets that are feasible."""
