@@ -18,6 +18,7 @@ from litepose_ofa.search.rank_agreement import (
     RESAMPLES,
     Estimate,
     RankAgreement,
+    combined_tau,
     rank_agreement,
 )
 from litepose_ofa.supernet.errors import InputError
@@ -28,6 +29,7 @@ QUALITY_FILE = "quality.json"
 FEWEST_SAMPLES = 10
 FOLDS = 5
 REPEATS = 2
+INTERVAL_ERRORS = 1.645  # standard errors from the middle of a 90 % interval to its ends
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -58,7 +60,7 @@ class HeldOutQuality:
 class PredictorComparison:
     """Kinds of regressors compared by cross-validation on ``rows``, shape (m - h,), and judged on those held out (h,).
 
-    The chosen kind is that of the highest cross-validated tau.
+    The chosen kind is the simplest whose cross-validated tau is within one standard error of the highest.
     """
 
     chosen: Kind
@@ -100,8 +102,9 @@ def compare_regressors(
 ) -> PredictorComparison:
     """Choose among kinds by cross-validation on all but the held-out samples, and judge each kind on these.
 
-    Of equally good kinds the first is chosen. Every repeat of the cross-validation has other folds; the regret looks at
-    the ``top_k`` best-ranked subnets.
+    The first kind is chosen, of ``kinds`` from the simplest on, whose tau falls short of the highest by no more than
+    the standard error of that difference. Every repeat of the cross-validation has other folds; the regret looks at the
+    ``top_k`` best-ranked subnets.
     """
     rows = np.setdiff1d(np.arange(len(samples.targets)), held_out_rows)
     seen, unseen = samples.rows(rows), samples.rows(held_out_rows)
@@ -117,7 +120,12 @@ def compare_regressors(
         low, high = bootstrap((errors,), np.mean, **options, rng=np.random.default_rng(seed)).confidence_interval
         mae = Estimate(float(errors.mean()), float(low), float(high))
         held_out[kind] = HeldOutQuality(predicted, agreement, mae)
-    chosen = max(kinds, key=lambda kind: validations[kind].kendall_tau)
+    best = validations[max(kinds, key=lambda kind: validations[kind].kendall_tau)]
+    for chosen in kinds:
+        pairs = [(1, best.predicted, seen.targets), (-1, validations[chosen].predicted, seen.targets)]
+        gap = combined_tau(pairs, rng=np.random.default_rng(seed))
+        if gap.value <= (gap.high - gap.low) / (2 * INTERVAL_ERRORS):
+            break
     return PredictorComparison(chosen, rows, held_out_rows, validations, held_out)
 
 

@@ -49,6 +49,18 @@ def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp
     np.testing.assert_array_equal(np.array(shown["predicted"])[comparison.rows], validated)
 
 
+def test_of_kinds_within_a_standard_error_the_simplest_is_chosen() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-1, 1, size=(60, 2))
+    samples = TrainingSet(x, 0.4 + x @ [0.1, 0.05] + 0.03 * x[:, 0] ** 2 + rng.normal(0, 0.03, 60), np.ones(2))
+    comparison = compare_regressors(
+        samples, np.arange(0, 60, 4), kinds=("ridge", "mlp_ensemble", "gaussian_process"), rng=np.random.default_rng(0)
+    )
+    taus = {kind: quality.kendall_tau for kind, quality in comparison.cross_validation.items()}
+    assert max(taus, key=lambda kind: taus[kind]) != "ridge", "the case shows nothing: the simplest is the best"
+    assert comparison.chosen == "ridge"
+
+
 def test_held_out_targets_do_not_touch_the_choice() -> None:
     samples = bent_samples()
     held_out = np.arange(0, 60, 4)
