@@ -51,13 +51,12 @@ class Workspace:
         self.table_validations = root / "latency_tables"
         self.sweep_record = root / SWEEP_RECORD
 
-    def search(self, devices: str | Iterable[str], tier: str, goal: str = "front") -> Path:
-        """Return the folder of a search: for one device, or for several in one study."""
-        name = devices if isinstance(devices, str) else "+".join(devices)
-        return self.root / "search" / name / tier_folder(tier, goal)
+    def search(self, devices: str | Iterable[str], tiers: str | Iterable[str], goal: str = "front") -> Path:
+        """Return the folder of a search: for one device and tier, or for several in one study."""
+        return self.root / "search" / joined(devices) / tier_folder(joined(tiers), goal)
 
     def searches(self) -> Iterator[tuple[str, str, Path]]:
-        """Yield device (or several, joined by ``+``), tier and folder of every search that was begun."""
+        """Yield device and tier (or several, joined by ``+``) and the folder of every search that was begun."""
         for folder in sorted((self.root / "search").glob("*/*/")):
             yield folder.parent.name, folder.name, folder
 
@@ -80,6 +79,11 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[s
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def joined(names: str | Iterable[str]) -> str:
+    """Return one name, or several joined by ``+``."""
+    return names if isinstance(names, str) else "+".join(names)
 
 
 def tier_folder(tier: str, goal: str) -> str:

@@ -1,7 +1,6 @@
 """From the composed config to the devices, the problem, the accuracies and the strategy of a search."""
 
 import sys
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from litepose_ofa.search.accuracy.evaluators import Evaluator, SupernetEvaluator
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
-from litepose_ofa.search.problem.problem import SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.batches import BatchSettings
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.strategies.optuna_strategies import OptunaStrategy
@@ -53,7 +52,7 @@ def find_devices(cfg: DictConfig) -> list[DeviceSettings]:
 def build_problem(cfg: DictConfig, devices: list[DeviceSettings], num_keypoints: int) -> SearchProblem:
     """Return the search problem of the config's space, devices and constraints."""
     require(cfg.goal == "front" or len(devices) > 1, "goal", cfg.goal, "front, as there is one device; or give devices")
-    budgets = {device.name: _given_budget_ms(cfg, device) for device in devices}
+    budgets = {device.name: _budgets_ms(cfg, device) for device in devices}
     cost = CostModel(
         build_space(cfg),
         tables={device.name: LatencyTable.load(device.table) for device in devices},
@@ -72,9 +71,15 @@ def build_problem(cfg: DictConfig, devices: list[DeviceSettings], num_keypoints:
     )
 
 
-def _given_budget_ms(cfg: DictConfig, device: DeviceSettings) -> float | None:
-    """Return ``budget_ms``, the time of a frame at ``fps``, or the tier's budget; None if any latency is allowed."""
+def _budgets_ms(cfg: DictConfig, device: DeviceSettings) -> float | dict[str, float] | None:
+    """Return ``budget_ms``, the time of a frame at ``fps``, or the tiers' budgets; None if any latency is allowed."""
     given = cfg.budget_ms
+    if cfg.tiers is not None:
+        names = list(cfg.tiers)
+        require(len(set(names)) == len(names), "tiers", names, "a list of different names")
+        for key in ("budget_ms", "fps"):
+            require(cfg[key] is None, key, str(cfg[key]), "null where tiers has the budgets")
+        return {tier: _tier_budget_ms(device, cfg.space.name, tier) for tier in names}
     if cfg.fps is not None:
         require(given is None, "budget_ms", given, "null where fps is given")
         return 1000 / float(cfg.fps)
@@ -83,20 +88,21 @@ def _given_budget_ms(cfg: DictConfig, device: DeviceSettings) -> float | None:
         given = given[device.name]
     if given == "none":
         return None
-    if given is not None:
-        return float(given)
-    if device.budgets_ms is None:
+    return _tier_budget_ms(device, cfg.space.name, cfg.tier) if given is None else float(given)
+
+
+def _tier_budget_ms(device: DeviceSettings, space: str, tier: str) -> float:
+    budgets_ms = device.budgets_ms
+    if budgets_ms is None:
         raise InputError(f"device {device.name} has no budgets of its own; give budget_ms=<milliseconds>")
-    return _tier_budget_ms(device.name, device.budgets_ms, cfg.space.name, cfg.tier)
-
-
-def _tier_budget_ms(device: str, budgets_ms: Mapping[str, Mapping[str, float]], space: str, tier: str) -> float:
     if space not in budgets_ms:
         known = ", ".join(budgets_ms) or "none"
-        raise InputError(f"device {device} has no budgets for space {space!r} (it has: {known}); give budget_ms=...")
+        raise InputError(
+            f"device {device.name} has no budgets for space {space!r} (it has: {known}); give budget_ms=..."
+        )
     tiers = budgets_ms[space]
     if tier not in tiers:
-        raise InputError(f"device {device} has no tier {tier!r} for space {space!r}; known: {', '.join(tiers)}")
+        raise InputError(f"device {device.name} has no tier {tier!r} for space {space!r}; known: {', '.join(tiers)}")
     return float(tiers[tier])
 
 
@@ -104,43 +110,41 @@ def _tier_budget_ms(device: str, budgets_ms: Mapping[str, Mapping[str, float]], 
 class SearchAccuracy:
     """Where a search has its accuracies from.
 
-    ``evaluator`` gives those of the study's trials, ``surrogate`` predicts those of the inner evolution; ``truth``
-    measures subnets with ``pool``, where there is a supernet to measure.
+    ``evaluator`` gives those of the study's trials, ``surrogate`` predicts others from them. ``pool`` measures subnets
+    where there is a supernet, and ``predictor`` was fitted to subnets of it before.
     """
 
     evaluator: Evaluator
     surrogate: Surrogate
     num_keypoints: int
-    truth: SupernetEvaluator | None = None
-    predictor: AccuracyPredictor | None = None
     pool: WorkspacePool | None = None
+    predictor: AccuracyPredictor | None = None
+
+    def known(self, problem: SearchProblem) -> History | None:
+        """Return the subnets that the predictor was fitted to, as evaluations."""
+        return None if self.predictor is None else problem.evaluated(self.predictor.genomes, self.predictor.ap)
 
 
 def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
     """Return where accuracies come from by ``evaluator``.
 
-    A search with ``evaluator=supernet`` starts from the workspace's predictor if there is one, else its inner loop
-    learns from its own evaluations alone. The stack closes what is opened to measure subnets.
+    A search of the supernet starts from the workspace's predictor if there is one, else it learns from its own
+    evaluations alone. The stack closes what is opened to measure subnets.
     """
     space, path = build_space(cfg), workspace_of(cfg).predictor
     if cfg.evaluator == "published":
         model = PublishedSurrogate(space, dataset=cfg.published)
         return SearchAccuracy(model, FixedSurrogate(model), model.num_keypoints)
-    if cfg.evaluator == "supernet" and not path.exists():
-        pool = WorkspacePool(cfg, stack)
-        truth = SupernetEvaluator(pool, identity=pool.identity, cache=pool.cache)
-        num_keypoints = pool.subnets.num_keypoints
-        return SearchAccuracy(
-            truth, LearnedSurrogate(space, num_keypoints=num_keypoints), num_keypoints, truth, pool=pool
-        )
-    predictor = AccuracyPredictor.load(path)
-    predictor.require(space=space)
+    predictor = AccuracyPredictor.load(path) if path.exists() else None
+    if predictor is not None:
+        predictor.require(space=space)
     pool = WorkspacePool(cfg, stack, predictor)
-    truth = SupernetEvaluator(pool, identity=predictor.identity, cache=pool.cache)
-    if cfg.evaluator == "supernet":
-        return SearchAccuracy(truth, RefittedSurrogate(predictor), predictor.num_keypoints, truth, predictor, pool)
-    evaluator, surrogate = predictor, FixedSurrogate(predictor)
-    return SearchAccuracy(evaluator, surrogate, predictor.num_keypoints, truth, predictor, pool)
+    truth = SupernetEvaluator(pool, identity=pool.identity, cache=pool.cache)
+    num_keypoints = pool.subnets.num_keypoints
+    surrogate = (
+        LearnedSurrogate(space, num_keypoints=num_keypoints) if predictor is None else RefittedSurrogate(predictor)
+    )
+    return SearchAccuracy(truth, surrogate, num_keypoints, pool, predictor)
 
 
 def build_strategy(cfg: DictConfig, problem: SearchProblem, surrogate: Surrogate) -> Strategy:

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,10 @@ class WorkspacePool:
     Args:
         stack: Closes the workers.
         predictor: The predictor that must have been fitted on the same supernet and split, if one is used.
+
+    Attributes:
+        cache: The workspace's measured accuracies.
+        on_measured: Called after each subnet.
     """
 
     def __init__(self, cfg: DictConfig, stack: ExitStack, predictor: AccuracyPredictor | None = None) -> None:
@@ -41,6 +45,7 @@ class WorkspacePool:
         self._predictor = predictor
         self._backend = settings_of(BackendSettings, cfg.backend, "backend")
         self.cache = AccuracyCache(workspace_of(cfg).accuracies)
+        self.on_measured: Callable[[], object] = lambda: None
 
     @cached_property
     def subnets(self) -> SubnetEvaluator:
@@ -76,7 +81,9 @@ class WorkspacePool:
     def map(self, archs: Sequence[Arch]) -> Iterator[float]:
         """Yield the AP of each subnet, in [0, 1], in order."""
         if archs:
-            yield from self.opened.map(archs)
+            for ap in self.opened.map(archs):
+                self.on_measured()
+                yield ap
 
     def search_in_tune(self, generations: "Generations", folder: Path) -> "Generations":
         """Search to the end as an experiment of Ray Tune in a folder; the workers must be open, and idle."""

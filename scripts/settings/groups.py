@@ -24,7 +24,7 @@ from litepose_ofa.supernet.data.loading.augmentation import Augmentation
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.training.recipe import Phase, WarmupCosine, WarmupSteps
 from litepose_ofa.supernet.training.recipe import TrainingSettings as NetworkTraining
-from litepose_ofa.supernet.validation import Checked, Count, Fraction, NonNegative, Positive, Whole
+from litepose_ofa.supernet.validation import Checked, Count, Fraction, NonNegative, Positive
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every random generator takes."""
@@ -98,7 +98,6 @@ class SearchSettings(fields_of(StudySettings, StopRule)):  # type: ignore[misc]
     """The ``search`` group."""
 
     strategy: Literal["surrogate", "evolution", "random", "optuna_nsga2", "optuna_tpe"]
-    verify_top: Whole
     evolution: fields_of(EvolutionSettings)  # type: ignore[valid-type]
     batches: fields_of(BatchSettings)  # type: ignore[valid-type]
 

@@ -1,10 +1,11 @@
 """The search's question: the best architectures of a space for one device or several, under constraints.
 
-Legend: n genomes, G genes, D devices, M objectives.
+Legend: n genomes, G genes, D devices, T targets.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -35,7 +36,7 @@ class History:
         ap: Their AP, shape (n,).
         ap_std: Standard deviation of a predicted AP, zero of a measured one, shape (n,).
         latency_ms: Their latencies, shape (n, D).
-        excess: By how much they break a device's constraints, 0 where they keep them, shape (n, D).
+        excess: By how much they break a target's constraints, 0 where they keep them, shape (n, T).
     """
 
     genomes: Genomes
@@ -55,6 +56,15 @@ class History:
     def rows(self, indices: NDArray[np.intp]) -> "History":
         """Return the evaluations at some indices, in their order."""
         return History(**{field.name: getattr(self, field.name)[indices] for field in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A device and the greatest latency allowed there; ``tier`` names it where the search has several of the device."""
+
+    device: str
+    budget_ms: float
+    tier: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,16 +102,17 @@ class View:
 class SearchProblem:
     """Maximise AP and minimise latency, among the architectures that keep the constraints.
 
-    With ``goal="front"`` the search is after one front a device: an architecture belongs to it if it keeps the
-    device's budget and the limits, whatever it takes elsewhere. With ``goal="shared"`` it is after one architecture
-    for all devices, the one with the least worst-case regret. The regret on a device is the best AP attainable within
+    With ``goal="front"`` the search is after one front a target, a device and a budget: an architecture belongs to it
+    if it keeps that budget and the limits, whatever it takes elsewhere. With ``goal="shared"`` it is after one
+    architecture for all devices, the one with the least worst-case regret. The regret on a device is the best AP within
     that device's budget less the architecture's own. An AP does not depend on the device, so the least worst-case
     regret is that of the greatest AP within all budgets; the search looks for the devices' own bests as well, in the
     same study, for without them nobody could say how great the regret is.
 
     Attributes:
         cost: Cost model with the devices' latency tables; its space is the one searched.
-        budgets_ms: Greatest latency allowed, by device; of a whole frame where the cost model has the decoding cost.
+        budgets_ms: Greatest latency allowed, by device, or several by tier; of a whole frame where the cost model has
+            the decoding cost.
         confidence: Probability in (0, 1) with which a budget must be kept, by the tables' spreads; None compares the
             latency itself.
 
@@ -111,7 +122,7 @@ class SearchProblem:
     """
 
     cost: CostModel
-    budgets_ms: Mapping[str, float]
+    budgets_ms: Mapping[str, float | Mapping[str, float]]
     max_macs: float | None = None
     max_params: float | None = None
     max_peak_memory_bytes: float | None = None
@@ -121,10 +132,13 @@ class SearchProblem:
     def __post_init__(self) -> None:
         require(len(self.budgets_ms) > 0, "budgets_ms", dict(self.budgets_ms), "of at least one device")
         tables = self.cost.tables
-        for device, budget_ms in self.budgets_ms.items():
+        for device in self.budgets_ms:
             require(device in tables, "budgets_ms", device, f"a device with a table: {list(tables)}")
-            require(budget_ms > 0, f"the budget of {device}", budget_ms, "milliseconds above 0")
+        for target in self.targets:
+            require(target.budget_ms > 0, f"the budget of {target.device}", target.budget_ms, "milliseconds above 0")
         require(self.goal in GOALS, "goal", self.goal, f"one of {', '.join(GOALS)}")
+        is_single = self.goal == "front" or len(self.targets) == len(self.devices)
+        require(is_single, "goal", self.goal, "front where a device has several tiers")
         for name, limit in self.maxima.items():
             require(limit > 0, f"max_{name}", limit, "a number above 0, or null")
         if self.confidence is not None:
@@ -142,6 +156,15 @@ class SearchProblem:
         """Names of the devices, in order."""
         return tuple(self.budgets_ms)
 
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """Devices and budgets, one front of the search each, in order."""
+        return tuple(
+            Target(device, budget_ms, tier)
+            for device, budgets in self.budgets_ms.items()
+            for tier, budget_ms in (budgets.items() if isinstance(budgets, Mapping) else [("", budgets)])
+        )
+
     @property
     def device(self) -> str:
         """The only device; ``InputError`` if there are several."""
@@ -154,16 +177,16 @@ class SearchProblem:
         return np.stack([self.cost.latency_ms(genomes, device) for device in self.budgets_ms], axis=1)
 
     def excess(self, genomes: Genomes, latency_ms: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Return by how much genomes exceed what each device allows, 0 where they keep it, shape (n, D).
+        """Return by how much genomes exceed what each target allows, 0 where they keep it, shape (n, T).
 
         The relative excesses of the latency and of all other constraints are added. With a confidence, what the
         probability lacks is added to the relative excess of the latency. Latencies, shape (n, D), may be known already.
         """
         latency_ms = self.latencies_ms(genomes) if latency_ms is None else latency_ms
-        excess: NDArray[np.float64] = np.maximum(latency_ms / self._budgets - 1, 0)
+        excess: NDArray[np.float64] = np.maximum(latency_ms[:, self._columns] / self._budgets - 1, 0)
         if self.confidence is not None:
-            for column, (device, budget_ms) in enumerate(self.budgets_ms.items()):
-                lacks = self.confidence - self.cost.probability_within(genomes, device, budget_ms)
+            for column, target in enumerate(self.targets):
+                lacks = self.confidence - self.cost.probability_within(genomes, target.device, target.budget_ms)
                 excess[:, column] = np.where(lacks > 0, excess[:, column] + lacks, 0)
         for name, limit in self.maxima.items():
             excess += np.maximum(self.cost.amounts(genomes, name) / limit - 1, 0)[:, None]
@@ -172,13 +195,13 @@ class SearchProblem:
     def violation(self, genomes: Genomes) -> NDArray[np.float64]:
         """Return by how much genomes, shape (n, G), break the constraints, 0 where they keep them, shape (n,).
 
-        It adds up what each constraint is exceeded by, relative to what is allowed: of the device that the genome suits
-        best with ``goal="front"``, and of all devices with ``goal="shared"``.
+        It adds up what each constraint is exceeded by, relative to what is allowed: of the target that the genome suits
+        best with ``goal="front"``, and of all targets with ``goal="shared"``.
         """
         return self.combined(self.excess(genomes))
 
     def combined(self, excess: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the violation (n,) of the devices' excesses (n, D)."""
+        """Return the violation (n,) of the targets' excesses (n, T)."""
         violation: NDArray[np.float64] = excess.sum(axis=1) if self.goal == "shared" else excess.min(axis=1)
         return violation
 
@@ -195,22 +218,23 @@ class SearchProblem:
         return History(genomes, ap, std, latency_ms, self.excess(genomes, latency_ms))
 
     def views(self, history: History) -> list[View]:
-        """Return the fronts that the search is after: one a device, and that of all together if the goal is shared.
+        """Return the fronts that the search is after: one a target, and that of all together if the goal is shared.
 
         The cost of the latter is the greatest share of a budget that is used.
         """
         views = [
-            View(np.column_stack([-history.ap, history.latency_ms[:, d]]), history.excess[:, d], (0, budget_ms))
-            for d, budget_ms in enumerate(self.budgets_ms.values())
+            View(np.column_stack([-history.ap, history.latency_ms[:, d]]), history.excess[:, t], (0, target.budget_ms))
+            for t, (d, target) in enumerate(zip(self._columns, self.targets, strict=True))
         ]
         if self.goal == "shared":
-            used = (history.latency_ms / self._budgets).max(axis=1)
+            used = (history.latency_ms[:, self._columns] / self._budgets).max(axis=1)
             views.append(View(np.column_stack([-history.ap, used]), history.excess.sum(axis=1), (0, 1)))
         return views
 
-    def shared_front(self, history: History) -> NDArray[np.intp]:
-        """Return the indices of the evaluations that keep all budgets and that none such dominates, best AP first."""
-        return self.views(history)[-1].front
+    def best(self, history: History) -> list[int | None]:
+        """Return the index of each front's greatest AP, None where nothing keeps its constraints."""
+        fronts = [view.front for view in self.views(history)]
+        return [int(front[0]) if len(front) else None for front in fronts]
 
     def regrets(self, history: History, ap: float) -> dict[str, dict[str, float]]:
         """Return what each device gives up for a shared subnet of this AP, by the evaluator of the history.
@@ -224,9 +248,10 @@ class SearchProblem:
             for device, most in zip(self.devices, best, strict=True)
         }
 
-    def front(self, history: History, device: str | None = None) -> NDArray[np.intp]:
-        """Return the indices of a device's front (default: the only device's), the greatest AP first."""
-        return self.views(history)[self.devices.index(device or self.device)].front
+    def front(self, history: History, target: Target | None = None) -> NDArray[np.intp]:
+        """Return the indices of a target's front (default: the only device's first), the greatest AP first."""
+        column = self.devices.index(self.device) if target is None else self.targets.index(target)
+        return self.views(history)[column].front
 
     def hypervolume(self, history: History) -> float:
         """Return the mean of the dominated shares of all fronts, in [0, 1]."""
@@ -240,8 +265,8 @@ class SearchProblem:
             "num_keypoints": self.cost.num_keypoints,
             "goal": self.goal,
             "devices": {
-                device: {"budget_ms": budget, **self.latency_sources(device)}
-                for device, budget in self.budgets_ms.items()
+                device: {"budget_ms": budgets, **self.latency_sources(device)}
+                for device, budgets in self.budgets_ms.items()
             },
             "confidence": self.confidence,
             "limits": self.maxima,
@@ -265,14 +290,19 @@ class SearchProblem:
             }
         return sources
 
-    @property
+    @cached_property
     def _budgets(self) -> NDArray[np.float64]:
-        return np.array(list(self.budgets_ms.values()))
+        return np.array([target.budget_ms for target in self.targets])
+
+    @cached_property
+    def _columns(self) -> list[int]:
+        """The devices' columns of the targets."""
+        return [self.devices.index(target.device) for target in self.targets]
 
 
 def _require_feasible(problem: SearchProblem) -> None:
     """Refuse constraints that no architecture can keep, each by its exact least, and together by a short search."""
-    extremes = [_require_latency(problem, device) for device in problem.devices]
+    extremes = [_require_latency(problem, target) for target in problem.targets]
     for name, limit in problem.maxima.items():
         arch, least = problem.cost.least(name)
         if limit < least:
@@ -282,13 +312,13 @@ def _require_feasible(problem: SearchProblem) -> None:
             )
         extremes.append(arch)
     first = problem.cost.codec.encode_many(extremes)
-    together = [problem.devices] if problem.goal == "shared" else [(device,) for device in problem.devices]
-    for devices in together:
-        _require_feasible_point(problem, devices, first)
+    together = [problem.targets] if problem.goal == "shared" else [(target,) for target in problem.targets]
+    for targets in together:
+        _require_feasible_point(problem, targets, first)
 
 
-def _require_latency(problem: SearchProblem, device: str) -> Arch:
-    cost, budget_ms = problem.cost, problem.budgets_ms[device]
+def _require_latency(problem: SearchProblem, target: Target) -> Arch:
+    cost, device, budget_ms = problem.cost, target.device, target.budget_ms
     arch, least_ms = cost.fastest(device)
     if budget_ms >= least_ms:
         return arch
@@ -300,10 +330,10 @@ def _require_latency(problem: SearchProblem, device: str) -> Arch:
     )
 
 
-def _require_feasible_point(problem: SearchProblem, devices: Sequence[str], first: Genomes) -> None:
-    """Find an architecture that keeps all constraints on some devices, by evolution from genomes, shape (n, G)."""
+def _require_feasible_point(problem: SearchProblem, targets: Sequence[Target], first: Genomes) -> None:
+    """Find an architecture that keeps all constraints of some targets, by evolution from genomes, shape (n, G)."""
     codec, rng = problem.cost.codec, np.random.default_rng(0)
-    columns = [problem.devices.index(device) for device in devices]
+    columns = [problem.targets.index(target) for target in targets]
     best = np.concatenate([first, codec.sample(FEASIBLE_POPULATION, rng)])
     for _ in range(FEASIBLE_GENERATIONS):
         excess = problem.excess(best)[:, columns].sum(axis=1)
@@ -312,7 +342,7 @@ def _require_feasible_point(problem: SearchProblem, devices: Sequence[str], firs
             return
         best = distinct(np.concatenate([best, vary(codec, best, rng)]))
     confident = "" if problem.confidence is None else f" with probability {problem.confidence:g}"
-    kept = [f"{device} within {problem.budgets_ms[device]:g} ms{confident}" for device in devices]
+    kept = [f"{target.device} within {target.budget_ms:g} ms{confident}" for target in targets]
     kept += [f"{name} within {limit:,.0f}" for name, limit in problem.maxima.items()]
     raise InfeasibleBudgetError(
         f"no subnet of space {problem.cost.space.name!r} was found that keeps {', '.join(kept)} together"

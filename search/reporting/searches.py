@@ -1,5 +1,6 @@
 """Searches of a workspace read back, finished or not: what each chose, and which of them may be compared."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,9 +91,20 @@ class FinishedSearch:
         return tuple(self.search.get("devices", (self.device,)))
 
     @property
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers of the search, this one or several."""
+        budgets = self.search.get("devices", {}).get(self.device, {}).get("budget_ms")
+        return tuple(budgets) if isinstance(budgets, dict) else (self.tier,)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the search was for this device and tier alone."""
+        return len(self.devices) * len(self.tiers) == 1
+
+    @property
     def run_folder(self) -> Path:
-        """Where the study is: a search for several devices has one folder for all of them."""
-        return Workspace(self.workspace).search(self.devices, self.tier)
+        """Where the study is: a search for several devices or tiers has one folder for all of them."""
+        return Workspace(self.workspace).search(self.devices, self.tiers)
 
     @property
     def decoding(self) -> Mapping[str, Any] | None:
@@ -135,7 +147,7 @@ class FinishedSearch:
         """``progress.csv``; an ``InputError`` if it is missing or damaged."""
         path = self.run_folder / PROGRESS_FILE
         progress = read_table(path, ("ap_source",), numbers=("evaluations", "hypervolume"))
-        _require_source(path, progress, self.source)
+        _require_source(path, progress, self.search["evaluator"].get("evaluator", self.source))
         return progress
 
     @property
@@ -198,8 +210,8 @@ def read_searches(
             except InputError as error:
                 gaps.append(Missing(*cell, f"left out: {error}"))
         elif (path / RUN_RECORD).exists():
-            folders = (Workspace(workspace).search(one, tier) for one in device.split("+"))
-            if not all((folder / CHOSEN_FILE).exists() for folder in folders):  # one for several devices writes theirs
+            cells = itertools.product(device.split("+"), tier.split("+"))  # a search for several writes theirs
+            if not all((Workspace(workspace).search(*each) / CHOSEN_FILE).exists() for each in cells):
                 gaps.append(Missing(*cell, "not searched to the end; the same litepose search goes on"))
     seen = {*((cell.device, cell.tier) for cell in found), *((gap.device, gap.tier) for gap in gaps)}
     gaps += [Missing(*cell, "not searched; run litepose search") for cell in planned if cell not in seen]

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
+from litepose_ofa.search.workspace import joined
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
@@ -97,14 +98,15 @@ def collect_fronts(cells: Sequence[FinishedSearch]) -> pd.DataFrame:
 def collect_progress(cells: Sequence[FinishedSearch]) -> tuple[pd.DataFrame, list[Missing]]:
     """Return the hypervolume after each generation of all searches, and which of them have none.
 
-    Of a search for several devices, ``device`` names all of them, and the hypervolume is the mean over its fronts.
+    Of a search for several, ``device`` and ``tier`` name all of them, and the hypervolume is the mean over its fronts.
     """
     rows, gaps, runs = list[pd.DataFrame](), list[Missing](), dict[Path, FinishedSearch]()
     for cell in cells:
         runs.setdefault(cell.run_folder, cell)
     for cell in runs.values():
-        budget = cell.record["budget_ms"] if len(cell.devices) == 1 else None
-        labels = {"device": "+".join(cell.devices), "tier": cell.tier, "budget_ms": budget, "reference": REFERENCE}
+        budget = cell.record["budget_ms"] if cell.is_alone else None
+        names = {"device": joined(cell.devices), "tier": joined(cell.tiers)}
+        labels = {**names, "budget_ms": budget, "reference": REFERENCE}
         try:
             rows.append(_labelled(cell.progress, **labels))
         except InputError as error:

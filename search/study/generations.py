@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from litepose_ofa.search.accuracy.sampling import first_genomes
-from litepose_ofa.search.genome import Genomes
+from litepose_ofa.search.genome import Genomes, distinct
 from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.strategies.strategies import Strategy
 from litepose_ofa.search.study.trials import history_of
@@ -18,7 +18,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.validation import NonNegative, settings
 
-Reason = Literal["generations", "evaluations", "plateau", "seconds", "exhausted"]
+Reason = Literal["generations", "evaluations", "stable", "seconds", "exhausted"]
 MostGenerations = Annotated[int, Field(ge=0, le=1_000_000)]
 MostSubnets = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -37,47 +37,41 @@ class StopRule:
 
     Attributes:
         generations: Generations after the first.
-        evaluations: Evaluations; the last generation is cut to fit.
-        plateau_gain: Least relative gain of hypervolume over ``plateau_generations`` that goes on.
-        plateau_generations: Generations that the gain is taken over.
+        evaluations: Evaluations beyond what was known before; the last generation is cut to fit.
+        stable_generations: Generations in a row that left the best architecture of every target as it was.
         seconds: Time of this start; a later start goes on. The only bound that does not decide the outcome, as what
             comes after a given history does not depend on it.
     """
 
     generations: MostGenerations | None = 5
     evaluations: MostSubnets | None = None
-    plateau_gain: NonNegative | None = None
-    plateau_generations: MostSubnets = 3
+    stable_generations: MostSubnets | None = None
     seconds: NonNegative | None = None
 
     def __post_init__(self) -> None:
-        if self.generations is self.evaluations is self.plateau_gain is self.seconds is None:
-            raise InputError("generations, evaluations, plateau_gain and seconds are all null; a search needs an end")
+        if self.generations is self.evaluations is self.stable_generations is self.seconds is None:
+            raise InputError(
+                "generations, evaluations, stable_generations and seconds are all null; a search needs an end"
+            )
 
     def cut(self, size: int, evaluated: int) -> int:
         """Return how many of the next generation's ``size`` evaluations there is room for."""
         return size if self.evaluations is None else min(size, self.evaluations - evaluated)
 
-    def reason(self, hypervolumes: Sequence[float], *, evaluated: int, seconds: float) -> Reason | None:
-        """Return why the search ends here, after generations of these hypervolumes, or None if it goes on."""
+    def reason(self, *, generations: int, evaluated: int, stable: int, seconds: float) -> Reason | None:
+        """Return why the search ends here, the last ``stable`` of its generations having changed no best, or None."""
         if self.evaluations is not None and evaluated >= self.evaluations:
             return "evaluations"
-        if self.generations is not None and len(hypervolumes) > self.generations:
+        if self.generations is not None and generations > self.generations:
             return "generations"
-        if self._is_level(hypervolumes):
-            return "plateau"
+        if self.stable_generations is not None and stable >= self.stable_generations:
+            return "stable"
         return "seconds" if self.seconds is not None and seconds >= self.seconds else None
 
     @property
     def identity(self) -> dict[str, Any]:
         """The bounds that decide the outcome."""
         return {key: value for key, value in asdict(self).items() if key != "seconds"}
-
-    def _is_level(self, hypervolumes: Sequence[float]) -> bool:
-        if self.plateau_gain is None or len(hypervolumes) <= self.plateau_generations:
-            return False
-        before, now = hypervolumes[-1 - self.plateau_generations], hypervolumes[-1]
-        return before > 0 and now - before < self.plateau_gain * before
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +92,12 @@ class Generations:
 
     Attributes:
         warm: Architectures that the first generation has beside the usual, such as the front of an earlier search.
+        known: Evaluations from before the search, such as a predictor's samples: where there are any, and no ``warm``,
+            the strategy proposes the first generation too.
         clock: Gives seconds.
-        history: All evaluations so far, in the order of the trials.
+        history: All evaluations so far: those known before, and the trials in their order.
         progress: One entry for each generation so far.
+        stable: How many of the last generations left the best architecture of every target as it was.
         stopped_by: Why the search ended, or None while it goes on.
 
     Example:
@@ -116,12 +113,16 @@ class Generations:
     settings: StudySettings = field(default_factory=StudySettings)
     stop: StopRule = field(default_factory=StopRule)
     warm: Sequence[Arch] = ()
+    known: History | None = None
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self._started = self.clock()
-        self.history = history_of([], self.problem)
+        self.history = history_of([], self.problem) if self.known is None else self.known
         self.progress: tuple[Progress, ...] = ()
+        self.stable = 0
+        self._num_known = len(self.history)
+        self._best = self.problem.best(self.history)
         self.stopped_by: Reason | None = None
 
     @property
@@ -142,14 +143,36 @@ class Generations:
     @property
     def size(self) -> int:
         """Greatest number of genomes that the next generation has."""
-        wanted = self.settings.batch if self.number else self.settings.first
-        return self.stop.cut(wanted, len(self.history))
+        return self.stop.cut(self.settings.first if self._is_first else self.settings.batch, self.evaluated)
+
+    @property
+    def evaluated(self) -> int:
+        """Number of evaluations so far, without those known before."""
+        return len(self.history) - self._num_known
+
+    @property
+    def most(self) -> int | None:
+        """Greatest number of evaluations that the search has in all, where that is known."""
+        bounds = [self.stop.evaluations] if self.stop.evaluations is not None else []
+        if self.stop.generations is not None:
+            first = self.settings.first if self._has_first else self.settings.batch
+            bounds.append(first + self.stop.generations * self.settings.batch)
+        return min(bounds, default=None)
+
+    @property
+    def _is_first(self) -> bool:
+        return self.number == 0 and self._has_first
+
+    @property
+    def _has_first(self) -> bool:
+        return self._num_known == 0 or len(self.warm) > 0
 
     def propose(self) -> Genomes:
         """Return the genomes of the next generation, shape (n, G); the same whenever it is asked."""
         rng = np.random.default_rng([self.seed, self.number])
-        if self.number == 0:
-            return first_genomes(self.problem.cost.codec, self.size, rng, warm=self.warm)
+        if self._is_first:
+            first = first_genomes(self.problem.cost.codec, self.size + self._num_known, rng, warm=self.warm)
+            return distinct(first, seen=self.history.genomes)[: self.size]
         return self.strategy.propose(self.history, self.size, rng)
 
     def tell(self, genomes: Genomes, ap: NDArray[np.float64]) -> None:
@@ -162,10 +185,10 @@ class Generations:
             self.stopped_by = "exhausted"
             return
         self.history = self.history.extended(evaluated)
-        now = Progress(self.number, len(self.history), self.problem.hypervolume(self.history))
+        now = Progress(self.number, self.evaluated, self.problem.hypervolume(self.history))
         self.progress = (*self.progress, now)
+        before, self._best = self._best, self.problem.best(self.history)
+        self.stable = self.stable + 1 if self._best == before else 0
         self.stopped_by = self.stop.reason(
-            [each.hypervolume for each in self.progress],
-            evaluated=len(self.history),
-            seconds=self.clock() - self._started,
+            generations=self.number, evaluated=self.evaluated, stable=self.stable, seconds=self.clock() - self._started
         )

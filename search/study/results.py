@@ -5,14 +5,15 @@ Legend: n genomes, G genes.
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from litepose_ofa.search.accuracy.evaluators import Accuracy, Evaluator, Source
-from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.accuracy.evaluators import Accuracy, Source
 from litepose_ofa.search.genome import GenomeCodec, Genomes
 from litepose_ofa.search.problem.problem import History, SearchProblem
 from litepose_ofa.search.study.generations import Progress
@@ -42,7 +43,7 @@ class Candidate:
     Attributes:
         genome: Its canonical genome, shape (G,).
         accuracy: The accuracy that the search used.
-        verified: The accuracy measured afterwards, if it was.
+        verified_ap: AP as it was measured, if it was.
         latency_low_ms, latency_high_ms: Ends of the latency's 80 % interval.
         latency_table, decoding_cost: Digests of what the latency rests on; that of the decoding is empty without it.
         macs: True multiply-accumulates; ``macs_as_published`` is the LitePose paper's count.
@@ -53,7 +54,7 @@ class Candidate:
     arch: Arch
     genome: Genomes
     accuracy: Accuracy
-    verified: Accuracy | None
+    verified_ap: float | None
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
@@ -74,7 +75,7 @@ class Candidate:
             "ap": self.accuracy.ap,
             "ap_source": self.accuracy.source,
             "ap_std": self.accuracy.std,
-            "verified_ap": None if self.verified is None else self.verified.ap,
+            "verified_ap": self.verified_ap,
             **{name: getattr(self, name) for name in NUMBERS},
             "image_size": self.arch.image_size,
             "genome": write_genome(self.genome),
@@ -82,34 +83,40 @@ class Candidate:
         }
 
 
-def front_candidates(problem: SearchProblem, front: History, source: Source, *, device: str) -> list[Candidate]:
-    """Return the evaluations of a device's front, by accuracies of one source, with all their numbers."""
-    accuracies = [Accuracy(ap, source, std) for ap, std in zip(front.ap.tolist(), front.ap_std.tolist(), strict=True)]
-    return _candidates(problem, front.genomes, accuracies, device)
-
-
-def sampled_candidates(
-    problem: SearchProblem, samples: AccuracySamples, evaluator: Evaluator, *, device: str
+def front_candidates(
+    problem: SearchProblem, front: History, source: Source, measured: NDArray[np.float64] | None, *, device: str
 ) -> list[Candidate]:
-    """Return the measured samples that a device (with ``goal="shared"`` every device) allows, as verified."""
-    excess = problem.excess(samples.genomes)
-    within = (excess.sum(axis=1) if problem.goal == "shared" else excess[:, problem.devices.index(device)]) == 0
-    genomes = samples.genomes[within]
-    if not len(genomes):
-        return []
-    measured = [Accuracy(ap, "supernet") for ap in samples.ap[within].tolist()]
-    used = measured if evaluator.source == "supernet" else evaluator.evaluate(problem.cost.codec.decode_many(genomes))
-    found = _candidates(problem, genomes, used, device)
-    return [replace(each, verified=accuracy) for each, accuracy in zip(found, measured, strict=True)]
+    """Return the evaluations of a device's front, by accuracies of one source, with all their numbers.
 
-
-def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the best verified candidate, or the best if none is verified.
-
-    Of equal accuracies the faster wins, then the smaller, then the lesser digest.
+    ``measured`` is their AP as it was measured, shape (n,), if it was.
     """
-    verified = [candidate for candidate in candidates if candidate.verified is not None]
-    return min(verified or candidates, key=_preference)
+    cost, sources = problem.cost, problem.latency_sources(device)
+    decoding = sources["decoding"] or {"provenance": "", "digest": ""}
+    archs, costs = cost.codec.decode_many(front.genomes), cost.evaluate(front.genomes)
+    low, high = cost.latency_interval(front.genomes, device)
+    memory = cost.peak_memory_bytes(front.genomes)
+    others = [other for other in problem.devices if other != device]
+    return [
+        Candidate(
+            arch=arch,
+            genome=genome,
+            accuracy=Accuracy(front.ap[row].item(), source, front.ap_std[row].item()),
+            verified_ap=None if measured is None else measured[row].item(),
+            latency_ms=costs[f"latency_ms/{device}"][row].item(),
+            latency_low_ms=low[row].item(),
+            latency_high_ms=high[row].item(),
+            macs=costs["macs"][row].item(),
+            params=costs["params"][row].item(),
+            peak_memory_bytes=memory[row].item(),
+            latency_provenance=sources["network"]["provenance"],
+            latency_table=sources["network"]["digest"],
+            decoding_provenance=decoding["provenance"],
+            decoding_cost=decoding["digest"],
+            macs_as_published=measure_complexity(arch, cost.num_keypoints).macs_as_published,
+            other_latencies_ms={other: costs[f"latency_ms/{other}"][row].item() for other in others},
+        )
+        for row, (arch, genome) in enumerate(zip(archs, front.genomes, strict=True))
+    ]
 
 
 def write_front(path: Path | str, candidates: Sequence[Candidate]) -> None:
@@ -143,43 +150,6 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     if not is_whole:
         raise InputError(f"{path}: is cut off or is not CSV; remove it, and the same litepose search writes it again")
     return rows
-
-
-def _candidates(
-    problem: SearchProblem, genomes: Genomes, accuracies: Sequence[Accuracy], device: str
-) -> list[Candidate]:
-    cost, sources = problem.cost, problem.latency_sources(device)
-    decoding = sources["decoding"] or {"provenance": "", "digest": ""}
-    archs, costs = cost.codec.decode_many(genomes), cost.evaluate(genomes)
-    low, high = cost.latency_interval(genomes, device)
-    memory = cost.peak_memory_bytes(genomes)
-    others = [other for other in problem.devices if other != device]
-    return [
-        Candidate(
-            arch=arch,
-            genome=genome,
-            accuracy=accuracy,
-            verified=None,
-            latency_ms=costs[f"latency_ms/{device}"][row].item(),
-            latency_low_ms=low[row].item(),
-            latency_high_ms=high[row].item(),
-            macs=costs["macs"][row].item(),
-            params=costs["params"][row].item(),
-            peak_memory_bytes=memory[row].item(),
-            latency_provenance=sources["network"]["provenance"],
-            latency_table=sources["network"]["digest"],
-            decoding_provenance=decoding["provenance"],
-            decoding_cost=decoding["digest"],
-            macs_as_published=measure_complexity(arch, cost.num_keypoints).macs_as_published,
-            other_latencies_ms={other: costs[f"latency_ms/{other}"][row].item() for other in others},
-        )
-        for row, (arch, genome, accuracy) in enumerate(zip(archs, genomes, accuracies, strict=True))
-    ]
-
-
-def _preference(candidate: Candidate) -> tuple[float, float, int, str]:
-    known = candidate.verified or candidate.accuracy
-    return (-known.ap, candidate.latency_ms, candidate.params, candidate.arch.digest)
 
 
 class _SearchedBy(Checked, extra="ignore"):
@@ -255,7 +225,7 @@ class SearchOutcome:
     def best(self, count: int) -> list[Arch]:
         """Return the best architectures of the front within the budget, or all if it has fewer.
 
-        Verified ones come first, then the greater AP; so the first is the chosen one.
+        The greater AP comes first, and so the chosen one.
         """
         path = self.folder / FRONT_FILE
         with located(self.folder / CHOSEN_FILE):
@@ -278,7 +248,5 @@ class SearchOutcome:
         return archs
 
 
-def _row_preference(row: Mapping[str, str]) -> tuple[bool, float, float, int, str]:
-    verified = row["verified_ap"] != ""
-    ap = float(row["verified_ap"] if verified else row["ap"])
-    return not verified, -ap, float(row["latency_ms"]), int(row["params"]), row["arch_digest"]
+def _row_preference(row: Mapping[str, str]) -> tuple[float, float, int, str]:
+    return -float(row["ap"]), float(row["latency_ms"]), int(row["params"]), row["arch_digest"]

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from litepose_ofa.search.accuracy.evaluators import Evaluator
 from litepose_ofa.search.problem.problem import History
 from litepose_ofa.search.strategies.optuna_strategies import quiet_optuna
-from litepose_ofa.search.study.generations import Generations, Progress
+from litepose_ofa.search.study.generations import Generations
 from litepose_ofa.search.study.storages import open_storage
 from litepose_ofa.search.study.trials import finished_trials, genome_of, history_of
 from litepose_ofa.supernet.errors import InputError, shown
@@ -53,14 +53,14 @@ class SearchStudy:
 
     def run(
         self,
-        on_generation: Callable[[Progress, History], None] | None = None,
+        on_generation: Callable[[Generations], object] = lambda search: None,
         *,
         searched: Generations | None = None,
     ) -> Generations:
         """Search to the end, from wherever the storage is.
 
         Args:
-            on_generation: Called after each generation, with all evaluations so far.
+            on_generation: Called after each generation.
             searched: The same search as it ended elsewhere, on Ray Tune; this one records it, and ends there too.
 
         Raises:
@@ -75,8 +75,8 @@ class SearchStudy:
             while course.stopped_by is None:
                 number = course.number
                 course.take(self._complete(study, course, recorded.pop(number, [])))
-                if on_generation is not None and course.number > number:
-                    on_generation(course.progress[-1], course.history)
+                if course.number > number:
+                    on_generation(course)
                 if searched is not None and course.number >= len(searched.progress) and not recorded:
                     course.stopped_by = course.stopped_by or searched.stopped_by
         return course

@@ -31,7 +31,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     "sample": (*QUICK, "num_subnets=10", "refine.batch=2", "refine.budget=0"),
     "fit": ("threads=1", "folds=3", "repeats=1", "predictor=ridge"),
     "search": (
-        *(*QUICK, "search.first=8", "search.batch=8", "search.verify_top=1", "search.generations=1"),
+        *(*QUICK, "search.first=8", "search.batch=8", "search.generations=1"),
         *("search.evolution.population=20", "search.evolution.generations=5"),
     ),
     "export": (*QUICK, "checked_images=2"),

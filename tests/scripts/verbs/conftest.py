@@ -14,7 +14,7 @@ from litepose_ofa.latency_tables.decoding.cost import DecodingCost
 from litepose_ofa.search.accuracy.evaluators import Accuracy
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
-from litepose_ofa.search.study.results import Candidate, choose, front_candidates, write_chosen, write_front
+from litepose_ofa.search.study.results import Candidate, front_candidates, write_chosen, write_front
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.checkpoints import load_supernet, weights_digest
 
@@ -25,7 +25,7 @@ def leave_search(workspace: Path, decoding: DecodingCost | None = None) -> list[
     """Write what a search on the workspace's supernet would, of the network's latency or of a frame's.
 
     Returns:
-        The front, the two smallest networks first, which were verified; the first is chosen.
+        The front, the two smallest networks first, as the best that were measured; the first is chosen.
     """
     space, table = SearchSpace.preset("tiny"), LatencyTable.load(DEVICE)
     costs = {} if decoding is None else {DEVICE: decoding}
@@ -33,8 +33,11 @@ def leave_search(workspace: Path, decoding: DecodingCost | None = None) -> list[
     problem = SearchProblem(cost, {DEVICE: 3.5 if decoding is None else 60})
     genomes = cost.codec.sample(200, np.random.default_rng(0))
     history = problem.evaluated(genomes, 0.01 * problem.latency_ms(genomes), np.full(200, 0.02))
-    *rest, second, first = front_candidates(problem, history.rows(problem.front(history)), "predictor", device=DEVICE)
-    verified = [replace(one, verified=Accuracy(ap, "supernet")) for one, ap in ((first, 0.2), (second, 0.1))]
+    front = history.rows(problem.front(history))
+    *rest, second, first = front_candidates(problem, front, "predictor", None, device=DEVICE)
+    verified = [
+        replace(one, accuracy=Accuracy(ap, "predictor"), verified_ap=ap) for one, ap in ((first, 0.95), (second, 0.9))
+    ]
     weights = weights_digest(load_supernet(workspace / "supernet" / "supernet.safetensors"))
     search = {
         "space": space.to_dict(),
@@ -44,10 +47,10 @@ def leave_search(workspace: Path, decoding: DecodingCost | None = None) -> list[
         "evaluator": {"evaluator": "predictor", "weights": weights},
     }
     record = {"device": DEVICE, "table": DEVICE, "tier": TIER, "budget_ms": 3.5, "search": search}
-    folder, front = workspace / "search" / DEVICE / TIER, [*verified, *rest]
-    write_front(folder / "front.csv", front)
-    write_chosen(folder / "chosen.json", choose(front), record)
-    return front
+    folder, found = workspace / "search" / DEVICE / TIER, [*verified, *rest]
+    write_front(folder / "front.csv", found)
+    write_chosen(folder / "chosen.json", found[0], record)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ GIVEN: dict[str, str] = {
     "predict": "input={data} model={workspace}/supernet/supernet.safetensors arch=smallest output={workspace}/out",
     "profile": "output={workspace}/kit",
     "rank_fidelity": "training.batch_size=2 training.steps=2",
-    "search": "evaluator=published search.verify_top=0",
+    "search": "evaluator=published",
 }
 """What each verb is given besides its workspace; what a case says wins."""
 
@@ -50,6 +50,13 @@ CASES = [
     ("search", "device=toaster", "jetson_nano, raspberry_pi_4b, snapdragon_855"),
     ("search", "devices=[jetson_nano,toaster]", "device is 'toaster'; it must be one of "),
     ("search", "devices=[jetson_nano,jetson_nano]", "it must be a list of different names"),
+    ("search", "tiers=[s,s]", "tiers is ['s', 's']; it must be a list of different names"),
+    ("search", "tiers=[s,m] budget_ms=3", "budget_ms is 3; it must be null where tiers has the budgets"),
+    (
+        "search",
+        "devices=[jetson_nano,raspberry_pi_4b] tiers=[s,m] goal=shared",
+        "front where a device has several tiers",
+    ),
     ("search", "goal=shared", "goal is 'shared'; it must be front, as there is one device"),
     ("search", "fps=30 budget_ms=3", "budget_ms is 3; it must be null where fps is given"),
     ("search", "max_params=10", "max_params of 10 is below what any subnet of space 'tiny' takes: the least possible"),

@@ -1,25 +1,21 @@
-"""Searches on a workspace of synthetic accuracies: their files, going on, and what they refuse."""
+"""Searches by the published figures and of a trained supernet: their files, going on, and what they refuse."""
 
 import csv
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from litepose_ofa.search.accuracy.evaluators import Accuracy, AccuracyModel
-from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_genomes
-from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.accuracy.evaluators import Accuracy, AccuracyCache, AccuracyModel
 from litepose_ofa.supernet.archs.arch import Arch
-from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.files import read_json
 
 SMALL = (
     "search.first=8",
     "search.batch=8",
     "search.generations=1",
-    "search.verify_top=0",
     "search.evolution.population=30",
     "search.evolution.generations=5",
 )
@@ -29,15 +25,9 @@ OUTPUTS = ("chosen.json", "front.csv", "progress.csv", "run.json")
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory, start_script: Any) -> Path:
-    """A workspace with samples and a predictor, one cell of it searched."""
+    """A workspace with one search."""
     folder = tmp_path_factory.mktemp("workspace")
-    cost = CostModel(SearchSpace.preset("tiny"))
-    genomes = stratified_genomes(cost, 30, np.random.default_rng(0))
-    ap = 0.3 + 0.2 * np.tanh(np.log(cost.evaluate(genomes)["macs"] / 8e6)) + 0.01 * genomes[:, 2]
-    samples = AccuracySamples(cost.space, 14, {"weights": "w"}, genomes, ap)
-    samples.save(folder / "accuracies" / "samples.json")
-    start_script("fit", f"workspace={folder}", "predictor=ridge")
-    start_script("search", f"workspace={folder}", *CELL, *SMALL)
+    start_script("search", f"workspace={folder}", "evaluator=published", *CELL, *SMALL)
     return folder
 
 
@@ -50,7 +40,8 @@ def searched(workspace: Path) -> Path:
 @pytest.fixture
 def search_again(run_script: Any, workspace: Path) -> Any:
     """Search the workspace's cell again; later overrides win."""
-    return lambda *overrides: run_script("search", f"workspace={workspace}", *CELL, *SMALL, *overrides)
+    given = (f"workspace={workspace}", "evaluator=published", *CELL, *SMALL)
+    return lambda *overrides: run_script("search", *given, *overrides)
 
 
 @pytest.fixture
@@ -82,7 +73,51 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in OUTPUTS}
 
 
-def test_from_samples_to_a_chosen_subnet(search_again: Any, searched: Path) -> None:
+@pytest.fixture
+def measure(run_script: Any, trained: Path, quick_evaluation: tuple[str, ...]) -> Any:
+    """Search the trained supernet of a workspace of the test's own."""
+    given = (f"workspace={trained}", *quick_evaluation, *SMALL)
+    return lambda *overrides: run_script("search", *given, *overrides)
+
+
+def test_one_study_measures_for_all_devices_and_tiers(measure: Any, trained: Path) -> None:
+    outcome = measure("devices=[jetson_nano,raspberry_pi_4b]", "tiers=[s,l]")
+    assert "16 subnets evaluated: the 2 generations that search.generations allows are over" in outcome.printed
+    for device in ("jetson_nano", "raspberry_pi_4b"):
+        chosen = {tier: read_json(trained / "search" / device / tier / "chosen.json") for tier in ("s", "l")}
+        assert chosen["s"]["ap"] <= chosen["l"]["ap"]
+        for record in chosen.values():
+            assert record["latency_ms"] <= record["budget_ms"]
+            assert (record["evaluations"], record["ap_source"]) == (16, "predictor")
+    study = trained / "search" / "jetson_nano+raspberry_pi_4b" / "s+l"
+    assert len((study / "progress.csv").read_text().splitlines()) == 3
+    known = AccuracyCache(trained / "accuracies" / "accuracies.jsonl")
+    assert len(known) == 16, "each measured once"
+    before = {path: path.read_bytes() for path in sorted((trained / "search").rglob("*.*"))}
+    shutil.rmtree(study)
+    assert measure("devices=[jetson_nano,raspberry_pi_4b]", "tiers=[s,l]").status == 0
+    assert {path: path.read_bytes() for path in before if path.parent != study and path.suffix != ".log"}.items() <= (
+        before.items()
+    )
+
+
+def test_what_a_predictor_was_fitted_to_is_known_at_no_cost(
+    measure: Any, run_script: Any, trained: Path, quick_evaluation: tuple[str, ...]
+) -> None:
+    assert run_script("sample", f"workspace={trained}", *quick_evaluation, "num_subnets=13").status == 0
+    assert run_script("fit", f"workspace={trained}", "predictor=ridge").status == 0
+    sampled = {sample["ap"] for sample in read_json(trained / "accuracies" / "samples.json")["samples"]}
+    assert measure(*CELL, "search.generations=0").status == 0
+    chosen = read_json(trained / "search" / "jetson_nano" / "l" / "chosen.json")
+    assert chosen["evaluations"] == 8, "those that the strategy proposed"
+    assert len(AccuracyCache(trained / "accuracies" / "accuracies.jsonl")) == 13 + 8
+    measured = {float(row["verified_ap"]) for row in front_of(trained / "search" / "jetson_nano" / "l")}
+    assert measured & sampled or len(measured) == 1, "samples are in the front"
+    told = measure("space=litepose", *CELL).refusal
+    assert "the predictor was fitted on space 'tiny', not on this 'litepose'" in told
+
+
+def test_a_search_leaves_a_chosen_subnet_and_is_done_once(search_again: Any, searched: Path) -> None:
     chosen = read_json(searched / "chosen.json")
     arch = Arch.from_dict(chosen["arch"])
     assert chosen["arch_digest"] == arch.digest
@@ -218,7 +253,6 @@ def test_a_search_out_of_time_goes_on(chosen: Any) -> None:
     ("override", "told"),
     [
         ("devices=[jetson_nano,raspberry_pi_4b]", "jetson_nano/l: has a search of its own"),
-        ("space=litepose", "the predictor was fitted on space 'tiny', not on this 'litepose'"),
         ("seed=1", "seed was 0, is 1"),
     ],
 )

@@ -64,9 +64,10 @@ def test_each_device_has_its_own_front(cost: CostModel, everything: Genomes) -> 
     problem = SearchProblem(cost, middle(cost))
     ap = np.random.default_rng(0).random(len(everything))
     history = problem.evaluated(everything, ap)
-    for device, budget_ms in problem.budgets_ms.items():
+    for target in problem.targets:
+        device, budget_ms = target.device, target.budget_ms
         latency_ms = cost.latency_ms(everything, device)
-        front = problem.front(history, device)
+        front = problem.front(history, target)
         assert (latency_ms[front] <= budget_ms).all()
         assert ap[front].tolist() == sorted(ap[front], reverse=True)
         assert ap[front[0]] == ap[latency_ms <= budget_ms].max()
@@ -84,7 +85,7 @@ def test_the_shared_subnet_has_the_least_worst_regret(cost: CostModel, everythin
     within = np.stack([cost.latency_ms(everything, device) <= ms for device, ms in budgets.items()], axis=1)
     best = np.array([ap[kept].max() for kept in within.T])
     worst_regret = np.where(within.all(axis=1), (best - ap[:, None]).max(axis=1), np.inf)
-    chosen = problem.shared_front(history)[0]
+    chosen = problem.views(history)[-1].front[0]
     assert worst_regret[chosen] == worst_regret.min()
     given_up = problem.regrets(history, float(ap[chosen]))
     assert [given_up[device]["best_ap"] for device in budgets] == best.tolist()

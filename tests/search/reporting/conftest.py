@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
-from litepose_ofa.search.accuracy.evaluators import Accuracy
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
@@ -19,7 +18,7 @@ from litepose_ofa.search.reporting.findings import Findings
 from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
 from litepose_ofa.search.strategies.strategies import RandomStrategy
 from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
-from litepose_ofa.search.study.results import choose, front_candidates, write_chosen, write_front, write_progress
+from litepose_ofa.search.study.results import front_candidates, write_chosen, write_front, write_progress
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
@@ -56,10 +55,9 @@ def _search(
     write_progress(folder / "progress.csv", run.progress, model.source)
     write_json(folder / "run.json", {"config": {"storage": None, "dataset": {"name": "coco"}}})
     for name in devices:
-        front = front_candidates(problem, run.history.rows(problem.front(run.history, name)), model.source, device=name)
-        front[:verified] = [
-            replace(each, verified=Accuracy(each.accuracy.ap - 0.05, "supernet")) for each in front[:verified]
-        ]
+        rows = problem.views(run.history)[problem.devices.index(name)].front
+        front = front_candidates(problem, run.history.rows(rows), model.source, None, device=name)
+        front[:verified] = [replace(each, verified_ap=each.accuracy.ap - 0.05) for each in front[:verified]]
         here = workspace / "search" / name / tier
         write_front(here / "front.csv", front)
         record = {
@@ -67,7 +65,7 @@ def _search(
             "evaluations": len(run.history), "stopped_by": run.stopped_by,
             "search": {**study.identity, "table": cost.tables[name].digest},
         }  # fmt: skip
-        write_chosen(here / "chosen.json", choose(front), record)
+        write_chosen(here / "chosen.json", front[0], record)
 
 
 def _export(workspace: Path, device: str, tier: str, *, of: Arch | None = None, **changes: Any) -> None:

@@ -1,10 +1,9 @@
-"""The files of a search: numbers as computed, the verified best, ties by rule; read back, and refused if damaged."""
+"""The files of a search: numbers as computed, what was measured; read back, and refused if damaged."""
 
 import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost
-from litepose_ofa.search.accuracy.evaluators import Accuracy, Source
-from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.accuracy.evaluators import Source
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.study.generations import Progress
@@ -21,9 +19,7 @@ from litepose_ofa.search.study.results import (
     CHOSEN_FILE,
     Candidate,
     SearchOutcome,
-    choose,
     front_candidates,
-    sampled_candidates,
     write_chosen,
     write_front,
     write_progress,
@@ -39,7 +35,9 @@ def front_of(problem: SearchProblem, n: int, source: Source = "predictor", devic
     genomes = problem.cost.codec.sample(n, np.random.default_rng(0))
     ap = 0.01 * problem.latency_ms(genomes, problem.devices[0])
     history = problem.evaluated(genomes, ap, np.full(n, 0.02))
-    return front_candidates(problem, history.rows(problem.front(history, device)), source, device=device)
+    rows = problem.views(history)[problem.devices.index(device)].front
+    measured = None if source == "published-surrogate" else 0.9 * history.ap[rows]
+    return front_candidates(problem, history.rows(rows), source, measured, device=device)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -50,13 +48,6 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def candidates(problem: SearchProblem) -> list[Candidate]:
     return front_of(problem, 200)
-
-
-@pytest.fixture
-def predictor_of_half() -> Any:
-    """An evaluator to which every AP is 0.5."""
-    answer = Accuracy(0.5, "predictor", 0.1)
-    return SimpleNamespace(evaluate=lambda archs: [answer for _ in archs], source="predictor")
 
 
 def test_front_has_every_number_of_its_architectures(problem: SearchProblem, candidates: list[Candidate]) -> None:
@@ -74,38 +65,9 @@ def test_front_has_every_number_of_its_architectures(problem: SearchProblem, can
         assert problem.cost.codec.decode(candidate.genome) == candidate.arch
 
 
-def test_the_best_verified_is_chosen(candidates: list[Candidate]) -> None:
-    assert choose(candidates) is candidates[0], "the best prediction, while none is verified"
-    for index, ap in enumerate((0.5, 0.7, 0.6)):
-        candidates[index] = replace(candidates[index], verified=Accuracy(ap, "supernet"))
-    assert choose(candidates) is candidates[1]
-
-
-def test_the_measured_samples_within_the_budget_are_candidates(problem: SearchProblem, predictor_of_half: Any) -> None:
-    genomes = problem.cost.codec.sample(40, np.random.default_rng(1))
-    archs = problem.cost.codec.decode_many(genomes)
-    ap = np.array([arch.image_size / 1000 for arch in archs])
-    samples = AccuracySamples(problem.cost.space, 14, {}, genomes, ap)
-    found = sampled_candidates(problem, samples, predictor_of_half, device="board")
-    within = problem.latency_ms(genomes) <= problem.budgets_ms["board"]
-    assert [c.arch for c in found] == [archs[row] for row in np.flatnonzero(within)]
-    assert 0 < len(found) < len(archs)
-    assert all(c.verified == Accuracy(c.arch.image_size / 1000, "supernet") for c in found)
-    assert all(c.accuracy == Accuracy(0.5, "predictor", 0.1) for c in found)
-    measured = sampled_candidates(problem, samples, SimpleNamespace(source="supernet"), device="board")
-    assert [c.accuracy for c in measured] == [c.verified for c in found], "none is measured again"
-
-
-def test_of_equal_accuracy_the_faster_then_the_smaller_wins(candidates: list[Candidate]) -> None:
-    base = candidates[0]
-    slow, fast = replace(base, latency_ms=9.0), replace(base, latency_ms=8.0)
-    small = replace(fast, params=base.params - 1)
-    assert choose([slow, fast]) is fast
-    assert choose([fast, small]) is choose([small, fast]) is small
-
-
 def test_files(candidates: list[Candidate], tmp_path: Path) -> None:
-    candidates[0] = replace(candidates[0], verified=Accuracy(0.25, "supernet"))
+    candidates[0] = replace(candidates[0], verified_ap=0.25)
+    candidates[1] = replace(candidates[1], verified_ap=None)
     write_front(tmp_path / "front.csv", candidates)
     rows = read_csv(tmp_path / "front.csv")
     assert list(rows[0]) == [
@@ -142,24 +104,6 @@ def test_a_front_of_several_devices_has_every_latency(two_devices: SearchProblem
     assert max(float(row["latency_ms/board"]) for row in rows) > two_devices.budgets_ms["board"]
 
 
-def test_shared_samples_keep_every_budget(two_devices: SearchProblem, predictor_of_half: Any) -> None:
-    shared = replace(two_devices, goal="shared")
-    genomes = shared.cost.codec.sample(60, np.random.default_rng(1))
-    samples = AccuracySamples(shared.cost.space, 14, {}, genomes, np.full(60, 0.4))
-    within = int((shared.latency_ms(genomes, "board") <= shared.budgets_ms["board"]).sum())
-    counts = {
-        (each.goal, device): len(sampled_candidates(each, samples, predictor_of_half, device=device))
-        for each in (two_devices, shared)
-        for device in each.devices
-    }
-    assert counts == {
-        ("front", "board"): within,
-        ("front", "phone"): 60,
-        ("shared", "board"): within,
-        ("shared", "phone"): within,
-    }
-
-
 def test_an_assumed_decoding_cost_is_named(problem: SearchProblem) -> None:
     decoding = {"board": DecodingCost.load("host_cpu")}
     cost = CostModel(problem.cost.space, tables=problem.cost.tables, decoding=decoding)
@@ -176,11 +120,8 @@ def test_progress_says_whose_accuracies_it_counts(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def verified(problem: SearchProblem) -> list[Candidate]:
-    found = front_of(problem, 100)
-    for index, ap in ((1, 0.3), (4, 0.5), (6, 0.4)):
-        found[index] = replace(found[index], verified=Accuracy(ap, "supernet"))
-    return found
+def found(problem: SearchProblem) -> list[Candidate]:
+    return front_of(problem, 100)
 
 
 @pytest.fixture
@@ -190,26 +131,26 @@ def record(problem: SearchProblem) -> dict[str, Any]:
 
 
 @pytest.fixture
-def folder(verified: list[Candidate], record: dict[str, Any], tmp_path: Path) -> Path:
-    write_front(tmp_path / "m" / "front.csv", verified)
-    write_chosen(tmp_path / "m" / "chosen.json", choose(verified), record)
+def folder(found: list[Candidate], record: dict[str, Any], tmp_path: Path) -> Path:
+    write_front(tmp_path / "m" / "front.csv", found)
+    write_chosen(tmp_path / "m" / "chosen.json", found[0], record)
     return tmp_path / "m"
 
 
-def test_the_choice_comes_first_then_verified_then_predicted(folder: Path, verified: list[Candidate]) -> None:
+def test_the_greater_ap_comes_first(folder: Path, found: list[Candidate]) -> None:
     outcome = SearchOutcome.load(folder)
     best = outcome.best(5)
-    assert outcome.arch == best[0] == verified[4].arch
-    assert best == [verified[index].arch for index in (4, 6, 1, 0, 2)]
-    assert outcome.best(1000) == best + [verified[index].arch for index in (3, 5, *range(7, len(verified)))]
+    assert outcome.arch == best[0]
+    assert best == [candidate.arch for candidate in found[:5]]
+    assert outcome.best(1000) == [candidate.arch for candidate in found]
 
 
-def test_what_exceeds_the_budget_is_left_out(folder: Path, verified: list[Candidate], record: dict[str, Any]) -> None:
-    budget_ms = verified[5].latency_ms
-    write_chosen(folder / "chosen.json", verified[6], {**record, "budget_ms": budget_ms})
-    within = [candidate.arch for candidate in verified if candidate.latency_ms <= budget_ms]
+def test_what_exceeds_the_budget_is_left_out(folder: Path, found: list[Candidate], record: dict[str, Any]) -> None:
+    budget_ms = found[5].latency_ms
+    write_chosen(folder / "chosen.json", found[6], {**record, "budget_ms": budget_ms})
+    within = [candidate.arch for candidate in found if candidate.latency_ms <= budget_ms]
     assert set(SearchOutcome.load(folder).best(1000)) == set(within)
-    write_chosen(folder / "chosen.json", verified[6], {**record, "budget_ms": 0.1})
+    write_chosen(folder / "chosen.json", found[6], {**record, "budget_ms": 0.1})
     with pytest.raises(InputError, match="the number of architectures within the budget is 0"):
         SearchOutcome.load(folder).best(3)
 
@@ -233,15 +174,15 @@ def test_without_a_search_the_message_says_what_to_run(tmp_path: Path, folder: P
 
 
 @pytest.mark.parametrize("damage", ["digest", "genome", "number", "column"])
-def test_a_damaged_front_is_named(folder: Path, verified: list[Candidate], damage: str) -> None:
+def test_a_damaged_front_is_named(folder: Path, found: list[Candidate], damage: str) -> None:
     text = (folder / "front.csv").read_text()
-    best = verified[4]
+    best = found[1]
     genome = "-".join(map(str, best.genome.tolist()))
     changed = {
         "digest": text.replace(best.arch.digest, "0" * 12),
         "genome": text.replace(genome, genome[:-2]),
         "number": text.replace(f",{best.latency_ms},", ",fast,"),
-        "column": text.replace("verified_ap", "verified"),
+        "column": text.replace("arch_digest", "digest"),
     }[damage]
     assert changed != text
     (folder / "front.csv").write_text(changed)
