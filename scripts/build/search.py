@@ -78,7 +78,7 @@ def _budgets_ms(cfg: DictConfig, device: DeviceSettings) -> float | dict[str, fl
         names = list(cfg.tiers)
         require(len(set(names)) == len(names), "tiers", names, "a list of different names")
         for key in ("budget_ms", "fps"):
-            require(cfg[key] is None, key, str(cfg[key]), "null where tiers has the budgets")
+            require(cfg[key] is None, key, cfg[key], "null where tiers has the budgets")
         return {tier: _tier_budget_ms(device, cfg.space.name, tier) for tier in names}
     if cfg.fps is not None:
         require(given is None, "budget_ms", given, "null where fps is given")

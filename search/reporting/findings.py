@@ -13,7 +13,7 @@ from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
 from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets, arch_latency_ms, device_latency
 from litepose_ofa.search.reporting.importance import report_importances
-from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
+from litepose_ofa.search.reporting.searches import MEASURED, FinishedSearch, Missing
 from litepose_ofa.search.reporting.summary import AP_BY, SURROGATE, collect_fronts, collect_progress, summarise
 from litepose_ofa.supernet.archs.published import PUBLISHED_AP, published_archs
 from litepose_ofa.supernet.errors import InputError
@@ -66,14 +66,14 @@ def build_panel(
 ) -> DevicePanel:
     """Return the panel of one of ``panel_groups``.
 
-    Behind the front stand measured subnets: those that the predictor was fitted to, or those that the search had
-    measured. Where nothing was measured they are what the surrogate was asked about.
+    Behind the front stand the subnets that the search evaluated: measured, or what the surrogate was asked about.
+    Where they cannot be read, it is those that a predictor was fitted to.
     """
     first, tiers = cells[0], [cell.tier for cell in cells]
     rows, front = (frame[(frame["device"] == first.device) & frame["tier"].isin(tiers)] for frame in (summary, fronts))
     others = _others([], [], "")
-    if evaluated is not None and first.source != "predictor":
-        label = f"evaluated subnets, AP by the {AP_BY[first.source]}"
+    if evaluated is not None:
+        label = f"evaluated subnets, AP by the {AP_BY[MEASURED if first.is_measured else first.source]}"
         others = _others(evaluated.latency_ms, evaluated.ap, label)
     try:
         published = published_points(first)

@@ -138,24 +138,21 @@ def report_importances(
 def accuracy_model(
     cell: FinishedSearch, evaluated: Sequence[EvaluatedSubnets], predictor: AccuracyPredictor | None
 ) -> AccuracyModel:
-    """Return a model of a search's accuracies: the one it had, or where all were measured one fitted to these.
+    """Return a model of a search's accuracies: the surrogate that it had, or one fitted to all that was measured.
 
     Raises:
-        InputError: If the predictor is another one by now, or too few subnets were measured.
+        InputError: If the surrogate is another one by now, or too few subnets were measured.
     """
     evaluator = cell.search["evaluator"]
-    if cell.source == "supernet":
-        if not evaluated:
-            raise InputError("no study can be read")
-        measured = EvaluatedSubnets.merged(evaluated)
-        genomes, ap = measured.genomes[:MOST_SAMPLES], measured.ap[:MOST_SAMPLES]
-        return AccuracyPredictor(cell.space, genomes, ap, identity=evaluator, num_keypoints=cell.num_keypoints)
-    if cell.source == "published-surrogate":
-        model: AccuracyModel = PublishedSurrogate(cell.space, dataset=evaluator["dataset"])
-    elif predictor is None:
-        raise InputError("the workspace has no predictor that can be read")
-    else:
-        model = predictor
-    if model.digest != evaluator["predictor"]:
-        raise InputError(f"the {model.source} is another one than the search had; search again")
-    return model
+    if not cell.is_measured:
+        model = PublishedSurrogate(cell.space, dataset=evaluator["dataset"])
+        if model.digest != evaluator["predictor"]:
+            raise InputError(f"the {model.source} is another one than the search had; search again")
+        return model
+    if not evaluated:
+        raise InputError("no study can be read")
+    measured = EvaluatedSubnets.merged(evaluated)
+    genomes, ap = measured.genomes[:MOST_SAMPLES], measured.ap[:MOST_SAMPLES]
+    if predictor is not None and predictor.identity.items() <= evaluator.items():
+        return predictor.refitted(genomes, ap)
+    return AccuracyPredictor(cell.space, genomes, ap, identity=evaluator, num_keypoints=cell.num_keypoints)

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from litepose_ofa.search.accuracy.evaluators import identity_digest
+from litepose_ofa.search.accuracy.evaluators import Source, identity_digest
 from litepose_ofa.search.study.results import CHOSEN_FILE, FRONT_FILE, PROGRESS_FILE, SearchOutcome
 from litepose_ofa.search.workspace import RUN_RECORD, Workspace
 from litepose_ofa.supernet.archs.arch import Arch
@@ -24,6 +24,9 @@ FRONT_WORDS = ("arch_digest", "ap_source", "verified_ap", "latency_provenance", 
 """What a report needs of a front; all but the genome also of the chosen subnet."""
 
 CHOSEN_KEYS = (*FRONT_NUMBERS, *FRONT_WORDS[:-1], "table", "budget_ms", "search")
+
+
+MEASURED: Source = "supernet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,11 @@ class FinishedSearch:
     def source(self) -> str:
         """Where the search's accuracies come from."""
         return str(self.record["ap_source"])
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether every evaluation was a measured subnet of a supernet."""
+        return bool(self.search["evaluator"].get("evaluator") == MEASURED)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -147,7 +155,7 @@ class FinishedSearch:
         """``progress.csv``; an ``InputError`` if it is missing or damaged."""
         path = self.run_folder / PROGRESS_FILE
         progress = read_table(path, ("ap_source",), numbers=("evaluations", "hypervolume"))
-        _require_source(path, progress, self.search["evaluator"].get("evaluator", self.source))
+        _require_source(path, progress, MEASURED if self.is_measured else self.source)
         return progress
 
     @property

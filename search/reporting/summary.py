@@ -18,7 +18,11 @@ from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
 
 SURROGATE = "published-surrogate"
 
-AP_BY = {"predictor": "accuracy predictor", "supernet": "supernet, search split", SURROGATE: "published surrogate"}
+AP_BY = {
+    "predictor": "accuracy predictor",
+    "supernet": "supernet, search split",
+    SURROGATE: "published surrogate",
+}
 """Where an AP comes from, for titles and legends."""
 
 SURROGATE_WARNING = "AP by a SURROGATE drawn through published figures: nothing was trained or measured"
@@ -26,8 +30,11 @@ SURROGATE_WARNING = "AP by a SURROGATE drawn through published figures: nothing 
 NOTE_WIDTH = 110
 """Characters a line of explanations on a terminal."""
 
-LEFT = ("device", "tier", "latency ms (80 %)", "equal", "folder")
+LEFT = ("device", "tier")
 """Columns of a terminal's table that begin at the left."""
+
+ON_PAGE_ONLY = ("params", "peak MiB", "weights MiB", "folder")
+"""Columns for which a terminal of 100 characters has no room."""
 
 MEBIBYTE = 2**20
 
@@ -38,9 +45,9 @@ REFERENCE = "AP 0 and the latency budget"
 def summarise(cells: Sequence[FinishedSearch]) -> pd.DataFrame:
     """Return one row a device and tier: what was asked, what was chosen, what was measured and checked.
 
-    ``ap_predicted`` is by ``ap_source``, the accuracy predictor or the published surrogate; it is empty where the
-    supernet was asked, and where finetuning preferred another subnet. ``ap_search`` was measured on the search split,
-    of a finetuned subnet after finetuning, and ``ap_val`` on held-out images, of the exported subnet. All AP are in
+    ``ap_predicted`` is by ``ap_source``, the predictor as fitted to all that was measured or the published surrogate;
+    it is empty where finetuning preferred another subnet. ``ap_search`` was measured on the search split, of a
+    finetuned subnet after finetuning, and ``ap_val`` on held-out images, of the exported subnet. All AP are in
     [0, 1]; what is not known is empty. ``latency_provenance`` and ``decoding_provenance`` say whether the latency was
     measured. Of a finetuned subnet ``bit_equal`` is empty.
     """
@@ -53,9 +60,7 @@ def _summary_row(cell: FinishedSearch) -> dict[str, Any]:
     numbers = _numbers_of(cell, exported.digest)
     finetuned = manifest.get("finetuned")
     ap_search = finetuned["ap_search"]["after"] if finetuned else numbers["verified_ap"]
-    if ap_search is None and cell.source == "supernet":
-        ap_search = numbers["ap"]
-    is_predicted = cell.source != "supernet" and exported.digest == record["arch_digest"]
+    is_predicted = exported.digest == record["arch_digest"]
     onnx = manifest.get("formats", {}).get("onnx")
     return {
         "device": cell.device,
@@ -152,7 +157,7 @@ def format_latency(row: Mapping[str, Any]) -> str:
 
 def format_summary(summary: pd.DataFrame) -> str:
     """Return the table for a terminal, with a legend of what is estimated, predicted and measured."""
-    shown = shown_summary(summary).drop(columns=["peak MiB", "weights MiB"]).fillna("-")
+    shown = shown_summary(summary).drop(columns=list(ON_PAGE_ONLY)).fillna("-")
     columns = []
     for name in shown.columns:
         width = max(len(name), shown[name].str.len().max())
@@ -180,12 +185,14 @@ def explain_marks(summary: pd.DataFrame) -> list[str]:
     if (summary["ap_source"] == SURROGATE).any():
         lines.append(f"surrogate: {SURROGATE_WARNING}.")
     if (summary["ap_source"] == "predictor").any():
-        lines.append("AP pred. is the accuracy predictor's.")
+        lines.append(
+            "AP pred. is what all measured subnets together let expect on the search split: the search chose by it."
+        )
     if summary["ap_search"].notna().any():
         lines.append("AP search is measured: the subnet inside the supernet, on the split that the search chose on.")
     if summary["ap_val"].notna().any():
         lines += [
-            "AP held-out is measured: the extracted subnet, its BN recalibrated, on the val split.",
+            "AP held-out is the one to believe: measured on the val split, whose images no choice has seen.",
             "equal: before recalibration its outputs are bit for bit those of the supernet.",
         ]
     if summary["finetuned"].any():

@@ -1,7 +1,7 @@
 """Workspaces with finished searches."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.search.accuracy.evaluators import Accuracy, Source
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.published_surrogate import PublishedSurrogate
 from litepose_ofa.search.costs.model import CostModel
@@ -29,6 +30,23 @@ from litepose_ofa.supernet.network.litepose import LitePose
 
 SPACE = SearchSpace.preset("litepose_released")
 BUDGETS_MS = {"jetson_nano": 140.0, "raspberry_pi_4b": 600.0}
+
+
+class _Measured:
+    """An evaluator whose measurements are a surrogate's."""
+
+    source: Source = "supernet"
+
+    def __init__(self, model: PublishedSurrogate, identity: Mapping[str, Any]) -> None:
+        self.space = model.space
+        self._model = model
+        self._identity = identity
+
+    def evaluate(self, archs: Sequence[Arch]) -> list[Accuracy]:
+        return [Accuracy(each.ap, self.source) for each in self._model.evaluate(archs)]
+
+    def describe(self) -> dict[str, Any]:
+        return {"evaluator": self.source, **self._identity}
 
 
 def _search(
@@ -56,7 +74,8 @@ def _search(
     write_json(folder / "run.json", {"config": {"storage": None, "dataset": {"name": "coco"}}})
     for name in devices:
         rows = problem.views(run.history)[problem.devices.index(name)].front
-        front = front_candidates(problem, run.history.rows(rows), model.source, None, device=name)
+        source: Source = "predictor" if model.source == "supernet" else model.source
+        front = front_candidates(problem, run.history.rows(rows), source, None, device=name)
         front[:verified] = [replace(each, verified_ap=each.accuracy.ap - 0.05) for each in front[:verified]]
         here = workspace / "search" / name / tier
         write_front(here / "front.csv", front)
@@ -121,11 +140,11 @@ def workspace(_surrogate_workspace: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AccuracyPredictor]:
-    """A workspace of a search with a predictor, three of its front verified, and the predictor."""
+    """A workspace of a search of measured subnets, three of its front verified, and a predictor of them."""
     workspace = tmp_path_factory.mktemp("predicted")
     cost = CostModel(SPACE, tables={"jetson_nano": LatencyTable.load("jetson_nano")})
     genomes = cost.codec.sample(60, np.random.default_rng(3))
-    ap = PublishedSurrogate(SPACE).predict_ap(genomes)
-    predictor = AccuracyPredictor(SPACE, genomes, ap, identity={"weights": "w", "split": "search"}, kind="ridge")
-    _search(workspace, "jetson_nano", model=predictor, cost=cost, verified=3)
+    surrogate, identity = PublishedSurrogate(SPACE), {"weights": "w", "split": "search"}
+    predictor = AccuracyPredictor(SPACE, genomes, surrogate.predict_ap(genomes), identity=identity, kind="ridge")
+    _search(workspace, "jetson_nano", model=_Measured(surrogate, identity), cost=cost, verified=3)
     return workspace, predictor

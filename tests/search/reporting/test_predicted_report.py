@@ -17,7 +17,7 @@ from litepose_ofa.search.reporting.evaluated import EvaluatedSubnets
 from litepose_ofa.search.reporting.findings import Findings, build_panel
 from litepose_ofa.search.reporting.importance import accuracy_model
 from litepose_ofa.search.reporting.page.report_page import write_report
-from litepose_ofa.search.reporting.searches import FinishedSearch, read_searches
+from litepose_ofa.search.reporting.searches import read_searches
 from litepose_ofa.search.reporting.summary import collect_fronts, format_summary, summarise
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
@@ -43,7 +43,7 @@ def test_a_predictors_search_tells_predicted_verified_and_held_out_apart(
     (row,) = summarise([cell]).to_dict("records")
     assert (row["ap_val"], row["bit_equal"], row["folder"]) == (0.41, True, str(cell.export_folder))
     text = format_summary(summarise([cell]))
-    assert "AP held-out is measured" in text
+    assert "AP held-out is the one to believe" in text
     assert "surrogate" not in text
 
     leave_export(workspace, "jetson_nano", "m", search={"budget_ms": 1})
@@ -89,32 +89,25 @@ def test_samples_are_drawn_only_if_they_are_of_the_same_supernet(predicted: tupl
         assert build_panel("nano", cells, *tables, evaluated=None, samples=other).others.empty
 
 
-def test_importances_are_of_the_model_that_the_search_had(
+def test_importances_are_of_a_fit_to_all_that_was_measured(
     predicted: tuple[Path, AccuracyPredictor], workspace: Path, tmp_path: Path, collect: Callable[..., Findings]
 ) -> None:
     path, predictor = predicted
     (cell,), _ = read_searches(path)
-    assert accuracy_model(cell, [], predictor) is predictor
-    with pytest.raises(InputError, match="has no predictor that can be read"):
-        accuracy_model(cell, [], None)
-    refitted = predictor.refitted(predictor.genomes[:1], np.array([0.9]))
-    with pytest.raises(InputError, match="another one than the search had"):
-        accuracy_model(cell, [], refitted)
-    text = write_report(tmp_path, collect([cell], predictor=refitted))
+    evaluated = EvaluatedSubnets.of(cell)
+    model = accuracy_model(cell, [evaluated], None)
+    assert np.abs(model.predict_ap(evaluated.genomes) - evaluated.ap).mean() < 0.005
+    refitted = accuracy_model(cell, [evaluated], predictor)
+    assert isinstance(refitted, AccuracyPredictor)
+    assert len(refitted.ap) > len(evaluated.ap), "the samples count too"
+    other = AccuracyPredictor(SPACE, predictor.genomes, predictor.ap, identity={"weights": "x"}, kind="ridge")
+    assert accuracy_model(cell, [evaluated], other).digest == model.digest
+    with pytest.raises(InputError, match="no study"):
+        accuracy_model(cell, [], predictor)
+    (cell.run_folder / "study.log").rename(tmp_path / "study.log")
+    text = write_report(tmp_path, collect([cell]))
+    (tmp_path / "study.log").rename(cell.run_folder / "study.log")
     assert "no importances for AP" in text
     assert set(pd.read_csv(tmp_path / "importance.csv")["quantity"]) == {"latency_ms/jetson_nano"}
     surrogate = read_searches(workspace)[0][0]
     assert accuracy_model(surrogate, [], predictor).source == "published-surrogate"
-
-
-def test_a_search_of_measured_subnets_is_explained_by_a_fit_to_them(predicted: tuple[Path, AccuracyPredictor]) -> None:
-    (cell,), _ = read_searches(predicted[0])
-    outcome = replace(cell.outcome, record={**cell.record, "ap_source": "supernet"})
-    measured = FinishedSearch(cell.workspace, cell.device, cell.tier, outcome, cell.front)
-    evaluated = EvaluatedSubnets.of(cell)
-    model = accuracy_model(measured, [evaluated], None)
-    assert np.abs(model.predict_ap(evaluated.genomes) - evaluated.ap).mean() < 0.005
-    with pytest.raises(InputError, match="no study"):
-        accuracy_model(measured, [], None)
-    (row,) = summarise([measured]).to_dict("records")
-    assert (row["ap_search"], row["ap_predicted"]) == (cell.record["verified_ap"], None)

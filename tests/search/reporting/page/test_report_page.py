@@ -47,9 +47,9 @@ def test_a_surrogate_is_called_so_in_every_file_and_line(
     cells, _ = read_searches(workspace)
     text = write_report(tmp_path / "report", collect(cells))
     assert text.startswith("AP by a SURROGATE")
-    lines = [line for line in text.splitlines() if "/search/" in line]
+    lines = [line for line in text.splitlines() if line.startswith(("jetson_nano ", "raspberry_pi_4b "))]
     assert len(lines) == 4
-    assert all("surrogate  " in line and "~" in line for line in lines)
+    assert all("surrogate  " in line and "~" in line and len(line) <= 100 for line in lines)
     assert (tmp_path / "report" / "summary.txt").read_text() == text + "\n"
     for name in ("summary", "front", "hypervolume", "importance"):
         table = pd.read_csv(tmp_path / "report" / f"{name}.csv")
