@@ -27,13 +27,13 @@ AP_BY = {
 
 SURROGATE_WARNING = "AP by a SURROGATE drawn through published figures: nothing was trained or measured"
 
-NOTE_WIDTH = 110
+NOTE_WIDTH = 100
 """Characters a line of explanations on a terminal."""
 
 LEFT = ("device", "tier")
 """Columns of a terminal's table that begin at the left."""
 
-ON_PAGE_ONLY = ("params", "peak MiB", "weights MiB", "folder")
+ON_PAGE_ONLY = ["params", "peak MiB", "weights MiB", "folder"]
 """Columns for which a terminal of 100 characters has no room."""
 
 MEBIBYTE = 2**20
@@ -135,8 +135,8 @@ def _shown(row: Mapping[str, Any]) -> dict[str, str | None]:
     return {
         "device": row["device"],
         "tier": row["tier"],
-        "budget ms": f"{row['budget_ms']:.4g}",
-        "latency ms (80 %)": f"{format_latency(row)} ({row['latency_low_ms']:.4g}-{row['latency_high_ms']:.4g})",
+        "budget": f"{row['budget_ms']:.4g}",
+        "latency ms (80 %)": f"{format_latency(row)} ({row['latency_low_ms']:.3g}-{row['latency_high_ms']:.3g})",
         "AP pred.": f"{predicted} surrogate" if predicted and row["ap_source"] == SURROGATE else predicted,
         "AP search": _percent(row["ap_search"]),
         "AP held-out": _percent(row["ap_val"]),
@@ -157,7 +157,9 @@ def format_latency(row: Mapping[str, Any]) -> str:
 
 def format_summary(summary: pd.DataFrame) -> str:
     """Return the table for a terminal, with a legend of what is estimated, predicted and measured."""
-    shown = shown_summary(summary).drop(columns=list(ON_PAGE_ONLY)).fillna("-")
+    shown = shown_summary(summary).drop(columns=ON_PAGE_ONLY).dropna(axis="columns", how="all").fillna("-")
+    if "equal" in shown and (shown["equal"] == "yes").all():
+        shown = shown.drop(columns="equal")
     columns = []
     for name in shown.columns:
         width = max(len(name), shown[name].str.len().max())
@@ -193,7 +195,7 @@ def explain_marks(summary: pd.DataFrame) -> list[str]:
     if summary["ap_val"].notna().any():
         lines += [
             "AP held-out is the one to believe: measured on the val split, whose images no choice has seen.",
-            "equal: before recalibration its outputs are bit for bit those of the supernet.",
+            "equal (left out where all are): before recalibration its outputs are bit for bit the supernet's.",
         ]
     if summary["finetuned"].any():
         lines.append("tuned: trained on alone after it was cut out, so equal no more.")

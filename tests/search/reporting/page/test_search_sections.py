@@ -57,14 +57,14 @@ def rows_of(chart: Chart) -> list[dict[str, Any]]:
 
 def test_numbers_are_rounded_and_estimates_marked(tmp_path: Path) -> None:
     assert shown(tmp_path) == {
-        "device": "pi", "tier": Link("m", "../export/pi/m/"), "budget ms": "20", LATENCY: "~18.13 (16-20.26)",
+        "device": "pi", "tier": Link("m", "../export/pi/m/"), "budget": "20", LATENCY: "~18.13 (16-20.3)",
         "AP pred.": "51.2", "px": "96", "MMACs": "12.3", "params": "9,876", "peak MiB": "1.50",
     }  # fmt: skip
 
 
 def test_measured_latencies_and_surrogates_are_told_apart(tmp_path: Path) -> None:
     row = shown(tmp_path, latency_provenance="measured", ap_source=SURROGATE)
-    assert (row[LATENCY], row["AP pred."]) == ("18.13 (16-20.26)", "51.2 surrogate")
+    assert (row[LATENCY], row["AP pred."]) == ("18.13 (16-20.3)", "51.2 surrogate")
 
 
 def test_an_export_adds_what_was_measured_and_checked(tmp_path: Path) -> None:
