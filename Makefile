@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 LITEPOSE := $(VENV)/bin/litepose
-DEVICES := snapdragon_855,raspberry_pi_4b,jetson_nano
+DEVICES := host_cpu,raspberry_pi_4b,jetson_nano
 TIERS := xs,s,m,l
 # Two test processes of two threads each would wait for each other most of the time.
 TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
@@ -24,9 +24,7 @@ demo: install
 	$(LITEPOSE) generate-people
 	$(LITEPOSE) train
 	$(LITEPOSE) evaluate --multirun arch=smallest,largest
-	$(LITEPOSE) sample
-	$(LITEPOSE) fit
-	$(LITEPOSE) search --multirun device=$(DEVICES) tier=$(TIERS)
+	$(LITEPOSE) search devices=[$(DEVICES)] tiers=[$(TIERS)]
 	$(LITEPOSE) export --multirun device=$(DEVICES) tier=$(TIERS)
 	$(LITEPOSE) report
 

@@ -133,15 +133,21 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 MEASURED = "threads=1 data_root={base}/data evaluation.bn_images=2 evaluation.bn_batch_size=2"
+RECORDS = ("study.log", "accuracies.jsonl")
+"""Of a finished search, which does not measure again for a file that is gone."""
+
+MOMENTS = {"search": 10}
+"""Kills at any moment, where they are more than one."""
+
 COMMANDS = {
     "generate-people": "data_root=data workers=1 images.train=3 images.search=1 images.val=1",
-    "search": "workspace=ws evaluator=published device=jetson_nano tier=m search.first=6 search.batch=4 "
-    "search.generations=2 search.evolution.population=10 search.evolution.generations=2",
+    "search": "workspace=ws devices=[jetson_nano,raspberry_pi_4b] tiers=[s,l] search.first=6 search.batch=4 "
+    "search.generations=2 search.evolution.population=10 search.evolution.generations=2 {measured}",
     "estimate-tables": "workspace=ws output=tables device=jetson_nano spaces=[tiny]",
-    "sample": f"workspace=ws num_subnets=3 {MEASURED}",
+    "sample": "workspace=ws num_subnets=3 {measured}",
     "fit": "workspace=fitted predictor=ridge folds=2 repeats=1",
-    "evaluate": f"workspace=ws arch=smallest resamples=10 save_results=true {MEASURED}",
-    "export": f"workspace=ws arch=smallest checked_images=1 resamples=0 {MEASURED}",
+    "evaluate": "workspace=ws arch=smallest resamples=10 save_results=true {measured}",
+    "export": "workspace=ws arch=smallest checked_images=1 resamples=0 {measured}",
     "predict": "model={base}/exported input={base}/data/people/images/val output=out threads=1",
     "check-dataset": "workspace=ws workers=1 data_root={base}/data",
 }
@@ -158,8 +164,9 @@ class Job:
     left: dict[str, str]
 
     def outputs(self) -> list[str]:
-        """Return the files that the verb wrote, but an export's record, which nothing goes on from."""
-        return sorted(name for name in self.left if not (self.base / name).exists() and "/.runs/" not in name)
+        """Return the files that the verb wrote, but an export's record and a search's: nothing goes on from these."""
+        written = (name for name in self.left if not (self.base / name).exists())
+        return sorted(name for name in written if "/.runs/" not in name and Path(name).name not in RECORDS)
 
 
 T = TypeVar("T")
@@ -194,7 +201,7 @@ def _plain(path: Path) -> bytes:
 def job(run: Run, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Job]:
     @cache
     def make(verb: str) -> Job:
-        arguments = (verb, *COMMANDS[verb].format(base=base).split())
+        arguments = (verb, *COMMANDS[verb].format(base=base, measured=MEASURED.format(base=base)).split())
         folder = tmp_path_factory.mktemp("whole")
         prepare(base, folder)
         whole = run(folder, *arguments)
@@ -211,8 +218,9 @@ def test_killed_before_any_rename_or_at_any_moment_a_verb_ends_as_if_it_had_not_
     done = job(verb)
     assert done.whole.renames > 0
     kills = [{"before_rename": number} for number in some(range(1, done.whole.renames + 1), verb)]
-    moment = random.Random(verb).uniform(0.1, 1) * done.whole.seconds
-    for number, kill in enumerate([*kills, {"after_seconds": moment}]):
+    drawn = random.Random(verb)
+    moments = [{"after_seconds": drawn.uniform(0.1, 1) * done.whole.seconds} for _ in range(MOMENTS.get(verb, 1))]
+    for number, kill in enumerate([*kills, *moments]):
         folder = tmp_path / str(number)
         prepare(done.base, folder)
         killed = run(folder, *done.arguments, **kill)
