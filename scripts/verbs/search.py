@@ -159,16 +159,16 @@ class _Output:
         if problem.goal == "shared":
             record["regrets"] = problem.regrets(expected, chosen.accuracy.ap)
         results.write_chosen(self.folder / results.CHOSEN_FILE, chosen, record)
-        logger.info("%s %s: %s", device, self.folder.name, _summary(chosen, self._target.budget_ms, len(front)))
+        logger.info("%s %s: %s", device, self.folder.name, _summary(chosen, self._target.budget_ms))
 
 
-def _summary(chosen: results.Candidate, budget_ms: float, front_size: int) -> str:
-    kind = "by measured operators" if chosen.latency_provenance == "measured" else "estimated"
-    known = f"{chosen.accuracy.source} AP {100 * chosen.accuracy.ap:.1f}"
+def _summary(chosen: results.Candidate, budget_ms: float) -> str:
+    mark = "" if chosen.latency_provenance == "measured" else "~"
+    ap = f"{100 * chosen.accuracy.ap:.1f}"
+    known = f"{chosen.accuracy.source} AP {ap}"
     if chosen.verified_ap is not None:
-        known += f", supernet AP {100 * chosen.verified_ap:.1f}"
+        known = f"AP {ap} expected, {100 * chosen.verified_ap:.1f} measured"
     return (
-        f"{chosen.arch.digest}, {known}, {kind} {chosen.latency_ms:.4g} ms "
-        f"({chosen.latency_low_ms:.4g} to {chosen.latency_high_ms:.4g}) of {budget_ms:.4g} ms, "
-        f"{chosen.macs / 1e6:.1f} MMACs, {chosen.params:,} parameters, front of {front_size}"
+        f"{known}; {mark}{chosen.latency_ms:.4g} of {budget_ms:.4g} ms, {chosen.arch.image_size} px, "
+        f"{chosen.macs / 1e6:,.1f} MMACs, {chosen.arch.digest}"
     )

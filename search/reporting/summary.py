@@ -182,6 +182,10 @@ def explain_marks(summary: pd.DataFrame) -> list[str]:
         lines.append(
             "Latencies without ~ are sums of operators that were measured on the device, not of the subnet's own runs."
         )
+    for device, rows in summary.groupby("device"):
+        latencies, intervals = rows["latency_ms"], rows["latency_high_ms"] - rows["latency_low_ms"]
+        if len(rows) > 1 and intervals.max() > latencies.max() - latencies.min():
+            lines.append(f"{device}: an interval is wider than all its tiers are apart: its table cannot rank them.")
     if (summary["decoding_provenance"] == "assumed").any():
         lines.append("Latencies include decoding that was measured on another machine: an assumption.")
     if (summary["ap_source"] == SURROGATE).any():

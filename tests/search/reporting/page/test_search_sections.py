@@ -20,7 +20,7 @@ from litepose_ofa.search.reporting.page.search_sections import (
 )
 from litepose_ofa.search.reporting.page.section import Chart, Link, Section, Table, charts_of
 from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
-from litepose_ofa.search.reporting.summary import SURROGATE
+from litepose_ofa.search.reporting.summary import SURROGATE, explain_marks
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.complexity import measure_complexity
@@ -65,6 +65,14 @@ def test_numbers_are_rounded_and_estimates_marked(tmp_path: Path) -> None:
 def test_measured_latencies_and_surrogates_are_told_apart(tmp_path: Path) -> None:
     row = shown(tmp_path, latency_provenance="measured", ap_source=SURROGATE)
     assert (row[LATENCY], row["AP pred."]) == ("18.13 (16-20.3)", "51.2 surrogate")
+
+
+def test_a_table_that_cannot_tell_the_tiers_apart_is_named() -> None:
+    rows = {"device": ["pi", "pi"], "latency_provenance": "estimated", "decoding_provenance": None, "ap_source": "x"}
+    rest = dict.fromkeys(("ap_search", "ap_val"), None) | {"finetuned": False, "latency_low_ms": [8.0, 8.5]}
+    for high, named in ((10.0, True), (8.3, False)):
+        summary = pd.DataFrame({**rows, **rest, "latency_ms": [8.1, 9.0], "latency_high_ms": [high, 8.6]})
+        assert any(line.startswith("pi: an interval is wider") for line in explain_marks(summary)) == named
 
 
 def test_an_export_adds_what_was_measured_and_checked(tmp_path: Path) -> None:
