@@ -15,6 +15,7 @@ from litepose_ofa.search.accuracy import predictor_quality
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
 from litepose_ofa.search.accuracy.regressors import Kind
 from litepose_ofa.search.accuracy.sampling import AccuracySamples
+from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.reporting.page.drawing import save_png
 from litepose_ofa.search.reporting.page.predictor_section import predictor_blocks
 from litepose_ofa.supernet.errors import InputError, require
@@ -50,6 +51,7 @@ def main(cfg: DictConfig) -> None:
     comparison = predictor_quality.compare_regressors(
         samples.training_set,
         held_out,
+        macs=CostModel(samples.space, num_keypoints=samples.num_keypoints).evaluate(samples.genomes)["macs"],
         kinds=kinds if cfg.predictor == "auto" else (cfg.predictor,),
         top_k=min(cfg.top_k, len(held_out)),
         folds=cfg.folds,

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import Annotated
 
 import numpy as np
@@ -21,7 +22,7 @@ from litepose_ofa.search.accuracy.evaluators import SupernetEvaluator
 from litepose_ofa.search.accuracy.sampling import AccuracySamples, stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes
-from litepose_ofa.search.rank_agreement import Estimate
+from litepose_ofa.search.rank_agreement import Estimate, format_estimate
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,6 @@ def main(cfg: DictConfig) -> None:
 
 def _log_round(samples: AccuracySamples, tau: Estimate) -> None:
     logger.info(
-        "%d subnets, %d of them where regressors disagreed: held-out Kendall tau %.2f (%.2f, %.2f)",
-        len(samples.ap), samples.num_proposed, tau.value, tau.low, tau.high,
+        "%d subnets, %d of them where regressors disagreed: held-out Kendall tau %s",
+        len(samples.ap), samples.num_proposed, format_estimate(asdict(tau)),
     )  # fmt: skip

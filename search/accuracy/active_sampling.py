@@ -66,11 +66,14 @@ def refine_samples(
     while True:
         draw = np.random.default_rng(seed)
         held_out = hold_out(samples.is_drawn, refinement.held_out, draw)
-        comparison = compare_regressors(samples.training_set, held_out, kinds=KINDS, top_k=1, repeats=1, rng=draw)
+        macs = cost.evaluate(samples.genomes)["macs"]
+        comparison = compare_regressors(
+            samples.training_set, held_out, macs=macs, kinds=KINDS, top_k=1, repeats=1, rng=draw
+        )
         tau = comparison.held_out[comparison.chosen].agreement.kendall_tau
         on_round(samples, tau)
         n = min(refinement.batch, most - len(samples.ap))
-        if n <= 0 or tau.high - tau.low <= refinement.tau_width:
+        if n <= 0 or (tau.low is not None and tau.high is not None and tau.high - tau.low <= refinement.tau_width):
             return samples
         proposed = propose_genomes(samples, cost, n // 2, np.random.default_rng([seed, len(samples.ap)]))
         known = np.concatenate([samples.genomes, proposed])

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, kendalltau
+from scipy.special import stdtrit
+from scipy.stats import kendalltau
 
 from litepose_ofa.search.accuracy.regressors import REGRESSORS, Kind, TrainingSet
 from litepose_ofa.search.rank_agreement import (
     CONFIDENCE,
+    FEWEST_OF_INTERVAL,
     FEWEST_SUBNETS,
-    RESAMPLES,
     Estimate,
     RankAgreement,
     combined_tau,
+    format_estimate,
     rank_agreement,
+    tau_with_error,
 )
 from litepose_ofa.supernet.errors import InputError
 
@@ -29,7 +32,10 @@ QUALITY_FILE = "quality.json"
 FEWEST_SAMPLES = 10
 FOLDS = 5
 REPEATS = 2
-INTERVAL_ERRORS = 1.645  # standard errors from the middle of a 90 % interval to its ends
+BUDGETS = 4
+"""Groups of nearly equal MACs that taus within budgets are taken in."""
+
+WITHIN_BUDGETS = "within budgets: tau among subnets of the same quarter of MACs"
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -49,11 +55,17 @@ class CrossValidation:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutQuality:
-    """Quality on held-out subnets, with bootstrap intervals, and their predicted AP (h,)."""
+    """Quality on held-out subnets, with intervals, and their predicted AP (h,).
+
+    ``tau_within_budgets`` is Kendall's tau of all samples, each predicted by a fit that did not see it, among those of
+    the same quarter of MACs alone: a search chooses between subnets of nearly one cost, and larger against smaller is
+    the easy part of a tau over the whole range.
+    """
 
     predicted: Floats
     agreement: RankAgreement
     mae: Estimate
+    tau_within_budgets: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,7 @@ class PredictorComparison:
             kinds[kind] = {
                 "cross_validation": {"kendall_tau": validation.kendall_tau, "mae": validation.mae},
                 "held_out": {**asdict(quality.agreement), "mae": asdict(quality.mae)},
+                "tau_within_budgets": asdict(quality.tau_within_budgets),
             }
         sizes = {"num_samples": len(self.rows) + len(self.held_out_rows), "num_held_out": len(self.held_out_rows)}
         return {"chosen": self.chosen, **sizes, "confidence": CONFIDENCE, "regressors": kinds}
@@ -94,6 +107,7 @@ def compare_regressors(
     samples: TrainingSet,
     held_out_rows: Rows,
     *,
+    macs: NDArray[np.integer[Any]],
     kinds: Sequence[Kind] = tuple(REGRESSORS),
     top_k: int = 3,
     folds: int = FOLDS,
@@ -104,8 +118,9 @@ def compare_regressors(
 
     The first kind is chosen, of ``kinds`` from the simplest on, whose tau falls short of the highest by no more than
     the standard error of that difference. Every repeat of the cross-validation has other folds; the regret looks at the
-    ``top_k`` best-ranked subnets.
+    ``top_k`` best-ranked subnets. ``macs`` are those of the samples, shape (m,).
     """
+    budgets = BUDGETS * np.argsort(np.argsort(macs, kind="stable")) // len(macs)
     rows = np.setdiff1d(np.arange(len(samples.targets)), held_out_rows)
     seen, unseen = samples.rows(rows), samples.rows(held_out_rows)
     seed = int(rng.integers(2**32))
@@ -114,19 +129,31 @@ def compare_regressors(
     for kind in kinds:
         regressor = REGRESSORS[kind](seen)
         predicted = np.clip(regressor.predict_mean(unseen.features), 0, 1)
-        agreement = rank_agreement(predicted, unseen.targets, top_k=top_k, rng=np.random.default_rng(seed))
-        errors = np.abs(predicted - unseen.targets)
-        options: dict[str, Any] = {"n_resamples": RESAMPLES, "confidence_level": CONFIDENCE, "method": "percentile"}
-        low, high = bootstrap((errors,), np.mean, **options, rng=np.random.default_rng(seed)).confidence_interval
-        mae = Estimate(float(errors.mean()), float(low), float(high))
-        held_out[kind] = HeldOutQuality(predicted, agreement, mae)
+        unseen_by_fits = np.empty(len(samples.targets))
+        unseen_by_fits[rows], unseen_by_fits[held_out_rows] = validations[kind].predicted, predicted
+        held_out[kind] = HeldOutQuality(
+            predicted,
+            rank_agreement(predicted, unseen.targets, top_k=top_k),
+            mean_error(np.abs(predicted - unseen.targets)),
+            combined_tau([(1, unseen_by_fits, samples.targets)], groups=budgets),
+        )
     best = validations[max(kinds, key=lambda kind: validations[kind].kendall_tau)]
     for chosen in kinds:
         pairs = [(1, best.predicted, seen.targets), (-1, validations[chosen].predicted, seen.targets)]
-        gap = combined_tau(pairs, rng=np.random.default_rng(seed))
-        if gap.value <= (gap.high - gap.low) / (2 * INTERVAL_ERRORS):
+        gap, error = tau_with_error(pairs)
+        if gap <= error:
             break
     return PredictorComparison(chosen, rows, held_out_rows, validations, held_out)
+
+
+def mean_error(errors: Floats) -> Estimate:
+    """Return the mean of absolute errors, shape (h,), with an interval by Student's t on the scale of logarithms."""
+    mean = float(errors.mean())
+    if len(errors) < FEWEST_OF_INTERVAL or mean == 0:
+        return Estimate(mean)
+    relative = float(errors.std(ddof=1)) / len(errors) ** 0.5 / mean
+    factor = float(np.exp(stdtrit(len(errors) - 1, (1 + CONFIDENCE) / 2) * relative))
+    return Estimate(mean, mean / factor, mean * factor)
 
 
 def cross_validate(
@@ -177,23 +204,18 @@ def require_samples(ap: Floats) -> None:
 def format_comparison(comparison: PredictorComparison) -> str:
     """Return one line a kind, best first."""
     num_held_out, top_k = len(comparison.held_out_rows), next(iter(comparison.held_out.values())).agreement.top_k
-    regret = f"top-{top_k} regret"
-    intervals = f"in brackets {100 * CONFIDENCE:g} % bootstrap intervals"
     lines = [
-        f"{len(comparison.rows)} subnets to choose on, {num_held_out} held out; {intervals}",
-        f"{'':20}{'tau, cross-val.':17}{'tau, held out':19}{'MAE, AP':17}{regret + ', AP'}",
+        f"{len(comparison.rows)} subnets to choose on, {num_held_out} held out; {WITHIN_BUDGETS}; "
+        f"in brackets {100 * CONFIDENCE:g} % intervals",
+        f"{'':20}{'tau, cross-val.':17}{'tau, held out':19}{'within budgets':19}{'MAE, AP':17}top-{top_k} regret, AP",
     ]
     ranked = sorted(comparison.held_out, key=lambda kind: -comparison.cross_validation[kind].kendall_tau)
     for kind in ranked:
         quality = comparison.held_out[kind]
-        tau = _format_estimate(quality.agreement.kendall_tau, 1, ".2f")
-        errors = _format_estimate(quality.mae, 100, ".1f"), _format_estimate(quality.agreement.regret, 100, ".1f")
+        tau, within = (format_estimate(asdict(e)) for e in (quality.agreement.kendall_tau, quality.tau_within_budgets))
+        mae = format_estimate(asdict(quality.mae), ".1f", scale=100)
         mark = " *" if kind == comparison.chosen else ""
         validated = f"{comparison.cross_validation[kind].kendall_tau:.2f}"
-        lines.append(f"{kind + mark:20}{validated:17}{tau:19}{errors[0]:17}{errors[1]}")
+        regret = f"{100 * quality.agreement.regret:.1f}"
+        lines.append(f"{kind + mark:20}{validated:17}{tau:19}{within:19}{mae:17}{regret}")
     return "\n".join(lines)
-
-
-def _format_estimate(estimate: Estimate, scale: float, form: str) -> str:
-    value, low, high = (f"{scale * number:{form}}" for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({low}, {high})"

@@ -41,29 +41,33 @@ def choice_importances(
     """Return the importance of every choice of a space, the most important first.
 
     A choice is one of ``choice_genes``. In n genomes it is drawn anew, all others kept; the share is half the mean
-    square of what that changes, by the variance.
+    square of what that changes, by the variance of both samples.
 
     Source: Jansen, Analysis of variance designs for model output (1999), the estimator of total effects.
 
     Returns:
         A row a ``choice``. ``variance_share``: share of the variance that is left, on average, where all choices but
         this one are fixed, in [0, 1]; as choices interact, the shares add up to 1 or more. ``standard_error`` of the
-        share. ``direction``: how much more often a larger choice (of a stage's blocks: a larger sum), all others equal,
-        raises the quantity than lowers it, from 1 (always raises it) to -1.
+        share, in which the variance is estimated too (the jackknife's, linearised). ``direction``: how much more often
+        a larger choice (of a stage's blocks: a larger sum), all others equal, raises the quantity than lowers it, from
+        1 (always raises it) to -1.
     """
     genes, others = codec.random_genes(n, rng), codec.random_genes(n, rng)
     before = codec.canonicalise(genes)
     values = quantity(before)
-    variance = max(float(values.var()), np.finfo(np.float64).tiny)
     rows = []
     for name, columns in choice_genes(codec).items():
         varied = genes.copy()
         varied[:, columns] = others[:, columns]
         after = codec.canonicalise(varied)
-        change = quantity(after) - values
-        squares = change**2 / (2 * variance)
+        changed = quantity(after)
+        change = changed - values
+        squares = ((values - values.mean()) ** 2 + (changed - changed.mean()) ** 2) / 2
+        variance = max(float(squares.mean()), np.finfo(np.float64).tiny)
+        share = float((change**2).mean()) / (2 * variance)
+        error = float((change**2 / 2 - share * squares).std()) / variance / np.sqrt(n)
         steps = (after[:, columns].astype(np.int64) - before[:, columns]).sum(axis=1)
-        rows.append((name, squares.mean(), squares.std() / np.sqrt(n), _direction(steps, change)))
+        rows.append((name, share, error, _direction(steps, change)))
     table = pd.DataFrame(rows, columns=["choice", "variance_share", "standard_error", "direction"])
     return table.sort_values("variance_share", ascending=False, kind="stable", ignore_index=True)
 

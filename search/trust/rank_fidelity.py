@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from litepose_ofa.search.rank_agreement import CONFIDENCE, RESAMPLES, combined_tau, rank_agreement
+from litepose_ofa.search.rank_agreement import CONFIDENCE, combined_tau, format_estimate, rank_agreement
 from litepose_ofa.supernet.errors import InputError, require
 
 Group = Literal["spread", "equal_macs"]
@@ -37,9 +37,7 @@ class FidelityRecord:
         return float(np.mean(self.trained_aps))
 
 
-def fidelity_report(
-    records: Sequence[FidelityRecord], *, top_k: int = 3, rng: np.random.Generator | None = None
-) -> dict[str, Any]:
+def fidelity_report(records: Sequence[FidelityRecord], *, top_k: int = 3) -> dict[str, Any]:
     """Summarise a study, one entry a group: agreement of inherited AP and of MACs with training alone.
 
     A group without records is left out. The regret looks at the ``top_k`` best-ranked subnets.
@@ -52,19 +50,18 @@ def fidelity_report(
         noise lowers these two alike.
     """
     require(len(records) > 0, "records", [], "one or more")
-    rng = rng or np.random.default_rng(0)
     groups = {}
     for name in get_args(Group):
         group = [record for record in records if record.group == name]
         if group:
             try:
-                groups[name] = _summarise_group(group, top_k, rng)
+                groups[name] = _summarise_group(group, top_k)
             except InputError as error:
                 raise InputError(f"group {name}: {error}") from None
-    return {"confidence": CONFIDENCE, "resamples": RESAMPLES, "top_k": top_k, "groups": groups}
+    return {"confidence": CONFIDENCE, "top_k": top_k, "groups": groups}
 
 
-def _summarise_group(group: Sequence[FidelityRecord], top_k: int, rng: np.random.Generator) -> dict[str, Any]:
+def _summarise_group(group: Sequence[FidelityRecord], top_k: int) -> dict[str, Any]:
     digests = [record.arch_digest for record in group]
     repeated = [digest for digest in digests if digests.count(digest) > 1]
     require(not repeated, "a subnet that occurs twice", repeated[:1], "there once")
@@ -77,15 +74,15 @@ def _summarise_group(group: Sequence[FidelityRecord], top_k: int, rng: np.random
         "num_subnets": len(group),
         "num_seeds": num_seeds,
         "macs_range": [int(macs.min()), int(macs.max())],
-        "inherited": asdict(rank_agreement(inherited, truth, top_k=top_k, rng=rng)),
-        "macs": asdict(rank_agreement(macs, truth, top_k=top_k, rng=rng)),
-        "tau_gain": asdict(combined_tau([(1, inherited, truth), (-1, macs, truth)], rng=rng)),
+        "inherited": asdict(rank_agreement(inherited, truth, top_k=top_k)),
+        "macs": asdict(rank_agreement(macs, truth, top_k=top_k)),
+        "tau_gain": asdict(combined_tau([(1, inherited, truth), (-1, macs, truth)])),
     }
     if num_seeds > 1:
         pairs = list(combinations(seeds, 2))
-        summary["noise_ceiling"] = asdict(combined_tau([(1 / len(pairs), *pair) for pair in pairs], rng=rng))
+        summary["noise_ceiling"] = asdict(combined_tau([(1 / len(pairs), *pair) for pair in pairs]))
         one_seed = [(1 / num_seeds, inherited, seed) for seed in seeds]
-        summary["inherited_one_seed"] = asdict(combined_tau(one_seed, rng=rng))
+        summary["inherited_one_seed"] = asdict(combined_tau(one_seed))
     return summary
 
 
@@ -107,7 +104,7 @@ def format_fidelity(report: dict[str, Any]) -> str:
             "Two training seeds: tau of one seed's APs with another's. Training noise limits a supernet's tau alike:",
             "the figure to compare is that of inherited AP with one seed.",
         ]
-    legend.append(f"In brackets: {100 * report['confidence']:g} % bootstrap intervals over the subnets.")
+    legend.append(f"In brackets: {100 * report['confidence']:g} % intervals over the subnets.")
     return "\n".join([*(line.rstrip() for line in lines), "", *legend])
 
 
@@ -122,18 +119,12 @@ def format_group(name: str, group: dict[str, Any]) -> dict[str, str]:
         "Kendall tau, inherited AP": format_estimate(inherited["kendall_tau"]),
         "Kendall tau, MACs": format_estimate(macs["kendall_tau"]),
         "  gain over MACs": format_estimate(group["tau_gain"], "+.2f"),
-        "Spearman, inherited AP": format_estimate(inherited["spearman"]),
-        "Spearman, MACs": format_estimate(macs["spearman"]),
-        "regret, AP points, inherited AP": format_estimate(inherited["regret"], ".1f", scale=100),
-        "regret, AP points, MACs": format_estimate(macs["regret"], ".1f", scale=100),
+        "Spearman, inherited AP": f"{inherited['spearman']:.2f}",
+        "Spearman, MACs": f"{macs['spearman']:.2f}",
+        "regret, AP points, inherited AP": f"{100 * inherited['regret']:.1f}",
+        "regret, AP points, MACs": f"{100 * macs['regret']:.1f}",
     }
     if "noise_ceiling" in group:
         column["Kendall tau, two training seeds"] = format_estimate(group["noise_ceiling"])
         column["  inherited AP, one seed"] = format_estimate(group["inherited_one_seed"])
     return column
-
-
-def format_estimate(estimate: dict[str, float], form: str = ".2f", *, scale: float = 1) -> str:
-    """Return ``value (low, high)``, each times ``scale``."""
-    value, low, high = (f"{scale * estimate[key]:{form}}" for key in ("value", "low", "high"))
-    return f"{value} ({low}, {high})"

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from altair.typing import ChartType
 
+from litepose_ofa.search.rank_agreement import format_estimate
 from litepose_ofa.search.reporting.page.drawing import BLUE, GREY, ROW, VERMILION, scatter, tooltips
 from litepose_ofa.search.reporting.page.section import Block, Chart, Grid, Table
 from litepose_ofa.search.reporting.searches import read_table
-from litepose_ofa.search.trust.rank_fidelity import GROUP_LABELS, format_estimate, format_group
+from litepose_ofa.search.trust.rank_fidelity import GROUP_LABELS, format_group
 from litepose_ofa.search.trust.sensitivity import sensitivity_devices
 
 
@@ -63,7 +64,7 @@ def fidelity_blocks(record: Mapping[str, Any]) -> list[Block]:
     found = ", ".join(f"{tau} {GROUP_LABELS[name]}" for name, tau in taus.items())
     text = (
         f"Subnets trained alone, {record['steps']:,} steps each, against the same subnets with the supernet's weights. "
-        f"Kendall tau: {found}. In brackets: {100 * report['confidence']:g} % bootstrap intervals over the subnets."
+        f"Kendall tau: {found}. In brackets: {100 * report['confidence']:g} % intervals over the subnets."
     )
     mmacs = [float(frame["MMACs"].min()), float(frame["MMACs"].max())]
     charts = [_scatter(frame[frame["group"] == name], name, mmacs, tau) for name, tau in taus.items()]

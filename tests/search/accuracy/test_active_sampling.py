@@ -62,7 +62,7 @@ def test_a_known_tau_needs_no_more(samples: AccuracySamples, tiny_cost: CostMode
     def measure(genomes: Genomes) -> NDArray[np.float64]:
         raise AssertionError("nothing is to be measured")
 
-    wide = RefinementSettings(budget=100, batch=4, tau_width=2.0)
+    wide = RefinementSettings(budget=100, batch=4, tau_width=2.0, held_out=0.5)  # of 6, tau has no interval
     assert refine_samples(samples, tiny_cost, measure, wide, seed=0) is samples
 
 

@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from litepose_ofa.search.accuracy.predictor_quality import compare_regressors, cross_validate, hold_out, require_samples
+from litepose_ofa.search.accuracy.predictor_quality import (
+    compare_regressors,
+    cross_validate,
+    format_comparison,
+    hold_out,
+    mean_error,
+    require_samples,
+)
 from litepose_ofa.search.accuracy.regressors import REGRESSORS, TrainingSet
 from litepose_ofa.supernet.errors import InputError
+
+MACS = np.random.default_rng(9).permutation(60)
 
 
 def bent_samples(rows: int = 60) -> TrainingSet:
@@ -23,7 +32,7 @@ def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp
     samples = bent_samples()
     held_out = hold_out(np.ones(60, np.bool_), 0.25, np.random.default_rng(1))
     comparison = compare_regressors(
-        samples, held_out, kinds=("ridge", "gaussian_process"), top_k=2, rng=np.random.default_rng(2)
+        samples, held_out, macs=MACS, kinds=("ridge", "gaussian_process"), top_k=2, rng=np.random.default_rng(2)
     )
     assert comparison.chosen == "gaussian_process"
     assert sorted([*comparison.rows, *comparison.held_out_rows]) == list(range(60))
@@ -33,9 +42,9 @@ def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp
         truth = samples.targets[held_out]
         assert quality.agreement.kendall_tau.value == pytest.approx(kendalltau(predicted, truth).statistic)
         assert quality.mae.value == pytest.approx(np.abs(predicted - truth).mean())
-        assert quality.mae.low < quality.mae.value < quality.mae.high
+        assert quality.mae == mean_error(np.abs(predicted - truth))
         best_two = np.argsort(-predicted)[:2]
-        assert quality.agreement.regret.value == pytest.approx(truth.max() - truth[best_two].max())
+        assert quality.agreement.regret == pytest.approx(truth.max() - truth[best_two].max())
     figures = json.loads(json.dumps(comparison.to_dict()))
     assert (figures["num_samples"], figures["num_held_out"]) == (60, 15)
     assert set(figures["regressors"]) == {"ridge", "gaussian_process"}
@@ -47,6 +56,12 @@ def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp
     np.testing.assert_allclose(np.array(shown["predicted"])[comparison.held_out_rows], expected)
     validated = comparison.cross_validation["gaussian_process"].predicted
     np.testing.assert_array_equal(np.array(shown["predicted"])[comparison.rows], validated)
+    quarters = np.split(np.argsort(MACS), 4)
+    taus = [kendalltau(np.array(shown["predicted"])[rows], samples.targets[rows]).statistic for rows in quarters]
+    within = comparison.held_out["gaussian_process"].tau_within_budgets
+    assert within.value == pytest.approx(np.mean(taus))
+    assert figures["regressors"]["gaussian_process"]["tau_within_budgets"]["value"] == within.value
+    assert f"{within.value:.2f} (" in format_comparison(comparison)
 
 
 def test_of_kinds_within_a_standard_error_the_simplest_is_chosen() -> None:
@@ -54,11 +69,23 @@ def test_of_kinds_within_a_standard_error_the_simplest_is_chosen() -> None:
     x = rng.uniform(-1, 1, size=(60, 2))
     samples = TrainingSet(x, 0.4 + x @ [0.1, 0.05] + 0.03 * x[:, 0] ** 2 + rng.normal(0, 0.03, 60), np.ones(2))
     comparison = compare_regressors(
-        samples, np.arange(0, 60, 4), kinds=("ridge", "mlp_ensemble", "gaussian_process"), rng=np.random.default_rng(0)
+        samples,
+        np.arange(0, 60, 4),
+        macs=MACS,
+        kinds=("ridge", "mlp_ensemble", "gaussian_process"),
+        rng=np.random.default_rng(0),
     )
     taus = {kind: quality.kendall_tau for kind, quality in comparison.cross_validation.items()}
     assert max(taus, key=lambda kind: taus[kind]) != "ridge", "the case shows nothing: the simplest is the best"
     assert comparison.chosen == "ridge"
+
+
+@pytest.mark.parametrize("n", [10, 16, 40])
+def test_nine_of_ten_intervals_of_a_mean_error_cover(n: int) -> None:
+    intervals = [mean_error(np.abs(errors)) for errors in np.random.default_rng(0).normal(size=(4000, n))]
+    covered = [found.low <= np.sqrt(2 / np.pi) <= found.high for found in intervals]  # type: ignore[operator]
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.025)
+    assert mean_error(np.ones(9)).low is None
 
 
 def test_held_out_targets_do_not_touch_the_choice() -> None:
@@ -67,7 +94,9 @@ def test_held_out_targets_do_not_touch_the_choice() -> None:
     changed = samples.targets.copy()
     changed[held_out] = changed[held_out][::-1]
     first, second = (
-        compare_regressors(replace(samples, targets=targets), held_out, kinds=("ridge",), rng=np.random.default_rng(0))
+        compare_regressors(
+            replace(samples, targets=targets), held_out, macs=MACS, kinds=("ridge",), rng=np.random.default_rng(0)
+        )
         for targets in (samples.targets, changed)
     )
     assert first.cross_validation["ridge"].kendall_tau == second.cross_validation["ridge"].kendall_tau

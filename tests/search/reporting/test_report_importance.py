@@ -49,6 +49,21 @@ def test_of_a_sum_every_share_is_the_terms_share_of_the_variance(codec: GenomeCo
         assert choice["standard_error"] < 0.03
 
 
+def test_the_standard_errors_are_those_of_the_estimates() -> None:
+    """Shares of a sum, again and again: as often as a normal distribution says they are within 1 and 2 errors."""
+    codec = GenomeCodec(SearchSpace.preset("litepose_released"))
+    columns = [columns[0] for columns in choice_genes(codec).values()]
+    spread = (codec.cardinalities[columns] ** 2 - 1) / 12
+    weights = np.array([0.3, 0.1, 1.0, 0.6, 0.6, 0.2, 0.4, 0.2, 0.1])
+    expected = dict(zip(choice_genes(codec), weights**2 * spread / (weights**2 @ spread), strict=True))
+    away = []
+    for seed in range(300):
+        found = importances(codec, lambda genomes: genomes[:, columns] @ weights, seed, 256)
+        away.append((found["variance_share"] - found.index.map(expected)) / found["standard_error"])
+    for errors, share in ((1, 0.683), (2, 0.954)):
+        assert np.mean(np.abs(away) <= errors) == pytest.approx(share, abs=0.025)
+
+
 def test_the_shares_of_a_product_count_the_interaction_twice(codec: GenomeCodec) -> None:
     def product(genomes: Genomes) -> NDArray[np.float64]:
         first, second = genomes[:, 0].astype(float), genomes[:, codec.deconvs[0]].astype(float)
