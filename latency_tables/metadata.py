@@ -1,6 +1,7 @@
 """What a latency table says of itself: device, runtime, provenance, whole-network fit and its errors."""
 
 import datetime
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,9 +43,10 @@ class TableMetadata(Checked):
         network_constant_ms: Milliseconds of a network beyond its operators.
         network_constant_spread_ms: One standard error of that constant.
         network_scale: Milliseconds in a network per millisecond of its operators.
-        network_residual: Relative error (one sigma) of whole networks that the fit did not see.
+        network_residual: Relative error (one sigma) of whole networks that the fit did not see: of an estimate the root
+            mean square of ``validation_errors``, of a measured table so much that the interval holds 80 % of them.
         fit_errors: Relative error, estimated / known - 1, of each network used in the fit.
-        validation_errors: The same for networks left out of the fit.
+        validation_errors: The same for networks left out of the fit, each by a fit to the others.
         fitted_rows_error: Cross-validated mean absolute relative error of a measured table's rows that were fitted, not
             measured (those with 0 samples); None where there are none.
         interval_coverage: Share of validation networks whose latency lies in the 80 % interval; None if not counted.
@@ -73,6 +75,20 @@ class TableMetadata(Checked):
     interval_coverage: Fraction | None = None
     sources: Annotated[tuple[Text, ...], Strict(False)]
     notes: str = ""
+
+    @property
+    def networks(self) -> int:
+        """The number of whole networks that the residual rests on; 0 where it was stated, not found on networks."""
+        return len(self.validation_errors)
+
+    @property
+    def residual_degrees(self) -> float:
+        """Degrees of freedom of the residual: infinite where it is no mean square, or was stated.
+
+        The errors of left-out networks have the error of the fit in them. Of n of them, relative to a fitted scale, a
+        new network's error over the root mean square is Student's t of n - 1 degrees times sqrt(1 - 1 / n**2).
+        """
+        return max(self.networks - 1, 1) if self.networks and self.provenance != "measured" else math.inf
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metadata as plain values, in the order of the fields; what may be a fraction is a float."""

@@ -36,10 +36,10 @@ class OperatorLatency:
     """What one operator takes.
 
     Attributes:
-        ms: Median milliseconds.
+        ms: Milliseconds; of a measured row the lower quartile over the rounds of each round's median.
         std_ms: One standard deviation; of an operator that was not measured, the error of the model that gave it.
-        samples: Runs behind the median; 0 if the operator was not measured but fitted, interpolated or estimated.
-        energy_mj: Median millijoules, None where not known.
+        samples: Runs behind it; 0 if the operator was not measured but fitted, interpolated or estimated.
+        energy_mj: Millijoules, None where not known.
     """
 
     ms: float

@@ -24,6 +24,9 @@ from litepose_ofa.supernet.files import MARK, naming, write_text
 
 SHIPPED_DIR = Path(__file__).parent / "tables"
 
+INTERVAL_SHARE = 0.8
+"""Of new networks, inside their interval."""
+
 INTERVAL_SIGMAS = 1.2815515655446004
 """Half-width of the 80 % interval of a normal distribution, in standard deviations."""
 
@@ -38,7 +41,7 @@ class LatencyEstimate:
     """Latency of one network, and what it rests on.
 
     Attributes:
-        ms: Median milliseconds.
+        ms: Milliseconds, of the statistic that the table's rows are of.
         low_ms: Low end of the 80 % interval.
         high_ms: High end of the 80 % interval.
         unmeasured: How many of the network's operators have no measurement of their own: their rows were fitted or
@@ -163,26 +166,29 @@ class LatencyTable:
         """Turn the sum of a network's operators, in ms, into the network's latency; works on floats and arrays."""
         return self.metadata.network_constant_ms + self.metadata.network_scale * operator_ms
 
-    def network_std_ms(self, network_ms: FloatOrArray, operator_variance: FloatOrArray) -> FloatOrArray:
-        """Return one standard deviation of networks' latencies, in ms.
+    def network_spread(
+        self, network_ms: FloatOrArray, operator_variance: FloatOrArray
+    ) -> tuple[FloatOrArray, FloatOrArray]:
+        """Return one standard deviation of networks' latencies, in ms, and on how many degrees of freedom it rests.
+
+        The standard deviation is the operators' spread, the error of the network constant and the whole-network
+        residual, added in squares. The operators' spread counts as known, the other two as estimated from the networks
+        that were left out of the fit in turn; the degrees of their sum are Welch and Satterthwaite's.
+
+        Source: JCGM 100:2008, Guide to the expression of uncertainty in measurement, G.4.1.
 
         Args:
             network_ms: What ``network_ms`` returned.
             operator_variance: Sum of ``std_ms ** 2`` over the operators that run, in ms squared. Their errors are
                 taken as independent, also where one operator runs several times: what operators share is part of the
-                whole-network residual, which is fitted with this sum beside it.
-
-        Returns:
-            The operators' spread, the error of the network constant and the whole-network residual, added in squares.
+                whole-network residual.
         """
         meta = self.metadata
-        variance = (
-            meta.network_scale**2 * operator_variance
-            + meta.network_constant_spread_ms**2
-            + (meta.network_residual * network_ms) ** 2
-        )
-        std_ms: FloatOrArray = variance**0.5
-        return std_ms
+        fitted = meta.network_constant_spread_ms**2 + (meta.network_residual * network_ms) ** 2
+        variance = meta.network_scale**2 * operator_variance + fitted
+        least = LEAST_STD_MS**2
+        degrees = meta.residual_degrees * (np.maximum(variance, least) / np.maximum(fitted, least)) ** 2
+        return variance**0.5, degrees
 
     def estimate(self, arch: Arch, num_keypoints: int = 14) -> LatencyEstimate:
         """Estimate the latency of a network at batch 1 and its own square input.
@@ -191,7 +197,7 @@ class LatencyTable:
             InputError: If the table can say nothing of an operator of the network.
         """
         ms, variance, unmeasured = self._sums(arch, num_keypoints)
-        low_ms, high_ms = interval(ms, self.network_std_ms(ms, variance))
+        low_ms, high_ms = map(float, interval(ms, *self.network_spread(ms, variance)))
         return LatencyEstimate(ms, low_ms, high_ms, self.metadata.provenance, unmeasured)
 
     def probability_within(self, arch: Arch, budget_ms: float, num_keypoints: int = 14) -> float:
@@ -202,7 +208,7 @@ class LatencyTable:
         """
         require(budget_ms > 0, "budget_ms", budget_ms, "a number above 0")
         ms, variance, _ = self._sums(arch, num_keypoints)
-        return float(probability_within(ms, self.network_std_ms(ms, variance), budget_ms))
+        return float(probability_within(ms, *self.network_spread(ms, variance), budget_ms))
 
     def _sums(self, arch: Arch, num_keypoints: int) -> tuple[float, float, int]:
         """Return a network's latency in ms, its operators' variance in ms squared, and how many are not measured."""
@@ -217,21 +223,27 @@ class LatencyTable:
         return rows_to_csv(self._rows)
 
 
-def interval(ms: FloatOrArray, std_ms: FloatOrArray) -> tuple[FloatOrArray, FloatOrArray]:
-    """Return the low and the high end of the 80 % interval of latencies, in ms."""
-    half = INTERVAL_SIGMAS * std_ms
+def interval(ms: FloatOrArray, std_ms: FloatOrArray, degrees: FloatOrArray) -> tuple[FloatOrArray, FloatOrArray]:
+    """Return the low and the high end of the 80 % interval of latencies, in ms, by Student's t distribution.
+
+    The arguments after the first are those that ``LatencyTable.network_spread`` returns.
+    """
+    from scipy.special import stdtrit  # slow to import
+
+    sigmas: Any = stdtrit(degrees, (1 + INTERVAL_SHARE) / 2)
+    half = sigmas * std_ms
     low = ms - half
     return low * (low > 0), ms + half
 
 
-def probability_within(ms: FloatOrArray, std_ms: FloatOrArray, budget_ms: float) -> FloatOrArray:
-    """Return the probability that latencies keep a budget, by the normal distribution of the interval.
+def probability_within(ms: FloatOrArray, std_ms: FloatOrArray, degrees: FloatOrArray, budget_ms: float) -> FloatOrArray:
+    """Return the probability that latencies keep a budget, by the t distribution of the interval.
 
     The budget that is the interval's high end is kept with probability 0.9.
     """
-    from scipy.special import ndtr  # slow to import, and few programs ask
+    from scipy.special import stdtr  # slow to import
 
-    probability: FloatOrArray = ndtr((budget_ms - ms) / np.maximum(std_ms, LEAST_STD_MS))
+    probability: FloatOrArray = stdtr(degrees, (budget_ms - ms) / np.maximum(std_ms, LEAST_STD_MS))
     return probability
 
 

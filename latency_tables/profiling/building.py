@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from litepose_ofa.latency_tables.metadata import TableMetadata
-from litepose_ofa.latency_tables.profiling.fitting import FEWEST_NETWORKS, Floats, fit_networks, fit_rows, measured_rows
+from litepose_ofa.latency_tables.profiling.fitting import Floats, fit_networks, fit_rows, measured_rows
 from litepose_ofa.latency_tables.profiling.measurements import Measurements
 from litepose_ofa.latency_tables.rows import OperatorLatency, significant
-from litepose_ofa.latency_tables.table import INTERVAL_SIGMAS, LatencyTable
+from litepose_ofa.latency_tables.table import INTERVAL_SHARE, INTERVAL_SIGMAS, LatencyTable
 from litepose_ofa.supernet.archs.operators import Operator, operators_of
 from litepose_ofa.supernet.errors import InputError, shown
 
-INTERVAL_SHARE = 0.8
+FEWEST_NETWORKS = 4
+"""Of fewer, not even the greatest error is one that 80 % of others stay below."""
+
 SAME_IN_ONE_TABLE = ("runtime", "threads", "precision", "processor")
 
 
@@ -107,7 +109,7 @@ def _shared_error(table: LatencyTable, measurements: Measurements) -> float:
         if arch.digest in meta.fit_errors or shared == 0:
             continue
         ms = table.network_ms(sum(row.ms for row in rows))
-        variance = table.network_std_ms(ms, sum(row.std_ms**2 for row in rows)) ** 2
+        variance = table.network_spread(ms, sum(row.std_ms**2 for row in rows))[0] ** 2
         wanted = ((ms - timing.ms) / INTERVAL_SIGMAS) ** 2
         needed.append(max(1 + (wanted - variance) / shared, 1.0))
     return math.sqrt(_conformal(np.array(needed))) if len(needed) >= FEWEST_NETWORKS else 1.0
@@ -132,10 +134,10 @@ def _sums(measurements: Measurements, rows: dict[Operator, OperatorLatency]) -> 
 def _conformal(needed: Floats) -> float:
     """Return what makes an interval hold a network that nobody has seen with 80 %, from what each of N alone needs.
 
-    That is the ceil(0.8 (N + 1))-th of these (Vovk et al., Algorithmic Learning in a Random World, 2005).
+    That is the value at rank 0.8 (N + 1), between two of them in proportion (after Vovk et al., Algorithmic Learning in
+    a Random World, 2005, who round up).
     """
-    rank = min(math.ceil(INTERVAL_SHARE * (len(needed) + 1)), len(needed))
-    return float(np.sort(needed)[rank - 1])
+    return float(np.quantile(needed, INTERVAL_SHARE, method="weibull"))
 
 
 def _description(measurements: Measurements) -> dict[str, Any]:

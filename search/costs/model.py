@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litepose_ofa.latency_tables.decoding.cost import DecodingCost, require_people
-from litepose_ofa.latency_tables.table import LatencyTable, interval, probability_within
+from litepose_ofa.latency_tables.table import LEAST_STD_MS, LatencyTable, interval, probability_within
 from litepose_ofa.search.costs.peak_memory import PeakMemory
 from litepose_ofa.search.costs.slots import NetworkSlots, OperatorSums, SlotTables, aligned, network_slots
 from litepose_ofa.search.genome import GenomeCodec, Genomes
@@ -123,7 +123,7 @@ class CostModel:
     def probability_within(self, genomes: Genomes, device: str, budget_ms: float) -> NDArray[np.float64]:
         """Return the probability that each genome's latency is at most ``budget_ms``, shape (n,).
 
-        The distribution is the normal one of the interval.
+        The distribution is that of the interval.
 
         Raises:
             InputError: If the budget is not positive.
@@ -196,15 +196,17 @@ class CostModel:
             shares[self._slots.stem] += self._decoding_ms[device][:, None]
         return shares
 
-    def _latency(self, genomes: Genomes, device: str) -> tuple[Milliseconds, Milliseconds]:
-        """Return the latencies in ms and one standard deviation of each, with decoding if given, each of shape (n,)."""
+    def _latency(self, genomes: Genomes, device: str) -> tuple[Milliseconds, Milliseconds, NDArray[np.float64]]:
+        """Return latencies in ms, with decoding if given, one standard deviation and its degrees of freedom, (n,)."""
         table = self.tables[device]
         operator_ms, variance = self._compiled.add_up(genomes, [f"ms/{device}", f"variance/{device}"])
         network_ms = table.network_ms(operator_ms)
-        std_ms = table.network_std_ms(network_ms, variance)
+        std_ms, degrees = table.network_spread(network_ms, variance)
         if device in self.decoding:
+            of_network = np.maximum(std_ms, LEAST_STD_MS)
             std_ms = np.hypot(std_ms, self._decoding_std_ms[device][genomes[:, IMAGE_SIZE_GENE]])
-        return self._with_decoding(network_ms, genomes, device), std_ms
+            degrees = degrees * (np.maximum(std_ms, LEAST_STD_MS) / of_network) ** 4  # the decoding's spread is known
+        return self._with_decoding(network_ms, genomes, device), std_ms, degrees
 
     def _with_decoding(self, network_ms: Milliseconds, genomes: Genomes, device: str) -> Milliseconds:
         """Add the decoding cost of the device, where it has one, to the latencies of networks, shape (n,)."""

@@ -26,8 +26,8 @@ def test_estimate_is_the_plain_sum_over_the_operators(device: str, num_keypoints
             total, variance = sum(row.ms for row in rows), sum(row.std_ms**2 for row in rows)
             answer = table.estimate(arch, num_keypoints)
             assert answer.ms == pytest.approx(table.metadata.network_constant_ms + table.metadata.network_scale * total)
-            std_ms = table.network_std_ms(answer.ms, variance)
-            assert (answer.low_ms, answer.high_ms) == pytest.approx(interval(answer.ms, std_ms))
+            spread = table.network_spread(answer.ms, variance)
+            assert (answer.low_ms, answer.high_ms) == pytest.approx(interval(answer.ms, *spread))
             assert answer.low_ms < answer.ms < answer.high_ms
             assert answer.provenance == ("measured" if device == "host_cpu" else "calibrated-estimate")
             assert answer.unmeasured == sum(row.samples == 0 for row in rows)

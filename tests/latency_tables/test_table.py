@@ -223,16 +223,49 @@ def test_probability_is_the_share_of_drawn_latencies() -> None:
         assert table.probability_within(arch, budget_ms) == pytest.approx(float(np.mean(drawn <= budget_ms)), abs=0.004)
 
 
-def test_networks_as_arrays_equal_networks_one_by_one() -> None:
-    table = LatencyTable(METADATA, ROWS)
+@pytest.mark.parametrize("networks", [3, 4, 10])
+@pytest.mark.parametrize("operator_std", [0.0, 0.05, 0.1])
+def test_an_estimate_of_few_networks_holds_eight_of_ten_new_ones(networks: int, operator_std: float) -> None:
+    """A scale is fitted to n networks that err by 5 %; their left-out errors set the interval of one more."""
+    rng, repeats, sigma = np.random.default_rng(0), 20_000, 0.05
+    known = 1 + sigma * rng.normal(size=(repeats, networks))
+    left_out = (known.sum(axis=1, keepdims=True) - known) / (networks - 1) / known - 1
+    few = LatencyTable(METADATA, {}).with_metadata(  # all repeats at once: fields that are arrays
+        provenance="calibrated-estimate",
+        network_constant_ms=0.0,
+        network_constant_spread_ms=0.0,
+        network_scale=known.mean(axis=1),
+        network_residual=np.sqrt(np.mean(left_out**2, axis=1)),
+        validation_errors=dict.fromkeys(range(networks), 0.0),
+    )
+    ms = few.network_ms(np.ones(repeats))
+    low, high = interval(ms, *few.network_spread(ms, np.full(repeats, operator_std**2)))
+    new = 1 + np.hypot(sigma, operator_std) * rng.normal(size=repeats)
+    assert np.mean((low <= new) & (new <= high)) == pytest.approx(0.8, abs=0.025)
+
+
+def test_what_the_interval_rests_on() -> None:
+    def half_sigmas(**changes: object) -> float:
+        table = LatencyTable(METADATA, {}).with_metadata(network_constant_spread_ms=0.0, **changes)
+        return (interval(10.0, *table.network_spread(10.0, 0.0))[1] - 10) / (10 * METADATA.network_residual)
+
+    four, normal = dict.fromkeys("abcd", 0.1), 1.2816
+    assert half_sigmas(provenance="calibrated-estimate", validation_errors=four) == pytest.approx(1.6377, abs=1e-4)
+    assert half_sigmas(provenance="calibrated-estimate", validation_errors={}) == pytest.approx(normal, abs=1e-4)
+    assert half_sigmas(provenance="measured", validation_errors=four) == pytest.approx(normal, abs=1e-4)
+
+
+@pytest.mark.parametrize("provenance", ["measured", "calibrated-estimate"])
+def test_networks_as_arrays_equal_networks_one_by_one(provenance: str) -> None:
+    table = LatencyTable(METADATA, ROWS).with_metadata(provenance=provenance, validation_errors={"a": 0.1, "b": -0.1})
     sums, variances = np.array([0.1, 3.0, 200.0]), np.array([100.0, 0.0, 4.0])
     ms = table.network_ms(sums)
-    std_ms = table.network_std_ms(ms, variances)
-    low, high = interval(ms, std_ms)
-    probabilities = probability_within(ms, std_ms, 8.0)
+    spread = table.network_spread(ms, variances)
+    low, high = interval(ms, *spread)
+    probabilities = probability_within(ms, *spread, 8.0)
     for i in range(3):
         one = table.network_ms(float(sums[i]))
-        std = table.network_std_ms(one, float(variances[i]))
-        apart = (one, *interval(one, std), probability_within(one, std, 8.0))
+        spread = table.network_spread(one, float(variances[i]))
+        apart = (one, *interval(one, *spread), probability_within(one, *spread, 8.0))
         assert apart == pytest.approx((ms[i], low[i], high[i], probabilities[i]))
     assert low[0] == 0.0  # a latency is never negative

@@ -9,7 +9,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import space_operators
-from litepose_ofa.latency_tables.profiling.building import build_table, extend_table
+from litepose_ofa.latency_tables.profiling.building import _conformal, build_table, extend_table
 from litepose_ofa.latency_tables.profiling.validation import validate
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
@@ -46,9 +46,16 @@ def test_eight_of_ten_unseen_networks_are_inside_the_interval(
     assert 0.74 <= np.mean(shares) <= most
 
 
+@pytest.mark.parametrize("networks", [4, 5, 8, 20])
+def test_what_networks_need_holds_eight_of_ten_others(networks: int) -> None:
+    needed = np.abs(np.random.default_rng(0).normal(size=(8000, networks + 1)))
+    inside = [new <= _conformal(known) for *known, new in needed]
+    assert np.mean(inside) == pytest.approx(0.8, abs=0.025)
+
+
 def test_too_few_networks_and_untimed_operators_make_no_table(simulated: Any) -> None:
-    with pytest.raises(InputError, match="timed 2 whole networks; a table needs at least 3"):
-        build_table(simulated.measure(TINY, simulated.sample_archs(TINY, 2, 0)), device="board", rng=RNG(0))
+    with pytest.raises(InputError, match="timed 3 whole networks; a table needs at least 4"):
+        build_table(simulated.measure(TINY, simulated.sample_archs(TINY, 3, 0)), device="board", rng=RNG(0))
     measured = simulated.measure(TINY, simulated.sample_archs(TINY, 5, 0), chosen=lambda o: o.kind != "head")
     with pytest.raises(InputError, match=r"runs Operator\(.*which was not timed; name its space"):
         build_table(measured, device="board", rng=RNG(0))

@@ -1,6 +1,7 @@
 """The cost model against the sum over operators, and its exact extremes against enumeration."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import space_operators
@@ -212,6 +214,22 @@ def decoding_cost(base_ms: Mapping[int, float], name: str = "board") -> Decoding
         notes="none",
         sizes=tuple(sizes),
     )
+
+
+def test_what_is_known_of_decoding_adds_certainty(tiny_cost: CostModel) -> None:
+    """Few networks set the table's spread, many scenes the decoding's: the mix of both is nearer to normal."""
+    few = tiny_cost.tables["board"].with_metadata(
+        provenance="calibrated-estimate", network_constant_spread_ms=0.0, validation_errors=dict.fromkeys("abcd", 0.03)
+    )
+    rows = {operator: replace(row, std_ms=0.0) for operator, row in few.rows.items()}
+    table, decoding = LatencyTable(few.metadata, rows), decoding_cost({64: 1.0, 128: 3.0})
+    frames = CostModel(tiny_cost.space, tables={"board": table}, decoding={"board": decoding}, people=1)
+    genomes = frames.codec.sample(20, np.random.default_rng(8))
+    low_ms, high_ms = frames.latency_interval(genomes, "board")
+    for arch, half in zip(frames.codec.decode_many(genomes), (high_ms - low_ms) / 2, strict=True):
+        network, scenes = 0.03 * table.estimate(arch).ms, decoding.std_ms(arch.image_size, 1)
+        degrees = 3 * ((network**2 + scenes**2) / network**2) ** 2
+        assert half == pytest.approx(student_t.ppf(0.9, degrees) * np.hypot(network, scenes), rel=1e-6)
 
 
 @pytest.mark.parametrize("people", [0, 1, 7.5])
