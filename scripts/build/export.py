@@ -15,7 +15,7 @@ from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
-from litepose_ofa.supernet.evaluation import ap_interval, keypoint_breakdown
+from litepose_ofa.supernet.evaluation import InferenceSettings, ap_interval, keypoint_breakdown
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult
 from litepose_ofa.supernet.evaluation.subnets import Calibration, SubnetEvaluator
 from litepose_ofa.supernet.export.formats import (
@@ -27,22 +27,19 @@ from litepose_ofa.supernet.export.formats import (
     onnx_int8_format,
     onnx_peaks_format,
 )
+from litepose_ofa.supernet.export.runners import FloatArray
 
 SPLIT = "val"
 
 
-def build_formats(cfg: DictConfig, evaluator: SubnetEvaluator, image_size: int) -> list[ExportFormat]:
-    """Return the formats that ``formats`` names, in its order; int8 takes its ranges from training images."""
-    onnx, settings = plain(cfg.onnx), evaluator.settings
-
-    def calibrated() -> ExportFormat:
-        training = evaluator.calibration.dataset
-        images = Calibration(training, num_images=cfg.calibration_images, batch_size=1, seed=cfg.seed)
-        return onnx_int8_format(np.concatenate([image.numpy() for image in images.batches(image_size)]))
-
+def build_formats(
+    cfg: DictConfig, settings: InferenceSettings, calibration: Callable[[], FloatArray]
+) -> list[ExportFormat]:
+    """Return the formats that ``formats`` names, in its order; int8 takes its ranges from ``calibration``."""
+    onnx = plain(cfg.onnx)
     makers: Mapping[str, Callable[[], ExportFormat]] = {
         "onnx": lambda: onnx_format(**onnx),
-        "onnx_int8": calibrated,
+        "onnx_int8": lambda: onnx_int8_format(calibration()),
         PEAKS: lambda: onnx_peaks_format(**onnx, most=settings.max_people, threshold=settings.threshold),
         "litert": litert_format,
         "litert_fp16": lambda: litert_format(float16=True),
@@ -54,6 +51,13 @@ def build_formats(cfg: DictConfig, evaluator: SubnetEvaluator, image_size: int) 
     for name in names:
         require(name in makers, "formats", name, f"of {', '.join(makers)}")
     return [makers[name]() for name in names]
+
+
+def training_images(cfg: DictConfig, evaluator: SubnetEvaluator, image_size: int) -> FloatArray:
+    """Return the ``calibration_images`` images of the training split, normalised, shape (N, 3, R, R)."""
+    training = evaluator.calibration.dataset
+    images = Calibration(training, num_images=cfg.calibration_images, batch_size=1, seed=cfg.seed)
+    return np.concatenate([image.numpy() for image in images.batches(image_size)])
 
 
 def latency_facts(

@@ -22,6 +22,7 @@ SECTIONS = {
     "Latency tables": {
         "profile": "write the folder that measures operators on your board",
         "build-table": "turn what the board measured into a latency table",
+        "calibrate-table": "scale a table to your board by the times of a few whole networks",
         "validate-table": "compare a table with whole networks",
         "estimate-tables": "estimate the tables of devices that are not at hand",
         "measure-decoding": "measure what a frame costs beyond its network",

@@ -14,9 +14,18 @@ from omegaconf import DictConfig
 from pydantic import Field
 
 from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.few_shot import FEWEST_NETWORKS
 from litepose_ofa.scripts.build.data import find_arch, workspace_of
-from litepose_ofa.scripts.build.export import SPLIT, accuracy_facts, build_formats, latency_facts, usage_config
+from litepose_ofa.scripts.build.export import (
+    SPLIT,
+    accuracy_facts,
+    build_formats,
+    latency_facts,
+    training_images,
+    usage_config,
+)
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator, supernet_path
+from litepose_ofa.scripts.build.spread import write_spread
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.fields import Choice, Name, OneOrSeveral, Text
 from litepose_ofa.scripts.settings.groups import DeviceSettings, MeasuringSettings, Resamples
@@ -63,6 +72,7 @@ class ExportVerb(MeasuringSettings):
     tier: Name
     arch: Text | None
     finetuned: bool
+    spread: Annotated[int, Field(ge=FEWEST_NETWORKS, le=100)] | None
     checked_images: Annotated[int, Field(ge=1, le=1_000)]
     formats: Annotated[list[Choice], OneOrSeveral]
     onnx: OnnxSettings
@@ -74,7 +84,10 @@ class ExportVerb(MeasuringSettings):
 
 @script("export", ExportVerb)
 def main(cfg: DictConfig) -> None:
-    """Write the export folder of one device and tier, or of one architecture."""
+    """Write the export folder of one device and tier, or of one architecture; or a spread of networks to time."""
+    if cfg.spread is not None:
+        write_spread(cfg)
+        return
     evaluator = build_subnet_evaluator(cfg, SPLIT)
     plan = _plan(cfg, evaluator)
     folder = plan.folder
@@ -114,7 +127,7 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
         "options": {name: cfg[name] for name in ("seed", "checked_images", "measure_formats", "resamples")},
     }
     folder = workspace_of(cfg).export(cfg.device.name, cfg.tier if cfg.arch is None else arch.digest)
-    formats = build_formats(cfg, evaluator, arch.image_size)
+    formats = build_formats(cfg, evaluator.settings, lambda: training_images(cfg, evaluator, arch.image_size))
     return _Plan(folder, arch, finetuned, table, formats, json.loads(json.dumps(facts)))
 
 

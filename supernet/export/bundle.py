@@ -98,7 +98,7 @@ def write_bundle(
             more = measure_format(fmt, temporary)
             described[fmt.name] = {**fmt.facts, "files": list(fmt.files), "parity": parity, **more}
         one_line = math.inf  # a command is to be copied whole
-        usage = {**_usage(subnet, skeleton), **(config or {})}
+        usage = {**usage_of(subnet, skeleton), **(config or {})}
         write_text(temporary / CONFIG_FILE, yaml.safe_dump(usage, sort_keys=False, width=one_line))
         record = {
             **facts,
@@ -112,7 +112,8 @@ def write_bundle(
         return Manifest(folder, write_manifest(temporary, record).record)
 
 
-def _usage(subnet: LitePose, skeleton: Skeleton) -> dict[str, Any]:
+def usage_of(subnet: LitePose, skeleton: Skeleton) -> dict[str, Any]:
+    """Return what ``subnet.yaml`` says of how a network is fed and what its outputs are."""
     size = subnet.arch.image_size
     shapes = map(list, head_shapes(subnet, "one"))
     maps = ("heatmaps, then AE tags", "heatmaps")
