@@ -11,7 +11,6 @@ choice. With noise, every measurement is off by a normal error, and shares are t
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -150,7 +149,7 @@ def rugged(codec: GenomeCodec) -> Accuracies:
 
     def ap(genomes: Genomes) -> Values:
         smooth = shares.returns(shares(genomes)) @ shares.worth
-        rough = sum(part[tuple(genomes[:, triple].T)] for part, triple in zip(parts, triples, strict=True))
+        rough = np.sum([part[tuple(genomes[:, triple].T)] for part, triple in zip(parts, triples, strict=True)], axis=0)
         values: Values = np.clip(0.3 + 0.02 * np.floor(20 * (smooth + 0.3 * rough)), 0, 1)
         return values
 
@@ -179,7 +178,7 @@ class OneHotFeatures(GenomeFeatures):
 
     def __call__(self, genomes: Genomes) -> Values:
         taken = (genomes[:, self._genes] == self._choices) & self.codec.present(genomes)[:, self._genes]
-        return taken.astype(np.float64)
+        return np.asarray(taken, np.float64)
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ STRATEGIES: dict[str, MakeStrategy] = {
     "TPE": lambda problem: OptunaStrategy(problem, "tpe"),
 }
 BATCHES = dict.fromkeys(STRATEGIES, 16) | {"random": 200}
-MOST = dict.fromkeys(STRATEGIES, 400) | {"evolution": 1000, "random": 5000, "NSGA-II": 1000, "TPE": 208}
+MOST = dict.fromkeys(STRATEGIES, 400) | {"evolution": 1000, "random": 5000, "NSGA-II": 1000, "TPE": 96}
 
 
 def all_genomes(codec: GenomeCodec) -> Genomes:
@@ -239,21 +238,22 @@ def searched(problem: SearchProblem, ap: Accuracies, name: str, seed: int, noise
 
 @dataclass(frozen=True)
 class Course:
-    """Evaluations until the goal, None if the most allowed did not reach it; and the shares at ``SHARES_AT``."""
+    """Evaluations until the goal, infinite if never; and shares at ``SHARES_AT``, NaN beyond the most allowed."""
 
-    needed: int | None
-    shares: list[float]
+    needed: float
+    shares: Values
 
 
 def course(problem: SearchProblem, ap: Accuracies, name: str, seed: int, optimum: float, noise: float) -> Course:
-    needed = None
+    needed = np.inf
     for history in searched(problem, ap, name, seed, noise):
-        if needed is None and problem.hypervolume(history) >= GOAL * optimum:
-            needed = len(history)
-        is_long = len(history) >= SHARES_AT[-1]
-        if is_long and (needed is not None or noise or len(history) >= MOST[name]):
+        if problem.hypervolume(history) >= GOAL * optimum:
+            needed = min(needed, len(history))
+        if len(history) >= (MOST[name] if needed == np.inf and not noise else min(SHARES_AT[-1], MOST[name])):
             break
-    return Course(needed, [problem.hypervolume(history.rows(np.arange(n))) / optimum for n in SHARES_AT])
+    firsts = [history.rows(np.arange(min(number, len(history)))) for number in SHARES_AT]
+    shares = np.array([problem.hypervolume(first) / optimum for first in firsts])
+    return Course(needed, np.where(np.array(SHARES_AT) > MOST[name], np.nan, shares))
 
 
 def compare_with_the_optimum(truth: str, seeds: int, noise: float = 0) -> None:
@@ -269,14 +269,14 @@ def compare_with_the_optimum(truth: str, seeds: int, noise: float = 0) -> None:
     for name in STRATEGIES:
         began = time.perf_counter()
         found = courses[name] = [course(problem, ap, name, seed, optimum, noise) for seed in range(seeds)]
-        needed = [each.needed or MOST[name] + 1 for each in found]
-        median = statistics.median(needed)
-        shown = f"{median:g}" if median <= MOST[name] else f"> {MOST[name]}"
+        needed = sorted(each.needed for each in found)
+        median = float(np.median(needed))
+        shown = f"{median:g}" if median < np.inf else f"> {min(MOST[name], SHARES_AT[-1]) if noise else MOST[name]}"
         shares = ", ".join(f"{share:.4f}" for share in np.median([each.shares for each in found], axis=0))
-        print(f"    {name:14} {shown:8} {shares}  ({time.perf_counter() - began:.0f} s)  {sorted(needed)}", flush=True)
+        print(f"    {name:14} {shown:8} {shares}  ({time.perf_counter() - began:.0f} s)  {needed}", flush=True)
     for name in ("one-hot ridge", "NSGA-II"):
-        ahead = [np.subtract(a.shares, b.shares) for a, b in zip(courses["two loops"], courses[name], strict=True)]
-        error = np.std(ahead, axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(len(SHARES_AT), np.nan)
+        ahead = [a.shares - b.shares for a, b in zip(courses["two loops"], courses[name], strict=True)]
+        error = np.std(ahead, axis=0, ddof=min(1, seeds - 1)) / np.sqrt(seeds)
         gains = [f"{gain:+.4f} (s.e. {se:.4f})" for gain, se in zip(np.mean(ahead, axis=0), error, strict=True)]
         print(f"    two loops ahead of {name}: {', '.join(gains)}", flush=True)
 
