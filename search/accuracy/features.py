@@ -14,10 +14,16 @@ from litepose_ofa.supernet.archs.space import SearchSpace
 BLOCK_GENE_WEIGHT = 0.3
 """Weight of a single block's kernel or expansion: there are many of them, and each matters little."""
 
+CHOICE_WEIGHT = 0.5
+"""Weight of a choice by itself, relative to that of its gene's size: most accuracies follow the order of sizes."""
+
 
 class GenomeFeatures:
     """Features of genomes, in order: the logarithms of image size, widths and depths; the mean kernel and the mean
-    expansion of each stage; the logarithms of MACs and parameters; every block's kernel and expansion, zero if dropped.
+    expansion of each stage; the logarithms of MACs and parameters; every block's kernel and expansion, zero if dropped;
+    and of the genes with more than two choices, for each whether it is taken, without which an AP that does not follow
+    the order of sizes could hardly be learned. Of a block's genes, which are many, the ends are left out: its sizes
+    tell them apart.
 
     Attributes:
         length: P.
@@ -34,9 +40,17 @@ class GenomeFeatures:
             self._values[: len(choices), column] = scaled
         lists = [columns for stage in codec.stages for columns in (stage.kernels, stage.expansions)]
         self._membership = np.array([[column in columns for columns in lists] for column in range(codec.length)], float)
-        num_blocks = int(self._is_block.sum())
-        totals = codec.length - num_blocks + len(lists) + 2
-        self.weights = np.concatenate([np.ones(totals), np.full(num_blocks, BLOCK_GENE_WEIGHT)])
+        singled_out = [
+            (gene, choice)
+            for gene, number in enumerate(codec.cardinalities.tolist())
+            if number > 2
+            for choice in (range(1, number - 1) if self._is_block[gene] else range(number))
+        ]
+        self._genes, self._choices = np.array(singled_out, np.intp).reshape(-1, 2).T
+        gene_weights = np.where(self._is_block, BLOCK_GENE_WEIGHT, 1.0)
+        totals = int((~self._is_block).sum()) + len(lists) + 2
+        choice_weights = CHOICE_WEIGHT * gene_weights[self._genes]
+        self.weights = np.concatenate([np.ones(totals), gene_weights[self._is_block], choice_weights])
         self.length = len(self.weights)
 
     def __call__(self, genomes: Genomes) -> NDArray[np.float64]:
@@ -46,7 +60,8 @@ class GenomeFeatures:
         means = (values @ self._membership) / (present @ self._membership)
         costs = self._cost.evaluate(genomes)
         sizes = np.log(np.stack([costs["macs"], costs["params"]], axis=1))
-        return np.concatenate([values[:, ~self._is_block], means, sizes, values[:, self._is_block]], axis=1)
+        taken = genomes[:, self._genes] == self._choices  # never the 0 of a dropped block
+        return np.concatenate([values[:, ~self._is_block], means, sizes, values[:, self._is_block], taken], axis=1)
 
     def training_set(self, genomes: Genomes, ap: NDArray[np.float64]) -> TrainingSet:
         """Return what regressors are fitted to, of canonical genomes (m, G) and their AP (m,)."""

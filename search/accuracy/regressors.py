@@ -20,9 +20,11 @@ CHUNK = 4096
 """Queries worked on at a time: arrays stay in the processor's cache, and memory is bounded."""
 
 MEMBERS = 5
-LENGTH_SCALES = (0.7, 1.0, 1.5, 2.5, 4.0)
-DEVIATIONS = (0.1, 0.3, 1.0)
+LENGTH_SCALES = (0.5, 0.8, 1.3, 2.1, 3.4, 5.5)
+DEVIATIONS = (0.1, 0.3, 1.0, 3.0)
 NOISES = tuple(np.logspace(-4, 1, 16).tolist())
+CHOSEN = 4
+"""Numbers that a Gaussian process chooses by the samples beside its variance: mean, length scale, deviation, noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,20 @@ class TrainingSet:
 
 
 class Regressor(ABC):
-    """A regression fitted to samples, with a standard deviation; fitting is deterministic."""
+    """A regression fitted to samples, with a standard deviation; fitting is deterministic.
+
+    Attributes:
+        noise_std: Standard deviation of measurements around what can be learned. ``predict_std`` lacks it: a further
+            measurement is off by both.
+    """
+
+    noise_std: float
 
     def __init__(self, samples: TrainingSet) -> None:
-        self._offset, std = samples.features.mean(axis=0), samples.features.std(axis=0)
-        varies = std > 1e-9 * np.maximum(np.abs(self._offset), 1)
-        self._scale = np.where(varies, samples.feature_weights / np.where(varies, std, 1), 0)
+        offset, std = samples.features.mean(axis=0), samples.features.std(axis=0)
+        self._varying = np.flatnonzero(std > 1e-9 * np.maximum(np.abs(offset), 1))
+        self._feature_weights = samples.feature_weights[self._varying]
+        self._offset, self._scale = offset[self._varying], self._feature_weights / std[self._varying]
         self._mean, self._std = float(samples.targets.mean()), max(float(samples.targets.std()), 1e-6)
 
     def refitted(self, samples: TrainingSet) -> Self:
@@ -71,8 +81,8 @@ class Regressor(ABC):
         return np.concatenate([np.zeros(0), *parts])
 
     def _standardised(self, features: Floats) -> Floats:
-        """Return features (n, P) times their weights, with mean 0 and deviation 1 over the samples; 0 if constant."""
-        return np.asarray((features - self._offset) * self._scale, np.float64)
+        """Return the features that vary, with mean 0 and deviation 1 over the samples, times their weights."""
+        return np.asarray((features[:, self._varying] - self._offset) * self._scale, np.float64)
 
 
 class Ridge(Regressor):
@@ -84,6 +94,7 @@ class Ridge(Regressor):
         super().__init__(samples)
         targets = (samples.targets - self._mean) / self._std
         self._model: Any = BayesianRidge().fit(self._standardised(samples.features), targets)
+        self.noise_std = self._std / float(np.sqrt(self._model.alpha_))
 
     def _predict_mean(self, x: Floats) -> Floats:
         return np.asarray(self._mean + self._std * self._model.predict(x), np.float64)
@@ -105,6 +116,8 @@ class Ensemble(Regressor):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the last per mille of a loss is not waited for
             self._models = [self._estimator(seed).fit(x[rows], targets[rows]) for seed, rows in enumerate(draws)]
+        unseen = np.array([~np.isin(np.arange(len(x)), rows) for rows in draws])
+        self.noise_std = self._out_of_bag_noise(np.where(unseen, self._predict_members(x), np.nan), samples.targets)
 
     @abstractmethod
     def _estimator(self, seed: int) -> Any: ...
@@ -114,6 +127,16 @@ class Ensemble(Regressor):
 
     def _predict_std(self, x: Floats) -> Floats:
         return np.asarray(self._predict_members(x).std(axis=0, ddof=1), np.float64)
+
+    def _out_of_bag_noise(self, members: Floats, targets: Floats) -> float:
+        """Return the noise by the errors for targets (m,) that at least two members, shape (E, m), did not see."""
+        number = np.isfinite(members).sum(axis=0)
+        rows = number > 1
+        if not rows.any():
+            return 0.0
+        mean, variance = np.nanmean(members[:, rows], axis=0), np.nanvar(members[:, rows], axis=0, ddof=1)
+        explained = variance * (1 + 1 / number[rows] - 1 / MEMBERS)  # a mean of fewer members is further off
+        return float(np.sqrt(max(((targets[rows] - mean) ** 2 - explained).mean(), 0)))
 
     def _predict_members(self, x: Floats) -> Floats:
         return np.asarray(self._mean + self._std * np.stack([model.predict(x) for model in self._models]), np.float64)
@@ -141,7 +164,7 @@ class MlpEnsemble(Ensemble):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Covariance a.b / P + deviation x exp(-|a - b|^2 / (2 P length_scale^2)): a linear trend, and interactions.
+    """Covariance a.b + deviation x exp(-|a - b|^2 / (2 length_scale^2)): a linear trend, and interactions.
 
     The linear part carries the prediction to the edges of the space, where a search goes and samples are few.
     """
@@ -154,16 +177,18 @@ class Kernel:
         products = a @ b.T
         squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
         distances = np.maximum(squares - 2 * products, 0)
-        scale = 2 * a.shape[1] * self.length_scale**2
-        return np.asarray(products / a.shape[1] + self.deviation * np.exp(-distances / scale), np.float64)
+        return np.asarray(products + self.deviation * np.exp(distances / (-2 * self.length_scale**2)), np.float64)
 
     def variance(self, a: Floats) -> Floats:
         """Return the covariances of features with themselves, shape (n,)."""
-        return np.asarray((a**2).sum(axis=1) / a.shape[1] + self.deviation, np.float64)
+        return np.asarray((a**2).sum(axis=1) + self.deviation, np.float64)
 
 
 class GaussianProcess(Regressor):
     """A Gaussian process with the kernel and the noise of maximum marginal likelihood on a fixed grid.
+
+    Features are scaled so that the mean square length of a sample is 1. The variance is such that the errors of leaving
+    out each sample are as large as predicted.
 
     scikit-learn's has the same accuracy here, and predicts half as fast: it works out distances pair by pair.
 
@@ -176,10 +201,17 @@ class GaussianProcess(Regressor):
         centred = samples.targets - self._mean
         kernels = kernels or [Kernel(*pair) for pair in itertools.product(LENGTH_SCALES, DEVIATIONS)]
         fits = [_fit_noise(kernel, self._samples, centred) for kernel in kernels]
-        _, noise, self._signal, self._kernel = min(fits, key=lambda fit: fit[0])
+        _, noise, self._kernel = min(fits, key=lambda fit: fit[0])
         covariance = self._kernel(self._samples, self._samples)
         self._precision = np.asarray(np.linalg.inv(covariance + noise * np.eye(len(centred))), np.float64)
         self._weights = self._precision @ centred
+        squares = self._weights**2 / np.diag(self._precision)  # of errors of leaving one out, each over its variance
+        self._signal = float(squares.sum()) / max(len(centred) - CHOSEN, 1)
+        self.noise_std = float(np.sqrt(self._signal * noise))
+
+    def _standardised(self, features: Floats) -> Floats:
+        length = float(np.linalg.norm(self._feature_weights))
+        return super()._standardised(features) / max(length, 1e-9)
 
     def refitted(self, samples: TrainingSet) -> Self:
         """Return this process with its kernel, fitted to other samples, their noise and signal too."""
@@ -203,14 +235,13 @@ REGRESSORS: dict[Kind, type[Regressor]] = {
 """Simplest first."""
 
 
-def _fit_noise(kernel: Kernel, samples: Floats, centred: Floats) -> tuple[float, float, float, Kernel]:
-    """Return (negative log marginal likelihood, noise ratio, signal variance, kernel) for the best noise ratio."""
+def _fit_noise(kernel: Kernel, samples: Floats, centred: Floats) -> tuple[float, float, Kernel]:
+    """Return (negative log marginal likelihood, noise relative to the signal, kernel) for the likeliest noise."""
     eigenvalues, vectors = np.linalg.eigh(kernel(samples, samples))
     eigenvalues = np.maximum(eigenvalues, 0)
     projected = (vectors.T @ centred) ** 2
-    best = (np.inf, NOISES[-1], 0.0, kernel)
+    scores = []
     for noise in NOISES:
         signal = float((projected / (eigenvalues + noise)).mean())
-        score = len(centred) * np.log(max(signal, 1e-300)) + float(np.log(eigenvalues + noise).sum())
-        best = min(best, (score, noise, signal, kernel), key=lambda fit: fit[0])
-    return best
+        scores.append(len(centred) * np.log(max(signal, 1e-300)) + float(np.log(eigenvalues + noise).sum()))
+    return min(scores), NOISES[int(np.argmin(scores))], kernel

@@ -42,11 +42,14 @@ def choose_batch(
     """Return the indices of the ``size`` candidates, or fewer, that promise most, the most promising first.
 
     One candidate after another is taken that raises the hypervolume most, each counted as evaluated by those after it,
-    so that a batch spreads along the front. Where the search is after several fronts, these take turns.
+    so that a batch spreads along the front. Where the search is after several fronts, these take turns, over the
+    batches of a search too, and neighbours among them play different parts in a round; so each front gets its shares
+    even where a batch has but one candidate for it.
 
     Args:
         problem: What is searched.
-        history: What is evaluated.
+        history: What is evaluated, with the AP that the model believes it has: by measurements with noise the luckiest
+            would keep better ones from the batch.
         pool: Distinct candidates that the history lacks, shape (m, G); of equal promise the first is taken.
         prediction: Their AP and its standard deviation, each of shape (m,).
         size: Greatest number of indices.
@@ -60,8 +63,10 @@ def choose_batch(
     known = problem.views(history)
     fronts = [_GrowingFront(*views) for views in zip(known, by_mean, by_upper_bound, strict=True)]
     taken: list[int] = []
-    for turn in range(size):
-        front, round_ = fronts[turn % len(fronts)], turn // len(fronts)
+    begin = len(history) if len(fronts) > 1 else 0
+    for turn in range(begin, begin + size):
+        round_, number = divmod(turn, len(fronts))
+        front, round_ = fronts[number], round_ + number
         index = front.most_promising(
             np.array(taken, np.intp),
             best=_is_due(round_, shares.best_fraction, first=True),

@@ -68,7 +68,8 @@ class SurrogateEvolution:
         if len(pool) < n:  # in a small space, or one that the search has come to the end of
             seen = np.concatenate([history.genomes, pool])
             pool = np.concatenate([pool, draw_feasible(self.problem, n - len(pool), rng, seen=seen)])
-        return pool[choose_batch(self.problem, history, pool, model.predict(pool), n, self.batch)]
+        believed = self.problem.evaluated(history.genomes, model.predict_ap(history.genomes))
+        return pool[choose_batch(self.problem, believed, pool, model.predict(pool), n, self.batch)]
 
     def evolve(self, model: ApModel, history: History, rng: np.random.Generator) -> History:
         """Return the last population, the best first; its AP is the model's."""

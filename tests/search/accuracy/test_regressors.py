@@ -72,7 +72,7 @@ def test_kernel_is_its_formula() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(4, 5)), rng.normal(size=(3, 5))
     kernel = Kernel(length_scale=1.5, deviation=0.3)
-    expected = [[u @ v / 5 + 0.3 * np.exp(-((u - v) ** 2).sum() / (2 * 5 * 1.5**2)) for v in b] for u in a]
+    expected = [[u @ v + 0.3 * np.exp(-((u - v) ** 2).sum() / (2 * 1.5**2)) for v in b] for u in a]
     np.testing.assert_allclose(kernel(a, b), expected)
     np.testing.assert_allclose(kernel.variance(a), np.diag(kernel(a, a)))
 
@@ -81,7 +81,7 @@ def test_posterior_is_that_of_the_normal_equations() -> None:
     samples = smooth_samples(40)
     process = GaussianProcess(samples)
     x, y = samples.features, samples.targets
-    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    z = (x - x.mean(axis=0)) / x.std(axis=0) / np.sqrt(x.shape[1])
     covariance = np.linalg.inv(process._precision)
     noise = covariance - process._kernel(z, z)
     np.testing.assert_allclose(noise, noise[0, 0] * np.eye(len(x)), atol=1e-6)
