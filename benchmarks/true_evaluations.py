@@ -1,14 +1,15 @@
-"""True evaluations saved by the two-loop search, and what it wins over subnets of the published style.
+"""What a search of measured subnets finds, judged on images that neither training nor search has seen.
 
-    python benchmarks/true_evaluations.py workspace=runs/tiny-people device=raspberry_pi_4b
+    litepose generate-people dataset.root=data/fresh seed=1 images.train=1 images.search=1 images.val=1000
+    python benchmarks/true_evaluations.py data/fresh workspace=runs/tiny-people
 
-On a trained supernet, with no accuracy known beforehand. First: the hypervolume of 400 random subnets, and after how
-many measured subnets a search reaches it (median of the seeds, all printed). Then: subnets of full depth, kernel 7,
-greatest expansion and uniform width, at every resolution, as LitePose's authors searched them; each against the best
-subnet that a search finds within the same latency, both on held-out images.
+First, for two devices of four tiers each, the loop against a predictor at equal measurements. Fitted beforehand: subnets spread over MACs are measured, a Gaussian process is
+fitted to them, an evolution on its predictions finds the front of each cell, the first four of each are measured, and
+the best of all measured ones is taken. The loop: one study of all cells measures as many, as ``litepose search`` does.
+Then the loop against subnets of the published style: full depth, kernel 7, greatest expansion, uniform width, at every
+resolution, each against the best within its latency. Differences are paired over the fresh images.
 """
 
-import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,97 +18,131 @@ from pathlib import Path
 
 import numpy as np
 from hydra import compose, initialize_config_dir
+from numpy.typing import NDArray
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.scripts.build.data import build_space
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator
 from litepose_ofa.scripts.build.workers import WorkspacePool
 from litepose_ofa.scripts.command.app import CONFIG_DIR
-from litepose_ofa.search.accuracy.evaluators import AccuracyCache, SupernetEvaluator
+from litepose_ofa.search.accuracy.evaluators import SupernetEvaluator
+from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
+from litepose_ofa.search.accuracy.sampling import stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
+from litepose_ofa.search.genome import Genomes
 from litepose_ofa.search.problem.problem import History, SearchProblem
-from litepose_ofa.search.strategies.strategies import RandomStrategy, SurrogateEvolution
-from litepose_ofa.search.strategies.surrogates import LearnedSurrogate
+from litepose_ofa.search.strategies.strategies import SurrogateEvolution
+from litepose_ofa.search.strategies.surrogates import FixedSurrogate, LearnedSurrogate
 from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.archs.arch import Arch, BlockArch, StageArch
 from litepose_ofa.supernet.archs.space import SearchSpace
+from litepose_ofa.supernet.evaluation.matching import Matches
 from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 
-RANDOM, SEARCHED, SEEDS = 400, 100, (0, 1, 2, 3, 4)
-SIZES = StudySettings(first=20, batch=10)
+DEVICES = ("raspberry_pi_4b", "jetson_nano")
+SAMPLES, VERIFIED, SEEDS = 64, 4, (0, 1, 2)
+UNIFORM_EVALUATIONS = 96
+RESAMPLES, TAILS = 1000, (2.5, 97.5)
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A trained supernet to measure subnets with."""
+    """A trained supernet, measured on the search split, and on fresh images."""
 
-    space: SearchSpace
-    num_keypoints: int
+    problem: SearchProblem
     truth: SupernetEvaluator
-    held_out: SubnetEvaluator
-    held_out_cache: AccuracyCache
+    fresh: SubnetEvaluator
 
-    def problem(self, device: str, budget_ms: float | None = None) -> SearchProblem:
-        cost = CostModel(self.space, tables={device: LatencyTable.load(device)}, num_keypoints=self.num_keypoints)
-        return SearchProblem(cost, {device: budget_ms or cost.slowest(device)[1]})
+    def measured(self, genomes: Genomes) -> Floats:
+        archs = self.problem.cost.codec.decode_many(genomes)
+        return np.array([accuracy.ap for accuracy in self.truth.evaluate(archs)])
 
-    def measured(self, problem: SearchProblem, archs: list[Arch]) -> History:
-        accuracies = list(tqdm(self.truth.stream(archs), total=len(archs), unit="subnet", disable=None))
-        return problem.evaluated(problem.cost.codec.encode_many(archs), np.array([each.ap for each in accuracies]))
+    def fitted_beforehand(self, seed: int) -> tuple[list[tuple[Arch, float]], int]:
+        """Return the choice and its measured AP for each cell, and the number of subnets measured."""
+        cost, rng = self.problem.cost, np.random.default_rng(seed)
+        genomes = stratified_genomes(cost, SAMPLES, rng)
+        known = self.problem.evaluated(genomes, self.measured(genomes))
+        predictor = AccuracyPredictor(cost.space, genomes, known.ap, identity={}, num_keypoints=cost.num_keypoints)
+        tops = []
+        for target in self.problem.targets:
+            alone = SearchProblem(cost, {target.device: target.budget_ms})
+            strategy = SurrogateEvolution(alone, FixedSurrogate(predictor))
+            found = SearchStudy(Generations(alone, strategy, seed=seed), predictor, storage="memory").run().history
+            tops.append(found.genomes[alone.front(found)[:VERIFIED]])
+        verified = np.unique(np.concatenate(tops), axis=0)
+        known = known.extended(self.problem.evaluated(verified, self.measured(verified)))
+        return best(self.problem, known), SAMPLES + VERIFIED * len(tops)
 
-    def held_out_ap(self, arch: Arch) -> float:
-        """Return AP on the val split, which no search has seen."""
-        evaluator = SupernetEvaluator(self.held_out.measure, identity=self.held_out.identity, cache=self.held_out_cache)
-        return 100 * evaluator.evaluate([arch])[0].ap
-
-    def search(self, problem: SearchProblem, seed: int) -> History:
-        """Return the evaluations of a two-loop search that knows nothing beforehand, in their order."""
-        surrogate = LearnedSurrogate(self.space, num_keypoints=self.num_keypoints)
-        stop = StopRule(generations=None, evaluations=SEARCHED)
-        strategy = SurrogateEvolution(problem, surrogate)
-        generations = Generations(problem, strategy, seed=seed, settings=SIZES, stop=stop)
-        return SearchStudy(generations, self.truth, storage="memory").run().history
-
-
-def evaluations_saved(bench: Bench, device: str) -> None:
-    problem = bench.problem(device)
-    rng = np.random.default_rng(99)
-    codec = problem.cost.codec
-    nothing = problem.evaluated(codec.sample(1, rng)[:0], np.zeros(0))
-    random = bench.measured(problem, codec.decode_many(RandomStrategy(problem).propose(nothing, RANDOM, rng)))
-    goal = problem.hypervolume(random)
-    needed, reached = [], []
-    for seed in SEEDS:
-        found = bench.search(problem, seed)
-        volumes = [problem.hypervolume(found.rows(np.arange(n + 1))) for n in range(len(found))]
-        needed.append(next((n + 1 for n, volume in enumerate(volumes) if volume >= goal), len(found) + 1))
-        reached.append(volumes[-1])
-    print(
-        f"{device}: hypervolume of {RANDOM} random {goal:.4f}; two loops reach it after {needed}, median "
-        f"{statistics.median(needed):g}; after {SEARCHED} they have {', '.join(f'{volume:.4f}' for volume in reached)}"
-    )
+    def loop(self, problem: SearchProblem, seed: int, evaluations: int) -> list[tuple[Arch, float]]:
+        """Return the choice and the AP expected of it for each cell of a problem."""
+        cost = problem.cost
+        surrogate = LearnedSurrogate(cost.space, num_keypoints=cost.num_keypoints)
+        stop = StopRule(generations=None, evaluations=evaluations)
+        sizes = StudySettings(first=32, batch=16)
+        search = Generations(problem, SurrogateEvolution(problem, surrogate), seed=seed, settings=sizes, stop=stop)
+        found = SearchStudy(search, self.truth, storage="memory").run().history
+        expected = surrogate.after(found).predict_ap(found.genomes)
+        return best(problem, problem.evaluated(found.genomes, expected))
 
 
-def against_uniform(bench: Bench, device: str) -> None:
-    print(f"{device}: subnets of the published style against the search's within their latency, AP held out")
-    gains = []
-    for arch in published_style(bench.space):
-        problem = bench.problem(device)
-        latency = float(problem.latency_ms(problem.cost.codec.encode_many([arch]))[0])
-        problem = bench.problem(device, latency * (1 + 1e-9))
-        found = bench.search(problem, seed=0)
-        best = problem.cost.codec.decode(found.genomes[problem.front(found)[0]])
-        uniform_ap, best_ap = bench.held_out_ap(arch), bench.held_out_ap(best)
-        best_ms = float(problem.latency_ms(problem.cost.codec.encode_many([best]))[0])
-        gains.append(best_ap - uniform_ap)
+def best(problem: SearchProblem, known: History) -> list[tuple[Arch, float]]:
+    rows = [row for row in problem.best(known) if row is not None]
+    return [(problem.cost.codec.decode(known.genomes[row]), float(known.ap[row])) for row in rows]
+
+
+class FreshAp:
+    """AP of subnets on the fresh images, and of the same resamples of these."""
+
+    def __init__(self, evaluator: SubnetEvaluator) -> None:
+        count, rng = len(evaluator.dataset), np.random.default_rng(0)
+        draws = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(RESAMPLES))
+        self._evaluator, self._times = evaluator, [np.ones(count, np.int64), *draws]
+        self._known: dict[Arch, Floats] = {}
+
+    def __call__(self, arch: Arch) -> Floats:
+        """Return the AP in %, then those of the resamples, shape (1 + RESAMPLES,)."""
+        if arch not in self._known:
+            matches: Matches = self._evaluator.evaluate_prepared(self._evaluator.prepare(arch)).comparison.matches
+            self._known[arch] = 100 * np.array([matches.average_precision(times) for times in self._times])
+        return self._known[arch]
+
+
+def compared(bench: Bench, ap: FreshAp, seed: int) -> tuple[Floats, list[float]]:
+    """Print the cells of a seed; return their gains, shape (cells, 1 + RESAMPLES), and reported less fresh AP."""
+    before, measured = bench.fitted_beforehand(seed)
+    after = bench.loop(bench.problem, seed, measured)
+    gains, optimism = [], []
+    for target, (old, old_ap), (new, new_ap) in zip(bench.problem.targets, before, after, strict=True):
+        gains.append(ap(new) - ap(old))
+        optimism.append(100 * new_ap - ap(new)[0])
         print(
-            f"  {arch.image_size} px, widths {'/'.join(str(s.channels) for s in arch.stages)}: {latency:.3f} ms "
-            f"{uniform_ap:.1f}; searched {best_ms:.3f} ms {best_ap:.1f}: {gains[-1]:+.1f}"
+            f"  {target.device} {target.tier}: fitted beforehand {ap(old)[0]:.1f} (measured {100 * old_ap:.1f}), "
+            f"loop {ap(new)[0]:.1f} (expected {100 * new_ap:.1f}): {interval(gains[-1])}"
         )
-    print(f"  mean {statistics.mean(gains):+.1f}, least {min(gains):+.1f}")
+    print(f"seed {seed}, {measured} measurements each: mean {interval(np.mean(gains, axis=0))}")
+    return np.array(gains), optimism
+
+
+def against_uniform(bench: Bench, ap: FreshAp, device: str) -> None:
+    """Compare with subnets of the published style; one study finds the best within the latency of each."""
+    cost = bench.problem.cost
+    uniform = {
+        f"{arch.image_size} px, {'/'.join(str(s.channels) for s in arch.stages)}": arch
+        for arch in published_style(cost.space)
+    }
+    ms = cost.latency_ms(cost.codec.encode_many(uniform.values()), device)
+    budgets = dict(zip(uniform, (ms * (1 + 1e-9)).tolist(), strict=True))
+    found = bench.loop(SearchProblem(cost, {device: budgets}), 0, UNIFORM_EVALUATIONS)
+    gains = []
+    print(f"{device}: subnets of the published style against the search's within their latency")
+    for (name, arch), budget_ms, (searched, _) in zip(uniform.items(), budgets.values(), found, strict=True):
+        gains.append(ap(searched) - ap(arch))
+        print(f"  {name}: {budget_ms:.3f} ms, {ap(arch)[0]:.1f}; searched {ap(searched)[0]:.1f}: {interval(gains[-1])}")
+    print(f"  mean {interval(np.mean(gains, axis=0))}")
 
 
 def published_style(space: SearchSpace) -> Iterator[Arch]:
@@ -140,22 +175,38 @@ def published_style(space: SearchSpace) -> Iterator[Arch]:
             )
 
 
+def interval(values: Floats) -> str:
+    low, high = np.percentile(values[1:], TAILS)
+    return f"{values[0]:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
 @contextmanager
-def open_bench(cfg: DictConfig) -> Iterator[Bench]:
+def open_bench(cfg: DictConfig, fresh: Path) -> Iterator[Bench]:
+    budgets = {name: compose("search", [f"device={name}"]).device.budgets_ms[cfg.space.name] for name in DEVICES}
     with ExitStack() as stack:
         pool = WorkspacePool(cfg, stack)
         truth = SupernetEvaluator(pool, identity=pool.identity, cache=pool.cache)
-        held_out = build_subnet_evaluator(cfg, "val")
-        cache = AccuracyCache(Path(cfg.workspace) / "accuracies" / "held_out.jsonl")
-        yield Bench(build_space(cfg), pool.subnets.num_keypoints, truth, held_out, cache)
+        num_keypoints = pool.subnets.num_keypoints
+        tables = {name: LatencyTable.load(name) for name in DEVICES}
+        cost = CostModel(build_space(cfg), tables=tables, num_keypoints=num_keypoints)
+        evaluator = build_subnet_evaluator(cfg, "val")
+        cfg.dataset.root = str(fresh)
+        evaluator.dataset = build_subnet_evaluator(cfg, "val").dataset
+        yield Bench(SearchProblem(cost, {name: dict(ms) for name, ms in budgets.items()}), truth, evaluator)
 
 
 def main() -> None:
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        cfg = compose("search", overrides=["run_folder=benchmark", *sys.argv[1:]])
-    with open_bench(cfg) as bench:
-        evaluations_saved(bench, cfg.device.name)
-        against_uniform(bench, cfg.device.name)
+        cfg = compose("search", overrides=["run_folder=benchmark", *sys.argv[2:]])
+        with open_bench(cfg, Path(sys.argv[1])) as bench:
+            ap = FreshAp(bench.fresh)
+            results = [compared(bench, ap, seed) for seed in SEEDS]
+            for device in DEVICES:
+                against_uniform(bench, ap, device)
+    gains = np.concatenate([each for each, _ in results])
+    per_cell = np.mean([each[:, 0] for each, _ in results], axis=0)
+    print(f"all seeds: mean {interval(gains.mean(axis=0))}; least mean of a cell {per_cell.min():+.2f}")
+    print(f"loop: expected less fresh AP, mean {np.mean([value for _, values in results for value in values]):+.2f}")
 
 
 if __name__ == "__main__":

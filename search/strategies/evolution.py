@@ -33,7 +33,7 @@ class EvolutionSettings:
         random_fraction: Share of the first population that is drawn from the whole space.
     """
 
-    population: Annotated[int, Field(ge=2, le=1_000_000)] = 200
+    population: Annotated[int, Field(ge=2, le=1_000_000)] = 400
     generations: Annotated[int, Field(ge=0, le=1_000_000)] = 60
     crossover: Fraction = 0.9
     mutations: Annotated[float, Field(ge=0, le=1_000)] = 2.0
