@@ -3,11 +3,12 @@
     litepose generate-people dataset.root=data/fresh seed=1 images.train=1 images.search=1 images.val=1000
     python benchmarks/true_evaluations.py data/fresh workspace=runs/tiny-people
 
-First, for two devices of four tiers each, the loop against a predictor at equal measurements. Fitted beforehand: subnets spread over MACs are measured, a Gaussian process is
-fitted to them, an evolution on its predictions finds the front of each cell, the first four of each are measured, and
-the best of all measured ones is taken. The loop: one study of all cells measures as many, as ``litepose search`` does.
-Then the loop against subnets of the published style: full depth, kernel 7, greatest expansion, uniform width, at every
-resolution, each against the best within its latency. Differences are paired over the fresh images.
+First, for two devices of four tiers each, the loop against a predictor at equal measurements. Fitted beforehand:
+subnets spread over MACs are measured, a Gaussian process is fitted to them, an evolution on its predictions finds the
+front of each cell, the first four of each are measured, and the best of all measured ones is taken. The loop: one study
+of all cells measures as many, as ``litepose search`` does. Then the loop against subnets of the published style: full
+depth, kernel 7, greatest expansion, uniform width, at every resolution, each against the best within its latency.
+Differences are paired over the fresh images.
 """
 
 import sys
