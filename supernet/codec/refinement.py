@@ -3,7 +3,7 @@
 The fitness of a pixel for a person is its response less the rounded distance of its tag to the person's mean tag. No
 pixel of a block is fitter than the block's highest response less the rounded distance of the mean tag to the box of the
 block's tags. So blocks are looked at by falling bound, until no other can hold a fitter pixel. Rounding to floating
-point keeps the order of numbers: the bounds hold for the fitness as computed.
+point keeps the order of numbers: the bounds hold for the fitness as computed. Small maps are looked at whole.
 
 Legend: H/W map, L tags a pixel, P people, Q square blocks in row-major order; those of the last row and column may be
 cut off.
@@ -22,6 +22,9 @@ IntArray = npt.NDArray[np.intp]
 
 USUAL_BLOCKS = 1000
 """About as many blocks a map: the more, the more bounds; the fewer, the more pixels to look at."""
+
+FEW_TAGS = 2**16
+"""Tags of all pixels for all people up to which bounds cost more than they save: 64 x 64 pixels, 16 people, one tag."""
 
 FEWEST_BLOCKS, MOST_BLOCKS = 16, 64
 """Blocks looked at together for a person: first, and at most, which bounds the memory."""
@@ -46,10 +49,11 @@ def fittest_pixels(heatmap: Array, tags: Array, mean_tags: FloatArray) -> IntArr
     Returns:
         Indices into the flattened heatmap, shape (P,), the first in row-major order among equals.
     """
+    if tags.size * len(mean_tags) <= FEW_TAGS:
+        distances = tag_distances(tags.reshape(1, heatmap.size, -1), mean_tags[:, None])
+        return (heatmap.ravel() - np.rint(distances, out=distances)).argmax(axis=1)
     fittest = np.full(len(mean_tags), heatmap.size, np.intp)
     fitness = np.full(len(mean_tags), -np.inf)
-    if len(mean_tags) == 0:
-        return fittest
     height, width = heatmap.shape
     side = 2 ** max(0, round(math.log2(heatmap.size / USUAL_BLOCKS) / 2))
     corners = (np.arange(0, height, side)[:, None] * width + np.arange(0, width, side)).ravel()

@@ -97,9 +97,10 @@ def heatmap_loss(prediction: Tensor, target: Tensor, mask: Tensor, *, foreground
     """Return the masked squared error of each image, the mean over all elements, shape (B,).
 
     ``foreground_weight`` is added to an element's weight in proportion to its target; 0 in LitePose. Small maps are
-    nearly all background, and a short training would stop at predicting that.
+    nearly all background, and a short training would stop at predicting that. A teacher's heatmaps leave [0, 1], the
+    range of labels: they weigh as its nearest end, so that no weight is negative and none above that of a peak.
     """
-    weight = mask[:, None] * (1 + foreground_weight * target) if foreground_weight else mask[:, None]
+    weight = mask[:, None] * (1 + foreground_weight * target.clamp(0, 1)) if foreground_weight else mask[:, None]
     return ((prediction - target) ** 2 * weight).mean(dim=(1, 2, 3))
 
 

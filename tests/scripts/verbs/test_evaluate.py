@@ -73,7 +73,7 @@ def test_results_are_of_the_dataset_s_own_category(evaluate: Any, trained: Path,
     for number, annotation in enumerate(content["annotations"]):
         annotation["category_id"] = 7 + (number == 0)
     write_json(path, content)
-    saved = ("arch=smallest", "save_results=true", "+evaluation.threshold=0", "resamples=0")
+    saved = ("arch=smallest", "save_results=true", "evaluation.threshold=0", "resamples=0")
     printed = evaluate(f"data_root={own_data_root}", *saved).printed
     assert "for this AP, COCOeval needs the record's kpt_oks_sigmas" in printed
     (results,) = (trained / "evaluations").glob("results_val_*.json")

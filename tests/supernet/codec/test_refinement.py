@@ -38,6 +38,7 @@ def test_finds_what_looking_everywhere_finds(
     mean_tags = rng.normal(0, 4, (num_people, num_tags))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refinement, "USUAL_BLOCKS", int(rng.choice([1, 10, 100, 1000])))
+        patch.setattr(refinement, "FEW_TAGS", int(rng.choice([0, refinement.FEW_TAGS])))
         found = fittest_pixels(heatmap, tags, mean_tags)
     assert found.tolist() == fittest_of_all(heatmap, tags, mean_tags)
 

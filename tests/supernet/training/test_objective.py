@@ -177,6 +177,15 @@ def test_heatmap_loss_equals_the_plain_sum() -> None:
         torch.testing.assert_close(loss, expected)
 
 
+def test_targets_beyond_the_range_of_labels_weigh_as_its_nearest_end() -> None:
+    """Regression: a teacher's response below -1 / foreground_weight had a negative weight, which rewarded distance."""
+    target, mask = torch.tensor([-3.0, -0.3, -0.1, 0.5, 1.0, 4.0]).reshape(6, 1, 1, 1), torch.ones(6, 1, 1)
+    for distance in (0.5, 1.0):
+        loss = heatmap_loss(target + distance, target, mask, foreground_weight=5.0)
+        expected = distance**2 * torch.tensor([1.0, 1.0, 1.0, 3.5, 6.0, 6.0])
+        torch.testing.assert_close(loss, expected)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_tag_losses_equal_plain_loops(seed: int) -> None:
     tags, keypoints = random_case(seed)

@@ -38,7 +38,7 @@ def commands_of(bundle: Path) -> dict[str, str]:
 
 
 def test_the_commands_of_the_folder_run(export: Any, run_command: Any, bundle: Path, tmp_path: Path) -> None:
-    settings = ("formats=[]", "+evaluation.threshold=0.05", "evaluation.flip_test=true", "evaluation.scales=[1.0]")
+    settings = ("formats=[]", "evaluation.threshold=0.05", "evaluation.flip_test=true", "evaluation.scales=[1.0]")
     assert export(*settings).status == 0
     commands, record = commands_of(bundle), open_export(bundle).record
     assert list(commands) == ["evaluate", "finetune", "train", "predict"]
