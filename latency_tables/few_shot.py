@@ -4,8 +4,8 @@ A row of the new table is the base's times a scale, which all rows share, and a 
 devices differ between kinds of operators, and with the side of the map, the width, the kernel and the stride. A few
 networks cannot tell these apart, so each slope is drawn towards 0, as strongly as ``SLOPES`` says. To the rows comes a
 constant a network. All of it is the mode of one posterior: slopes normal around 0, the constant normal around the
-base's own and at least 0, the logarithms of the timings normal around those of the sums, with heavier tails for a
-network that was disturbed.
+base's own and at least 0, the logarithms of the timings normal around those of the sums; timings and constant with
+heavier tails, for networks that were disturbed and devices that are of another kind.
 
 Legend: N networks, O operators of one of them, S slopes.
 """
@@ -45,7 +45,7 @@ SLOPES: Mapping[str, float] = {
 }
 """One standard deviation of each slope between two devices: of log ms, over what ``features_of`` returns.
 
-The root mean squares over the ten pairs of the shipped tables, which ``benchmarks/few_shot.py`` prints.
+The root mean squares over the ten pairs of the shipped tables, which ``benchmarks/data/few_shot.py`` prints.
 """
 
 MIDDLE_KERNEL, MIDDLE_RESOLUTION, MIDDLE_WIDTH = 5, 32, 64
@@ -58,7 +58,7 @@ TYPICAL_ERROR = 0.03
 """One standard deviation of a network's error relative to its timing, as the measured ``host_cpu`` has it."""
 
 TAIL = 2.0
-"""Error, over ``TYPICAL_ERROR``, from which on a network counts less: soft L1."""
+"""Standard deviations from which on the errors of networks, and the constant, count by soft L1 rather than squared."""
 
 CONSTANT_SPREAD = 0.1, 0.5
 """One standard deviation of the constant: this much of the fastest network, and of the base's own constant, scaled."""
@@ -66,7 +66,7 @@ CONSTANT_SPREAD = 0.1, 0.5
 OTHER_UNITS = 100.0
 """Timings that differ by more than this factor from the base's are of another unit rather than of another device."""
 
-CANDIDATES = 2000
+CANDIDATES = 1000
 """Networks that a spread is chosen from."""
 
 Floats = NDArray[np.float64]
@@ -232,11 +232,11 @@ def _fit(base: LatencyTable, parts: Sequence[_Operators], known: Floats) -> Scal
 
     def residuals(x: Floats) -> Floats:
         estimated = scaling(x).constant_ms + np.add.reduceat(ms * scaling(x).factors(features), starts)
-        error = np.log(estimated / known) / TYPICAL_ERROR
-        robust = np.sign(error) * TAIL * np.sqrt(2 * np.sqrt(1 + (error / TAIL) ** 2) - 2)
         expected = math.exp(x[0]) * base_constant
         constant = (x[-1] - expected) / (of_fastest + of_base * expected)
-        return np.concatenate([robust, x[1:-1] / spreads, [constant]])
+        heavy_tailed = np.array([*np.log(estimated / known) / TYPICAL_ERROR, constant])
+        soft = heavy_tailed * np.sqrt(2 / (1 + np.hypot(1, heavy_tailed / TAIL)))
+        return np.concatenate([soft, x[1:-1] / spreads])
 
     log_scale = float(np.median(np.log(known / (np.add.reduceat(ms, starts) + base_constant * fastest))))
     start = np.array([log_scale, *np.zeros(len(spreads)), math.exp(log_scale) * base_constant])

@@ -1,8 +1,8 @@
 """Few-shot tables: the error on held-out networks of a host, by how many were measured and which table was scaled.
 
-    python benchmarks/few_shot.py
+    python benchmarks/data/few_shot.py
 
-``benchmarks/data/host_networks.jsonl`` has the timings, 62 networks of ``tiny`` and 47 of ``litepose``, random ones of
+``host_networks.jsonl`` has the timings, 62 networks of ``tiny`` and 47 of ``litepose``, random ones of
 ``litepose profile space=... sample=0 seed=11`` beside the smallest and the largest: AMD EPYC, ONNX Runtime 1.32.0,
 float32, one thread; CPU time of the process, since the machine was busy; in eight interleaved rounds the median of
 three runs (``tiny``: 30), of these the lower quartile. Rounds differ by 2 to 4 % (one standard deviation).
@@ -27,7 +27,7 @@ from litepose_ofa.latency_tables.table import shipped_tables
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import operators_of
 
-HOST_NETWORKS = Path(__file__).parent / "data" / "host_networks.jsonl"
+HOST_NETWORKS = Path(__file__).with_name("host_networks.jsonl")
 HELD_OUT = 30
 MEASURED = (3, 5, 10, 15, 20)
 
