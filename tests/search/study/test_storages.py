@@ -14,9 +14,9 @@ import optuna
 import pytest
 
 from litepose_ofa.search.accuracy.predictor import AccuracyPredictor
-from litepose_ofa.search.problem.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import SearchProblem
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
-from litepose_ofa.search.study.generations import Generations, Progress, StopRule, StudySettings
+from litepose_ofa.search.study.generations import Generations, StopRule, StudySettings
 from litepose_ofa.search.study.storages import open_storage
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.supernet.errors import InputError
@@ -75,8 +75,8 @@ def test_a_search_ends_as_in_memory_and_resumes(
     name = request.node.name
     expected = make_study("memory", problem, predictor).run().history
 
-    def stop(progress: Progress, history: History) -> None:
-        if progress.generation == 1:
+    def stop(search: Generations) -> None:
+        if search.number == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -138,8 +138,8 @@ def test_a_locked_database_is_refused_and_the_study_stays(
     monkeypatch.setattr("optuna.storages._rdb.storage.random.random", lambda: 0.0)  # its waits before another try
     blocker = sqlite3.connect(tmp_path / "studies.db", isolation_level=None)
 
-    def lock(progress: Progress, history: History) -> None:
-        if progress.generation == 1:
+    def lock(search: Generations) -> None:
+        if search.number == 2:
             blocker.execute("BEGIN EXCLUSIVE")
 
     with pytest.raises(InputError, match=r"the study's storage failed .database is locked"):
