@@ -33,7 +33,7 @@ from litepose_ofa.supernet.data.skeletons import CROWDPOSE, SKELETONS, Skeleton
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import (
     InferenceSettings,
-    ap_interval,
+    ResampledAP,
     compare_people,
     evaluate_keypoints,
     keypoint_breakdown,
@@ -128,7 +128,7 @@ def time_parts(path: Path, results: list[dict[str, Any]], skeleton: Skeleton) ->
     comparison = compare_people(path, results, skeleton)
     matches = comparison.matches
     began = time.perf_counter()
-    interval = ap_interval(matches, resamples=500)
+    interval = ResampledAP.of(matches, resamples=500).interval()
     drawn = time.perf_counter()
     keypoint_breakdown(comparison)
     done = time.perf_counter()

@@ -15,7 +15,7 @@ from litepose_ofa.scripts.build.data import plain
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
-from litepose_ofa.supernet.evaluation import InferenceSettings, ap_interval, keypoint_breakdown
+from litepose_ofa.supernet.evaluation import InferenceSettings, ResampledAP, keypoint_breakdown
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult
 from litepose_ofa.supernet.evaluation.subnets import Calibration, SubnetEvaluator
 from litepose_ofa.supernet.export.formats import (
@@ -86,15 +86,16 @@ def latency_facts(
 
 def accuracy_facts(cfg: DictConfig, result: EvaluationResult) -> dict[str, Any]:
     """Return what was measured of the network on the held-out images, by crowding too where the file has it."""
-    draws = {"resamples": cfg.resamples, "seed": cfg.seed}
-    interval = asdict(ap_interval(result.comparison.matches, **draws)) if cfg.resamples else None
+    matches = result.comparison.matches
+    drawn = ResampledAP.of(matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
     return {
         "dataset": cfg.dataset.name,
         "split": SPLIT,
         "images": len(result.predictions.image_ids),
         "skipped_images": len(result.predictions.skipped),
         "metrics": result.metrics,
-        "interval": interval,
+        "interval": None if drawn is None else asdict(drawn.interval()),
+        "resampled": None if drawn is None else asdict(drawn),
         "crowding": keypoint_breakdown(result.comparison)["crowding"],
     }
 

@@ -18,7 +18,7 @@ from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.data.skeletons import require_keypoints
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import (
-    ap_interval,
+    ResampledAP,
     breakdown_table,
     evaluate_dataset,
     keypoint_breakdown,
@@ -27,7 +27,7 @@ from litepose_ofa.supernet.evaluation import (
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult
 from litepose_ofa.supernet.evaluation.keypoint_ap import official_parameters, require_engine
 from litepose_ofa.supernet.evaluation.subnets import NetworkEvaluator
-from litepose_ofa.supernet.files import write_json
+from litepose_ofa.supernet.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -58,12 +58,15 @@ def main(cfg: DictConfig) -> None:
     require_engine(cfg.engine)
     measured = _of_supernet(cfg) if cfg.weights is None else _of_path(cfg)
     result, predictions = measured.result, measured.result.predictions
-    interval = ap_interval(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed) if cfg.resamples else None
+    drawn = None
+    if cfg.resamples:
+        drawn = ResampledAP.of(result.comparison.matches, resamples=cfg.resamples, seed=cfg.seed)
     cost = measure_complexity(measured.arch, result.comparison.skeleton.num_keypoints)
     record: dict[str, Any] = {
         "arch": measured.arch.to_dict(),
         "metrics": result.metrics,
-        "ap_interval": None if interval is None else asdict(interval),
+        "ap_interval": None if drawn is None else asdict(drawn.interval()),
+        "resampled": None if drawn is None else asdict(drawn),
         "skipped_images": [str(skipped) for skipped in predictions.skipped],
         "macs": cost.macs,
         "params": cost.params,
@@ -80,7 +83,8 @@ def main(cfg: DictConfig) -> None:
     for skipped in predictions.skipped:
         logger.warning("skipped %s", skipped)
     shown = {name: f"{100 * value:.1f}" for name, value in result.metrics.items()}
-    if interval is not None:
+    if drawn is not None:
+        interval = drawn.interval()
         shown["AP"] += f" ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
     logger.info(
         "%s, %d px, %.1f MMACs, %d images of %s: %s (network %.1f s, decoding %.1f s)",
@@ -88,12 +92,31 @@ def main(cfg: DictConfig) -> None:
         " ".join(f"{name} {value}" for name, value in shown.items()),
         predictions.network_seconds, predictions.decode_seconds,
     )  # fmt: skip
+    if drawn is not None and (line := _against_best(drawn, path, measured)):
+        logger.info("%s", line)
     logger.info("%s", path)
     if cfg.save_results:
         results = folder / f"results_{cfg.split}_{measured.name}.json"
         write_results(results, predictions.results)
         needed = ", ".join(record["coco_eval"])
         logger.info("%s%s", results, f"; for this AP, COCOeval needs the record's {needed}" if needed else "")
+
+
+def _against_best(drawn: ResampledAP, path: Path, measured: _Measured) -> str | None:
+    """Compare a network with the best other one that was measured alike in the folder; None if there is none."""
+    others, ending = [], path.name.removeprefix(measured.name)
+    for other in sorted({*path.parent.glob(f"*{ending}")} - {path}):
+        record = read_json(other)
+        known, kept = record.get("measured_on", {}), record.get("resampled")
+        alike = all(known.get(key) == measured.identity[key] for key in ("images", "inference"))
+        if kept and alike and (kept["drawn"], len(kept["draws"])) == (drawn.drawn, len(drawn.draws)):
+            others.append((ResampledAP(**kept), other.name.removesuffix(ending)))
+    if not others:
+        return None
+    best, name = max(others, key=lambda other: other[0].ap)
+    difference, interval = drawn.minus(best)
+    shown = f"{100 * difference:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+    return f"AP {shown} against {name}, the best other network here, image by image"
 
 
 def _of_supernet(cfg: DictConfig) -> _Measured:

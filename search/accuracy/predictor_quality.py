@@ -35,8 +35,6 @@ REPEATS = 2
 BUDGETS = 4
 """Groups of nearly equal MACs that taus within budgets are taken in."""
 
-WITHIN_BUDGETS = "within budgets: tau among subnets of the same quarter of MACs"
-
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
@@ -204,9 +202,9 @@ def require_samples(ap: Floats) -> None:
 def format_comparison(comparison: PredictorComparison) -> str:
     """Return one line a kind, best first."""
     num_held_out, top_k = len(comparison.held_out_rows), next(iter(comparison.held_out.values())).agreement.top_k
+    level = f"{100 * CONFIDENCE:g} %"
     lines = [
-        f"{len(comparison.rows)} subnets to choose on, {num_held_out} held out; {WITHIN_BUDGETS}; "
-        f"in brackets {100 * CONFIDENCE:g} % intervals",
+        f"{len(comparison.rows)} subnets to choose on, {num_held_out} held out; in brackets {level} intervals",
         f"{'':20}{'tau, cross-val.':17}{'tau, held out':19}{'within budgets':19}{'MAE, AP':17}top-{top_k} regret, AP",
     ]
     ranked = sorted(comparison.held_out, key=lambda kind: -comparison.cross_validation[kind].kendall_tau)
@@ -218,4 +216,4 @@ def format_comparison(comparison: PredictorComparison) -> str:
         validated = f"{comparison.cross_validation[kind].kendall_tau:.2f}"
         regret = f"{100 * quality.agreement.regret:.1f}"
         lines.append(f"{kind + mark:20}{validated:17}{tau:19}{within:19}{mae:17}{regret}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "within budgets: tau among subnets of the same quarter of MACs, the mean of four"])

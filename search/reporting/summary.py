@@ -3,6 +3,7 @@
 Whose an accuracy is stands beside it: in a column ``ap_source``, in a line, in a title.
 """
 
+import contextlib
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from litepose_ofa.search.reporting.searches import FinishedSearch, Missing
 from litepose_ofa.search.workspace import joined
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.intervals import ResampledAP
 from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
 
 SURROGATE = "published-surrogate"
@@ -48,10 +50,26 @@ def summarise(cells: Sequence[FinishedSearch]) -> pd.DataFrame:
     ``ap_predicted`` is by ``ap_source``, the predictor as fitted to all that was measured or the published surrogate;
     it is empty where finetuning preferred another subnet. ``ap_search`` was measured on the search split, of a
     finetuned subnet after finetuning, and ``ap_val`` on held-out images, of the exported subnet. All AP are in
-    [0, 1]; what is not known is empty. ``latency_provenance`` and ``decoding_provenance`` say whether the latency was
-    measured. Of a finetuned subnet ``bit_equal`` is empty.
+    [0, 1]; what is not known is empty. ``ap_val_gain`` is ``ap_val`` minus that of the row before, where it is of the
+    same device and of other subnets on the same images, with the ends of its paired 95 % interval.
+    ``latency_provenance`` and ``decoding_provenance`` say whether the latency was measured. Of a finetuned subnet
+    ``bit_equal`` is empty.
     """
-    return pd.DataFrame([_summary_row(cell) for cell in cells])
+    return pd.DataFrame(
+        [_summary_row(cell) | _gain(cell, before) for before, cell in zip((None, *cells), cells, strict=False)]
+    )
+
+
+def _gain(cell: FinishedSearch, before: FinishedSearch | None) -> dict[str, float | None]:
+    """Return how much better a cell's exported subnet is than the one before, a smaller budget's."""
+    gain: tuple[float | None, ...] = (None, None, None)
+    known = [each.manifest.get("accuracy", {}).get("resampled") for each in (cell, before) if each and each.manifest]
+    if before is not None and before.device == cell.device and len(known) == 2 and all(known):
+        ours, theirs = (ResampledAP(**resampled) for resampled in known)
+        with contextlib.suppress(InputError):  # measured on other images
+            difference, interval = ours.minus(theirs)
+            gain = difference, interval.low, interval.high
+    return dict(zip(("ap_val_gain", "ap_val_gain_low", "ap_val_gain_high"), gain, strict=True))
 
 
 def _summary_row(cell: FinishedSearch) -> dict[str, Any]:
@@ -199,11 +217,25 @@ def explain_marks(summary: pd.DataFrame) -> list[str]:
     if summary["ap_val"].notna().any():
         lines += [
             "AP held-out is the one to believe: measured on the val split, whose images no choice has seen.",
+            *gains_between_tiers(summary),
             "equal (left out where all are): before recalibration its outputs are bit for bit the supernet's.",
         ]
     if summary["finetuned"].any():
         lines.append("tuned: trained on alone after it was cut out, so equal no more.")
     return lines
+
+
+def gains_between_tiers(summary: pd.DataFrame) -> list[str]:
+    """Return a line on how much better each tier is than the one below it, measured on the same images."""
+    known = summary[summary["ap_val_gain"].notna()]
+    if known.empty:
+        return []
+    shown = [
+        f"{row['device']} {row['tier']} {100 * row['ap_val_gain']:+.1f} "
+        f"({100 * row['ap_val_gain_low']:+.1f} to {100 * row['ap_val_gain_high']:+.1f})"
+        for row in known.to_dict("records")
+    ]
+    return [f"AP held-out above the tier before it, image by image (95 %): {'; '.join(shown)}."]
 
 
 def format_gaps(gaps: Iterable[Missing]) -> list[str]:

@@ -17,7 +17,7 @@ import onnxruntime
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.errors import located
 from litepose_ofa.supernet.evaluation.inference import evaluate_dataset
-from litepose_ofa.supernet.evaluation.intervals import ap_interval
+from litepose_ofa.supernet.evaluation.intervals import ResampledAP
 from litepose_ofa.supernet.evaluation.matching import Matches
 from litepose_ofa.supernet.evaluation.people import DEFAULT_SETTINGS, InferenceSettings, PoseModel, SquarePredictor
 from litepose_ofa.supernet.export.conversion import convert_to_ncnn, quantise
@@ -211,9 +211,11 @@ class FormatEvaluator:
         ap, torch_ap = ours.average_precision(), theirs.average_precision()
         record: dict[str, Any] = {"AP": ap, "torch_AP": torch_ap, "difference": ap - torch_ap}
         if self.resamples:
-            draws: dict[str, Any] = {"resamples": self.resamples, "seed": self.seed}
-            record["interval"] = asdict(ap_interval(ours, **draws))
-            record["difference_interval"] = asdict(ap_interval(ours, minus=theirs, **draws))
+            drawn, torch_drawn = (
+                ResampledAP.of(matches, resamples=self.resamples, seed=self.seed) for matches in (ours, theirs)
+            )
+            record["interval"] = asdict(drawn.interval())
+            record["difference_interval"] = asdict(drawn.minus(torch_drawn)[1])
         return record
 
     @cached_property

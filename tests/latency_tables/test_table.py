@@ -194,9 +194,10 @@ def test_an_estimate_counts_what_was_not_measured() -> None:
     assert LatencyTable(METADATA, {**rest, **around}).estimate(arch).unmeasured == 1
 
 
-def test_probability_agrees_with_the_interval() -> None:
+@pytest.mark.parametrize("provenance", ["measured", "calibrated-estimate"])
+def test_probability_agrees_with_the_interval(provenance: str) -> None:
     arch = TINY.largest()
-    table = scattered_table(arch)
+    table = scattered_table(arch).with_metadata(provenance=provenance, validation_errors=dict.fromkeys("abcd", 0.1))
     answer = table.estimate(arch)
     assert table.probability_within(arch, answer.high_ms) == pytest.approx(0.9)
     assert table.probability_within(arch, answer.low_ms) == pytest.approx(0.1)

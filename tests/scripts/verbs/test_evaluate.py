@@ -8,6 +8,7 @@ import pytest
 
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.evaluation import evaluate_keypoints
+from litepose_ofa.supernet.evaluation.intervals import ResampledAP
 from litepose_ofa.supernet.export.bundle import write_bundle
 from litepose_ofa.supernet.files import read_json, write_json
 from litepose_ofa.supernet.network.checkpoints import load_subnet, load_supernet, save_network, weights_digest
@@ -62,7 +63,20 @@ def test_interval_breakdown_and_results_are_of_the_record(evaluate: Any, trained
 
     assert evaluate("arch=smallest", "resamples=0").status == 0
     del record["coco_eval"]
-    assert record_in(trained) == record | {"ap_interval": None}
+    assert record_in(trained) == record | {"ap_interval": None, "resampled": None}
+
+
+def test_another_network_is_compared_on_the_same_images(evaluate: Any, trained: Path) -> None:
+    """The first has nothing beside it; a file of other images, or of another seed's draws, is passed over."""
+    assert "against" not in evaluate("arch=smallest").printed
+    (first,) = (trained / "evaluations").glob("*_val.json")
+    printed = evaluate("arch=largest").printed
+    (second,) = {*(trained / "evaluations").glob("*_val.json")} - {first}
+    theirs, ours = (ResampledAP(**read_json(path)["resampled"]) for path in (first, second))
+    difference, interval = ours.minus(theirs)
+    shown = f"{100 * difference:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+    assert f"AP {shown} against {first.name.removesuffix('_val.json')}, the best other network here" in printed
+    assert "against" not in evaluate("arch=largest", "seed=5").printed
 
 
 def test_results_are_of_the_dataset_s_own_category(evaluate: Any, trained: Path, own_data_root: Path) -> None:

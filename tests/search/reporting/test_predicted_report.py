@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,31 @@ from litepose_ofa.search.reporting.searches import read_searches
 from litepose_ofa.search.reporting.summary import collect_fronts, format_summary, summarise
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.evaluation.intervals import ResampledAP
 
 SPACE = SearchSpace.preset("litepose_released")
+
+
+def test_a_tier_is_compared_with_the_one_before_it_on_the_same_images(
+    predicted: tuple[Path, AccuracyPredictor], tmp_path: Path, leave_export: Callable[..., None]
+) -> None:
+    workspace = Path(shutil.copytree(predicted[0], tmp_path / "copy"))
+    (cell,), _ = read_searches(workspace)
+    below = replace(cell, tier="s")
+    shutil.copytree(workspace / "search" / "jetson_nano" / "m", workspace / "search" / "jetson_nano" / "s")
+    poor, good = (ResampledAP(ap, (ap - 0.02, ap, ap + 0.03), 300, "val") for ap in (0.41, 0.5))
+    for tier, resampled in (("s", poor), ("m", good)):
+        accuracy = {"metrics": {"AP": resampled.ap}, "resampled": asdict(resampled)}
+        leave_export(workspace, "jetson_nano", tier, accuracy=accuracy)
+    first, second = summarise([below, cell]).to_dict("records")
+    assert pd.isna(first["ap_val_gain"]), "the first has none below it"
+    assert [second[f"ap_val_gain{end}"] for end in ("", "_low", "_high")] == pytest.approx([0.09, 0.09, 0.09])
+    text = format_summary(summarise([below, cell]))
+    assert "image by image (95 %): jetson_nano m +9.0 (+9.0 to +9.0)." in " ".join(text.split())
+    accuracy = {"metrics": {"AP": 0.5}, "resampled": asdict(replace(good, drawn="other"))}
+    leave_export(workspace, "jetson_nano", "m", accuracy=accuracy)
+    again = [replace(cell) for cell in (below, cell)]
+    assert summarise(again)["ap_val_gain"].isna().all(), "on other images nothing is paired"
 
 
 def test_a_predictors_search_tells_predicted_verified_and_held_out_apart(

@@ -31,8 +31,9 @@ LATENCY = "latency ms (80 %)"
 ROW: dict[str, Any] = {
     "device": "pi", "tier": "m", "budget_ms": 20.0, "latency_ms": 18.126, "latency_low_ms": 16.0,
     "latency_high_ms": 20.26, "latency_provenance": "calibrated-estimate", "decoding_provenance": None,
-    "ap_source": "predictor", "ap_predicted": 0.5123, "ap_search": None, "ap_val": None, "image_size": 96,
-    "macs": 12_345_678, "params": 9876, "peak_memory_bytes": 3 * 2**19, "finetuned": False, "bit_equal": None,
+    "ap_source": "predictor", "ap_predicted": 0.5123, "ap_search": None, "ap_val": None, "ap_val_gain": None,
+    "image_size": 96, "macs": 12_345_678, "params": 9876, "peak_memory_bytes": 3 * 2**19, "finetuned": False,
+    "bit_equal": None,
 }  # fmt: skip
 
 
