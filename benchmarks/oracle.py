@@ -205,7 +205,7 @@ STRATEGIES: dict[str, MakeStrategy] = {
     "TPE": lambda problem: OptunaStrategy(problem, "tpe"),
 }
 BATCHES = dict.fromkeys(STRATEGIES, 16) | {"random": 200}
-MOST = dict.fromkeys(STRATEGIES, 400) | {"evolution": 1000, "random": 5000, "NSGA-II": 1000, "TPE": 96}
+MOST = dict.fromkeys(STRATEGIES, 208) | {"evolution": 1000, "random": 5000, "NSGA-II": 1000, "TPE": 96}
 
 
 def all_genomes(codec: GenomeCodec) -> Genomes:

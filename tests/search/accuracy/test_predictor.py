@@ -42,6 +42,34 @@ def test_features_contain_the_mean_kernel_and_expansion(tiny_cost: CostModel) ->
         assert any(np.allclose(column, means) for column in columns)
 
 
+def test_choices_stand_by_themselves(tiny_cost: CostModel) -> None:
+    features, codec = GenomeFeatures(tiny_cost.space), tiny_cost.codec
+    genomes = codec.sample(200, np.random.default_rng(0))
+    columns = features(genomes).T
+    present = codec.present(genomes)
+    for gene, number in enumerate(codec.cardinalities):
+        is_block = ".block" in codec.names[gene]
+        ends_too = range(1, number - 1) if is_block else range(number if number > 2 else 0)
+        for choice in ends_too:
+            taken = (genomes[:, gene] == choice) & present[:, gene]
+            assert (columns == taken).all(axis=1).any()
+
+
+def test_an_ap_that_follows_no_order_of_sizes_is_learned(tiny_cost: CostModel) -> None:
+    codec, rng = tiny_cost.codec, np.random.default_rng(2)
+    worth = rng.uniform(0, 0.02, (int(codec.cardinalities.max()), codec.length))
+
+    def ap(genomes: Genomes) -> NDArray[np.float64]:
+        parts: NDArray[np.float64] = worth[genomes, np.arange(codec.length)] * codec.present(genomes)
+        return 0.4 + parts.sum(axis=1)
+
+    genomes, unseen = codec.sample(120, rng), codec.sample(300, rng)
+    features = GenomeFeatures(tiny_cost.space)
+    process = REGRESSORS["gaussian_process"](features.training_set(genomes, ap(genomes)))
+    errors = process.predict_mean(features(unseen)) - ap(unseen)
+    assert errors.std() < 0.1 * ap(unseen).std()
+
+
 def test_held_out_subnets_are_ranked(predictor: AccuracyPredictor, tiny_ap: Accuracies) -> None:
     genomes = GenomeFeatures(predictor.space).codec.sample(500, np.random.default_rng(99))
     mean, std = predictor.predict(genomes)

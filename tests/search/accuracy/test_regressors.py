@@ -103,3 +103,44 @@ def test_few_samples_are_enough(kind: Kind, rows: int) -> None:
     unseen = smooth_samples(50, seed=1).features
     assert np.isfinite(model.predict_mean(unseen)).all()
     assert np.isfinite(model.predict_std(unseen)).all()
+
+
+@pytest.mark.parametrize("kind", list(REGRESSORS))
+def test_errors_are_as_large_as_said(kind: Kind) -> None:
+    """Standardised errors on held-out samples, of smooth, kinked and stepped values, with noise."""
+    squares = []
+    for seed, shape in enumerate([np.square, np.abs, np.round]):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(420, 6))
+        values = x @ rng.uniform(0.3, 1, 6) + shape(x[:, :3]).sum(axis=1) + rng.normal(0, 0.5, 420)
+        samples = TrainingSet(x, values, np.ones(6))
+        regressor = REGRESSORS[kind](samples.rows(np.arange(120)))
+        std = np.hypot(regressor.predict_std(x[120:]), regressor.noise_std)
+        squares.append((((values[120:] - regressor.predict_mean(x[120:])) / std) ** 2).mean())
+    assert 0.9 < np.sqrt(np.mean(squares)) < 1.1
+
+
+@pytest.mark.parametrize("kind", ["ridge", "gaussian_process"])
+def test_the_noise_is_that_of_the_measurements(kind: Kind) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(300, 4))
+    regressor = REGRESSORS[kind](TrainingSet(x, x @ [1.0, 2.0, 0.0, -1.0] + rng.normal(0, 0.4, 300), np.ones(4)))
+    assert regressor.noise_std == pytest.approx(0.4, rel=0.15)
+    assert np.median(regressor.predict_std(x)) < 0.2
+
+
+def test_the_variance_is_that_of_leaving_each_sample_out() -> None:
+    samples = smooth_samples(30)
+    process = GaussianProcess(samples)
+    covariance, centred = np.linalg.inv(process._precision), samples.targets - samples.targets.mean()
+    squares = 0.0
+    for left in range(30):
+        others = np.delete(np.arange(30), left)
+        solved = np.linalg.solve(covariance[np.ix_(others, others)], covariance[others, left])
+        error, variance = (
+            centred[left] - solved @ centred[others],
+            covariance[left, left] - solved @ covariance[others, left],
+        )
+        squares += error**2 / variance
+    noise = float(np.diag(covariance - process._kernel(process._samples, process._samples)).mean())
+    assert process.noise_std**2 == pytest.approx(noise * squares / (30 - 4), rel=1e-3)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from litepose_ofa.search.pareto import hypervolume
-from litepose_ofa.search.problem.problem import History, SearchProblem
+from litepose_ofa.search.problem.problem import History, SearchProblem, View
+from litepose_ofa.search.strategies import batches
 from litepose_ofa.search.strategies.batches import BatchSettings, choose_batch
 
 PLAIN = BatchSettings(best_fraction=0, unsure_fraction=0)
@@ -79,3 +80,70 @@ def test_what_cannot_gain_is_taken_last(problem: SearchProblem, history: History
     within = np.flatnonzero(problem.violation(pool) == 0)
     batch = choose_batch(problem, history, pool, (mean, std), len(pool), BatchSettings())
     assert sorted(batch.tolist()) == within.tolist()
+
+
+Part = tuple[int, bool, bool]
+"""Number of a front, and whether a candidate is for its best AP or judged by its upper bound."""
+
+
+class ManyFronts(SearchProblem):
+    """The front within each of twelve budgets."""
+
+    def views(self, history: History) -> list[View]:
+        (whole,) = super().views(history)
+        budgets = self.budgets_ms["board"] * np.linspace(0.9, 1, 12)
+        return [
+            View(whole.points, np.maximum(whole.points[:, 1] / budget - 1, 0), (0, float(budget))) for budget in budgets
+        ]
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
+    """Every part that was played, in order."""
+    played: list[Part] = []
+
+    class Watched(batches._GrowingFront):
+        made = 0
+
+        def __init__(self, *views: View) -> None:
+            super().__init__(*views)
+            self.number = Watched.made
+            Watched.made += 1
+
+        def most_promising(self, taken: np.ndarray, *, best: bool, unsure: bool) -> int | None:
+            played.append((self.number, best, unsure))
+            return super().most_promising(taken, best=best, unsure=unsure)
+
+    monkeypatch.setattr(batches, "_GrowingFront", Watched)
+    return played
+
+
+@pytest.mark.parametrize("first", [1, 5])
+def test_each_of_many_fronts_plays_every_part_in_four_batches(
+    problem: SearchProblem, history: History, pool: np.ndarray, parts: list[Part], first: int
+) -> None:
+    many = ManyFronts(problem.cost, problem.budgets_ms)
+    history = history.rows(np.zeros(first, np.intp))
+    for _ in range(4):
+        chosen = choose_batch(many, history, pool, prediction(problem, pool), 12, BatchSettings())
+        history = history.extended(many.evaluated(pool[chosen], np.full(12, 0.2)))
+        pool = np.delete(pool, chosen, axis=0)
+    by_front = [[part for part in parts if part[0] % 12 == number] for number in range(12)]
+    assert all((len(turns), sum(t[1] for t in turns), sum(t[2] for t in turns)) == (4, 1, 1) for turns in by_front)
+
+
+def test_a_single_front_plays_its_parts_alike_in_every_batch(
+    problem: SearchProblem, history: History, pool: np.ndarray, parts: list[Part]
+) -> None:
+    for first in (1, 6):
+        parts.clear()
+        choose_batch(
+            problem,
+            history.rows(np.zeros(first, np.intp)),
+            pool,
+            prediction(problem, pool),
+            8,
+            BatchSettings(),
+        )
+        assert [turn for turn, part in enumerate(parts) if part[1]] == [0, 4]
+        assert [turn for turn, part in enumerate(parts) if part[2]] == [3, 7]

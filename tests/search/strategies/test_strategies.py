@@ -11,6 +11,7 @@ from litepose_ofa.search.accuracy.sampling import first_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import GenomeCodec, Genomes, distinct
 from litepose_ofa.search.problem.problem import History, SearchProblem
+from litepose_ofa.search.strategies import strategies
 from litepose_ofa.search.strategies.evolution import EvolutionSettings, EvolutionStrategy
 from litepose_ofa.search.strategies.optuna_strategies import OptunaStrategy
 from litepose_ofa.search.strategies.strategies import RandomStrategy, Strategy, SurrogateEvolution
@@ -102,6 +103,26 @@ def test_the_inner_evolution_finds_the_front_that_enumeration_finds(small_cost: 
     found = start.extended(evaluated(proposed))
     assert problem.hypervolume(found) > 0.99 * problem.hypervolume(oracle)
     assert found.ap[problem.front(found)].max() == pytest.approx(oracle.ap[problem.front(oracle)].max())
+
+
+def test_a_batch_is_chosen_by_what_the_model_believes_of_noisy_measurements(
+    problem: SearchProblem, tiny_ap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[History] = []
+
+    def choose(problem: SearchProblem, history: History, *rest: Any) -> NDArray[np.intp]:
+        seen.append(history)
+        return np.arange(3)
+
+    monkeypatch.setattr(strategies, "choose_batch", choose)
+    rng = np.random.default_rng(0)
+    genomes = first_genomes(problem.cost.codec, 40, rng)
+    measured = problem.evaluated(genomes, tiny_ap(genomes) + rng.normal(0, 0.02, 40))
+    surrogate = LearnedSurrogate(problem.cost.space)
+    SurrogateEvolution(problem, surrogate, QUICK).propose(measured, 3, rng)
+    np.testing.assert_array_equal(seen[0].genomes, genomes)
+    np.testing.assert_array_equal(seen[0].ap, surrogate.after(measured).predict_ap(genomes))
+    assert (seen[0].ap != measured.ap).all()
 
 
 def test_two_loops_need_fewer_evaluations_than_random_search(small_cost: CostModel) -> None:
