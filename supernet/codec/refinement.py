@@ -51,8 +51,8 @@ def fittest_pixels(heatmap: Array, tags: Array, mean_tags: FloatArray) -> IntArr
     """
     if tags.size * len(mean_tags) <= FEW_TAGS:
         distances = tag_distances(tags.reshape(1, heatmap.size, -1), mean_tags[:, None])
-        fitness = heatmap.ravel() - np.rint(distances, out=distances)
-        return np.asarray(fitness.argmax(axis=1), np.intp)
+        everywhere: IntArray = (heatmap.ravel() - np.rint(distances, out=distances)).argmax(axis=1)
+        return everywhere
     fittest = np.full(len(mean_tags), heatmap.size, np.intp)
     fitness = np.full(len(mean_tags), -np.inf)
     height, width = heatmap.shape
