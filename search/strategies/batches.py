@@ -26,7 +26,7 @@ class BatchSettings:
         confidence: How many standard deviations that bound is above the mean.
     """
 
-    best_fraction: Fraction = 0.25
+    best_fraction: Fraction = 0.75
     unsure_fraction: Fraction = 0.25
     confidence: NonNegative = 2.0
 

@@ -92,7 +92,7 @@ def test_a_phase_is_as_long_as_its_steps_epochs_or_share(compose_checked: Compos
 IN_PHASE = "recipe.phases.sandwich"
 WRONG: dict[tuple[str, ...], str] = {
     ("training.steps=null",): "training.steps and training.epochs are both null; give one and make the other null",
-    ("training.epochs=3",): "training.steps and training.epochs are {'steps': 1500, 'epochs': 3}; give one",
+    ("training.epochs=3",): "training.steps and training.epochs are {'steps': 1400, 'epochs': 3}; give one",
     ("training.accumulation=3",): "training.accumulation is 3; it must divide batch_size, 4",
     (f"+{IN_PHASE}.steps=7",): f"{IN_PHASE} has a share and steps or epochs; make one of them null",
     (f"{IN_PHASE}.share=null",): f"{IN_PHASE}.steps and {IN_PHASE}.epochs are both null",

@@ -40,7 +40,7 @@ def test_a_shipped_space_brings_its_training_and_evaluation_unless_others_are_na
     run_script: Any, options: tuple[str, ...], small: bool
 ) -> None:
     cfg = job(run_script, "train", *options)
-    assert (cfg.training.steps, cfg.evaluation.flip_test) == ((1500, False) if small else (440000, True))
+    assert (cfg.training.steps, cfg.evaluation.flip_test) == ((1400, False) if small else (440000, True))
     assert cfg.training.learning_rate.milestones == (None if small else [0.7, 0.96])
 
 
@@ -51,7 +51,7 @@ def test_a_space_of_one_s_own_needs_nothing_more(run_script: Any, own: Path) -> 
         (own / group).mkdir()
         (own / group / "mine.yaml").write_text("defaults: [tiny]\n")
     cfg = job(run_script, "train", "--config-dir", str(own), "space=mine")
-    assert (cfg.training.steps, cfg.evaluation.flip_test) == (1500, False)
+    assert (cfg.training.steps, cfg.evaluation.flip_test) == (1400, False)
 
 
 @pytest.mark.parametrize("verb", ["train", "fit"])
