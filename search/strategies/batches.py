@@ -22,11 +22,13 @@ class BatchSettings:
 
     Attributes:
         best_fraction: Share of the batch that goes for the greatest AP within the budget alone, not for the front.
+        best_of_several: The same where the search is after several fronts: the bests of many budgets are a front.
         unsure_fraction: Share of the batch that is judged by its upper confidence bound, not by the mean.
         confidence: How many standard deviations that bound is above the mean.
     """
 
-    best_fraction: Fraction = 0.75
+    best_fraction: Fraction = 0.25
+    best_of_several: Fraction = 0.75
     unsure_fraction: Fraction = 0.25
     confidence: NonNegative = 2.0
 
@@ -63,13 +65,13 @@ def choose_batch(
     known = problem.views(history)
     fronts = [_GrowingFront(*views) for views in zip(known, by_mean, by_upper_bound, strict=True)]
     taken: list[int] = []
-    begin = len(history) if len(fronts) > 1 else 0
+    begin, best_fraction = (len(history), shares.best_of_several) if len(fronts) > 1 else (0, shares.best_fraction)
     for turn in range(begin, begin + size):
         round_, number = divmod(turn, len(fronts))
         front, round_ = fronts[number], round_ + number
         index = front.most_promising(
             np.array(taken, np.intp),
-            best=_is_due(round_, shares.best_fraction, first=True),
+            best=_is_due(round_, best_fraction, first=True),
             unsure=_is_due(round_, shares.unsure_fraction, first=False),
         )
         if index is not None:
