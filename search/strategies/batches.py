@@ -99,7 +99,8 @@ class _GrowingFront:
         if not free.any():
             return None
         if best:
-            return int(np.where(free, self._by_mean[:, 0], np.inf).argmin())
+            points = self._by_upper_bound if unsure else self._by_mean
+            return int(np.where(free, points[:, 0], np.inf).argmin())
         for points in (self._by_upper_bound,) if unsure else (self._by_mean, self._by_upper_bound):
             gains = np.where(free, hypervolume_gains(points, self._front, self._reference), -1)
             if gains.max() > 0:
