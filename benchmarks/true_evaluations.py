@@ -83,7 +83,7 @@ class Bench:
         cost = problem.cost
         surrogate = LearnedSurrogate(cost.space, num_keypoints=cost.num_keypoints)
         stop = StopRule(generations=None, evaluations=evaluations)
-        sizes = StudySettings(first=32, batch=16)
+        sizes = StudySettings(first=24, batch=12)
         search = Generations(problem, SurrogateEvolution(problem, surrogate), seed=seed, settings=sizes, stop=stop)
         found = SearchStudy(search, self.truth, storage="memory").run().history
         expected = surrogate.after(found).predict_ap(found.genomes)

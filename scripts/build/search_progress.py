@@ -47,7 +47,7 @@ class SearchProgress:
             left = (self._most - search.evaluated) * (time.monotonic() - self._began) / self._measured
             done += f", at most {format_seconds(left)} left"
         self._bar.clear()
-        logger.info("generation %d: %s; best AP so far: %s", search.number - 1, done, _best(search))
+        logger.info("\n  ".join([f"generation {search.number - 1}: {done}; best AP so far", *_best(search)]))
 
 
 def stop_line(search: Generations) -> str:
@@ -73,10 +73,12 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _best(search: Generations) -> str:
+def _best(search: Generations) -> list[str]:
+    """Return a line a device with the best AP of each of its tiers."""
     problem, ap = search.problem, search.history.ap
+    width = max(map(len, problem.devices))
     parts: dict[str, list[str]] = {}
     for target, row in zip(problem.targets, problem.best(search.history), strict=False):
         known = "-" if row is None else f"{100 * ap[row]:.1f}"
         parts.setdefault(target.device, []).append(f"{target.tier} {known}".strip())
-    return "; ".join(f"{device} {' '.join(values)}" for device, values in parts.items())
+    return [f"{device:{width}}  {'  '.join(values)}" for device, values in parts.items()]

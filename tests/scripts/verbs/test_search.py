@@ -82,7 +82,13 @@ def measure(run_script: Any, trained: Path, quick_evaluation: tuple[str, ...]) -
 
 def test_one_study_measures_for_all_devices_and_tiers(measure: Any, trained: Path) -> None:
     outcome = measure("devices=[jetson_nano,raspberry_pi_4b]", "tiers=[s,l]")
+    printed = outcome.printed.splitlines()
     assert "16 subnets evaluated: the 2 generations that search.generations allows are over" in outcome.printed
+    (place,) = (row for row, line in enumerate(printed) if line.startswith("generation 1: 16 of 16 subnets; best AP"))
+    best = [line.split() for line in printed[place + 1 : place + 3]]
+    assert [(words[0], words[1], words[3], len(words)) for words in best] == [
+        (device, "s", "l", 5) for device in ("jetson_nano", "raspberry_pi_4b")
+    ]
     for device in ("jetson_nano", "raspberry_pi_4b"):
         chosen = {tier: read_json(trained / "search" / device / tier / "chosen.json") for tier in ("s", "l")}
         assert chosen["s"]["ap"] <= chosen["l"]["ap"]
