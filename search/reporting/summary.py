@@ -38,6 +38,9 @@ LEFT = ("device", "tier")
 ON_PAGE_ONLY = ["params", "peak MiB", "weights MiB", "folder"]
 """Columns for which a terminal of 100 characters has no room."""
 
+EQUAL = "equal: before recalibration its outputs are bit for bit those of the supernet."
+ALL_EQUAL = "Before recalibration, the outputs of all are bit for bit those of the supernet."
+
 MEBIBYTE = 2**20
 
 REFERENCE = "AP 0 and the latency budget"
@@ -176,15 +179,16 @@ def format_latency(row: Mapping[str, Any]) -> str:
 def format_summary(summary: pd.DataFrame) -> str:
     """Return the table for a terminal, with a legend of what is estimated, predicted and measured."""
     shown = shown_summary(summary).drop(columns=ON_PAGE_ONLY).dropna(axis="columns", how="all").fillna("-")
+    marks = explain_marks(summary)
     if "equal" in shown and (shown["equal"] == "yes").all():
-        shown = shown.drop(columns="equal")
+        shown, marks = shown.drop(columns="equal"), [ALL_EQUAL if mark == EQUAL else mark for mark in marks]
     columns = []
     for name in shown.columns:
         width = max(len(name), shown[name].str.len().max())
         justify = str.ljust if name in LEFT else str.rjust
         columns.append([justify(text, width) for text in (name, *shown[name])])
     lines = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
-    notes = [line for mark in explain_marks(summary) for line in textwrap.wrap(mark, NOTE_WIDTH)]
+    notes = [line for mark in marks for line in textwrap.wrap(mark, NOTE_WIDTH)]
     return "\n".join([*lines, *notes])
 
 
@@ -218,7 +222,7 @@ def explain_marks(summary: pd.DataFrame) -> list[str]:
         lines += [
             "AP held-out is the one to believe: measured on the val split, whose images no choice has seen.",
             *gains_between_tiers(summary),
-            "equal (left out where all are): before recalibration its outputs are bit for bit the supernet's.",
+            EQUAL,
         ]
     if summary["finetuned"].any():
         lines.append("tuned: trained on alone after it was cut out, so equal no more.")

@@ -248,6 +248,12 @@ def test_a_search_goes_on_in_a_workspace_that_was_moved(
     assert [(moved / cell / output).read_bytes() for output in outputs] == expected
 
 
+def test_a_search_ends_when_the_best_stays_the_same(search: Any, tmp_path: Path) -> None:
+    outcome = search(*CELL, "search.generations=null", "search.stable_generations=2")
+    assert "the best of every tier stayed the same for 2 generations" in outcome.printed
+    assert read_json(tmp_path / "search" / "jetson_nano" / "l" / "chosen.json")["stopped_by"] == "stable"
+
+
 def test_a_search_out_of_time_goes_on(chosen: Any) -> None:
     (record,) = chosen("jetson_nano", "l", "search.seconds=0")
     assert record["stopped_by"] == "seconds"
