@@ -201,9 +201,7 @@ def explain_marks(summary: pd.DataFrame) -> list[str]:
             "those networks, as for the tiny space (docs/latency_tables.md)."
         )
     if (summary["latency_provenance"] == "measured").any():
-        lines.append(
-            "Latencies without ~ are sums of operators that were measured on the device, not of the subnet's own runs."
-        )
+        lines.append("Latencies without ~ are sums of measured operators, not of the subnet's own runs.")
     for device, rows in summary.groupby("device"):
         latencies, intervals = rows["latency_ms"], rows["latency_high_ms"] - rows["latency_low_ms"]
         if len(rows) > 1 and intervals.max() > latencies.max() - latencies.min():
@@ -213,9 +211,7 @@ def explain_marks(summary: pd.DataFrame) -> list[str]:
     if (summary["ap_source"] == SURROGATE).any():
         lines.append(f"surrogate: {SURROGATE_WARNING}.")
     if (summary["ap_source"] == "predictor").any():
-        lines.append(
-            "AP pred. is what all measured subnets together let expect on the search split: the search chose by it."
-        )
+        lines.append("AP pred. is what all measurements on the search split let expect: the search chose by it.")
     if summary["ap_search"].notna().any():
         lines.append("AP search is measured: the subnet inside the supernet, on the split that the search chose on.")
     if summary["ap_val"].notna().any():
