@@ -130,7 +130,9 @@ class _Output:
         self._problem = study.problem
         self._search = {**study.identity, "table": study.problem.cost.tables[target.device].digest}
         self.folder = workspace_of(cfg).search(target.device, self._tier, cfg.goal)
-        if self.folder.absolute() != run_folder().absolute() and (self.folder / RUN_RECORD).exists():
+        if len(study.problem.targets) == 1:
+            self.folder = run_folder()
+        elif (self.folder / RUN_RECORD).exists():
             raise InputError(f"{self.folder}: has a search of its own; remove it, or give this one another tier's name")
 
     @property

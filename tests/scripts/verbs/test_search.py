@@ -248,6 +248,12 @@ def test_a_search_goes_on_in_a_workspace_that_was_moved(
     assert [(moved / cell / output).read_bytes() for output in outputs] == expected
 
 
+def test_a_search_of_one_cell_leaves_all_in_its_run_folder(search: Any, tmp_path: Path) -> None:
+    assert search(*CELL, "run_folder=mine").status == 0
+    assert {path.name for path in (tmp_path / "mine").iterdir()} >= {*OUTPUTS, "study.log"}
+    assert not (tmp_path / "search").exists()
+
+
 def test_a_search_ends_when_the_best_stays_the_same(search: Any, tmp_path: Path) -> None:
     outcome = search(*CELL, "search.generations=null", "search.stable_generations=2")
     assert "the best of every tier stayed the same for 2 generations" in outcome.printed
