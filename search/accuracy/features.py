@@ -1,6 +1,6 @@
 """Features of a network for the accuracy predictor: numbers that say how large it is, and where.
 
-Legend: n genomes, G genes, P features.
+Legend: n genomes, G genes, P features, B weightings.
 """
 
 import numpy as np
@@ -14,8 +14,9 @@ from litepose_ofa.supernet.archs.space import SearchSpace
 BLOCK_GENE_WEIGHT = 0.3
 """Weight of a single block's kernel or expansion: there are many of them, and each matters little."""
 
-CHOICE_WEIGHT = 0.5
-"""Weight of a choice by itself, relative to that of its gene's size: most accuracies follow the order of sizes."""
+CHOICE_WEIGHTS = (0.7, 1.5)
+"""Weights of a choice by itself, relative to that of its gene's size: less where an AP follows the order of sizes, as
+most do, more where it does not."""
 
 
 class GenomeFeatures:
@@ -27,7 +28,8 @@ class GenomeFeatures:
 
     Attributes:
         length: P.
-        weights: How much each feature counts in a distance after it is standardised, shape (P,).
+        weights: How much each feature counts in a distance after it is standardised, shape (B, P): for each of
+            ``CHOICE_WEIGHTS`` a row.
     """
 
     def __init__(self, space: SearchSpace, *, num_keypoints: int = 14) -> None:
@@ -49,9 +51,10 @@ class GenomeFeatures:
         self._genes, self._choices = np.array(singled_out, np.intp).reshape(-1, 2).T
         gene_weights = np.where(self._is_block, BLOCK_GENE_WEIGHT, 1.0)
         totals = int((~self._is_block).sum()) + len(lists) + 2
-        choice_weights = CHOICE_WEIGHT * gene_weights[self._genes]
-        self.weights = np.concatenate([np.ones(totals), gene_weights[self._is_block], choice_weights])
-        self.length = len(self.weights)
+        sizes = np.concatenate([np.ones(totals), gene_weights[self._is_block]])
+        singles = gene_weights[self._genes]
+        self.weights = np.array([[*sizes, *(weight * singles)] for weight in CHOICE_WEIGHTS])
+        self.length = self.weights.shape[1]
 
     def __call__(self, genomes: Genomes) -> NDArray[np.float64]:
         """Return the features of canonical genomes, shape (n, G), as (n, P)."""

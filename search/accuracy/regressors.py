@@ -1,6 +1,6 @@
 """The regressions that the accuracy predictor chooses among: three of scikit-learn's and a Gaussian process.
 
-Legend: n queries, m samples, P features, E members.
+Legend: n queries, m samples, P features, B weightings, E members.
 """
 
 import itertools
@@ -24,12 +24,17 @@ LENGTH_SCALES = (0.5, 0.8, 1.3, 2.1, 3.4, 5.5)
 DEVIATIONS = (0.1, 0.3, 1.0, 3.0)
 NOISES = tuple(np.logspace(-4, 1, 16).tolist())
 CHOSEN = 4
-"""Numbers that a Gaussian process chooses by the samples beside its variance: mean, length scale, deviation, noise."""
+"""Numbers that a Gaussian process chooses by the samples beside its variance: mean, length scale, deviation, noise.
+
+The weighting is not counted: it is one of few, and samples rarely leave a doubt of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Samples to fit to: features (m, P), targets (m,), and how much each standardised feature counts (P,)."""
+    """Samples to fit to: features (m, P), targets (m,), and how much each standardised feature counts (B, P).
+
+    A Gaussian process takes the weighting that the samples make likeliest, every other regression the first.
+    """
 
     features: Floats
     targets: Floats
@@ -53,8 +58,9 @@ class Regressor(ABC):
     def __init__(self, samples: TrainingSet) -> None:
         offset, std = samples.features.mean(axis=0), samples.features.std(axis=0)
         self._varying = np.flatnonzero(std > 1e-9 * np.maximum(np.abs(offset), 1))
-        self._feature_weights = samples.feature_weights[self._varying]
-        self._offset, self._scale = offset[self._varying], self._feature_weights / std[self._varying]
+        self._offset, self._deviation = offset[self._varying], std[self._varying]
+        self._feature_weights = samples.feature_weights[:, self._varying]
+        self._weighting = 0
         self._mean, self._std = float(samples.targets.mean()), max(float(samples.targets.std()), 1e-6)
 
     def refitted(self, samples: TrainingSet) -> Self:
@@ -82,7 +88,8 @@ class Regressor(ABC):
 
     def _standardised(self, features: Floats) -> Floats:
         """Return the features that vary, with mean 0 and deviation 1 over the samples, times their weights."""
-        return np.asarray((features[:, self._varying] - self._offset) * self._scale, np.float64)
+        weights = self._feature_weights[self._weighting] / self._deviation
+        return np.asarray((features[:, self._varying] - self._offset) * weights, np.float64)
 
 
 class Ridge(Regressor):
@@ -167,10 +174,14 @@ class Kernel:
     """Covariance a.b + deviation x exp(-|a - b|^2 / (2 length_scale^2)): a linear trend, and interactions.
 
     The linear part carries the prediction to the edges of the space, where a search goes and samples are few.
+
+    Attributes:
+        weighting: Which row of feature weights scales the features it is given.
     """
 
     length_scale: float
     deviation: float
+    weighting: int = 0
 
     def __call__(self, a: Floats, b: Floats) -> Floats:
         """Return the covariances of features (n, P) and (m, P), shape (n, m)."""
@@ -185,7 +196,7 @@ class Kernel:
 
 
 class GaussianProcess(Regressor):
-    """A Gaussian process with the kernel and the noise of maximum marginal likelihood on a fixed grid.
+    """A Gaussian process with the weighting, kernel and noise of maximum marginal likelihood on a fixed grid.
 
     Features are scaled so that the mean square length of a sample is 1. The variance is such that the errors of leaving
     out each sample are as large as predicted.
@@ -197,11 +208,17 @@ class GaussianProcess(Regressor):
 
     def __init__(self, samples: TrainingSet, kernels: Sequence[Kernel] = ()) -> None:
         super().__init__(samples)
-        self._samples = self._standardised(samples.features)
         centred = samples.targets - self._mean
-        kernels = kernels or [Kernel(*pair) for pair in itertools.product(LENGTH_SCALES, DEVIATIONS)]
-        fits = [_fit_noise(kernel, self._samples, centred) for kernel in kernels]
+        if not kernels:
+            weightings = range(len(samples.feature_weights))
+            kernels = [Kernel(*values) for values in itertools.product(LENGTH_SCALES, DEVIATIONS, weightings)]
+        fits = []
+        for kernel in kernels:
+            self._weighting = kernel.weighting
+            fits.append(_fit_noise(kernel, self._standardised(samples.features), centred))
         _, noise, self._kernel = min(fits, key=lambda fit: fit[0])
+        self._weighting = self._kernel.weighting
+        self._samples = self._standardised(samples.features)
         covariance = self._kernel(self._samples, self._samples)
         self._precision = np.asarray(np.linalg.inv(covariance + noise * np.eye(len(centred))), np.float64)
         self._weights = self._precision @ centred
@@ -210,11 +227,11 @@ class GaussianProcess(Regressor):
         self.noise_std = float(np.sqrt(self._signal * noise))
 
     def _standardised(self, features: Floats) -> Floats:
-        length = float(np.linalg.norm(self._feature_weights))
+        length = float(np.linalg.norm(self._feature_weights[self._weighting]))
         return super()._standardised(features) / max(length, 1e-9)
 
     def refitted(self, samples: TrainingSet) -> Self:
-        """Return this process with its kernel, fitted to other samples, their noise and signal too."""
+        """Return this process with its weighting and kernel, fitted to other samples, their noise and signal too."""
         return type(self)(samples, [self._kernel])
 
     def _predict_mean(self, x: Floats) -> Floats:

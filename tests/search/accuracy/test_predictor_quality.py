@@ -25,7 +25,7 @@ MACS = np.random.default_rng(9).permutation(60)
 def bent_samples(rows: int = 60) -> TrainingSet:
     """Targets that no straight line ranks."""
     x = np.random.default_rng(0).uniform(-1, 1, size=(rows, 2))
-    return TrainingSet(x, 0.4 + 0.2 * x[:, 0] ** 2 + 0.05 * x[:, 1], np.ones(2))
+    return TrainingSet(x, 0.4 + 0.2 * x[:, 0] ** 2 + 0.05 * x[:, 1], np.ones((1, 2)))
 
 
 def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_best_by_cross_validation_is_chosen_and_judged_on_unseen_samples(tmp
 def test_of_kinds_within_a_standard_error_the_simplest_is_chosen() -> None:
     rng = np.random.default_rng(3)
     x = rng.uniform(-1, 1, size=(60, 2))
-    samples = TrainingSet(x, 0.4 + x @ [0.1, 0.05] + 0.03 * x[:, 0] ** 2 + rng.normal(0, 0.03, 60), np.ones(2))
+    samples = TrainingSet(x, 0.4 + x @ [0.1, 0.05] + 0.03 * x[:, 0] ** 2 + rng.normal(0, 0.03, 60), np.ones((1, 2)))
     comparison = compare_regressors(
         samples,
         np.arange(0, 60, 4),

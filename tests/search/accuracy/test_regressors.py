@@ -1,5 +1,7 @@
 """Every kind of regressor learns and is deterministic; the Gaussian process is its formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
@@ -9,7 +11,7 @@ from litepose_ofa.search.accuracy.regressors import REGRESSORS, GaussianProcess,
 
 def smooth_samples(rows: int, seed: int = 0) -> TrainingSet:
     x = np.random.default_rng(seed).normal(size=(rows, 4))
-    return TrainingSet(x, x[:, 0] - 0.5 * x[:, 1] + 0.3 * x[:, 2] ** 2, np.ones(4))
+    return TrainingSet(x, x[:, 0] - 0.5 * x[:, 1] + 0.3 * x[:, 2] ** 2, np.ones((1, 4)))
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +94,23 @@ def test_posterior_is_that_of_the_normal_equations() -> None:
 
 def test_a_straight_line_is_continued_beyond_the_samples() -> None:
     x = np.linspace(-1, 1, 30)[:, None]
-    process = GaussianProcess(TrainingSet(x, 3 * x[:, 0] + 1, np.ones(1)))
+    process = GaussianProcess(TrainingSet(x, 3 * x[:, 0] + 1, np.ones((1, 1))))
     np.testing.assert_allclose(process.predict_mean(np.array([[-2.0], [2.0]])), [-5, 7], atol=0.1)
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_process_takes_the_weighting_by_which_the_targets_follow(taken: int) -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(60, 8))
+    halves = np.repeat([[1, 0], [0, 1]], 4, axis=1)
+    weightings = np.where(halves > 0, 1.0, 0.1)
+    samples = TrainingSet(x, x @ halves[taken] + rng.normal(0, 0.3, 60), weightings)
+    process = GaussianProcess(samples.rows(np.arange(30)))
+    assert process._kernel.weighting == taken
+    alone = GaussianProcess(
+        TrainingSet(samples.features, samples.targets, weightings[[taken]]), [replace(process._kernel, weighting=0)]
+    )
+    assert process.refitted(samples).predict_mean(x) == pytest.approx(alone.predict_mean(x))
 
 
 @pytest.mark.parametrize("rows", [2, 5, 9])
@@ -113,7 +130,7 @@ def test_errors_are_as_large_as_said(kind: Kind) -> None:
         rng = np.random.default_rng(seed)
         x = rng.normal(size=(420, 6))
         values = x @ rng.uniform(0.3, 1, 6) + shape(x[:, :3]).sum(axis=1) + rng.normal(0, 0.5, 420)
-        samples = TrainingSet(x, values, np.ones(6))
+        samples = TrainingSet(x, values, np.ones((1, 6)))
         regressor = REGRESSORS[kind](samples.rows(np.arange(120)))
         std = np.hypot(regressor.predict_std(x[120:]), regressor.noise_std)
         squares.append((((values[120:] - regressor.predict_mean(x[120:])) / std) ** 2).mean())
@@ -124,7 +141,7 @@ def test_errors_are_as_large_as_said(kind: Kind) -> None:
 def test_the_noise_is_that_of_the_measurements(kind: Kind) -> None:
     rng = np.random.default_rng(3)
     x = rng.normal(size=(300, 4))
-    regressor = REGRESSORS[kind](TrainingSet(x, x @ [1.0, 2.0, 0.0, -1.0] + rng.normal(0, 0.4, 300), np.ones(4)))
+    regressor = REGRESSORS[kind](TrainingSet(x, x @ [1.0, 2.0, 0.0, -1.0] + rng.normal(0, 0.4, 300), np.ones((1, 4))))
     assert regressor.noise_std == pytest.approx(0.4, rel=0.15)
     assert np.median(regressor.predict_std(x)) < 0.2
 
