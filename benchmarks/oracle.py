@@ -174,7 +174,7 @@ class OneHotFeatures(GenomeFeatures):
         super().__init__(space)
         pairs = [(gene, choice) for gene, most in enumerate(self.codec.cardinalities) for choice in range(most)]
         self._genes, self._choices = np.array(pairs).T
-        self.length, self.weights = len(pairs), np.ones(len(pairs))
+        self.length, self.weights = len(pairs), np.ones((1, len(pairs)))
 
     def __call__(self, genomes: Genomes) -> Values:
         taken = (genomes[:, self._genes] == self._choices) & self.codec.present(genomes)[:, self._genes]
