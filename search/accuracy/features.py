@@ -14,7 +14,7 @@ from litepose_ofa.supernet.archs.space import SearchSpace
 BLOCK_GENE_WEIGHT = 0.3
 """Weight of a single block's kernel or expansion: there are many of them, and each matters little."""
 
-CHOICE_WEIGHTS = (0.7, 1.5)
+CHOICE_WEIGHTS = (0.8, 1.5)
 """Weights of a choice by itself, relative to that of its gene's size: less where an AP follows the order of sizes, as
 most do, more where it does not."""
 
