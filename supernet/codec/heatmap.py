@@ -51,14 +51,17 @@ def make_heatmaps(keypoints: Tensor, *, input_size: Size, heatmap_size: Size, si
         Heatmaps in [0, 1], shape (B, K, H, W).
     """
     width, height = width_height(heatmap_size)
-    batch, _, num_keypoints, _ = keypoints.shape
-    scaled = to_heatmap_pixels(keypoints, input_size=input_size, heatmap_size=heatmap_size)
-    image, person, joint = torch.nonzero(scaled[..., 2] > 0, as_tuple=True)
-    centres = scaled[image, person, joint, :2]
+    batch, people, num_keypoints, _ = keypoints.shape
+    scaled = to_heatmap_pixels(keypoints, input_size=input_size, heatmap_size=heatmap_size).flatten(0, 2)
+    centres, counts = scaled[:, :2], scaled[:, 2] > 0
+    maps = torch.arange(batch * num_keypoints, device=keypoints.device).view(batch, 1, num_keypoints)
+    maps = maps.expand(batch, people, num_keypoints).flatten()
+    if keypoints.device.type == "cpu":  # on another device, the host would wait to hear how many they are
+        centres, maps, counts = centres[counts], maps[counts], counts[counts]
     columns, across = _gaussian(centres[:, 0], width, sigma)
     rows, down = _gaussian(centres[:, 1], height, sigma)
-    first = (image * num_keypoints + joint) * (height * width)
-    indices = first[:, None, None] + rows[:, :, None] * width + columns[:, None, :]
+    down = torch.where(counts[:, None], down, 0)
+    indices = (maps * (height * width))[:, None, None] + rows[:, :, None] * width + columns[:, None, :]
     heatmaps = keypoints.new_zeros(batch * num_keypoints * height * width)
     heatmaps.scatter_reduce_(0, indices.flatten(), (down[:, :, None] * across[:, None, :]).flatten(), "amax")
     return heatmaps.view(batch, num_keypoints, height, width)

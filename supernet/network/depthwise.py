@@ -2,7 +2,7 @@
 
 oneDNN's kernel for the weight gradient of a depthwise convolution in channels-last memory is fast up to a kernel width
 of 3 and 5 to 10 times slower a tap beyond. A wide kernel's gradient is that of its column strips, so it is computed in
-strips of at most 3 columns; ``benchmarks/training_step.py`` shows what that gives.
+strips of at most 3 columns; ``benchmarks/training/training_step.py`` shows what that gives.
 """
 
 import math

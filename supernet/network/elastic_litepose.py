@@ -30,12 +30,13 @@ class ElasticLayers(Layers):
         """Return an elastic convolution of any kind."""
         if c.kind == "depthwise":
             return ElasticDepthwiseConv2d(c.in_channels, self.kernels or (c.kernel,), stride=c.stride)
-        made = ElasticConvTranspose2d if c.kind == "transposed" else ElasticConv2d
-        return made(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, bias=False)
+        if c.kind == "transposed":
+            return ElasticConvTranspose2d(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, bias=False)
+        return ElasticConv2d(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding)
 
-    def norm(self, channels: int) -> nn.Module:
-        """Return an elastic batch norm."""
-        return ElasticBatchNorm2d(channels)
+    def norm(self, channels: int, ceiling: float | None = None) -> nn.Module:
+        """Return an elastic batch norm with its activation."""
+        return ElasticBatchNorm2d(channels, ceiling)
 
     def block(self, operator: Operator, stage: int) -> InvertedBottleneck:
         """Return a block with the stage's kernels."""
@@ -48,11 +49,11 @@ class ElasticInvertedBottleneck(InvertedBottleneck):
     def forward(self, x: Tensor, operator: Operator | None = None) -> Tensor:
         """Map (B, C, H, W) to (B, C_out, H / stride, W / stride) with the sizes of the operator that is to run."""
         assert operator is not None
-        expand, expand_norm, activation = self.inv
-        depthwise, depthwise_norm, _ = self.depth_conv
+        expand, expand_norm = self.inv
+        depthwise, depthwise_norm = self.depth_conv
         project, project_norm = self.point_conv
-        y: Tensor = activation(expand_norm(expand(x, operator.mid_channels)))
-        y = activation(depthwise_norm(depthwise(y, operator.kernel)))
+        y: Tensor = expand_norm(expand(x, operator.mid_channels))
+        y = depthwise_norm(depthwise(y, operator.kernel))
         y = project_norm(project(y, operator.out_channels))
         return x + y if operator.residual else y
 

@@ -5,6 +5,7 @@ Source: Wang et al., Lite Pose (arXiv:2205.01271), and mit-han-lab/litepose, who
 Legend: B batch, K keypoints, H/W input height and width in pixels (multiples of 16).
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import get_args
@@ -14,10 +15,13 @@ from torch import Tensor, nn
 from litepose_ofa.supernet.archs.arch import SIZE_MULTIPLE, Arch
 from litepose_ofa.supernet.archs.complexity import require_buildable
 from litepose_ofa.supernet.archs.operators import Convolution, Operator, OperatorKind, Place, operators_of, places_of
+from litepose_ofa.supernet.network.activated_norm import ActivatedNorm
+from litepose_ofa.supernet.network.dense import DenseConv2d
 from litepose_ofa.supernet.network.depthwise import DepthwiseConv2d
 
 Heads = tuple[Tensor, Tensor]
 HEAD_INIT_STD = 0.001
+RELU, RELU6 = math.inf, 6.0
 
 
 class Layers:
@@ -27,20 +31,21 @@ class Layers:
         """Return a convolution of any kind, without bias."""
         if c.kind == "depthwise":
             return DepthwiseConv2d(c.in_channels, c.kernel, stride=c.stride)
-        made = nn.ConvTranspose2d if c.kind == "transposed" else nn.Conv2d
-        return made(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, bias=False)
+        if c.kind == "transposed":
+            return nn.ConvTranspose2d(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding, bias=False)
+        return DenseConv2d(c.in_channels, c.out_channels, c.kernel, c.stride, c.padding)
 
-    def norm(self, channels: int) -> nn.Module:
-        """Return a batch norm."""
-        return nn.BatchNorm2d(channels)
+    def norm(self, channels: int, ceiling: float | None = None) -> nn.Module:
+        """Return a batch norm with its activation, as ``ActivatedNorm`` describes it."""
+        return ActivatedNorm(channels, ceiling)
 
     def block(self, operator: Operator, stage: int) -> "InvertedBottleneck":
         """Return a block of a stage."""
         return InvertedBottleneck(operator, self)
 
-    def chain(self, c: Convolution, *activation: nn.Module) -> nn.Sequential:
-        """Return a convolution, its batch norm, and the activation if it has one."""
-        return nn.Sequential(self.convolution(c), self.norm(c.out_channels), *activation)
+    def chain(self, c: Convolution, ceiling: float | None = None) -> nn.Sequential:
+        """Return a convolution and its batch norm with the activation."""
+        return nn.Sequential(self.convolution(c), self.norm(c.out_channels, ceiling))
 
 
 class InvertedBottleneck(nn.Module):
@@ -49,8 +54,8 @@ class InvertedBottleneck(nn.Module):
     def __init__(self, operator: Operator, layers: Layers) -> None:
         super().__init__()
         expand, depthwise, project = operator.convolutions
-        self.inv = layers.chain(expand, nn.ReLU6(inplace=True))
-        self.depth_conv = layers.chain(depthwise, nn.ReLU6(inplace=True))
+        self.inv = layers.chain(expand, RELU6)
+        self.depth_conv = layers.chain(depthwise, RELU6)
         self.point_conv = layers.chain(project)
         self.residual = operator.residual
 
@@ -66,7 +71,7 @@ class FinalBranch(nn.Module):
     def __init__(self, convolutions: Sequence[Convolution], layers: Layers) -> None:
         super().__init__()
         depthwise, project = convolutions
-        self.conv = nn.Sequential(*layers.chain(depthwise, nn.ReLU(inplace=True)), layers.convolution(project))
+        self.conv = nn.Sequential(*layers.chain(depthwise, RELU), nn.Identity(), layers.convolution(project))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, maps, H, W)."""
@@ -85,8 +90,8 @@ class PoseNetwork(nn.Module):
         (stem,), blocks, deconvs, heads = ([o for o in operators if o.kind == kind] for kind in get_args(OperatorKind))
         dense, depthwise, project = stem.convolutions
         self.first = nn.Sequential(
-            layers.chain(dense, nn.ReLU6(inplace=True)),
-            layers.chain(depthwise, nn.ReLU6(inplace=True)),
+            layers.chain(dense, RELU6),
+            layers.chain(depthwise, RELU6),
             *layers.chain(project),
         )
         remaining = iter(blocks)
@@ -97,9 +102,7 @@ class PoseNetwork(nn.Module):
         refined, raw = zip(*(deconv.convolutions for deconv in deconvs), strict=True)
         self.deconv_refined = nn.ModuleList(map(layers.convolution, refined))
         self.deconv_raw = nn.ModuleList(map(layers.convolution, raw))
-        self.deconv_bnrelu = nn.ModuleList(
-            nn.Sequential(layers.norm(deconv.out_channels), nn.ReLU(inplace=True)) for deconv in deconvs
-        )
+        self.deconv_bnrelu = nn.ModuleList(nn.Sequential(layers.norm(deconv.out_channels, RELU)) for deconv in deconvs)
         self.final_refined = nn.ModuleList(FinalBranch(head.convolutions[:2], layers) for head in heads)
         self.final_raw = nn.ModuleList(FinalBranch(head.convolutions[2:], layers) for head in heads)
         initialise_weights(self)

@@ -4,7 +4,9 @@ import ctypes
 import math
 import platform
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.distributed as dist
@@ -32,8 +34,8 @@ LARGEST_BLOCK = 32 * 2**20
 def keep_freed_memory() -> None:
     """Make glibc keep what is freed, so that a step does not fault in again the pages of the one before.
 
-    ``benchmarks/training_step.py`` shows what that gives. The process holds on to its peak memory from then on. Another
-    C library stays as it is.
+    ``benchmarks/training/training_step.py`` shows what that gives. The process holds on to its peak memory from then
+    on. Another C library stays as it is.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
@@ -101,17 +103,35 @@ class WeightUpdate:
     scaler: torch.amp.GradScaler
     process: Process
 
-    def __call__(self) -> bool:
-        """Step and drop the gradients; return False, on every rank, if they were not finite and nothing was changed."""
+    @property
+    def asks_device(self) -> bool:
+        """Whether the host waits to hear if gradients are finite; a fused optimiser finds that out on the device."""
+        return self.scaler.is_enabled() or not self.optimizer.defaults.get("fused")
+
+    @cached_property
+    def kept_statistics(self) -> tuple[list[Tensor], list[Tensor]]:
+        """A copy of each of the model's buffers, to be filled before a step, and the buffers."""
+        buffers = list(self.model.buffers())
+        return [torch.empty_like(buffer) for buffer in buffers], buffers
+
+    def __call__(self, failed: Tensor) -> Tensor:
+        """Step and drop the gradients; nothing changes if they are not finite, or ``failed`` is above 0 already.
+
+        Returns:
+            ``failed``, a scalar, or 1 if the gradients were not finite; the same on every rank.
+        """
         average_gradients(self.model.parameters(), self.process)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        finite = bool(torch.isfinite(norm))
-        if finite:
+        failed = torch.maximum(failed, (~torch.isfinite(norm)).to(failed.dtype))
+        if not self.asks_device:
+            self.optimizer.found_inf = failed  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif not failed:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return finite
+        return failed
 
 
 @dataclass(slots=True)
@@ -136,8 +156,8 @@ def train_on_batch(
 
     With the teacher kind ``largest`` the first subnet learns from labels and the others from its heatmaps as well
     (in-place distillation); with ``frozen`` and ``external`` all of them learn from ``teacher``. If a gradient is not
-    finite the rest of the step is left out, and batch-norm statistics go back to where the step found them; with
-    ``per_subnet`` the updates of earlier subnets remain.
+    finite, no update of the step that comes after is made, and batch-norm statistics go back to where the step found
+    them; with ``per_subnet`` the updates of earlier subnets remain. The host waits for the device once, at the end.
 
     Source: Yu and Huang, Universally Slimmable Networks (arXiv:1903.05134); Yu et al., BigNAS (arXiv:2003.11142).
     """
@@ -148,27 +168,35 @@ def train_on_batch(
         parts.append(_Part(split.images, make_targets(split, settings.loss), soft))
     updates = len(plan.subnets) if settings.update == "per_subnet" else 1
     share = updates / (len(plan.subnets) * len(parts))
-    statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    torch._foreach_copy_(*update.kept_statistics)
     losses: dict[str, Tensor] = {}
     terms: dict[str, Tensor] = {}
-    skipped = None
+    failed = [torch.zeros((), device=batch.images.device)]  # after each update
     for name, arch in plan.subnets.items():
         heads, losses[name], own_terms = _run(model, arch, parts, plan.progress, settings, update.scaler, share)
         terms = terms or own_terms
         if plan.phase.teacher == "largest" and len(losses) == 1:
             for part, made in zip(parts, heads, strict=True):
                 part.soft = made
-        due = settings.update == "per_subnet" or len(losses) == len(plan.subnets)
-        if due and not update():
-            skipped = name
-            for buffer, before in statistics:
-                buffer.copy_(before)
-            break
-    values = torch.stack([*losses.values(), *terms.values()]).tolist()
-    losses_by_name = dict(zip(losses, values, strict=False))
-    if skipped is not None:  # with one update a sandwich, the culprit may be an earlier subnet
-        skipped = next((name for name, value in losses_by_name.items() if not math.isfinite(value)), skipped)
-    return StepResult(losses_by_name, dict(zip(terms, values[len(losses) :], strict=True)), skipped)
+        if settings.update == "per_subnet" or len(losses) == len(plan.subnets):
+            failed.append(update(failed[-1]))
+            if update.asks_device and failed[-1]:
+                break
+    values = iter(_read([*losses.values(), *terms.values(), *failed[1:]]))
+    loss_values, term_values = dict(zip(losses, values, strict=False)), dict(zip(terms, values, strict=False))
+    skipped = None
+    failures = list(values)
+    if failures[-1]:
+        torch._foreach_copy_(*update.kept_statistics[::-1])
+        run = list(losses)[: failures.index(1) + 1] if settings.update == "per_subnet" else list(losses)
+        skipped = next((name for name in run if not math.isfinite(loss_values[name])), run[-1])
+    return StepResult(loss_values, term_values, skipped)
+
+
+def _read(values: Sequence[Tensor]) -> list[float]:
+    """Bring scalars to the host: the one place of a step that waits for the device."""
+    read: list[float] = torch.stack(list(values)).tolist()
+    return read
 
 
 def _run(
@@ -200,5 +228,5 @@ def _run(
     return made, torch.stack(losses).mean(), means
 
 
-def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    return torch.autocast(device.type, dtype=getattr(torch, precision), enabled=precision != "float32")
+def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, dtype=getattr(torch, precision))

@@ -1,6 +1,6 @@
-"""The modules of the class models, which import each other by their bare names."""
+"""The modules of benchmarks in folders, which import each other by their bare names."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "class_models"))
+sys.path += [str(Path(__file__).parents[2] / "benchmarks" / folder) for folder in ("class_models", "training")]

@@ -1,7 +1,7 @@
 """Speed and memory of a training step: plain torch, ours as a static network, ours through the supernet.
 
-    python benchmarks/training_step.py                       # search-XS, 256 px, batch 4, on the CPU
-    python benchmarks/training_step.py --device cuda --arch search-L --size 512 --batch 32
+    python benchmarks/training/training_step.py                       # search-XS, 256 px, batch 4, on the CPU
+    python benchmarks/training/training_step.py --device cuda --arch search-L --size 512 --batch 32
 
 A step is forward, both heads' losses, backward, clipping and AdamW. The three are timed in turns, so that a machine's
 moods reach all of them; medians of one run, and their ratios, are what to read. The C library keeps freed memory for

@@ -1,0 +1,106 @@
+"""Batch norm and the activation after it in one function, which copies and keeps less than the two apart.
+
+Legend: B batch, C channels, H/W map.
+"""
+
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+Vectors = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Weight, bias, running mean and running variance."""
+
+
+class ActivatedNorm(nn.BatchNorm2d):
+    """Batch norm, then values below 0 and above ``ceiling`` are cut off: infinity for ReLU, 6 for ReLU6, None for none.
+
+    For backward it keeps its input and its output; the two layers apart keep a copy of what is between them too. The
+    input may have fewer channels than the layer: the leading ones are meant.
+    """
+
+    def __init__(self, channels: int, ceiling: float | None = None) -> None:
+        super().__init__(channels)
+        self.ceiling = ceiling
+        self._slices: dict[int, tuple[Vectors, Vectors]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the slices out of copies, which have vectors of their own."""
+        return {**self.__dict__, "_slices": {}}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._slices.clear()  # the vectors stay the same objects, but get other memory
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise and activate (B, C, H, W)."""
+        if self.momentum is None or not torch.is_grad_enabled():
+            return self.activated(super().forward(x))
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        return self.normalised(x, self.momentum)
+
+    def normalised(self, x: Tensor, momentum: float) -> Tensor:
+        """Return (B, C, H, W), normalised by the leading channels' vectors, and activated."""
+        vectors = self.leading(x.shape[1])
+        settings = self.training, momentum, self.eps, self.ceiling
+        y: Tensor = _NormAndActivation.apply(x, self.weight, self.bias, vectors, settings)  # type: ignore[no-untyped-call]
+        return y
+
+    def activated(self, y: Tensor) -> Tensor:
+        """Activate in place what the batch norm gave."""
+        return y if self.ceiling is None else F.hardtanh_(y, 0.0, self.ceiling)
+
+    def leading(self, channels: int) -> Vectors:
+        """Return the vectors of the leading channels, without gradients; they share the layer's memory and are kept."""
+        mean, var = self.running_mean, self.running_var
+        assert mean is not None
+        assert var is not None
+        whole = self.weight, self.bias, mean, var
+        kept = self._slices.get(channels)
+        if kept is None or any(vector is not now for vector, now in zip(kept[0], whole, strict=True)):
+            weight, bias, mean, var = (vector.detach()[:channels] for vector in whole)
+            kept = self._slices[channels] = whole, (weight, bias, mean, var)
+        return kept[1]
+
+
+class _NormAndActivation(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        leading: Vectors,
+        settings: tuple[bool, float, float, float | None],
+    ) -> Tensor:
+        training, momentum, eps, ceiling = settings
+        y, mean, inverse = torch.native_batch_norm(x, *leading, training, momentum, eps)
+        if ceiling is not None:
+            F.hardtanh_(y, 0.0, ceiling)
+        running = (None, None) if training else leading[2:]
+        ctx.save_for_backward(x, leading[0], *running, mean, inverse)
+        ctx.activated = None if ceiling is None else y.detach()  # saved as a result it would be detached twice
+        ctx.settings = training, eps, ceiling, len(weight)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        training, eps, ceiling, channels = ctx.settings
+        if ceiling is not None:
+            gradient = torch.ops.aten.hardtanh_backward(gradient, ctx.activated, 0.0, ceiling)
+        x, weight, *others = ctx.saved_tensors
+        needed = list(ctx.needs_input_grad[:3])
+        of_x, *of_vectors = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, *others, training, eps, needed
+        )
+        of_weight, of_bias = (_widened(vector, channels) for vector in of_vectors)
+        return of_x, of_weight, of_bias, None, None
+
+
+def _widened(vector: Tensor | None, channels: int) -> Tensor | None:
+    """Return a vector with zeros behind it."""
+    return vector if vector is None or len(vector) == channels else F.pad(vector, (0, channels - len(vector)))
