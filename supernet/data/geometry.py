@@ -48,6 +48,13 @@ def invert(matrix: Matrix) -> Matrix:
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
+def moved(matrix: Matrix, x: float, y: float) -> Matrix:
+    """Return a matrix whose destination points are so much further right and down."""
+    result = matrix.copy()
+    result[:, 2] += x, y
+    return result
+
+
 def warp(image: Image, matrix: Matrix, size: tuple[int, int], *, nearest: bool = False, outside: int = 0) -> Image:
     """Resample an image, shape (H, W) or (H, W, 3), through a matrix from its points to the destination's.
 
