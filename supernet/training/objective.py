@@ -89,7 +89,7 @@ def label_weights(heatmaps: Tensor, keypoints: Tensor, *, input_size: int, unlab
     low = torch.where(labelled, points[..., :2], torch.inf).amin(dim=2)
     high = torch.where(labelled, points[..., :2], -torch.inf).amax(dim=2)
     margin = MARGIN * (high - low).amax(dim=-1, keepdim=True)  # -inf without joints: the box is empty
-    middles = torch.arange(side, device=points.device)[:, None, None] + 0.5
+    middles = torch.arange(side, device=points.device)[:, None, None, None] + 0.5
     within = ((middles >= low - margin) & (middles <= high + margin)).to(points.dtype)  # (side, B, P, 2)
     boxes = torch.einsum("hbp,wbp->bhw", within[..., 1], within[..., 0])
     near = (boxes > 0) | (heatmaps.amax(dim=1) > 0)
