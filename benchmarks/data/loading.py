@@ -24,6 +24,7 @@ import yaml
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.loading.batches import Sample, SampleRequest, TrainingImages, collate, collate_bytes
+from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
 
@@ -78,6 +79,7 @@ def sample_variants(dataset: KeypointDataset, size: int) -> dict[str, Variant]:
         "decode and warpAffine": warped,
         "sample": loaded(published),
         "sample, jitter and erasing": loaded(jittered),
+        "sample, a mosaic of 2 to 4": loaded(Augmentation(mosaic=Mosaic(probability=1.0))),
     }
 
 

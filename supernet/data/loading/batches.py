@@ -211,8 +211,8 @@ class TrainingImages(Dataset[Sample]):
         """Return who is left in a cell, largest first, shape (N, K, 3) in input pixels."""
         keypoints = record.keypoints[:, list(self.dataset.skeleton.flip_indices)] if flip else record.keypoints.copy()
         keypoints[..., :2] = transform_points(matrix, keypoints[..., :2])
-        from_corner = keypoints[..., :2] - np.array((cell.left, cell.top), np.float32)
-        keypoints[~(inside(from_corner, cell.size) & (keypoints[..., 2] > 0))] = 0
+        within = inside(keypoints[..., :2], (cell.right, cell.bottom), (cell.left, cell.top))
+        keypoints[~(within & (keypoints[..., 2] > 0))] = 0
         return self._largest(keypoints[keypoints[..., 2].any(axis=1)])
 
     def _largest(self, keypoints: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -6,8 +6,7 @@ Source: Bochkovskiy et al., YOLOv4 (arXiv:2004.10934), section 3.3.
 
 import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Strict
@@ -23,8 +22,7 @@ SEAMS = (0.4, 0.6)
 """Where a cell is cut, as a fraction of its longer side; drawn uniformly."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """A rectangle of the input, in its pixels; a mosaic's cells cover it without overlap."""
 
     left: int
@@ -40,7 +38,7 @@ class Cell:
     @property
     def side(self) -> float:
         """Side of the square of the same area."""
-        return math.sqrt(math.prod(self.size))
+        return math.sqrt((self.right - self.left) * (self.bottom - self.top))
 
     def centred(self, matrix: Matrix) -> Matrix:
         """Return a matrix to a square of ``side`` as one to the input, the square's centre on this cell's."""
@@ -48,12 +46,14 @@ class Cell:
 
     def alone(self, matrix: Matrix, scale: float = 1.0) -> tuple[Matrix, tuple[int, int]]:
         """Return a matrix to the input as one to this cell, at ``scale`` times the resolution, and the size there."""
-        scaled = self.scaled(scale)
-        return moved(matrix * scale, -scaled.left, -scaled.top), scaled.size
+        if scale != 1:
+            return self.scaled(scale).alone(matrix * scale)
+        return moved(matrix, -self.left, -self.top), self.size
 
     def scaled(self, scale: float) -> "Cell":
         """Return the cell at another resolution, its edges at the nearest pixel's."""
-        return Cell(*(round(scale * edge) for edge in (self.left, self.top, self.right, self.bottom)))
+        left, top, right, bottom = self
+        return Cell(round(scale * left), round(scale * top), round(scale * right), round(scale * bottom))
 
     def cut(self, rng: np.random.Generator) -> tuple["Cell", "Cell"]:
         """Cut across the longer side, across either of a square, at a random place near the middle."""

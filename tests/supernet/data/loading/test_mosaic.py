@@ -227,7 +227,7 @@ def test_a_dot_is_found_at_its_keypoint_in_its_cell_at_the_teacher_s_resolution_
                 found += 1
                 channel = 2 - int(visibility)
                 for image, scale in ((sample.image, 1.0), (sample.teacher_image, 256 / 192)):
-                    left, top, right, bottom = (round(scale * edge) for edge in dataclasses.astuple(cell))
+                    left, top, right, bottom = (round(scale * edge) for edge in cell)
                     dot = centre_of_mass(image[top:bottom, left:right, channel]) + np.array((left, top))
                     np.testing.assert_allclose(dot, (scale * x, scale * y), atol=0.15, err_msg=f"picture {index}")
     assert found > 60
@@ -245,7 +245,7 @@ def test_cells_cover_the_input_without_overlap(size: int) -> None:
                 part = cell.scaled(scale)
                 covered[part.top : part.bottom, part.left : part.right] += 1
             assert (covered == 1).all()
-        assert all(edge % 2 == 0 for cell in cells for edge in dataclasses.astuple(cell))
+        assert all(edge % 2 == 0 for cell in cells for edge in cell)
         assert min(min(cell.size) for cell in cells) >= 0.39 * size - 2
     assert min(counts[number] for number in (2, 3, 4)) >= 10
 
