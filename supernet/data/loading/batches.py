@@ -135,7 +135,12 @@ class TrainingImages(Dataset[Sample]):
     def __init__(self, dataset: KeypointDataset, *, augmentation: Augmentation | None, max_people: int = 30) -> None:
         if augmentation is not None and augmentation.mosaic.probability:
             most, there = augmentation.mosaic.pictures[1], len(dataset)
-            require(most <= there, "mosaic.pictures", most, f"at most the {there} images of the training split")
+            require(
+                most <= there,
+                "training.augmentation.mosaic.pictures",
+                most,
+                f"at most the {there} images of the training split",
+            )
         self.dataset = dataset
         self.augmentation = augmentation
         self.max_people = max_people

@@ -335,7 +335,7 @@ def test_bad_settings_are_refused_in_one_line(values: dict[str, object], message
 
 def test_a_mosaic_of_more_pictures_than_there_are_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"^mosaic.pictures is 4; it must be at most the 3 images of the training split$"
+        InputError, match=r"^training.augmentation.mosaic.pictures is 4; it must be at most the 3 images of"
     ):
         TrainingImages(dots(3), augmentation=Augmentation(mosaic=ALWAYS))
     TrainingImages(dots(3), augmentation=Augmentation(mosaic=Mosaic(pictures=(4, 4))))
