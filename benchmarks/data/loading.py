@@ -24,8 +24,10 @@ import yaml
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourJitter, RandomErasing
 from litepose_ofa.supernet.data.loading.batches import Sample, SampleRequest, TrainingImages, collate, collate_bytes
+from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.data.synthetic.dataset import PeopleSettings, generate_split, split_paths
+from litepose_ofa.supernet.validation import validate
 
 PEOPLE = Path(__file__).parents[2] / "conf" / "people" / "street.yaml"
 WIDTH, HEIGHT, BATCH = 640, 480, 16
@@ -36,7 +38,7 @@ Variant = Callable[[int], object]
 
 
 def render_people(folder: Path, count: int) -> KeypointDataset:
-    settings = PeopleSettings.from_dict(yaml.safe_load(PEOPLE.read_text()))
+    settings = validate(PeopleSettings, yaml.safe_load(PEOPLE.read_text()))
     settings = dataclasses.replace(settings, image_size=(WIDTH, HEIGHT))
     generate_split(folder, "train", count, 0, settings, CROWDPOSE)
     return KeypointDataset.load(*split_paths(folder, "train"), CROWDPOSE)
@@ -78,6 +80,7 @@ def sample_variants(dataset: KeypointDataset, size: int) -> dict[str, Variant]:
         "decode and warpAffine": warped,
         "sample": loaded(published),
         "sample, jitter and erasing": loaded(jittered),
+        "sample, a mosaic of 2 to 4": loaded(Augmentation(mosaic=Mosaic(probability=1.0))),
     }
 
 

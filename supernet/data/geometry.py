@@ -36,9 +36,14 @@ def transform_points(matrix: Matrix, points: npt.ArrayLike) -> Matrix:
     return transformed
 
 
-def inside(points: Matrix | npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return which points, shape (..., 2), lie in an image of this width and height."""
-    within: npt.NDArray[np.bool_] = np.all((points >= 0) & (points < np.asarray(size)), axis=-1)
+def inside(
+    points: Matrix | npt.NDArray[np.float32], end: tuple[int, int], start: tuple[int, int] = (0, 0)
+) -> npt.NDArray[np.bool_]:
+    """Return which points, shape (..., 2), lie in the rectangle from ``start`` to ``end``, both x and y.
+
+    From the origin ``end`` is the width and height of an image.
+    """
+    within: npt.NDArray[np.bool_] = np.all((points >= np.asarray(start)) & (points < np.asarray(end)), axis=-1)
     return within
 
 
@@ -46,6 +51,11 @@ def invert(matrix: Matrix) -> Matrix:
     """Return the matrix of the opposite direction."""
     linear = np.linalg.inv(matrix[:, :2])
     return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def moved(matrix: Matrix, x: float, y: float) -> Matrix:
+    """Return a matrix whose destination points are so much further right and down."""
+    return np.add(matrix, ((0.0, 0.0, x), (0.0, 0.0, y))) if x or y else matrix
 
 
 def warp(image: Image, matrix: Matrix, size: tuple[int, int], *, nearest: bool = False, outside: int = 0) -> Image:

@@ -1,9 +1,9 @@
 """The objective of training: targets made once a batch, the losses of both heads, and that of a subnet against targets.
 
 Legend: B batch, P people, K keypoints, H/W map. Heatmaps and associative-embedding (AE) tags are (B, K, H, W), masks
-(B, H, W): 0 where people are not labelled (crowds), else 1. Keypoints (B, P, K, 3) are x, y in heatmap pixels and
-visibility; a joint counts if its visibility is above 0 and it lies inside the map. Sources: Wang et al., Lite Pose
-(arXiv:2205.01271); Newell et al., Associative Embedding (arXiv:1611.05424).
+(B, H, W): 0 where people are not labelled (crowds), else 1, or less away from labelled people. Keypoints (B, P, K, 3)
+are x, y in heatmap pixels and visibility; a joint counts if its visibility is above 0 and it lies inside the map.
+Sources: Wang et al., Lite Pose (arXiv:2205.01271); Newell et al., Associative Embedding (arXiv:1611.05424).
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,9 @@ from litepose_ofa.supernet.validation import Fraction, NonNegative, Positive, Wh
 
 Pair = tuple[Tensor, Tensor]
 """One tensor of head 0 and one of head 1."""
+
+MARGIN = 0.2
+"""What the box of a person's joints grows by on every side, over its longer side: head, hands, feet and some room."""
 
 
 @settings
@@ -36,6 +39,7 @@ class LossSettings:
     tag_weight: NonNegative = 0.001  # of push + pull
     guide_weight: NonNegative = 0.0  # of the tag guide at the first step, see ``tag_guide_loss``
     guide_final: Fraction = 0.25  # of ``guide_weight`` left at the last step; linear in between
+    unlabelled_weight: Fraction = 1.0  # of a heatmap element away from labelled people, see ``label_weights``
     distillation_weight: Fraction = 0.5  # share of the teacher in the heatmap loss of a subnet that has one
 
 
@@ -57,7 +61,39 @@ def make_targets(batch: Batch, loss: LossSettings) -> Targets:
         for stride, sigma in zip((4, 2), loss.sigmas, strict=True)
     )
     keypoints = to_heatmap_pixels(batch.keypoints, input_size=size, heatmap_size=size // 4)
-    return Targets((head0, head1), (batch.mask[:, ::2, ::2], batch.mask), keypoints)
+    masks = batch.mask[:, ::2, ::2], batch.mask
+    if loss.unlabelled_weight < 1:
+        weights0, weights1 = (
+            label_weights(heatmaps, batch.keypoints, input_size=size, unlabelled=loss.unlabelled_weight)
+            for heatmaps in (head0, head1)
+        )
+        masks = masks[0] * weights0, masks[1] * weights1
+    return Targets((head0, head1), masks, keypoints)
+
+
+def label_weights(heatmaps: Tensor, keypoints: Tensor, *, input_size: int, unlabelled: float) -> Tensor:
+    """Return the weights of a head's pixels: 1 near labelled people, ``unlabelled`` elsewhere, shape (B, H, W).
+
+    Near are pixels where a target is above 0, and those whose middle is in the box of a person's joints, grown on every
+    side by ``MARGIN`` times its longer side.
+
+    Args:
+        heatmaps: The head's targets.
+        keypoints: In input pixels.
+        input_size: Of the network.
+        unlabelled: In [0, 1].
+    """
+    side = heatmaps.shape[-1]
+    points = to_heatmap_pixels(keypoints, input_size=input_size, heatmap_size=side)
+    labelled = points[..., 2:] > 0
+    low = torch.where(labelled, points[..., :2], torch.inf).amin(dim=2)
+    high = torch.where(labelled, points[..., :2], -torch.inf).amax(dim=2)
+    margin = MARGIN * (high - low).amax(dim=-1, keepdim=True)  # -inf without joints: the box is empty
+    middles = torch.arange(side, device=points.device)[:, None, None, None] + 0.5
+    within = ((middles >= low - margin) & (middles <= high + margin)).to(points.dtype)  # (side, B, P, 2)
+    boxes = torch.einsum("hbp,wbp->bhw", within[..., 1], within[..., 0])
+    near = (boxes > 0) | (heatmaps.amax(dim=1) > 0)
+    return torch.where(near, 1.0, unlabelled)
 
 
 def pose_loss(

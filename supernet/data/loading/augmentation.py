@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import Field, Strict
 
 from litepose_ofa.supernet.data.geometry import Matrix, similarity, warp
+from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN
 from litepose_ofa.supernet.errors import require
 from litepose_ofa.supernet.validation import Fraction, Positive, settings
@@ -178,7 +179,7 @@ class Transform:
     colour: ColourChange | None = None
     covers: tuple[Cover, ...] = ()
 
-    def matrix(self, width: int, height: int, size: int) -> Matrix:
+    def matrix(self, width: int, height: int, size: float) -> Matrix:
         """Return the matrix that cuts a square input of this side out of an image around its centre."""
         zoom = size / (min(width, height) * self.scale)
         angle = math.radians(self.rotation_degrees)
@@ -188,9 +189,9 @@ class Transform:
             across = -across[0], -across[1], size - across[2]
         return np.array([across, down])
 
-    def render(self, image: Image, matrix: Matrix, size: int) -> Image:
-        """Return the covered input, shape (R, R, 3), that a matrix cuts out of an image; the padding is black."""
-        rendered = warp(image, matrix, (size, size))
+    def render(self, image: Image, matrix: Matrix, size: tuple[int, int]) -> Image:
+        """Return the covered input of a width and height that a matrix cuts out of an image; the padding is black."""
+        rendered = warp(image, matrix, size)
         for cover in self.covers:
             cover.paint(rendered)
         return rendered
@@ -211,6 +212,7 @@ class Augmentation:
         mask_padding: Leave the padding out of the heatmap loss, like an ignore region.
         colour: Jitter of the colours; by default none.
         erasing: Random rectangles; by default none.
+        mosaic: Several pictures in one input; by default never. What is above is drawn for each.
     """
 
     rotation_degrees: Degrees = 30.0
@@ -220,6 +222,7 @@ class Augmentation:
     mask_padding: bool = False
     colour: ColourJitter = field(default_factory=ColourJitter)
     erasing: RandomErasing = field(default_factory=RandomErasing)
+    mosaic: Mosaic = field(default_factory=Mosaic)
 
     def __post_init__(self) -> None:
         require(self.scale[0] <= self.scale[1], "scale", self.scale, "ascending")

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ from torch.utils.data import Dataset
 from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
 from litepose_ofa.supernet.data.geometry import Matrix, inside, transform_points, warp
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation, Transform
+from litepose_ofa.supernet.data.loading.mosaic import MASK_STRIDE, Cell
 from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN, IMAGE_STD, normalise
+from litepose_ofa.supernet.errors import require
 
 __all__ = [
     "IMAGE_MEAN",
@@ -33,8 +35,10 @@ __all__ = [
     "normalise",
 ]
 
-MASK_STRIDE = 2
-"""The mask has the size of the larger heatmaps."""
+T = TypeVar("T", bound=np.generic)
+
+MOSAIC = 1
+"""The stream of random numbers of a sample's seed that its mosaic is drawn from; the augmentation is the seed's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,10 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of a batch: uint8 (R, R, 3), keypoints (N, K, 3), mask (R / 2, R / 2); and the images left out."""
+    """One image of a batch: uint8 (R, R, 3), keypoints (N, K, 3), mask (R / 2, R / 2); and the images left out.
+
+    ``image_id`` is that of the requested image; the others of a mosaic follow from the request.
+    """
 
     image: npt.NDArray[np.uint8]
     teacher_image: npt.NDArray[np.uint8] | None
@@ -120,9 +127,20 @@ class TrainingImages(Dataset[Sample]):
         dataset: Where images and people come from.
         augmentation: Random transforms, or None for the centred square of the short side.
         max_people: The largest people that one sample keeps.
+
+    Raises:
+        InputError: If a mosaic may have more pictures than there are.
     """
 
     def __init__(self, dataset: KeypointDataset, *, augmentation: Augmentation | None, max_people: int = 30) -> None:
+        if augmentation is not None and augmentation.mosaic.probability:
+            most, there = augmentation.mosaic.pictures[1], len(dataset)
+            require(
+                most <= there,
+                "training.augmentation.mosaic.pictures",
+                most,
+                f"at most the {there} images of the training split",
+            )
         self.dataset = dataset
         self.augmentation = augmentation
         self.max_people = max_people
@@ -134,23 +152,51 @@ class TrainingImages(Dataset[Sample]):
         """Load one sample.
 
         Raises:
-            BadImageError: If the image fails and the dataset's ``on_bad_image`` is "error", or if every image fails.
+            BadImageError: If an image fails and the dataset's ``on_bad_image`` is "error", or if every image fails.
         """
+        whole = Cell(0, 0, request.size, request.size)
+        if self.augmentation is None or not self.augmentation.mosaic.probability:
+            return self._in_cell(request, whole)
+        rng = np.random.default_rng((request.seed, MOSAIC))
+        first, *cells = self.augmentation.mosaic.draw(rng, request.size)
+        others = 1 + rng.choice(len(self) - 1, len(cells), replace=False)
+        seeds = rng.integers(2**31, size=len(cells))
+        samples = [self._in_cell(request, first)]
+        for step, seed, cell in zip(others.tolist(), seeds.tolist(), cells, strict=True):
+            other = dataclasses.replace(request, index=(request.index + step) % len(self), seed=seed)
+            samples.append(self._in_cell(other, cell))
+        return self._joined(samples, [first, *cells], request) if cells else samples[0]
+
+    def _in_cell(self, request: SampleRequest, cell: Cell) -> Sample:
+        """Load one picture into a cell of the input; the image and the mask are the cell's, keypoints the input's."""
         index, image, bad_images = self._first_good(request.index)
-        record, size = self.dataset.records[index], request.size
+        record = self.dataset.records[index]
         transform = Transform() if self.augmentation is None else self.augmentation.draw(request.seed)
-        matrix = transform.matrix(record.width, record.height, size)
+        matrix = cell.centred(transform.matrix(record.width, record.height, cell.side))
         image = image if transform.colour is None else transform.colour.apply(image)
-        teacher_size = request.teacher_size
+        to_teacher = request.teacher_size and request.teacher_size / request.size
         return Sample(
-            image=transform.render(image, matrix, size),
-            teacher_image=transform.render(image, matrix * (teacher_size / size), teacher_size)
-            if teacher_size
-            else None,
-            keypoints=self._keypoints(record, matrix, size, flip=transform.flip),
-            mask=self._mask(record, matrix, size // MASK_STRIDE),
+            image=transform.render(image, *cell.alone(matrix)),
+            teacher_image=transform.render(image, *cell.alone(matrix, to_teacher)) if to_teacher else None,
+            keypoints=self._keypoints(record, matrix, cell, flip=transform.flip),
+            mask=self._mask(record, *cell.alone(matrix, 1 / MASK_STRIDE)),
             image_id=record.id,
             bad_images=bad_images,
+        )
+
+    def _joined(self, samples: Sequence[Sample], cells: Sequence[Cell], request: SampleRequest) -> Sample:
+        """Return the samples of all cells as one."""
+        size, teacher_size = request.size, request.teacher_size
+        teacher_images = [sample.teacher_image for sample in samples if sample.teacher_image is not None]
+        return Sample(
+            image=_tiled([sample.image for sample in samples], cells),
+            teacher_image=_tiled(teacher_images, [cell.scaled(teacher_size / size) for cell in cells])
+            if teacher_size
+            else None,
+            keypoints=self._largest(np.concatenate([sample.keypoints for sample in samples])),
+            mask=_tiled([sample.mask for sample in samples], [cell.scaled(1 / MASK_STRIDE) for cell in cells]),
+            image_id=samples[0].image_id,
+            bad_images=tuple(path for sample in samples for path in sample.bad_images),
         )
 
     def _first_good(self, start: int) -> tuple[int, npt.NDArray[np.uint8], tuple[Path, ...]]:
@@ -166,22 +212,25 @@ class TrainingImages(Dataset[Sample]):
                 bad_images.append(self.dataset.records[index].path)
         raise BadImageError(f"{self.dataset.images_dir}: not one of {len(self.dataset)} images can be read")
 
-    def _keypoints(self, record: ImageRecord, matrix: Matrix, size: int, *, flip: bool) -> npt.NDArray[np.float32]:
-        """Return who is left in the input, largest first, shape (N, K, 3) in input pixels."""
+    def _keypoints(self, record: ImageRecord, matrix: Matrix, cell: Cell, *, flip: bool) -> npt.NDArray[np.float32]:
+        """Return who is left in a cell, largest first, shape (N, K, 3) in input pixels."""
         keypoints = record.keypoints[:, list(self.dataset.skeleton.flip_indices)] if flip else record.keypoints.copy()
         keypoints[..., :2] = transform_points(matrix, keypoints[..., :2])
-        keypoints[~(inside(keypoints[..., :2], (size, size)) & (keypoints[..., 2] > 0))] = 0
-        keypoints = keypoints[keypoints[..., 2].any(axis=1)]
+        within = inside(keypoints[..., :2], (cell.right, cell.bottom), (cell.left, cell.top))
+        keypoints[~(within & (keypoints[..., 2] > 0))] = 0
+        return self._largest(keypoints[keypoints[..., 2].any(axis=1)])
+
+    def _largest(self, keypoints: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return at most ``max_people``, largest first."""
         order = np.argsort(-_extents(keypoints), kind="stable")
         return keypoints[order[: self.max_people]]
 
-    def _mask(self, record: ImageRecord, matrix: Matrix, size: int) -> npt.NDArray[np.float32]:
+    def _mask(self, record: ImageRecord, matrix: Matrix, size: tuple[int, int]) -> npt.NDArray[np.float32]:
         padding = self.augmentation is not None and self.augmentation.mask_padding
         if not (record.ignore or padding):
-            return np.ones((size, size), np.float32)
+            return np.ones(size[::-1], np.float32)
         ignored = record.ignore.draw(record.width, record.height)
-        mask = warp(ignored, matrix / MASK_STRIDE, (size, size), nearest=True, outside=int(padding))
-        return 1 - mask.astype(np.float32)
+        return 1 - warp(ignored, matrix, size, nearest=True, outside=int(padding)).astype(np.float32)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -205,6 +254,15 @@ def collate_bytes(samples: Sequence[Sample]) -> Batch:
         bad_images=tuple(path for sample in samples for path in sample.bad_images),
         teacher_images=_stacked(teacher_images) if teacher_images else None,
     )
+
+
+def _tiled(parts: Sequence[npt.NDArray[T]], cells: Sequence[Cell]) -> npt.NDArray[T]:
+    """Return one array of the arrays of cells that cover it."""
+    width, height = max(cell.right for cell in cells), max(cell.bottom for cell in cells)
+    whole = np.empty((height, width, *parts[0].shape[2:]), parts[0].dtype)
+    for part, cell in zip(parts, cells, strict=True):
+        whole[cell.top : cell.bottom, cell.left : cell.right] = part
+    return whole
 
 
 def _stacked(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:

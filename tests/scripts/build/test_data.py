@@ -11,6 +11,7 @@ from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourJitter, RandomErasing
+from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.errors import InputError
 
 Compose = Callable[..., DictConfig]
@@ -62,3 +63,12 @@ def test_the_augmentation_is_the_published_one_or_as_the_block_says(compose_conf
     assert built.rotation_degrees == 0
     with pytest.raises(InputError, match=r"^training.augmentation.scale is .*; it must be ascending"):
         build_training_images(compose_config("train", f"{block}.scale=[1.5,0.75]"))
+
+
+def test_a_mosaic_is_as_the_block_says(compose_config: Compose) -> None:
+    block = "training.augmentation.mosaic"
+    built = build_training_images(compose_config("train", f"{block}.probability=0.5", f"{block}.pictures=[2,3]"))
+    assert built.augmentation is not None
+    assert built.augmentation.mosaic == Mosaic(probability=0.5, pictures=(2, 3))
+    with pytest.raises(InputError, match=r"^training.augmentation.mosaic.pictures is \(3, 2\); it must be ascending"):
+        build_training_images(compose_config("train", f"{block}.pictures=[3,2]"))

@@ -22,6 +22,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, TrainingImages
+from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
@@ -177,7 +178,7 @@ def check_norm(process: Process) -> dict[str, Any]:
 
 def main(folder: Path, annotations: Path, images_folder: Path) -> None:
     dataset = KeypointDataset.load(annotations, images_folder, CROWDPOSE)
-    images = TrainingImages(dataset, augmentation=Augmentation(rotation_degrees=20.0))
+    images = TrainingImages(dataset, augmentation=Augmentation(rotation_degrees=20.0, mosaic=Mosaic(probability=0.5)))
     with joined_process_group(torch.device("cpu")) as process:
         results = {
             "process": process,

@@ -13,9 +13,11 @@ from litepose_ofa.supernet.data.loading.batches import Batch
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.litepose import Heads
 from litepose_ofa.supernet.training.objective import (
+    MARGIN,
     LossSettings,
     Targets,
     heatmap_loss,
+    label_weights,
     make_targets,
     pose_loss,
     tag_guide_loss,
@@ -72,6 +74,57 @@ def test_targets_are_made_from_coordinates_at_each_resolution(sigma_size: int) -
             torch.testing.assert_close(heatmaps[0, 0][near], expected[near], rtol=0, atol=1e-5)
             assert heatmaps.shape == (1, 1, size // stride, size // stride)
         torch.testing.assert_close(made.keypoints[0, 0, 0], torch.tensor([0.1 * size, 0.175 * size, 2.0]))
+
+
+def near_by_definition(x: float, y: float, people: list[list[list[float]]], side: int, reach: float) -> bool:
+    """Say whether a point of a head's map is in a person's grown box, or under a joint's Gaussian."""
+    for person in people:
+        joints = [(a, b) for a, b, v in person if v > 0 and 0 <= a < side and 0 <= b < side]
+        if any(abs(x - a) <= reach and abs(y - b) <= reach for a, b in joints):
+            return True
+        if joints:
+            left, right = min(a for a, _ in joints), max(a for a, _ in joints)
+            top, bottom = min(b for _, b in joints), max(b for _, b in joints)
+            margin = MARGIN * max(right - left, bottom - top)
+            if left - margin <= x <= right + margin and top - margin <= y <= bottom + margin:
+                return True
+    return False
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_away_from_labelled_people_the_loss_counts_by_its_weight(seed: int) -> None:
+    """Two to four people of 0 to 3 joints, some at or beyond the border, one alone in an image; a corner is a crowd."""
+    rng = torch.Generator().manual_seed(seed)
+    size, sigmas, weight = 96, (1.0, 1.5), 0.25
+    keypoints = torch.zeros(3, 4, 3, 3)
+    for image, count in enumerate((2, 4, 1)):
+        centres = torch.rand(count, 1, 2, generator=rng) * size
+        keypoints[image, :count, :, :2] = centres + (torch.rand(count, 3, 2, generator=rng) - 0.5) * 40
+        keypoints[image, :count, :, 2:] = torch.randint(0, 3, (count, 3, 1), generator=rng).float()
+    keypoints[2] = 0
+    keypoints[2, 0, 1] = torch.tensor([0.0, 95.9, 1.0])
+    mask = torch.ones(3, size // 2, size // 2)
+    mask[:, 10:20, :30] = 0
+    batch = Batch(torch.zeros(3, 3, size, size), keypoints, mask, (1, 2, 3), ())
+    made = make_targets(batch, LossSettings(sigmas=sigmas, unlabelled_weight=weight))
+    for stride, sigma, crowds, found in zip((4, 2), sigmas, (mask[:, ::2, ::2], mask), made.masks, strict=True):
+        side, scaled = size // stride, (keypoints / torch.tensor([stride, stride, 1])).tolist()
+        expected = torch.empty(3, side, side)
+        for image in range(3):
+            for row in range(side):
+                for column in range(side):
+                    near = near_by_definition(column + 0.5, row + 0.5, scaled[image], side, 3 * sigma)
+                    expected[image, row, column] = crowds[image, row, column] * (1 if near else weight)
+        assert torch.equal(found, expected)
+        assert {0.0, weight, 1.0} == set(found.unique().tolist())
+    full = make_targets(batch, LossSettings(sigmas=sigmas))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(made.heatmaps, full.heatmaps, strict=True))
+    assert torch.equal(full.masks[1], mask)
+
+
+def test_without_anybody_nothing_is_near() -> None:
+    weights = label_weights(torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 3, 3), input_size=16, unlabelled=0.5)
+    assert torch.equal(weights, torch.full((2, 8, 8), 0.5))
 
 
 @pytest.mark.parametrize(("with_teacher", "progress"), [(False, 0.0), (True, 0.4), (True, 1.0)])

@@ -23,6 +23,7 @@ from litepose_ofa.supernet.data.loading.batches import (
     collate_bytes,
     normalise,
 )
+from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 
 SIZE = 96
@@ -174,8 +175,9 @@ def test_the_table_of_normalised_bytes_is_the_arithmetic() -> None:
     assert torch.equal(normalise(images[:, ::2, ::-1]), expected[:, :, ::2].flip(-1))
 
 
-def test_a_worker_process_gives_the_same_batches(dots: KeypointDataset) -> None:
-    images = TrainingImages(dots, augmentation=Augmentation())
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_a_worker_process_gives_the_same_batches(dots: KeypointDataset, mosaic: float) -> None:
+    images = TrainingImages(dots, augmentation=Augmentation(mosaic=Mosaic(probability=mosaic, pictures=(2, 3))))
     requests = [[SampleRequest(0, 64, 1), SampleRequest(1, 64, 2)], [SampleRequest(2, SIZE, 3)]]
     here = [collate([images[request] for request in batch]) for batch in requests]
     loader: DataLoader[Batch] = DataLoader(images, batch_sampler=requests, collate_fn=collate, num_workers=1)

@@ -11,11 +11,14 @@ import torch
 
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.data.loading.augmentation import Augmentation
+from litepose_ofa.supernet.data.loading.batches import Batch, TrainingImages
+from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
 from litepose_ofa.supernet.network.checkpoints import load_supernet
 from litepose_ofa.supernet.network.litepose import PoseNetwork
 from litepose_ofa.supernet.training import trainer as trainer_module
+from litepose_ofa.supernet.training.objective import LossSettings
 from litepose_ofa.supernet.training.sampler import StepSampler
 from litepose_ofa.supernet.training.step import StepResult, train_on_batch
 from litepose_ofa.supernet.training.trainer import BEST_FILE, CHECKPOINTS_FOLDER, LAST_SKIPPED, MOST_SKIPPED, Trainer
@@ -151,6 +154,23 @@ def test_interrupted_after_every_step_it_ends_with_the_same_bits(tmp_path: Path,
         trainings.assert_equal(part.state_dict(), state)
     assert trainings.metrics(tmp_path / "parts") == trainings.metrics(tmp_path / "whole")
     assert [line["step"] for line in trainings.metrics(tmp_path / "whole")] == list(range(plan.steps))
+
+
+def test_mosaics_from_workers_are_the_same_after_an_interruption(
+    tmp_path: Path, people: KeypointDataset, trainings: Any
+) -> None:
+    """Whole without workers, in parts with one and with two."""
+    augmentation = Augmentation(mosaic=Mosaic(probability=0.7))
+    loss = LossSettings(sigmas=(1.5, 2.5), tag_weight=0.002, unlabelled_weight=0.2)
+    common = {"images": TrainingImages(people, augmentation=augmentation), "loss": loss, "ema_decay": 0.9}
+    whole = trainings.make(tmp_path / "whole", **common)
+    whole.train()
+    for workers in (1, 2):
+        part = trainings.make(tmp_path / "parts", workers=workers, **common)
+        part.train(should_stop=trainings.stop_after(3))
+    assert part.step == part.plan.steps
+    trainings.assert_equal(part.state_dict(), whole.state_dict())
+    assert trainings.metrics(tmp_path / "parts") == trainings.metrics(tmp_path / "whole")
 
 
 def test_a_kill_costs_only_the_steps_since_the_last_checkpoint(tmp_path: Path, trainings: Any) -> None:
