@@ -127,8 +127,8 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
     def interrupted(step: int) -> Iterator[None]:
         @contextmanager
         def in_time() -> Iterator[Callable[[], bool]]:
-            asked = itertools.count(1)
-            yield lambda: next(asked) == step
+            asked = itertools.count(0)
+            yield lambda: next(asked) >= step
 
         with monkeypatch.context() as patch:
             patch.setattr(training, "stop_requested", in_time)
