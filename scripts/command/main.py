@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from litepose_ofa.scripts.command.table import COMPLETION_FLAGS, CONFIGURED, HELP_FLAGS, SECTIONS, VERBS, module_name
 
-SPIN_COUNT = "1000"
-"""How often an OpenMP thread looks for work before it sleeps."""
+SPIN_COUNT = "3000"
+"""How often an OpenMP thread looks for work before it sleeps; libgomp's own number costs its core milliseconds."""
 
 HELP = """\
 litepose VERB [key=value ...]
@@ -43,7 +43,7 @@ def main() -> None:
 
     Exits with status 2 and one line if there is no such verb, or a package that it needs is not installed.
     """
-    # Two processes on the same cores otherwise spin against each other; torch reads this when it is imported.
+    # or else processes on the same cores spin against each other; it is read when torch is imported
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
