@@ -164,9 +164,9 @@ def start_run(cfg: DictConfig, *, artefacts: tuple[str, ...] = (), ignore: tuple
     if record.exists() and any((folder / artefact).exists() for artefact in artefacts):
         config = OmegaConf.to_container(cfg, resolve=True)
         refuse_other_settings(folder, _recorded_config(record), config, free={*FREE_SETTINGS, *ignore})
-        before, now = read_json(record).get("threads"), thread_count(cfg.threads)
+        before, now = read_json(record).get("threads"), _threads(cfg)
         if before not in (None, now):
-            logger.warning("%s: began with threads=%s, now %d: results may round differently", folder, before, now)
+            logger.warning("%s: began with threads=%s, now %s: results may round differently", folder, before, now)
     else:
         write_json(record, run_record(cfg))
     return folder
@@ -176,12 +176,17 @@ def run_record(cfg: DictConfig) -> dict[str, Any]:
     """Return what a result follows from: config, CPU threads, versions, seed and commit."""
     return {
         "config": OmegaConf.to_container(cfg, resolve=True),
-        "threads": thread_count(cfg.threads),
+        "threads": _threads(cfg),
         "versions": {package: version(package) for package in RECORDED_PACKAGES},
         "python": sys.version.split()[0],
         "commit": _commit(),
         "overrides": list(HydraConfig.get().overrides.task),
     }
+
+
+def _threads(cfg: DictConfig) -> int | None:
+    """Return the number of threads; None for a verb that computes nothing with torch."""
+    return thread_count(cfg.threads) if "threads" in cfg else None
 
 
 def _recorded_config(record: Path) -> Mapping[str, Any]:
