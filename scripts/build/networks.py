@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from litepose_ofa.scripts.build.data import build_space, build_splits, settings_of, workspace_of
+from litepose_ofa.scripts.settings.threads import thread_count
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.data.skeletons import require_keypoints
 from litepose_ofa.supernet.errors import InputError, require
@@ -29,8 +30,7 @@ from litepose_ofa.supernet.training.validation import Validator
 
 def build_device(cfg: DictConfig) -> torch.device:
     """Return the device to compute on; set torch's CPU threads, and keep freed memory where it computes on a CPU."""
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    torch.set_num_threads(thread_count(cfg.threads))
     if cfg.accelerator == "cuda" and not torch.cuda.is_available():
         raise InputError("accelerator is 'cuda', but torch finds no CUDA device; use cpu or auto")
     use_cuda = cfg.accelerator != "cpu" and torch.cuda.is_available()

@@ -7,16 +7,15 @@ from dataclasses import fields, replace
 from typing import Any
 
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from litepose_ofa.scripts.build.data import plain, settings_of
+from litepose_ofa.scripts.build.training_progress import TrainingProgress
 from litepose_ofa.scripts.command.app import run_folder, start_run, stop_requested
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.files import locked_folder
 from litepose_ofa.supernet.network.checkpoints import read_weights
 from litepose_ofa.supernet.training.distributed import Process, run_on_main
 from litepose_ofa.supernet.training.recipe import LearningRate, Phase, TrainingSettings, WarmupCosine, WarmupSteps
-from litepose_ofa.supernet.training.step import StepResult
 from litepose_ofa.supernet.training.teacher import Teacher
 from litepose_ofa.supernet.training.trainer import Trainer
 from litepose_ofa.supernet.validation import validate
@@ -121,19 +120,10 @@ def check_teachers(phases: Sequence[Phase], teacher: Teacher | None, *, starts_t
 
 def train_to_the_end(trainer: Trainer) -> None:
     """Go on from the last checkpoint and train to the end; after a signal, save the last step and interrupt."""
-    process, steps = trainer.process, trainer.plan.steps
     if trainer.resume():
-        logger.info("going on from step %d of %d", trainer.step, steps)
-    with (
-        tqdm(total=steps, initial=trainer.step, unit="step", disable=None if process.is_main else True) as bar,
-        stop_requested() as should_stop,
-    ):
-
-        def show(step: int, result: StepResult) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix({name: f"{loss:.4f}" for name, loss in result.losses.items()}, refresh=False)
-
-        finished = trainer.train(on_step=show, should_stop=should_stop)
+        logger.info("going on from step %d of %d", trainer.step, trainer.plan.steps)
+    with TrainingProgress(trainer) as progress, stop_requested() as should_stop:
+        finished = trainer.train(on_step=progress.on_step, on_values=progress.on_values, should_stop=should_stop)
     for path in sorted(trainer.bad_images):
         logger.warning("skipped %s", path)
     if trainer.skipped:

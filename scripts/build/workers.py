@@ -43,7 +43,7 @@ class WorkspacePool:
         self._cfg = cfg
         self._stack = stack
         self._predictor = predictor
-        self._backend = settings_of(BackendSettings, cfg.backend, "backend")
+        self._backend, self._threads = _build_backend(cfg)
         self.cache = AccuracyCache(workspace_of(cfg).accuracies)
         self.on_measured: Callable[[], object] = lambda: None
 
@@ -101,11 +101,19 @@ class WorkspacePool:
     def _make_measure(self) -> MakeMeasure:
         subnets = copy.copy(self.subnets)
         subnets.supernet = copy.deepcopy(subnets.supernet).cpu()  # which any process can unpickle
-        return functools.partial(_build_measure, subnets, self._backend.device, self._cfg.threads)
+        return functools.partial(_build_measure, subnets, self._backend.device, self._threads)
 
 
-def _build_measure(subnets: SubnetEvaluator, device: str, threads: int | None) -> Measure:
-    if threads is not None:
-        torch.set_num_threads(threads)
+def _build_backend(cfg: DictConfig) -> tuple[BackendSettings, int]:
+    """Return how workers are started, and the threads of each: as many as it reserves CPUs, unless they are given."""
+    given = None if cfg.threads == "auto" else cfg.threads
+    reserved = cfg.backend.get("cpus_per_worker")
+    cpus = (given or 1) if reserved is None else reserved
+    backend = settings_of(BackendSettings, cfg.backend, "backend", cpus_per_worker=cpus)
+    return backend, given or max(1, int(cpus))
+
+
+def _build_measure(subnets: SubnetEvaluator, device: str, threads: int) -> Measure:
+    torch.set_num_threads(threads)
     subnets.supernet.to(device)
     return subnets.measure

@@ -20,12 +20,14 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from litepose_ofa import conf
 from litepose_ofa.scripts.command.help import composed_groups
 from litepose_ofa.scripts.command.refused_folders import no_folder_of_a_refusal, remove_if_empty
 from litepose_ofa.scripts.settings.config import checked_config, plain_words
 from litepose_ofa.scripts.settings.overrides import Keys, prepare
+from litepose_ofa.scripts.settings.threads import thread_count
 from litepose_ofa.search.workspace import RUN_RECORD
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError, shown
@@ -36,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG_DIR = str(Path(conf.__file__).parent)
 FREE_SETTINGS = (
-    *("workspace", "data_root", "dataset.root", "dataset.on_bad_image", "run_folder", "accelerator"),
+    *("workspace", "data_root", "dataset.root", "dataset.on_bad_image", "run_folder", "accelerator", "threads"),
     *("training.workers", "training.log_every", "training.checkpoint_every", "evaluation.batch_size", "workers"),
 )
 """Settings that may change between two starts of one run: where things are, and how the work is cut up."""
@@ -77,7 +79,8 @@ def script(
                 choices = hydra_config.runtime.choices
                 _require_options(choices)
                 checked = checked_config(cfg, model, experiment=choices["experiment"])
-                with locked_folder(run_folder()) if locked else nullcontext():
+                lock = locked_folder(run_folder()) if locked else nullcontext()
+                with lock, logging_redirect_tqdm():  # log lines go above a progress bar
                     task(checked)
             except USER_ERRORS as error:
                 if not is_sweep:
@@ -161,20 +164,29 @@ def start_run(cfg: DictConfig, *, artefacts: tuple[str, ...] = (), ignore: tuple
     if record.exists() and any((folder / artefact).exists() for artefact in artefacts):
         config = OmegaConf.to_container(cfg, resolve=True)
         refuse_other_settings(folder, _recorded_config(record), config, free={*FREE_SETTINGS, *ignore})
+        before, now = read_json(record).get("threads"), _threads(cfg)
+        if before not in (None, now):
+            logger.warning("%s: began with threads=%s, now %s: results may round differently", folder, before, now)
     else:
         write_json(record, run_record(cfg))
     return folder
 
 
 def run_record(cfg: DictConfig) -> dict[str, Any]:
-    """Return what a result follows from: config, versions, seed and commit."""
+    """Return what a result follows from: config, CPU threads, versions, seed and commit."""
     return {
         "config": OmegaConf.to_container(cfg, resolve=True),
+        "threads": _threads(cfg),
         "versions": {package: version(package) for package in RECORDED_PACKAGES},
         "python": sys.version.split()[0],
         "commit": _commit(),
         "overrides": list(HydraConfig.get().overrides.task),
     }
+
+
+def _threads(cfg: DictConfig) -> int | None:
+    """Return the number of threads; None for a verb that computes nothing with torch."""
+    return thread_count(cfg.threads) if "threads" in cfg else None
 
 
 def _recorded_config(record: Path) -> Mapping[str, Any]:

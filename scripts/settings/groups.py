@@ -62,7 +62,7 @@ class DatasetSettings(Checked):
 
 SpaceSettings: Any = fields_of(SearchSpace, name=Name)
 EvaluationSettings: Any = fields_of(InferenceSettings, batch_size=Count, bn_images=Count, bn_batch_size=Count)
-BackendSettings: Any = fields_of(Backend, address=PathText | None)
+BackendSettings: Any = fields_of(Backend, address=PathText | None, cpus_per_worker=Positive | None)
 
 
 class RunSettings(Checked):
@@ -70,7 +70,7 @@ class RunSettings(Checked):
 
     seed: Seed
     accelerator: Literal["auto", "cpu", "cuda"]
-    threads: SomeWorkers | None
+    threads: Literal["auto"] | SomeWorkers
     data_root: PathText
     workspace: PathText
     run_folder: PathText

@@ -68,6 +68,7 @@ def examine(data_root: Path) -> Findings:
         "Python": check_python,
         "packages": check_packages,
         "torch": partial(check_runtime, "torch", ["torch"], code=TORCH),
+        "threads": check_threads,
         "ONNX Runtime": partial(check_runtime, "ONNX Runtime", ["onnxruntime"]),
         "LiteRT": partial(check_runtime, "LiteRT", ["ai-edge-litert"], extra="litert"),
         "ncnn": partial(check_runtime, "ncnn", ["ncnn", "pnnx"], extra="ncnn"),
@@ -138,6 +139,18 @@ def check_runtime(subject: str, packages: list[str], *, code: str = "", extra: s
         yield Finding(subject, "warning", f"{said}: the GPU of this machine is not used", advice)
     else:
         yield Finding(subject, "ok", said)
+
+
+def check_threads() -> Findings:
+    """Say how many threads ``threads=auto`` is here."""
+    from litepose_ofa.scripts.settings.threads import automatic_threads
+    from litepose_ofa.supernet.errors import InputError
+
+    try:
+        count, source = automatic_threads()
+        yield Finding("threads", "ok", f"{count}, by {source}; threads= takes another number")
+    except InputError as error:
+        yield Finding("threads", "error", str(error), "unset OMP_NUM_THREADS, or give threads= a number")
 
 
 def check_tables() -> Findings:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +14,17 @@ from tqdm import tqdm
 
 from litepose_ofa.scripts.build.data import build_training_images, plain
 from litepose_ofa.scripts.build.networks import build_device, build_subnet_evaluator, build_validator
-from litepose_ofa.scripts.build.training import build_learning_rate, build_training_settings, training_steps
+from litepose_ofa.scripts.build.training import (
+    build_learning_rate,
+    build_training_settings,
+    train_to_the_end,
+    training_steps,
+)
 from litepose_ofa.scripts.command.app import script, start_run
 from litepose_ofa.scripts.settings.config import literal_config
 from litepose_ofa.scripts.settings.fields import PathText, SomeWorkers
 from litepose_ofa.scripts.settings.groups import MeasuringSettings, Split, TrainingSettings
+from litepose_ofa.scripts.settings.threads import thread_count
 from litepose_ofa.search.accuracy.sampling import stratified_genomes
 from litepose_ofa.search.costs.model import CostModel
 from litepose_ofa.search.genome import Genomes
@@ -114,10 +120,11 @@ def _trained(cfg: DictConfig, jobs: list[Job], folder: Path) -> Iterator[tuple[J
     """Yield the AP of each job: one after the other, or ``parallel`` of them at a time as they finish."""
     config = plain(cfg)
     if cfg.parallel == 1:
-        yield from ((job, train_alone(config, job, folder)) for job in jobs)
+        yield from ((job, train_alone(config, job, folder, train_to_the_end)) for job in jobs)
         return
     import ray  # takes a second
 
+    config["threads"] = thread_count(cfg.threads, processes=cfg.parallel)
     with ray_session(num_cpus=cfg.parallel):
         train = ray.remote(num_cpus=1, num_gpus=cfg.gpus)(train_alone)
         running = {train.remote(config, job, folder.resolve()): job for job in jobs}
@@ -129,7 +136,15 @@ def _trained(cfg: DictConfig, jobs: list[Job], folder: Path) -> Iterator[tuple[J
                 raise worker_error(error) from None
 
 
-def train_alone(config: Mapping[str, Any], job: Job, folder: Path) -> float:
+def resume_and_train(trainer: Trainer) -> None:
+    """Train to the end and say nothing, as in a worker of Ray; it ends when Ray kills it."""
+    trainer.resume()
+    trainer.train()
+
+
+def train_alone(
+    config: Mapping[str, Any], job: Job, folder: Path, run: Callable[[Trainer], None] = resume_and_train
+) -> float:
     """Train one network from scratch by the training group's recipe, in a folder of its own; goes on after a kill.
 
     Returns:
@@ -145,8 +160,7 @@ def train_alone(config: Mapping[str, Any], job: Job, folder: Path) -> float:
     network = LitePose(arch, images.dataset.skeleton.num_keypoints)
     own = _folder_of(folder, job)
     trainer = Trainer(network, images, SubnetPlan(arch, phase), settings, folder=own, process=process)
-    trainer.resume()
-    trainer.train()
+    run(trainer)
     ap = build_validator(cfg, {"alone": arch}, process, split=cfg.split)(trainer.trained)["alone"]
     write_json(own / RESULT_FILE, {"ap": ap, "seed": seed, "steps": steps, "arch": arch.to_dict()})
     trainer.store.clear()

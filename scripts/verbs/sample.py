@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
         tables = {} if cfg.spread_over == "macs" else {cfg.spread_over: LatencyTable.load(cfg.spread_over)}
         cost = CostModel(subnets.space, tables=tables, num_keypoints=subnets.num_keypoints)
         spread_over = f"latency_ms/{cfg.spread_over}" if tables else "macs"
-        start_run(cfg, artefacts=(path.name,), ignore=("num_subnets", "threads", "refine", "backend"))
+        start_run(cfg, artefacts=(path.name,), ignore=("num_subnets", "refine", "backend"))
         genomes = stratified_genomes(cost, cfg.num_subnets, np.random.default_rng(cfg.seed), spread_over=spread_over)
         evaluator = SupernetEvaluator(pool, identity=pool.identity, cache=pool.cache)
 

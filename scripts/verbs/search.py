@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 PREDICTOR: Source = "predictor"
 
-FREE_SETTINGS = ("threads", "search.seconds", "storage", "device.table", "device.decoding", "warm_start", "backend")
+FREE_SETTINGS = ("search.seconds", "storage", "device.table", "device.decoding", "warm_start", "backend")
 """Settings that may change between two starts; what files hold, wherever they are, the study has a digest of."""
 
 

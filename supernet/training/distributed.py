@@ -102,6 +102,15 @@ def gather_objects(value: T, process: Process) -> list[T]:
     return values  # type: ignore[return-value]
 
 
+def any_rank(flag: bool, process: Process) -> bool:
+    """Say, on every rank, whether a flag is set on any."""
+    if process.world == 1:
+        return flag
+    flags = torch.tensor(int(flag), device=process.device)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags)
+
+
 def run_together(action: Callable[[], object], process: Process) -> None:
     """Do something on every rank; if an ``InputError`` or ``OSError`` stops one there, every rank raises it."""
     caught: InputError | OSError | None = None

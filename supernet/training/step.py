@@ -81,16 +81,16 @@ class StepResult:
     skipped: str | None  # the subnet at which an update was left out because loss or gradient was not finite
 
 
-def share_result(result: StepResult, stop: bool, process: Process) -> tuple[StepResult, bool]:
-    """Return the mean result of all ranks, and whether any of them is to stop; a collective."""
-    values = torch.tensor([*result.losses.values(), *result.parts.values(), float(stop)], dtype=torch.float64)
-    if process.world > 1:
-        values = values.to(process.device)
-        dist.all_reduce(values)
-    *means, stopping = (values / process.world).tolist()
+def share_result(result: StepResult, process: Process) -> StepResult:
+    """Return the mean result of all ranks; a collective."""
+    if process.world == 1:
+        return result
+    values = torch.tensor([*result.losses.values(), *result.parts.values()], dtype=torch.float64)
+    values = values.to(process.device)
+    dist.all_reduce(values)
+    means = (values / process.world).tolist()
     losses = dict(zip(result.losses, means, strict=False))
-    parts = dict(zip(result.parts, means[len(losses) :], strict=True))
-    return StepResult(losses, parts, result.skipped), stopping > 0
+    return StepResult(losses, dict(zip(result.parts, means[len(losses) :], strict=True)), result.skipped)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from litepose_ofa.supernet.data.loading.batches import Batch, Sample, TrainingImages, collate_bytes
-from litepose_ofa.supernet.data.loading.processes import loaded, prepare_worker
+from litepose_ofa.supernet.data.loading.processes import WAIT_SECONDS, loaded, prepare_worker
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
 from litepose_ofa.supernet.network.channel_sorting import channel_orders, permute_channels
 from litepose_ofa.supernet.network.checkpoints import require_finite, save_network
@@ -21,6 +21,7 @@ from litepose_ofa.supernet.training.checkpoint_store import CheckpointStore
 from litepose_ofa.supernet.training.distributed import (
     SINGLE,
     Process,
+    any_rank,
     broadcast_state,
     gather_objects,
     run_on_main,
@@ -175,12 +176,15 @@ class Trainer:
         self,
         *,
         on_step: Callable[[int, StepResult], None] = lambda step, result: None,
+        on_values: Callable[[int, Mapping[str, float]], None] = lambda step, values: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Train to the last step, or until any rank is asked to stop between two; leave a checkpoint either way.
+        """Train to the last step, or until any rank is to stop; leave a checkpoint either way.
 
         ``on_step`` is called after each step with the number of finished steps and its losses, means over the ranks;
-        then ``should_stop`` is asked. The result says whether the training is complete.
+        ``on_values`` with that number and what goes to the metrics. ``should_stop`` is asked before each step, and
+        while the loading processes have no batch for it; all ranks then stop before the same step. The result says
+        whether the training is complete.
 
         Raises:
             NotFiniteError: If gradients were not finite for ``MOST_SKIPPED`` steps in a row or up to the end, or
@@ -191,23 +195,32 @@ class Trainer:
         began, logged = time.perf_counter(), self.step
         folder = self.folder if self.process.is_main else None
         with metrics_log(folder, first_step=self.step) as log, loaded(self._loader()) as batches:
+
+            def tell(values: Mapping[str, float]) -> None:
+                log(self.step - 1, values)
+                on_values(self.step, values)
+
             for batch in batches:
-                result, stopping = share_result(self.train_step(batch), should_stop(), self.process)
+                stopping = should_stop()
+                if batch is None and not stopping:
+                    continue
+                if any_rank(stopping, self.process):
+                    self._save()
+                    break
+                result = share_result(self.train_step(batch), self.process)
                 if self._is_due(settings.log_every):
                     self.bad_images.update(*gather_objects(self.bad_images, self.process))
                     rate = (self.step - logged) * settings.batch_size / (time.perf_counter() - began)
-                    log(self.step - 1, self._values(result, rate))
+                    tell(self._values(result, rate))
                 on_step(self.step, result)
                 if self.step == self.plan.steps:
                     self._require_trained()
                 if settings.validate_every and self._is_due(settings.validate_every):
-                    log(self.step - 1, self._validated())
-                if stopping or self._is_due(settings.checkpoint_every):
+                    tell(self._validated())
+                if self._is_due(settings.checkpoint_every):
                     self._save()
                 if self._is_due(settings.log_every):
                     began, logged = time.perf_counter(), self.step
-                if stopping:
-                    break
         return self.step >= self.plan.steps
 
     def _loader(self) -> "DataLoader[Sample]":
@@ -217,6 +230,7 @@ class Trainer:
             batch_sampler=self._requests(),
             collate_fn=collate_bytes,
             num_workers=self.settings.workers,
+            timeout=WAIT_SECONDS if self.settings.workers else 0,
             worker_init_fn=prepare_worker,
             pin_memory=self.process.device.type == "cuda",
             generator=torch.Generator(),  # or else it takes a number from the global one

@@ -19,6 +19,10 @@ from litepose_ofa.supernet.errors import InputError
 
 MOST_WORKERS = 256
 
+WAIT_SECONDS = 0.5
+"""How long a training waits for a batch before it asks whether it is to stop."""
+
+_END = object()
 _LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) ([^.]*)")
 
 
@@ -40,21 +44,39 @@ def prepare_worker(worker: int) -> None:
 def loaded(loader: "DataLoader[Any]") -> Iterator[Iterator[Any]]:
     """Yield the batches of a loader for the block; what its processes meet, and their loss, is bad input of one line.
 
+    The processes are killed at the end of the block: one that hangs would hold up the end of this process, too.
+
     Args:
-        loader: The loader; its ``num_workers`` may be 0.
+        loader: The loader; its ``num_workers`` may be 0. Where it has a ``timeout``, None comes in the place of a
+            batch whenever so many seconds have passed without one.
 
     Raises:
         InputError: If the processes cannot start or hand over what they load, one of them is lost, or met bad input.
     """
     batches = _start(loader)
     try:
-        yield batches
+        yield _awaited(batches)
     except (InputError, OSError, RuntimeError) as error:
-        _abandon(batches)
         told = _told(error)
         if told is None:
             raise
         raise InputError(told) from None
+    finally:
+        _abandon(batches)
+
+
+def _awaited(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield what an iterator of torch's does; None after each of its timeouts, which leave it as it was."""
+    while True:
+        try:
+            batch = next(batches, _END)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader timed out"):
+                raise
+            batch = None
+        if batch is _END:
+            return
+        yield batch
 
 
 def _start(loader: "DataLoader[Any]") -> Iterator[Any]:
@@ -80,6 +102,8 @@ def _abandon(batches: object) -> None:
         batches._worker_pids_set, batches._shutdown = False, True
         for process in batches._workers:
             process.kill()
+        if batches._pin_memory:
+            batches._pin_memory_thread_done_event.set()
 
 
 def _told(error: Exception) -> str | None:

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def test_the_device_and_its_threads(compose_config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_device(compose_config("train", "accelerator=cpu", "threads=1")).type == "cpu"
     assert torch.get_num_threads() == 1
-    found = build_device(compose_config("train", "threads=null"))
+    found = build_device(compose_config("train", "threads=auto"))
     assert found.type == ("cuda" if torch.cuda.is_available() else "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="torch finds no CUDA device"):

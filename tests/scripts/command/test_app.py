@@ -44,6 +44,17 @@ def test_a_run_folder_of_other_settings_is_refused_and_left_alone(
     assert [path.read_bytes() for path in files] == before
 
 
+def test_another_number_of_threads_is_told(
+    run_script: RunScript, quick_training: tuple[str, ...], trained: Path
+) -> None:
+    def start(*overrides: str) -> str:
+        return str(run_script("train", f"workspace={trained}", *quick_training, *overrides).printed)
+
+    told = f"{trained}/supernet: began with threads=1, now 2: results may round differently\n"
+    assert start("threads=2").startswith(told)
+    assert "began with" not in start()
+
+
 def test_settings_that_differ_are_named_up_to_three() -> None:
     before = {"a": 1, "b": {"c": [1, 2], "d": None}, "e": 5, "same": {"x": 1.5}}
     refuse_other_settings(Path("run"), before, json.loads(json.dumps(before)), free=set())
@@ -60,6 +71,7 @@ def test_the_record_says_how_a_run_was_made(trained: Path) -> None:
     assert record["config"]["seed"] == 0
     assert record["config"]["training"]["steps"] == 6
     assert record["config"]["space"]["name"] == "tiny"
+    assert record["threads"] == 1
     assert {"torch", "numpy", "litepose-ofa"} <= record["versions"].keys()
     assert "training.steps=6" in record["overrides"]
     assert record["commit"] is None or re.fullmatch(r"[0-9a-f]{40}", record["commit"])

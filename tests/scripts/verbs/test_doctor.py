@@ -15,7 +15,14 @@ import pytest
 
 from litepose_ofa.latency_tables import table as latency_table
 from litepose_ofa.scripts.verbs import doctor
-from litepose_ofa.scripts.verbs.doctor import Finding, check_datasets, check_packages, check_runtime, check_tables
+from litepose_ofa.scripts.verbs.doctor import (
+    Finding,
+    check_datasets,
+    check_packages,
+    check_runtime,
+    check_tables,
+    check_threads,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -81,6 +88,14 @@ def test_what_a_dataset_lacks_is_named(tmp_path: Path, damage: Any, told: str | 
     assert found["dataset people"].status == ("ok" if told is None else "warning")
     assert told is None or told in found["dataset people"].text
     assert {found[f"dataset {name}"].status for name in ("coco", "crowdpose")} == {"absent"}
+
+
+def test_the_number_of_threads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, status, told in (("3", "ok", "3, by OMP_NUM_THREADS"), ("x", "error", "OMP_NUM_THREADS is 'x'")):
+        monkeypatch.setenv("OMP_NUM_THREADS", value)
+        (finding,) = check_threads()
+        assert finding.status == status
+        assert finding.text.startswith(told)
 
 
 @pytest.mark.parametrize(

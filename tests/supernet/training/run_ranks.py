@@ -8,6 +8,7 @@ import errno
 import math
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +22,7 @@ from torch import nn
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
-from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, TrainingImages
+from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, Sample, SampleRequest, TrainingImages
 from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
@@ -147,6 +148,28 @@ def share(images: TrainingImages, folder: Path, process: Process) -> dict[str, A
     }
 
 
+class Hanging(TrainingImages):
+    """Images of which a loading process reads the first alone."""
+
+    left = 1
+
+    def __getitem__(self, request: SampleRequest) -> Sample:
+        self.left -= 1
+        if self.left < 0:
+            threading.Event().wait()
+        return super().__getitem__(request)
+
+
+def wait(images: TrainingImages, folder: Path, process: Process) -> int:
+    """Train while the images of rank 1 do not come, and it alone is to stop; return where this rank stops."""
+    if process.rank == 1:
+        images = Hanging(images.dataset, augmentation=None)
+    plan, settings = SupernetPlan(SMALLEST, (LARGEST,), 0), TrainingSettings(batch_size=2, workers=1)
+    trainer = Trainer(LitePoseSupernet(SMALLEST), images, plan, settings, folder=folder, process=process)
+    trainer.train(should_stop=lambda: process.rank == 1 and trainer.step == 1)
+    return trainer.step
+
+
 def check_gradients(process: Process) -> dict[str, Any]:
     """Average gradients that are None, channels-last on one rank alone, or plain."""
     generator = torch.Generator().manual_seed(process.rank)
@@ -186,6 +209,7 @@ def main(folder: Path, annotations: Path, images_folder: Path) -> None:
             "norm": check_norm(process),
             "together": {case: train(images, folder / "together" / case, process, case) for case in CASES},
             "diverged": diverge(images, folder / "diverged", process),
+            "waited": wait(images, folder / "waited", process),
             "shared": share(images, folder / "shared", process),
         }
     results["left"] = not dist.is_initialized()

@@ -55,6 +55,10 @@ def test_ranks_know_themselves_and_average_gradients_in_any_memory_format(ranks:
     assert [saved["after"][0].stride() for saved in (first, second)] == [(12, 1, 6, 3), (12, 4, 2, 1)]
 
 
+def test_ranks_stop_at_one_step_while_one_waits_for_its_images(ranks: Ranks) -> None:
+    assert [saved["waited"] for saved in ranks] == [1, 1]
+
+
 def test_synchronised_norm(ranks: Ranks) -> None:
     """Outputs, gradients and running statistics are those of plain batch norm over the joint, uneven batch."""
     saved = [rank["norm"] for rank in ranks]

@@ -63,9 +63,9 @@ class TrainingRuns:
             stdout, stderr = process.communicate(timeout=self.patience_seconds)
         return process.returncode, stdout, stderr
 
-    def wait_for_checkpoint(self, workspace: Path, process: Popen) -> None:
+    def wait_for_checkpoint(self, workspace: Path, process: Popen, count: int = 1) -> None:
         deadline = time.monotonic() + self.patience_seconds
-        while not self.checkpoints(workspace):
+        while len(self.checkpoints(workspace)) < count:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "it takes too long"
             time.sleep(0.01)
@@ -127,8 +127,8 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
     def interrupted(step: int) -> Iterator[None]:
         @contextmanager
         def in_time() -> Iterator[Callable[[], bool]]:
-            asked = itertools.count(1)
-            yield lambda: next(asked) == step
+            asked = itertools.count(0)
+            yield lambda: next(asked) >= step
 
         with monkeypatch.context() as patch:
             patch.setattr(training, "stop_requested", in_time)

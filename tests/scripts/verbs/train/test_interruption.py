@@ -64,7 +64,7 @@ def test_sigterm_saves_the_last_step_and_a_truncated_checkpoint_costs_those_sinc
 ) -> None:
     workspace = tmp_path / "stopped"
     with runs.started(*runs.command, f"workspace={workspace}") as process:
-        runs.wait_for_checkpoint(workspace, process)
+        runs.wait_for_checkpoint(workspace, process, count=2)
         process.send_signal(signal.SIGSTOP)
         second = train_long(f"workspace={workspace}")
         process.terminate()

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -55,9 +56,14 @@ def fail() -> None:
     raise RuntimeError("a bug")
 
 
-def loader(dataset: Samples, workers: int = 2) -> "DataLoader[Sample]":
+def loader(dataset: Samples, workers: int = 2, timeout: float = 0) -> "DataLoader[Sample]":
     return DataLoader(
-        dataset, batch_size=2, num_workers=workers, collate_fn=collate_bytes, worker_init_fn=prepare_worker
+        dataset,
+        batch_size=2,
+        num_workers=workers,
+        timeout=timeout,
+        collate_fn=collate_bytes,
+        worker_init_fn=prepare_worker,
     )
 
 
@@ -73,6 +79,31 @@ def test_whole_processes_load_everything(workers: int) -> None:
     assert [image for batch in batches for image in batch.image_ids] == list(range(8))
     assert all(batch.images.is_shared() == (workers > 0) for batch in batches)
     assert all(torch.equal(batch.images, torch.full((2, 3, 16, 16), 7, dtype=torch.uint8)) for batch in batches)
+
+
+def test_a_batch_that_does_not_come_is_none_until_it_does() -> None:
+    comes = multiprocessing.Event()
+    slow = loader(Samples(comes.wait), timeout=0.05)
+    found: list[int] = []
+    with loaded(slow) as batches:
+        for batch in batches:
+            if batch is None:
+                comes.set()
+            else:
+                found.extend(batch.image_ids)
+    assert comes.is_set()
+    assert found == list(range(8))
+
+
+def test_a_process_that_hangs_does_not_outlive_the_block() -> None:
+    before = set(multiprocessing.active_children())
+    with loaded(loader(Samples(threading.Event().wait), timeout=0.05)) as batches:
+        next(batch for batch in batches if batch is None)
+        started = set(multiprocessing.active_children()) - before
+    assert len(started) == 2
+    for child in started:
+        child.join(10)
+        assert child.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Trainings:
     @staticmethod
     def stop_after(steps: int) -> Callable[[], bool]:
         """Stop a training after a number of its own steps."""
-        left = itertools.count(steps - 1, -1)
+        left = itertools.count(steps, -1)
         return lambda: next(left) <= 0
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation
-from litepose_ofa.supernet.data.loading.batches import Batch, TrainingImages
+from litepose_ofa.supernet.data.loading.batches import Batch, Sample, SampleRequest, TrainingImages
 from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
 from litepose_ofa.supernet.network.checkpoints import load_supernet
@@ -170,6 +171,34 @@ def test_mosaics_from_workers_are_the_same_after_an_interruption(
         part.train(should_stop=trainings.stop_after(3))
     assert part.step == part.plan.steps
     trainings.assert_equal(part.state_dict(), whole.state_dict())
+    assert trainings.metrics(tmp_path / "parts") == trainings.metrics(tmp_path / "whole")
+
+
+class Hanging(TrainingImages):
+    """Images of which a loading process reads one batch, and no more."""
+
+    left = 2
+
+    def __getitem__(self, request: SampleRequest) -> Sample:
+        self.left -= 1
+        if self.left < 0:
+            threading.Event().wait()
+        return super().__getitem__(request)
+
+
+def test_stopped_while_it_waits_for_images_it_keeps_the_last_step(
+    tmp_path: Path, people: KeypointDataset, images: TrainingImages, trainings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "WAIT_SECONDS", 0.05)
+    slow = Hanging(people, augmentation=images.augmentation)
+    hanging = trainings.make(tmp_path / "parts", images=slow, workers=1)
+    assert not hanging.train(should_stop=lambda: hanging.step == 1)
+    rest = trainings.make(tmp_path / "parts")
+    assert rest.step == 1
+    rest.train()
+    whole = trainings.make(tmp_path / "whole")
+    whole.train()
+    trainings.assert_equal(rest.state_dict(), whole.state_dict())
     assert trainings.metrics(tmp_path / "parts") == trainings.metrics(tmp_path / "whole")
 
 
