@@ -115,7 +115,10 @@ def test_what_cannot_be_meant_is_one_line(argument: str, told: str) -> None:
         ("device.name=a/b", "device.name is 'a/b'; it must be a name"),
         ("dataset.name=../a", r"dataset.name is '\.\./a'; it must be a name"),
         ("seed=99999999999999999999", "seed is 99999999999999999999; it must be an integer from 0 to 4294967295"),
-        ("threads=100000", r"threads is 100000; it must be one of auto or an integer from 1 to \d+ \(this machine has \d+ cores\)"),
+        (
+            "threads=100000",
+            r"threads is 100000; it must be one of auto or an integer from 1 to \d+ \(this machine has \d+ cores\)",
+        ),
         ("~people_per_frame", "people_per_frame is missing"),
         ("devices=[]", r"devices is \[\]; it must be a list of at least 1 names of up to"),
     ],
