@@ -15,6 +15,7 @@ from typing import Any
 PARTS = {"tests": 60, "steps": 120, "people": 40, "training": None, "evaluation": 45, "results": 20}
 """Parts in their order, and the most seconds of each; the training has what the others leave of ``TOTAL``."""
 
+SCRIPT = Path(__file__).with_name("gpu_parts.py")
 TOTAL = 480
 LAST_LINES = 40
 GRACE = 10
@@ -61,8 +62,8 @@ def run_parts(names: list[str], output: Path, options: list[str], *, patience: i
             later = sum(patience * (PARTS[after] or 0) for after in names[names.index(name) + 1 :])
             limit = patience * (PARTS[name] or 0) or max(1, round(deadline - time.monotonic() - later))
             print(f"{name}: at most {limit} s", flush=True)
-            script, log = Path(__file__).with_name("gpu_parts.py"), output / f"{name}.log"
-            command = [sys.executable, "-u", str(script), name, f"--seconds={limit}", f"--scratch={scratch}"]
+            log = output / f"{name}.log"
+            command = [sys.executable, "-u", str(SCRIPT), name, f"--seconds={limit}", f"--scratch={scratch}"]
             outcomes[name] = run_part([*command, f"--output={output}", *options], log, limit)
             (output / "parts.json").write_text(json.dumps(outcomes, indent=1), encoding="utf-8")
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
