@@ -37,13 +37,16 @@ class Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def sandwich_step(device: torch.device) -> Callable[[], object]:
-    """Return a step of ``litepose``: its largest, its smallest and two random subnets, with in-place distillation."""
+def sandwich_step(
+    device: torch.device, name: str = "litepose", size: int = SIZE, batch: int = BATCH, precision: str = "float32"
+) -> Callable[[], object]:
+    """Return a step of a space: its largest, its smallest and two random subnets, with in-place distillation."""
     torch.manual_seed(0)
-    space = SearchSpace.preset("litepose")
+    space = SearchSpace.preset(name)
     phase = Phase("benchmark", 1, WarmupCosine(1e-3), rule="sandwich", teacher="largest", num_random=2)
-    plan = StepPlan(phase, True, SIZE, SupernetPlan(space, (phase,), 0)(0).subnets, 1e-3, 0.0)
-    return our_step(LitePoseSupernet(space).to(device), make_batch(BATCH, SIZE, torch.device("cpu")).to(device), plan)
+    plan = StepPlan(phase, True, size, SupernetPlan(space, (phase,), 0)(0).subnets, 1e-3, 0.0)
+    images = make_batch(batch, size, torch.device("cpu")).to(device)
+    return our_step(LitePoseSupernet(space).to(device), images, plan, precision)
 
 
 def calls_of_a_step() -> Counter[str]:
