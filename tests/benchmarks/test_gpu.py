@@ -5,14 +5,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import gpu
 import gpu_parts
 import pytest
 import torch
+from dispatcher_calls import sandwich_step
+
+from litepose_ofa.supernet.training import step
+from litepose_ofa.supernet.training.step import StepResult
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+DEVICES = ["cpu", pytest.param("cuda", marks=ON_GPU)]
 
 
 @pytest.mark.slow
@@ -83,3 +90,30 @@ def test_without_a_gpu_it_says_so_in_a_line(monkeypatch: pytest.MonkeyPatch) -> 
     assert told is not None
     assert "finds no CUDA device" in told
     assert "\n" not in told
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("bfloat16", 0.05)])
+def test_a_step_has_the_losses_of_a_cpu(device: str, precision: str, tolerance: float) -> None:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        found = sandwich_step(torch.device(device), "tiny", precision=precision)()
+    expected = sandwich_step(CPU, "tiny")()
+    assert isinstance(found, StepResult)
+    assert isinstance(expected, StepResult)
+    assert found.losses == pytest.approx(expected.losses, rel=tolerance)
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_step_waits_only_where_losses_are_read(device: str) -> None:
+    run = sandwich_step(torch.device(device), "tiny")
+    run()
+    with mock.patch.object(step, "_read", side_effect=lambda values: [0.0] * len(values)) as read:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            run()
+        finally:
+            if device == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+    assert read.call_count == 1
