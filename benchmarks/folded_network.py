@@ -6,13 +6,14 @@ from torch import nn
 
 from litepose_ofa.supernet.archs.operators import Convolution, operators_of, places_of
 from litepose_ofa.supernet.export.onnx_graph import fold_layer
-from litepose_ofa.supernet.network.litepose import LitePose
+from litepose_ofa.supernet.network.activated_norm import ActivatedNorm
+from litepose_ofa.supernet.network.litepose import RELU, LitePose
 
 
 def fold_batch_norms(subnet: LitePose) -> LitePose:
     """Return a network without batch norms that computes what this one does in eval mode, with the same call.
 
-    Convolutions keep their names and gain a bias; an identity stands in every norm's place.
+    Convolutions keep their names and gain a bias; in every norm's place stands its activation, or an identity.
     """
     folded = copy.deepcopy(subnet).eval()
     operators = operators_of(subnet.arch, subnet.num_keypoints)
@@ -24,8 +25,15 @@ def fold_batch_norms(subnet: LitePose) -> LitePose:
             layer.load_state_dict({"weight": kernel} | ({} if bias is None else {"bias": bias}))
             folded.set_submodule(names.convolution, layer)
             if names.norm is not None:
-                folded.set_submodule(names.norm, nn.Identity())
+                folded.set_submodule(names.norm, _activation_of(subnet.get_submodule(names.norm)))
     return folded.eval().requires_grad_(False)
+
+
+def _activation_of(norm: nn.Module) -> nn.Module:
+    assert isinstance(norm, ActivatedNorm)
+    if norm.ceiling is None:
+        return nn.Identity()
+    return nn.ReLU() if norm.ceiling == RELU else nn.ReLU6()
 
 
 def _make_layer(convolution: Convolution, bias: bool) -> nn.Module:

@@ -36,9 +36,9 @@ class ActivatedNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise and activate (B, C, H, W)."""
-        if self.momentum is None or not torch.is_grad_enabled():
+        if self.momentum is None or not (self.training and torch.is_grad_enabled()):
             return self.activated(super().forward(x))
-        if self.training and self.num_batches_tracked is not None:
+        if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         return self.normalised(x, self.momentum)
 

@@ -14,6 +14,7 @@ from litepose_ofa.supernet.archs.arch import STAGE_STRIDES, Arch, BlockArch, Sta
 from litepose_ofa.supernet.archs.complexity import measure_complexity
 from litepose_ofa.supernet.archs.operators import operators_of
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
+from litepose_ofa.supernet.network.activated_norm import ActivatedNorm
 from litepose_ofa.supernet.network.litepose import LitePose
 
 PUBLISHED = {
@@ -56,10 +57,8 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> tuple[int, int]:
                 macs = output.numel() * module.in_channels // module.groups * module.kernel_size[0] ** 2
                 true += macs
                 published += macs
-            case nn.BatchNorm2d():
-                published += 2 * output.numel()
-            case nn.ReLU() | nn.ReLU6():
-                published += output.numel()
+            case ActivatedNorm():
+                published += (2 if module.ceiling is None else 3) * output.numel()
 
     for module in model.modules():
         module.register_forward_hook(count)
