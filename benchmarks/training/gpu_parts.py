@@ -61,7 +61,7 @@ def steps(args: argparse.Namespace) -> None:
     print(f"a sandwich step of {name}, 2 images of 64 px, which leave a GPU waiting for the host: {host:.1f} ms")
     rows: list[Row] = []
     failed = []
-    seconds = 0 if args.quick else 0.5 * args.seconds / (len(kinds) * len(sizes))
+    seconds = 0 if args.quick else 0.35 * args.seconds / (len(kinds) * len(sizes))
     for size in sizes:
         for kind, make in kinds.items():
             try:
@@ -153,7 +153,7 @@ def busy(said: Sequence[str]) -> int | None:
 
 def people(args: argparse.Namespace) -> None:
     """Render the images of the training and the evaluation."""
-    counts = (32, 8, 8) if args.quick else (2000, 100, 400)
+    counts = (32, 8, 8) if args.quick else (2000, 100, 200)
     images = [f"images.{split}={count}" for split, count in zip(("train", "search", "val"), counts, strict=True)]
     size = [] if args.quick else ["people.image_size=[320,320]"]
     litepose(args, "generate-people", *images, *size, f"workers={max(1, (os.cpu_count() or 1) - 1)}")
@@ -240,6 +240,8 @@ def results(args: argparse.Namespace) -> None:
     """Write ``results.md`` and ``results.png`` from what the parts left, and print the former."""
     device = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU ({platform.machine()})"
     where = f"{device}, {os.cpu_count()} CPUs, torch {torch.__version__}, CUDA {torch.version.cuda}"
+    if args.device == "cuda":
+        where += f"; float32 convolutions in TF32: {'yes' if torch.backends.cudnn.allow_tf32 else 'no'}"
     outcomes = json.loads((args.output / "parts.json").read_text(encoding="utf-8"))
     parts = [
         {"part": name, "seconds": each["seconds"], "outcome": each["failed"] or "done"}
