@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def steps(args: argparse.Namespace) -> None:
     for size in sizes:
         for kind, make in kinds.items():
             try:
-                row = timed(lambda count, make=make, size=size: make(count, size), batch, device, seconds)
+                row = timed(partial(make, size=size), batch, device, seconds)
             except Exception:
                 traceback.print_exc()
                 failed.append(f"{kind}, {size} px")
@@ -81,19 +82,18 @@ def step_kinds(name: str, device: torch.device) -> dict[str, Callable[[int, int]
     space = SearchSpace.preset(name)
     plan = SubnetPlan(space.largest(), Phase("benchmark", 1, WarmupCosine(1e-3), rule="largest", teacher="none"))(0)
 
-    def static(count: int, size: int, precision: str) -> Step:
-        return our_step(LitePose(space.largest()).to(device), make_batch(count, size, device), plan, precision)
-
     def plain(count: int, size: int) -> Step:
         return plain_step(LitePose(space.largest()).to(device), make_batch(count, size, device))
 
+    def alone(precision: str, count: int, size: int) -> Step:
+        return our_step(LitePose(space.largest()).to(device), make_batch(count, size, device), plan, precision)
+
+    def sandwich(precision: str, count: int, size: int) -> Step:
+        return sandwich_step(device, name, size, count, precision)
+
     kinds: dict[str, Callable[[int, int], Step]] = {"largest alone, plain torch, NCHW float32": plain}
-    for precision in ("float32", "bfloat16"):
-        kinds[f"largest alone, {precision}"] = lambda count, size, precision=precision: static(count, size, precision)
-    for precision in ("float32", "bfloat16"):
-        kinds[f"sandwich of four, {precision}"] = lambda count, size, precision=precision: sandwich_step(
-            device, name, size, count, precision
-        )
+    for each, title in ((alone, "largest alone"), (sandwich, "sandwich of four")):
+        kinds |= {f"{title}, {precision}": partial(each, precision) for precision in ("float32", "bfloat16")}
     return kinds
 
 
@@ -255,7 +255,7 @@ def results(args: argparse.Namespace) -> None:
     blocks: list[Block] = []
     if "steps" in tables:
         frame = pd.DataFrame(tables["steps"]).rename(columns={"px": "input side, px"})
-        caption = "Training images a second, of a sandwich as often as all four subnets have seen them."
+        caption = "Training images a second; a sandwich trains four subnets on each image."
         blocks.append(Chart(lines(frame, "input side, px", "images/s", "step", point=True), caption))
     metrics = args.scratch / "workspace" / "supernet" / "metrics.jsonl"
     if metrics.exists():
