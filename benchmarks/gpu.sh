@@ -6,8 +6,8 @@
 #   benchmarks/gpu.sh --parts steps --output DIR  # some parts alone
 #   benchmarks/gpu.sh --device cpu --quick        # the same on a CPU, tiny: does all of it run?
 #
-# Needs, beforehand, a torch that is built for CUDA, in the version that pyproject.toml asks for (https://pytorch.org says
-# from where, for your driver), and the package with its tests' tools: make install, or pip install -e '.[dev]'.
+# Needs, beforehand, a torch that is built for CUDA, in the version that pyproject.toml asks for (https://pytorch.org
+# says from where, for your driver), and the package with its tests' tools: make install, or pip install -e '.[dev]'.
 # PYTHON names the interpreter; by default that of .venv, or python3.
 set -eu
 cd "$(dirname "$0")/.."
