@@ -101,7 +101,8 @@ def main() -> None:
     args = parser.parse_args()
     reason = unfit(args.device)
     if reason is not None:
-        sys.exit(reason)
+        print(reason, file=sys.stderr)
+        sys.exit(2)
     args.output.mkdir(parents=True, exist_ok=True)
     options = [f"--device={args.device}", *(["--quick"] if args.quick else [])]
     names = [name for name in PARTS if name in args.parts]

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,11 @@ def steps(args: argparse.Namespace) -> None:
     print(f"a sandwich step of {name}, 2 images of 64 px, which leave a GPU waiting for the host: {host:.1f} ms")
     rows: list[Row] = []
     failed = []
-    seconds = 0 if args.quick else 0.5 * args.seconds / (len(kinds) * len(sizes))
+    seconds = 0 if args.quick else 0.35 * args.seconds / (len(kinds) * len(sizes))
     for size in sizes:
         for kind, make in kinds.items():
             try:
-                row = timed(lambda count, make=make, size=size: make(count, size), batch, device, seconds)
+                row = timed(partial(make, size=size), batch, device, seconds)
             except Exception:
                 traceback.print_exc()
                 failed.append(f"{kind}, {size} px")
@@ -81,19 +82,18 @@ def step_kinds(name: str, device: torch.device) -> dict[str, Callable[[int, int]
     space = SearchSpace.preset(name)
     plan = SubnetPlan(space.largest(), Phase("benchmark", 1, WarmupCosine(1e-3), rule="largest", teacher="none"))(0)
 
-    def static(count: int, size: int, precision: str) -> Step:
-        return our_step(LitePose(space.largest()).to(device), make_batch(count, size, device), plan, precision)
-
     def plain(count: int, size: int) -> Step:
         return plain_step(LitePose(space.largest()).to(device), make_batch(count, size, device))
 
+    def alone(precision: str, count: int, size: int) -> Step:
+        return our_step(LitePose(space.largest()).to(device), make_batch(count, size, device), plan, precision)
+
+    def sandwich(precision: str, count: int, size: int) -> Step:
+        return sandwich_step(device, name, size, count, precision)
+
     kinds: dict[str, Callable[[int, int], Step]] = {"largest alone, plain torch, NCHW float32": plain}
-    for precision in ("float32", "bfloat16"):
-        kinds[f"largest alone, {precision}"] = lambda count, size, precision=precision: static(count, size, precision)
-    for precision in ("float32", "bfloat16"):
-        kinds[f"sandwich of four, {precision}"] = lambda count, size, precision=precision: sandwich_step(
-            device, name, size, count, precision
-        )
+    for each, title in ((alone, "largest alone"), (sandwich, "sandwich of four")):
+        kinds |= {f"{title}, {precision}": partial(each, precision) for precision in ("float32", "bfloat16")}
     return kinds
 
 
@@ -153,7 +153,7 @@ def busy(said: Sequence[str]) -> int | None:
 
 def people(args: argparse.Namespace) -> None:
     """Render the images of the training and the evaluation."""
-    counts = (32, 8, 8) if args.quick else (2000, 100, 400)
+    counts = (32, 8, 8) if args.quick else (2000, 100, 200)
     images = [f"images.{split}={count}" for split, count in zip(("train", "search", "val"), counts, strict=True)]
     size = [] if args.quick else ["people.image_size=[320,320]"]
     litepose(args, "generate-people", *images, *size, f"workers={max(1, (os.cpu_count() or 1) - 1)}")
@@ -240,6 +240,8 @@ def results(args: argparse.Namespace) -> None:
     """Write ``results.md`` and ``results.png`` from what the parts left, and print the former."""
     device = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU ({platform.machine()})"
     where = f"{device}, {os.cpu_count()} CPUs, torch {torch.__version__}, CUDA {torch.version.cuda}"
+    if args.device == "cuda":
+        where += f"; float32 convolutions in TF32: {'yes' if torch.backends.cudnn.allow_tf32 else 'no'}"
     outcomes = json.loads((args.output / "parts.json").read_text(encoding="utf-8"))
     parts = [
         {"part": name, "seconds": each["seconds"], "outcome": each["failed"] or "done"}
@@ -253,7 +255,7 @@ def results(args: argparse.Namespace) -> None:
     blocks: list[Block] = []
     if "steps" in tables:
         frame = pd.DataFrame(tables["steps"]).rename(columns={"px": "input side, px"})
-        caption = "Training images a second, of a sandwich as often as all four subnets have seen them."
+        caption = "Training images a second; a sandwich trains four subnets on each image."
         blocks.append(Chart(lines(frame, "input side, px", "images/s", "step", point=True), caption))
     metrics = args.scratch / "workspace" / "supernet" / "metrics.jsonl"
     if metrics.exists():
