@@ -17,7 +17,6 @@ import time
 import torch
 from training_step import make_batch, our_step
 
-from litepose_ofa.scripts.command.main import SPIN_COUNT
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training.recipe import Phase, SupernetPlan, WarmupCosine
@@ -69,7 +68,7 @@ def seconds_a_step(processes: list["subprocess.Popen[str]"], steps: int) -> floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--spins", nargs="+", default=["300000", SPIN_COUNT, "1000", "0"])
+    parser.add_argument("--spins", nargs="+", default=["300000", "3000", "1000", "0"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)

@@ -11,9 +11,6 @@ from typing import NoReturn
 
 from litepose_ofa.scripts.command.table import COMPLETION_FLAGS, CONFIGURED, HELP_FLAGS, SECTIONS, VERBS, module_name
 
-SPIN_COUNT = "3000"
-"""How often an OpenMP thread looks for work before it sleeps; libgomp's own number costs its core milliseconds."""
-
 HELP = """\
 litepose VERB [key=value ...]
 
@@ -43,8 +40,6 @@ def main() -> None:
 
     Exits with status 2 and one line if there is no such verb, or a package that it needs is not installed.
     """
-    # or else processes on the same cores spin against each other; it is read when torch is imported
-    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name need not be of the terminal's encoding

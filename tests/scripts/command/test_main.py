@@ -1,6 +1,5 @@
 """The ``litepose`` command: its verbs and their help, what it imports, errors in one line, sweeps that go on."""
 
-import os
 import re
 import subprocess
 import sys
@@ -78,17 +77,6 @@ def test_what_runs_nothing_imports_nothing_heavy(arguments: str) -> None:
 )
 def test_an_unknown_verb_is_answered_with_the_nearest(call: Call, typed: str, meant: str) -> None:
     assert call(typed) == (2, "", f"error: unknown verb '{typed}'; {meant}litepose --help lists all\n")
-
-
-def test_threads_that_wait_soon_sleep_unless_the_user_says_otherwise(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for given, found in ((None, litepose.SPIN_COUNT), ("7", "7")):
-        monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-        if given is not None:
-            monkeypatch.setenv("GOMP_SPINCOUNT", given)
-        call("--help")
-        assert os.environ["GOMP_SPINCOUNT"] == found
 
 
 def test_the_version_names_what_results_depend_on(call: Call) -> None:
