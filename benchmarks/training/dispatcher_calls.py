@@ -4,7 +4,8 @@
 
 At small batches a GPU waits for the host, which pays for every call. Calls are counted as a dispatch mode sees them, on
 a CPU, but without what only a CPU does. Waits are those on the device ``meta``: it has no values, so whatever else
-would read one raises an error, as does an operation on tensors of two devices.
+would read one raises an error, as does an operation on tensors of two devices. The moving average of the weights, which
+comes after a step, is left out: its count is read by the host.
 """
 
 from collections import Counter

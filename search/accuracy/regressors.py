@@ -26,7 +26,7 @@ NOISES = tuple(np.logspace(-4, 1, 16).tolist())
 CHOSEN = 4
 """Numbers that a Gaussian process chooses by the samples beside its variance: mean, length scale, deviation, noise.
 
-The weighting is not counted: it is one of few, and samples rarely leave a doubt of it."""
+The weighting is not counted: it is one of two."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ Vectors = tuple[Tensor, Tensor, Tensor, Tensor]
 class ActivatedNorm(nn.BatchNorm2d):
     """Batch norm, then values below 0 and above ``ceiling`` are cut off: infinity for ReLU, 6 for ReLU6, None for none.
 
-    For backward it keeps its input and its output; the two layers apart keep a copy of what is between them too. The
-    input may have fewer channels than the layer: the leading ones are meant.
+    For backward it keeps its input and its output; the two layers apart keep a copy of what is between them too.
     """
 
     def __init__(self, channels: int, ceiling: float | None = None) -> None:
@@ -43,7 +42,7 @@ class ActivatedNorm(nn.BatchNorm2d):
         return self.normalised(x, self.momentum)
 
     def normalised(self, x: Tensor, momentum: float) -> Tensor:
-        """Return (B, C, H, W), normalised by the leading channels' vectors, and activated."""
+        """Normalise and activate (B, c, H, W) with at most C channels, by the vectors of the leading c."""
         vectors = self.leading(x.shape[1])
         settings = self.training, momentum, self.eps, self.ceiling
         y: Tensor = _NormAndActivation.apply(x, self.weight, self.bias, vectors, settings)  # type: ignore[no-untyped-call]
@@ -54,7 +53,7 @@ class ActivatedNorm(nn.BatchNorm2d):
         return y if self.ceiling is None else F.hardtanh_(y, 0.0, self.ceiling)
 
     def leading(self, channels: int) -> Vectors:
-        """Return the vectors of the leading channels, without gradients; they share the layer's memory and are kept."""
+        """Return the four vectors of the leading c channels, (c,), without gradients; they share the layer's memory."""
         mean, var = self.running_mean, self.running_var
         assert mean is not None
         assert var is not None

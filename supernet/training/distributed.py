@@ -20,6 +20,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store, _abort_proces
 from torch.distributed.rendezvous import rendezvous
 
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.network.activated_norm import ActivatedNorm
 from litepose_ofa.supernet.network.elastic_layers import ElasticBatchNorm2d
 
 T = TypeVar("T")
@@ -145,7 +146,7 @@ def synchronise_batch_norms(model: nn.Module, process: Process) -> None:
     In eval mode it stays as it was. Parameters and buffers are the same objects, so optimisers go on with them.
     """
     for module in model.modules():
-        if process.world > 1 and isinstance(module, nn.BatchNorm2d):
+        if process.world > 1 and isinstance(module, ActivatedNorm):
             module.__class__ = ElasticBatchNorm2d  # adds no state; of a static network's all channels are active
             cast(ElasticBatchNorm2d, module).synchronised = True
 
