@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from litepose_ofa.supernet.network import cpu_kernels
+
 Vectors = tuple[Tensor, Tensor, Tensor, Tensor]
 """Weight, bias, running mean and running variance."""
 
@@ -17,7 +19,8 @@ Vectors = tuple[Tensor, Tensor, Tensor, Tensor]
 class ActivatedNorm(nn.BatchNorm2d):
     """Batch norm, then values below 0 and above ``ceiling`` are cut off: infinity for ReLU, 6 for ReLU6, None for none.
 
-    For backward it keeps its input and its output; the two layers apart keep a copy of what is between them too.
+    For backward it keeps its input and, where no compiled function does the work, its output; the two layers apart keep
+    a copy of what is between them too.
     """
 
     def __init__(self, channels: int, ceiling: float | None = None) -> None:
@@ -35,11 +38,12 @@ class ActivatedNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise and activate (B, C, H, W)."""
-        if self.momentum is None or not (self.training and torch.is_grad_enabled()):
+        if not self.training:
             return self.activated(super().forward(x))
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        return self.normalised(x, self.momentum)
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        return self.normalised(x, momentum)
 
     def normalised(self, x: Tensor, momentum: float) -> Tensor:
         """Normalise and activate (B, c, H, W) with at most C channels, by the vectors of the leading c."""
@@ -76,26 +80,33 @@ class _NormAndActivation(torch.autograd.Function):
         settings: tuple[bool, float, float, float | None],
     ) -> Tensor:
         training, momentum, eps, ceiling = settings
+        ctx.settings = training, eps, ceiling, len(weight)
+        ctx.by_kernels = training and cpu_kernels.suits(x)
+        if ctx.by_kernels:
+            y, mean, inverse = cpu_kernels.activated_norm(x, leading, momentum, eps, ceiling)
+            ctx.save_for_backward(x, *leading[:2], mean, inverse)
+            return y
         y, mean, inverse = torch.native_batch_norm(x, *leading, training, momentum, eps)
         if ceiling is not None:
             F.hardtanh_(y, 0.0, ceiling)
         running = (None, None) if training else leading[2:]
         ctx.save_for_backward(x, leading[0], *running, mean, inverse)
         ctx.activated = None if ceiling is None else y.detach()  # saved as a result it would be detached twice
-        ctx.settings = training, eps, ceiling, len(weight)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         training, eps, ceiling, channels = ctx.settings
-        if ceiling is not None:
-            gradient = torch.ops.aten.hardtanh_backward(gradient, ctx.activated, 0.0, ceiling)
-        x, weight, *others = ctx.saved_tensors
-        needed = list(ctx.needs_input_grad[:3])
-        of_x, *of_vectors = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, *others, training, eps, needed
-        )
+        x, *others = ctx.saved_tensors
+        if ctx.by_kernels:
+            of_x, *of_vectors = cpu_kernels.activated_norm_backward(gradient, x, others, eps, ceiling)
+        else:
+            if ceiling is not None:
+                gradient = torch.ops.aten.hardtanh_backward(gradient, ctx.activated, 0.0, ceiling)
+            needed = list(ctx.needs_input_grad[:3])
+            results = torch.ops.aten.native_batch_norm_backward(gradient, x, *others, training, eps, needed)
+            of_x, *of_vectors = results
         of_weight, of_bias = (_widened(vector, channels) for vector in of_vectors)
         return of_x, of_weight, of_bias, None, None
 

@@ -17,6 +17,7 @@ from litepose_ofa.latency_tables import table as latency_table
 from litepose_ofa.scripts.verbs import doctor
 from litepose_ofa.scripts.verbs.doctor import (
     Finding,
+    check_compiler,
     check_datasets,
     check_packages,
     check_runtime,
@@ -53,6 +54,14 @@ def test_a_source_tree_that_nobody_installed_is_told_how(monkeypatch: pytest.Mon
     monkeypatch.setattr(doctor, "requires", absent)
     (finding,) = check_packages()
     assert finding.advice.endswith("pip install --editable .")
+
+
+def test_without_a_c_compiler_it_says_what_that_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (finding,) = check_compiler()
+    assert finding.status == "ok", "the tests need a C compiler"
+    monkeypatch.setattr("litepose_ofa.supernet.network.cpu_kernels.functions", lambda: None)
+    (finding,) = check_compiler()
+    assert (finding.status, "gcc" in finding.text) == ("absent", True)
 
 
 def test_a_changed_table_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

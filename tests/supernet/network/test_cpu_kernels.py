@@ -1,0 +1,54 @@
+"""How the C functions are compiled, kept and done without."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from litepose_ofa.supernet.network import cpu_kernels
+
+
+@pytest.fixture
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cpu_kernels.functions.cache_clear()
+    yield tmp_path / "litepose_ofa"
+    cpu_kernels.functions.cache_clear()
+
+
+def test_compiled_once_and_kept(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cpu_kernels.functions() is not None, "the tests need a C compiler"
+    (file,) = cache_home.iterdir()
+    cpu_kernels.functions.cache_clear()
+    monkeypatch.setattr(cpu_kernels.tempfile, "TemporaryDirectory", None)
+    assert cpu_kernels.functions() is not None
+    assert list(cache_home.iterdir()) == [file]
+
+
+def test_another_source_is_another_file(cache_home: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source.c"
+    names = set()
+    for text in ("int a;", "int b;"):
+        source.write_text(text)
+        names.add(cpu_kernels._name(["cc", "-O3"], [source]))
+    assert len(names) == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_home_that_cannot_be_written(cache_home: Path) -> None:
+    cache_home.mkdir(mode=0o500)
+    assert cpu_kernels.functions() is not None
+
+
+@pytest.mark.parametrize(("compiler", "said"), [("no-such-compiler", "not found"), ("false", "")])
+def test_without_a_compiler_it_is_said_once(
+    cache_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, compiler: str, said: str
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    with caplog.at_level(logging.WARNING):
+        assert cpu_kernels.functions() is None
+        assert cpu_kernels.functions() is None
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"no C compiler to be had ({compiler}: {said}")
