@@ -10,12 +10,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from litepose_ofa.scripts.settings.groups import MixtureMember
 from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.splits import DatasetSplits, Holdout, SplitFiles
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation
 from litepose_ofa.supernet.data.loading.batches import TrainingImages
+from litepose_ofa.supernet.data.loading.mixture import Member
 from litepose_ofa.supernet.data.skeletons import Skeleton, get_skeleton
 from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.validation import validate
@@ -104,7 +106,26 @@ def _split_source(cfg: DictConfig, split: str) -> SplitFiles | Holdout:
 
 
 def build_training_images(cfg: DictConfig) -> TrainingImages:
-    """Return the training split's images with people, augmented."""
+    """Return the training split's images with people, and all those of the mixture, augmented."""
     augmentation = settings_of(Augmentation, cfg.training.augmentation, "training.augmentation")
     dataset = build_splits(cfg).load("train").with_people()
-    return TrainingImages(dataset, augmentation=augmentation, max_people=cfg.training.max_people)
+    mixture = build_mixture(cfg)
+    return TrainingImages(dataset, augmentation=augmentation, max_people=cfg.training.max_people, mixture=mixture)
+
+
+def build_mixture(cfg: DictConfig) -> list[Member]:
+    """Return the further datasets of ``training.mixture``."""
+    key, splits, values = "training.mixture", build_splits(cfg), plain(cfg.training)["mixture"] or {}
+    members = {name: validate(MixtureMember, value, key=f"{key}.{name}") for name, value in values.items()}
+    whole = sum(member.share for member in members.values())
+    require(whole < 1, f"{key}: the sum of shares", whole, f"below 1: the rest is that of {cfg.dataset.name}")
+    built = []
+    for name, member in members.items():
+        with located(f"{key}.{name}"):
+            root = Path(cfg.data_root) / name if member.root is None else Path(member.root)
+            files = SplitFiles(root / member.annotations, root / member.images)
+            skeleton = splits.skeleton if member.skeleton is None else get_skeleton(member.skeleton)
+            dataset = splits.load_further(files, skeleton)
+            weights = {"share": member.share, "unlabelled_weight": member.unlabelled_weight}
+            built.append(Member.of(name, dataset, splits.skeleton, **weights))
+    return built

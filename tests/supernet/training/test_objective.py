@@ -123,7 +123,9 @@ def test_away_from_labelled_people_the_loss_counts_by_its_weight(seed: int) -> N
 
 
 def test_without_anybody_nothing_is_near() -> None:
-    weights = label_weights(torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 3, 3), input_size=16, unlabelled=0.5)
+    weights = label_weights(
+        torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 3, 3), input_size=16, unlabelled=torch.tensor(0.5)
+    )
     assert torch.equal(weights, torch.full((2, 8, 8), 0.5))
 
 
