@@ -1,6 +1,6 @@
 """From the composed config to settings of the library, the search space, the dataset and its training images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,7 +79,12 @@ def build_skeleton(cfg: DictConfig) -> Skeleton:
     if not isinstance(skeleton, DictConfig):
         return get_skeleton(skeleton)
     with located("dataset.skeleton"):
-        return Skeleton.from_dict({"name": cfg.dataset.name, **plain(skeleton)})
+        return _skeleton(plain(skeleton), cfg.dataset.name)
+
+
+def _skeleton(values: str | Mapping[str, Any], name: str) -> Skeleton:
+    """Return a known skeleton, or the one of a mapping, called ``name`` where it does not say."""
+    return get_skeleton(values) if isinstance(values, str) else Skeleton.from_dict({"name": name, **values})
 
 
 def build_splits(cfg: DictConfig) -> DatasetSplits:
@@ -115,17 +120,14 @@ def build_training_images(cfg: DictConfig) -> TrainingImages:
 
 def build_mixture(cfg: DictConfig) -> list[Member]:
     """Return the further datasets of ``training.mixture``."""
-    key, splits, values = "training.mixture", build_splits(cfg), plain(cfg.training)["mixture"] or {}
-    members = {name: validate(MixtureMember, value, key=f"{key}.{name}") for name, value in values.items()}
-    whole = sum(member.share for member in members.values())
-    require(whole < 1, f"{key}: the sum of shares", whole, f"below 1: the rest is that of {cfg.dataset.name}")
-    built = []
-    for name, member in members.items():
-        with located(f"{key}.{name}"):
+    splits, built = build_splits(cfg), []
+    for name, values in (plain(cfg.training)["mixture"] or {}).items():
+        key = f"training.mixture.{name}"
+        member = validate(MixtureMember, values, key=key)
+        with located(key):
             root = Path(cfg.data_root) / name if member.root is None else Path(member.root)
-            files = SplitFiles(root / member.annotations, root / member.images)
-            skeleton = splits.skeleton if member.skeleton is None else get_skeleton(member.skeleton)
-            dataset = splits.load_further(files, skeleton)
+            skeleton = splits.skeleton if member.skeleton is None else _skeleton(member.skeleton, name)
+            dataset = splits.load_further(SplitFiles(root / member.annotations, root / member.images), skeleton)
             weights = {"share": member.share, "unlabelled_weight": member.unlabelled_weight}
             built.append(Member.of(name, dataset, splits.skeleton, **weights))
     return built

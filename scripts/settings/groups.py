@@ -116,7 +116,7 @@ class MixtureMember(Checked):
 
     share: Annotated[float, Field(ge=0, lt=1)]
     unlabelled_weight: Fraction = 1.0
-    skeleton: Text | None = None
+    skeleton: Text | dict[str, Any] | None = None
     root: PathText | None = None
     annotations: PathText = "annotations/person_keypoints_train.json"
     images: PathText = "images"

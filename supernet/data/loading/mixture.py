@@ -10,7 +10,7 @@ from typing import Self
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.coco.doubts import DOUBTS_OF_TRAINING, require_meaningful
 from litepose_ofa.supernet.data.skeletons import Skeleton
-from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.errors import InputError, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +64,11 @@ class Member:
 
 
 def sample_counts(num_images: int, shares: Sequence[float]) -> list[int]:
-    """Return the samples of further datasets in an epoch, the rest of which are a training's own ``num_images``."""
-    return [round(share / (1 - sum(shares)) * num_images) for share in shares]
+    """Return the samples of further datasets in an epoch, the rest of which are a training's own ``num_images``.
+
+    Raises:
+        InputError: If the shares leave nothing.
+    """
+    whole = sum(shares)
+    require(whole < 1, "training.mixture: the sum of shares", whole, "below 1; the rest is the training's own dataset")
+    return [round(share / (1 - whole) * num_images) for share in shares]
