@@ -1,6 +1,6 @@
 """From the composed config to settings of the library, the search space, the dataset and its training images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,12 +10,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from litepose_ofa.scripts.settings.groups import MixtureMember
 from litepose_ofa.search.workspace import Workspace
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.splits import DatasetSplits, Holdout, SplitFiles
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation
 from litepose_ofa.supernet.data.loading.batches import TrainingImages
+from litepose_ofa.supernet.data.loading.mixture import Member
 from litepose_ofa.supernet.data.skeletons import Skeleton, get_skeleton
 from litepose_ofa.supernet.errors import InputError, located, require
 from litepose_ofa.supernet.validation import validate
@@ -77,7 +79,12 @@ def build_skeleton(cfg: DictConfig) -> Skeleton:
     if not isinstance(skeleton, DictConfig):
         return get_skeleton(skeleton)
     with located("dataset.skeleton"):
-        return Skeleton.from_dict({"name": cfg.dataset.name, **plain(skeleton)})
+        return _skeleton(plain(skeleton), cfg.dataset.name)
+
+
+def _skeleton(values: str | Mapping[str, Any], name: str) -> Skeleton:
+    """Return a known skeleton, or the one of a mapping, called ``name`` where it does not say."""
+    return get_skeleton(values) if isinstance(values, str) else Skeleton.from_dict({"name": name, **values})
 
 
 def build_splits(cfg: DictConfig) -> DatasetSplits:
@@ -104,7 +111,23 @@ def _split_source(cfg: DictConfig, split: str) -> SplitFiles | Holdout:
 
 
 def build_training_images(cfg: DictConfig) -> TrainingImages:
-    """Return the training split's images with people, augmented."""
+    """Return the training split's images with people, and all those of the mixture, augmented."""
     augmentation = settings_of(Augmentation, cfg.training.augmentation, "training.augmentation")
     dataset = build_splits(cfg).load("train").with_people()
-    return TrainingImages(dataset, augmentation=augmentation, max_people=cfg.training.max_people)
+    mixture = build_mixture(cfg)
+    return TrainingImages(dataset, augmentation=augmentation, max_people=cfg.training.max_people, mixture=mixture)
+
+
+def build_mixture(cfg: DictConfig) -> list[Member]:
+    """Return the further datasets of ``training.mixture``."""
+    splits, built = build_splits(cfg), []
+    for name, values in (plain(cfg.training)["mixture"] or {}).items():
+        key = f"training.mixture.{name}"
+        member = validate(MixtureMember, values, key=key)
+        with located(key):
+            root = Path(cfg.data_root) / name if member.root is None else Path(member.root)
+            skeleton = splits.skeleton if member.skeleton is None else _skeleton(member.skeleton, name)
+            dataset = splits.load_further(SplitFiles(root / member.annotations, root / member.images), skeleton)
+            weights = {"share": member.share, "unlabelled_weight": member.unlabelled_weight}
+            built.append(Member.of(name, dataset, splits.skeleton, **weights))
+    return built

@@ -109,6 +109,19 @@ LearningRateSettings: Any = fields_of(
     milestones=list[Fraction] | None,
     factor=Positive | None,
 )
+
+
+class MixtureMember(Checked):
+    """A further dataset of a training, by default in LSPET's layout, below ``data_root`` and its name."""
+
+    share: Annotated[float, Field(ge=0, lt=1)]
+    unlabelled_weight: Fraction = 1.0
+    skeleton: Text | dict[str, Any] | None = None
+    root: PathText | None = None
+    annotations: PathText = "annotations/person_keypoints_train.json"
+    images: PathText = "images"
+
+
 TrainingSettings: Any = fields_of(
     NetworkTraining,
     without=("seed",),
@@ -118,6 +131,7 @@ TrainingSettings: Any = fields_of(
     num_random=int,
     workers=Workers,
     augmentation=fields_of(Augmentation),
+    mixture=dict[Name, MixtureMember] | None,
     max_people=Count,
     validation_images=Count,
 )

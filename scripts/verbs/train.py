@@ -49,7 +49,11 @@ def main(cfg: DictConfig) -> None:
                 "steps": trainer.step,
                 "seed": cfg.seed,
                 "dataset": cfg.dataset.name,
-                "images": len(trainer.images),
+                "images": len(trainer.images.dataset),
+                "mixture": {
+                    member.name: {"images": len(member.dataset), "share": member.share}
+                    for member in trainer.images.mixture
+                },
                 "held_out": build_splits(cfg).held_out(),
             }
             save_network(path, supernet, info, skeleton=trainer.images.dataset.skeleton)

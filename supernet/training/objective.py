@@ -1,18 +1,22 @@
 """The objective of training: targets made once a batch, the losses of both heads, and that of a subnet against targets.
 
 Legend: B batch, P people, K keypoints, H/W map. Heatmaps and associative-embedding (AE) tags are (B, K, H, W), masks
-(B, H, W): 0 where people are not labelled (crowds), else 1, or less away from labelled people. Keypoints (B, P, K, 3)
-are x, y in heatmap pixels and visibility; a joint counts if its visibility is above 0 and it lies inside the map.
+(B, H, W): 0 where people are not labelled (crowds), else 1, or less away from labelled people; (B, K, H, W) where a
+dataset of several does not label all joints. Keypoints (B, P, K, 3) are x, y in heatmap pixels and visibility; a joint
+counts if its visibility is above 0 and it lies inside the map.
 Sources: Wang et al., Lite Pose (arXiv:2205.01271); Newell et al., Associative Embedding (arXiv:1611.05424).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from litepose_ofa.supernet.codec.heatmap import make_heatmaps, to_heatmap_pixels
 from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.data.loading.mixture import Labelling
 from litepose_ofa.supernet.network.litepose import Heads
 from litepose_ofa.supernet.validation import Fraction, NonNegative, Positive, Whole, settings
 
@@ -61,17 +65,30 @@ def make_targets(batch: Batch, loss: LossSettings) -> Targets:
         for stride, sigma in zip((4, 2), loss.sigmas, strict=True)
     )
     keypoints = to_heatmap_pixels(batch.keypoints, input_size=size, heatmap_size=size // 4)
-    masks = batch.mask[:, ::2, ::2], batch.mask
-    if loss.unlabelled_weight < 1:
-        weights0, weights1 = (
-            label_weights(heatmaps, batch.keypoints, input_size=size, unlabelled=loss.unlabelled_weight)
-            for heatmaps in (head0, head1)
-        )
-        masks = masks[0] * weights0, masks[1] * weights1
-    return Targets((head0, head1), masks, keypoints)
+    masks = tuple(_mask(batch, loss, heatmaps, stride=stride) for heatmaps, stride in ((head0, 2), (head1, 1)))
+    return Targets((head0, head1), (masks[0], masks[1]), keypoints)
 
 
-def label_weights(heatmaps: Tensor, keypoints: Tensor, *, input_size: int, unlabelled: float) -> Tensor:
+def _mask(batch: Batch, loss: LossSettings, heatmaps: Tensor, *, stride: int) -> Tensor:
+    """Return the mask of a head whose pixels are ``stride`` of the batch's mask, and whose targets are ``heatmaps``."""
+    mask = batch.mask[:, ::stride, ::stride]
+    labellings = (Labelling((True,) * heatmaps.shape[1], loss.unlabelled_weight), *batch.labellings)
+
+    def at_pixels(values: Sequence[Any]) -> Tensor:
+        """Return each pixel's value of its dataset's; of one dataset the only one."""
+        of_dataset = torch.tensor(values, device=mask.device)
+        return of_dataset[0] if batch.sources is None else of_dataset[batch.sources[:, ::stride, ::stride].int()]
+
+    if any(labelling.unlabelled_weight < 1 for labelling in labellings):
+        unlabelled = at_pixels([labelling.unlabelled_weight for labelling in labellings])
+        size = batch.images.shape[-1]
+        mask = mask * label_weights(heatmaps, batch.keypoints, input_size=size, unlabelled=unlabelled)
+    if not all(all(labelling.joints) for labelling in labellings):
+        mask = mask[:, None] * at_pixels([labelling.joints for labelling in labellings]).movedim(-1, 1)
+    return mask
+
+
+def label_weights(heatmaps: Tensor, keypoints: Tensor, *, input_size: int, unlabelled: Tensor) -> Tensor:
     """Return the weights of a head's pixels: 1 near labelled people, ``unlabelled`` elsewhere, shape (B, H, W).
 
     Near are pixels where a target is above 0, and those whose middle is in the box of a person's joints, grown on every
@@ -81,7 +98,7 @@ def label_weights(heatmaps: Tensor, keypoints: Tensor, *, input_size: int, unlab
         heatmaps: The head's targets.
         keypoints: In input pixels.
         input_size: Of the network.
-        unlabelled: In [0, 1].
+        unlabelled: In [0, 1]: a scalar, or each pixel's, shape (B, H, W).
     """
     side = heatmaps.shape[-1]
     points = to_heatmap_pixels(keypoints, input_size=input_size, heatmap_size=side)
@@ -136,7 +153,9 @@ def heatmap_loss(prediction: Tensor, target: Tensor, mask: Tensor, *, foreground
     nearly all background, and a short training would stop at predicting that. A teacher's heatmaps leave [0, 1], the
     range of labels: they weigh as its nearest end, so that no weight is negative and none above that of a peak.
     """
-    weight = mask[:, None] * (1 + foreground_weight * target.clamp(0, 1)) if foreground_weight else mask[:, None]
+    weight = mask[:, None] if mask.ndim == 3 else mask
+    if foreground_weight:
+        weight = weight * (1 + foreground_weight * target.clamp(0, 1))
     return ((prediction - target) ** 2 * weight).mean(dim=(1, 2, 3))
 
 

@@ -98,6 +98,19 @@ class KeypointDataset:
             raise InputError(f"{self.annotations_path}: none of {len(self)} images has a labelled person")
         return with_people
 
+    def with_keypoints_of(self, skeleton: Skeleton, joints: Sequence[bool]) -> Self:
+        """Return the dataset with another skeleton's keypoints.
+
+        People without any of them are left out. ``joints`` says which there are here too, by name; the others are
+        labelled on nobody.
+        """
+        records = self.records
+        assert isinstance(records, AnnotatedImages)
+        changed = AnnotatedImages(
+            records.annotations.with_keypoints_of(skeleton, joints), records.folder, records.places
+        )
+        return type(self)(self.annotations_path, self.images_dir, skeleton, changed, on_bad_image=self.on_bad_image)
+
     @property
     def person_category(self) -> int:
         """The id of a person's category in the annotations, of several the first."""

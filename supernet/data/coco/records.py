@@ -153,6 +153,14 @@ class Annotations:
         kept = {name: getattr(self, name)[usable] for name in rows}
         return replace(self, **kept, regions=self.regions.only(usable))
 
+    def with_keypoints_of(self, skeleton: Skeleton, joints: Sequence[bool]) -> Self:
+        """Return the content with the K keypoints of another skeleton, of which ``joints`` are here too."""
+        keypoints = np.zeros((len(self.ids), skeleton.num_keypoints, 3), np.float32)
+        shared = np.flatnonzero(joints)
+        own = [self.skeleton.keypoints.index(skeleton.keypoints[index]) for index in shared]
+        keypoints[:, shared] = self.keypoints[:, own]
+        return replace(self, skeleton=skeleton, keypoints=keypoints)
+
     @cached_property
     def _by_image(self) -> Groups:
         return Groups(self.images, len(self.image_ids))

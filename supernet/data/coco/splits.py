@@ -116,6 +116,22 @@ class DatasetSplits:
         sources = {"train": self.train, "search": self.search, "val": self.val}
         return {name: source for name, source in sources.items() if isinstance(source, SplitFiles)}
 
+    def load_further(self, files: SplitFiles, skeleton: Skeleton) -> KeypointDataset:
+        """Load files that are trained on beside the training images.
+
+        Raises:
+            InputError: If they are missing or not of the skeleton, or share an image with the splits search or val.
+        """
+        further = KeypointDataset.load(files.annotations, files.images, skeleton, on_bad_image=self.on_bad_image)
+        sources = self.files()
+        for name in SPLITS[1:]:
+            source = sources.get(name, self.train)
+            if source.annotations.exists() and source.may_share_images(files):
+                held = source.image_paths(self.load(name).file_names)
+                for shared in sorted(held & files.image_paths(further.file_names))[:1]:
+                    raise InputError(f"{files.annotations}: has {shared} of the split {name}; no image may be in both")
+        return further
+
     def _load(self, files: SplitFiles) -> KeypointDataset:
         return KeypointDataset.load(files.annotations, files.images, self.skeleton, on_bad_image=self.on_bad_image)
 

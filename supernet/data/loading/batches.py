@@ -3,7 +3,9 @@
 Legend: B batch, P people of the fullest image (at least 1), K keypoints, R side of the input in pixels.
 """
 
+import bisect
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from torch.utils.data import Dataset
 from litepose_ofa.supernet.data.coco.dataset import BadImageError, ImageRecord, KeypointDataset
 from litepose_ofa.supernet.data.geometry import Matrix, inside, transform_points, warp
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation, Transform
+from litepose_ofa.supernet.data.loading.mixture import Labelling, Member, sample_counts
 from litepose_ofa.supernet.data.loading.mosaic import MASK_STRIDE, Cell
 from litepose_ofa.supernet.data.normalisation import IMAGE_MEAN, IMAGE_STD, normalise
 from litepose_ofa.supernet.errors import require
@@ -37,14 +40,19 @@ __all__ = [
 
 T = TypeVar("T", bound=np.generic)
 
-MOSAIC = 1
-"""The stream of random numbers of a sample's seed that its mosaic is drawn from; the augmentation is the seed's own."""
+ImageId = int | str
+"""An image's id in the annotations; of a further dataset's image after the dataset's name and a slash."""
+
+MOSAIC, MEMBER = 1, 2
+"""Streams of random numbers of a sample's seed: of its mosaic, and of the image that a further dataset gives; the
+augmentation is the seed's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """An image by its index, the side of the input in pixels, and the seed of the augmentation.
+    """A sample by its place in an epoch, the side of the input in pixels, and the seed of all that is random.
 
+    Places count the images of the training's dataset, then the samples that come from further ones.
     ``teacher_size`` is the side of a second rendition of the same cut-out, for a teacher of another resolution.
     """
 
@@ -58,15 +66,18 @@ class SampleRequest:
 class Sample:
     """One image of a batch: uint8 (R, R, 3), keypoints (N, K, 3), mask (R / 2, R / 2); and the images left out.
 
-    ``image_id`` is that of the requested image; the others of a mosaic follow from the request.
+    ``image_id`` is that of the requested image; the others of a mosaic follow from the request. ``sources`` and
+    ``labellings`` are as in ``Batch``.
     """
 
     image: npt.NDArray[np.uint8]
     teacher_image: npt.NDArray[np.uint8] | None
     keypoints: npt.NDArray[np.float32]
     mask: npt.NDArray[np.float32]
-    image_id: int
+    image_id: ImageId
     bad_images: tuple[Path, ...]
+    sources: npt.NDArray[np.uint8] | None = None
+    labellings: tuple[Labelling, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +88,22 @@ class Batch:
         images: RGB, shape (B, 3, R, R), channels last in memory; normalised, or bytes until the batch is moved.
         keypoints: Shape (B, P, K, 3): x, y in input pixels and visibility; all 0 where absent or outside of the input.
         mask: 1 where the loss counts, 0 in ignore regions, shape (B, R / 2, R / 2).
-        image_ids: Ids in the annotations.
+        image_ids: Which images these are.
         bad_images: Files that failed and were replaced by the next good image.
         teacher_images: The same cut-outs at the teacher's resolution, if it has one of its own.
+        sources: Which dataset each element of the mask shows, shape (B, R / 2, R / 2), if there are several: 0 the
+            training's own, n the n-th further one.
+        labellings: What each of the further ones labels.
     """
 
     images: Tensor
     keypoints: Tensor
     mask: Tensor
-    image_ids: tuple[int, ...]
+    image_ids: tuple[ImageId, ...]
     bad_images: tuple[Path, ...]
     teacher_images: Tensor | None = None
+    sources: Tensor | None = None
+    labellings: tuple[Labelling, ...] = ()
 
     def to(self, device: torch.device | str) -> Self:
         """Return the batch with its tensors on a device, the images normalised."""
@@ -117,6 +133,7 @@ class Batch:
             keypoints=change(self.keypoints),
             mask=change(self.mask),
             teacher_images=None if self.teacher_images is None else change(self.teacher_images),
+            sources=None if self.sources is None else change(self.sources),
         )
 
 
@@ -127,12 +144,21 @@ class TrainingImages(Dataset[Sample]):
         dataset: Where images and people come from.
         augmentation: Random transforms, or None for the centred square of the short side.
         max_people: The largest people that one sample keeps.
+        mixture: Further datasets. An epoch is one pass over ``dataset`` and so many samples of each of these that they
+            are its share; a sample's image of them is drawn by the sample's seed.
 
     Raises:
         InputError: If a mosaic may have more pictures than there are.
     """
 
-    def __init__(self, dataset: KeypointDataset, *, augmentation: Augmentation | None, max_people: int = 30) -> None:
+    def __init__(
+        self,
+        dataset: KeypointDataset,
+        *,
+        augmentation: Augmentation | None,
+        max_people: int = 30,
+        mixture: Sequence[Member] = (),
+    ) -> None:
         if augmentation is not None and augmentation.mosaic.probability:
             most, there = augmentation.mosaic.pictures[1], len(dataset)
             require(
@@ -144,9 +170,14 @@ class TrainingImages(Dataset[Sample]):
         self.dataset = dataset
         self.augmentation = augmentation
         self.max_people = max_people
+        self.mixture = tuple(mixture)
+        counts = sample_counts(len(dataset), [member.share for member in mixture])
+        self._ends = list(itertools.accumulate((len(dataset), *counts)))
+        self._labellings = tuple(member.labelling for member in mixture)
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        """Samples of an epoch."""
+        return self._ends[-1]
 
     def __getitem__(self, request: SampleRequest) -> Sample:
         """Load one sample.
@@ -169,48 +200,51 @@ class TrainingImages(Dataset[Sample]):
 
     def _in_cell(self, request: SampleRequest, cell: Cell) -> Sample:
         """Load one picture into a cell of the input; the image and the mask are the cell's, keypoints the input's."""
-        index, image, bad_images = self._first_good(request.index)
-        record = self.dataset.records[index]
+        source, dataset, start = self._picture(request)
+        index, image, bad_images = _first_good(dataset, start)
+        record = dataset.records[index]
         transform = Transform() if self.augmentation is None else self.augmentation.draw(request.seed)
         matrix = cell.centred(transform.matrix(record.width, record.height, cell.side))
         image = image if transform.colour is None else transform.colour.apply(image)
         to_teacher = request.teacher_size and request.teacher_size / request.size
+        mask = self._mask(record, *cell.alone(matrix, 1 / MASK_STRIDE))
         return Sample(
             image=transform.render(image, *cell.alone(matrix)),
             teacher_image=transform.render(image, *cell.alone(matrix, to_teacher)) if to_teacher else None,
             keypoints=self._keypoints(record, matrix, cell, flip=transform.flip),
-            mask=self._mask(record, *cell.alone(matrix, 1 / MASK_STRIDE)),
-            image_id=record.id,
+            mask=mask,
+            image_id=f"{self.mixture[source - 1].name}/{record.id}" if source else record.id,
             bad_images=bad_images,
+            sources=np.full(mask.shape, source, np.uint8) if self.mixture else None,
+            labellings=self._labellings,
         )
+
+    def _picture(self, request: SampleRequest) -> tuple[int, KeypointDataset, int]:
+        """Return which dataset a sample is of, 0 for the training's own, the dataset, and the image by its place."""
+        source = bisect.bisect_right(self._ends, request.index)
+        if not source:
+            return 0, self.dataset, request.index
+        dataset = self.mixture[source - 1].dataset
+        return source, dataset, int(np.random.default_rng((request.seed, MEMBER)).integers(len(dataset)))
 
     def _joined(self, samples: Sequence[Sample], cells: Sequence[Cell], request: SampleRequest) -> Sample:
         """Return the samples of all cells as one."""
         size, teacher_size = request.size, request.teacher_size
         teacher_images = [sample.teacher_image for sample in samples if sample.teacher_image is not None]
+        sources = [sample.sources for sample in samples if sample.sources is not None]
+        mask_cells = [cell.scaled(1 / MASK_STRIDE) for cell in cells]
         return Sample(
             image=_tiled([sample.image for sample in samples], cells),
             teacher_image=_tiled(teacher_images, [cell.scaled(teacher_size / size) for cell in cells])
             if teacher_size
             else None,
             keypoints=self._largest(np.concatenate([sample.keypoints for sample in samples])),
-            mask=_tiled([sample.mask for sample in samples], [cell.scaled(1 / MASK_STRIDE) for cell in cells]),
+            mask=_tiled([sample.mask for sample in samples], mask_cells),
             image_id=samples[0].image_id,
             bad_images=tuple(path for sample in samples for path in sample.bad_images),
+            sources=_tiled(sources, mask_cells) if sources else None,
+            labellings=self._labellings,
         )
-
-    def _first_good(self, start: int) -> tuple[int, npt.NDArray[np.uint8], tuple[Path, ...]]:
-        """Return the first image from ``start`` on that can be read, and the files passed over."""
-        bad_images: list[Path] = []
-        for step in range(len(self.dataset)):
-            index = (start + step) % len(self.dataset)
-            try:
-                return index, self.dataset.read_image(index), tuple(bad_images)
-            except BadImageError:
-                if self.dataset.on_bad_image == "error":
-                    raise
-                bad_images.append(self.dataset.records[index].path)
-        raise BadImageError(f"{self.dataset.images_dir}: not one of {len(self.dataset)} images can be read")
 
     def _keypoints(self, record: ImageRecord, matrix: Matrix, cell: Cell, *, flip: bool) -> npt.NDArray[np.float32]:
         """Return who is left in a cell, largest first, shape (N, K, 3) in input pixels."""
@@ -243,6 +277,7 @@ def collate_bytes(samples: Sequence[Sample]) -> Batch:
     num_keypoints = samples[0].keypoints.shape[1]
     most = max(1, *(len(sample.keypoints) for sample in samples))
     teacher_images = [sample.teacher_image for sample in samples if sample.teacher_image is not None]
+    sources = [sample.sources for sample in samples if sample.sources is not None]
     keypoints = np.zeros((len(samples), most, num_keypoints, 3), np.float32)
     for row, sample in zip(keypoints, samples, strict=True):
         row[: len(sample.keypoints)] = sample.keypoints
@@ -253,7 +288,23 @@ def collate_bytes(samples: Sequence[Sample]) -> Batch:
         image_ids=tuple(sample.image_id for sample in samples),
         bad_images=tuple(path for sample in samples for path in sample.bad_images),
         teacher_images=_stacked(teacher_images) if teacher_images else None,
+        sources=torch.from_numpy(np.stack(sources)) if sources else None,
+        labellings=samples[0].labellings,
     )
+
+
+def _first_good(dataset: KeypointDataset, start: int) -> tuple[int, npt.NDArray[np.uint8], tuple[Path, ...]]:
+    """Return the first image from ``start`` on that can be read, and the files passed over."""
+    bad_images: list[Path] = []
+    for step in range(len(dataset)):
+        index = (start + step) % len(dataset)
+        try:
+            return index, dataset.read_image(index), tuple(bad_images)
+        except BadImageError:
+            if dataset.on_bad_image == "error":
+                raise
+            bad_images.append(dataset.records[index].path)
+    raise BadImageError(f"{dataset.images_dir}: not one of {len(dataset)} images can be read")
 
 
 def _tiled(parts: Sequence[npt.NDArray[T]], cells: Sequence[Cell]) -> npt.NDArray[T]:

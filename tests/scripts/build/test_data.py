@@ -1,5 +1,6 @@
 """The space, the dataset and its images, as the config says."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from litepose_ofa.scripts.command.app import CONFIG_DIR
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation, ColourJitter, RandomErasing
+from litepose_ofa.supernet.data.loading.mixture import Labelling
 from litepose_ofa.supernet.data.loading.mosaic import Mosaic
+from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError
 
 Compose = Callable[..., DictConfig]
@@ -72,3 +75,36 @@ def test_a_mosaic_is_as_the_block_says(compose_config: Compose) -> None:
     assert built.augmentation.mosaic == Mosaic(probability=0.5, pictures=(2, 3))
     with pytest.raises(InputError, match=r"^training.augmentation.mosaic.pictures is \(3, 2\); it must be ascending"):
         build_training_images(compose_config("train", f"{block}.pictures=[3,2]"))
+
+
+MIXTURE = "training.mixture={people:{share:0.25,annotations:annotations/train.json,images:images/train}}"
+
+
+def test_a_mixture_is_as_the_block_says(compose_config: Compose, own_data_root: Path) -> None:
+    """Beside twelve images the same again as a quarter of an epoch, once by a root of its own and half labelled."""
+    (member,) = build_training_images(compose_config("train", MIXTURE)).mixture
+    assert (member.name, member.share, len(member.dataset)) == ("people", 0.25, 12)
+    assert member.labelling == Labelling((True,) * 14, 1.0)
+    assert len(build_training_images(compose_config("train", MIXTURE))) == 16
+    limbs = "skeleton:{keypoints:[left_knee,right_knee],limbs:[],flip_pairs:[],sigmas:[0.1,0.1],area:box}"
+    folder = own_data_root / "limbs"
+    (folder / "images").mkdir(parents=True)
+    picture = {"id": 1, "file_name": "1.png", "width": 8, "height": 8}
+    (folder / "all.json").write_text(json.dumps({"images": [picture], "annotations": []}))
+    overrides = f"training.mixture={{a:{{share:0,root:{folder},annotations:all.json,unlabelled_weight:0.5,{limbs}}}}}"
+    (member,) = build_training_images(compose_config("train", overrides)).mixture
+    known = [name for name, labelled in zip(CROWDPOSE.keypoints, member.labelling.joints, strict=True) if labelled]
+    assert (known, member.labelling.unlabelled_weight) == (["left_knee", "right_knee"], 0.5)
+
+
+def test_lspet_is_in_three_splits_and_mixed_with_what_lacks_some_of_its_joints(
+    compose_config: Compose, reference_path: Callable[[str], Path]
+) -> None:
+    mixture = "training.mixture={no_people:{share:0.1},coco_real:{share:0.03,skeleton:coco}}"
+    cfg = compose_config("train", "dataset=lspet", f"data_root={reference_path('data/lspet').parent}", mixture)
+    names = {split: set(build_splits(cfg).load(split).file_names) for split in ("train", "search", "val")}
+    assert {split: len(found) for split, found in names.items()} == {"train": 8500, "search": 500, "val": 1000}
+    assert len(set.union(*names.values())) == 10000
+    images = build_training_images(cfg)
+    assert len(images) == 8500 + 977 + 293
+    assert [sum(member.labelling.joints) for member in images.mixture] == [14, 12]

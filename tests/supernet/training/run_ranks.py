@@ -23,6 +23,7 @@ from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.batches import Augmentation, Batch, Sample, SampleRequest, TrainingImages
+from litepose_ofa.supernet.data.loading.mixture import Labelling, Member
 from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.data.skeletons import CROWDPOSE
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
@@ -201,7 +202,9 @@ def check_norm(process: Process) -> dict[str, Any]:
 
 def main(folder: Path, annotations: Path, images_folder: Path) -> None:
     dataset = KeypointDataset.load(annotations, images_folder, CROWDPOSE)
-    images = TrainingImages(dataset, augmentation=Augmentation(rotation_degrees=20.0, mosaic=Mosaic(probability=0.5)))
+    augmentation = Augmentation(rotation_degrees=20.0, mosaic=Mosaic(probability=0.5))
+    limbs = Member("limbs", dataset, 0.3, Labelling((True,) * 12 + (False,) * 2, 0.5))
+    images = TrainingImages(dataset, augmentation=augmentation, mixture=[limbs])
     with joined_process_group(torch.device("cpu")) as process:
         results = {
             "process": process,

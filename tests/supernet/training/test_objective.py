@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.data.loading.mixture import Labelling
 from litepose_ofa.supernet.files import read_json
 from litepose_ofa.supernet.network.litepose import Heads
 from litepose_ofa.supernet.training.objective import (
@@ -122,8 +123,51 @@ def test_away_from_labelled_people_the_loss_counts_by_its_weight(seed: int) -> N
     assert torch.equal(full.masks[1], mask)
 
 
+def test_each_picture_counts_as_its_dataset_is_labelled(batch: Batch) -> None:
+    """The left half of each image is the own dataset's; the right of the first shows limbs alone, of the second all."""
+    labellings = (Labelling((True,) * 12 + (False,) * 2, 1.0), Labelling((True,) * K, 0.5))
+    sources = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    sources[0, :, 16:], sources[1, :, 16:] = 1, 2
+    settings = dataclasses.replace(SETTINGS, unlabelled_weight=0.1)
+    mixed = make_targets(dataclasses.replace(batch, sources=sources, labellings=labellings), settings)
+    alone = {
+        weight: make_targets(batch, dataclasses.replace(SETTINGS, unlabelled_weight=weight)) for weight in (0.1, 0.5)
+    }
+    for head, found in enumerate(mixed.masks):
+        own, half, middle = alone[0.1].masks[head], alone[0.5].masks[head], found.shape[-1] // 2
+        assert found.shape == (2, K, *own.shape[1:])
+        assert torch.equal(found[..., :middle], own[:, None, :, :middle].expand(-1, K, -1, -1))
+        assert torch.equal(found[1, :, :, middle:], half[1, :, middle:].expand(K, -1, -1))
+        assert (found[0, :12, :, middle:] == 1).all()
+        assert (found[0, 12:, :, middle:] == 0).all()
+        assert {weight in own for weight in (0.1, 1.0)} == {True}
+
+
+def test_where_a_joint_is_not_labelled_nothing_is_learnt_of_it(batch: Batch) -> None:
+    """Neither that it is there nor that it is not, from labels or from a teacher; the other joints' loss is the same."""
+    limbs = Labelling((True,) * 12 + (False,) * 2, 1.0)
+    sources = torch.ones(2, 32, 32, dtype=torch.uint8)
+    gradients = []
+    for seen in (batch, dataclasses.replace(batch, sources=sources, labellings=(limbs,))):
+        heads, teacher = random_heads(0), random_heads(1)
+        targets = make_targets(seen, SETTINGS)
+        pose_loss(heads, targets, SETTINGS, progress=0.5, teacher=(teacher[0].detach(), teacher[1].detach()))[
+            0
+        ].backward()
+        gradients.append([head.grad for head in heads])
+    for plain, masked in zip(*gradients, strict=True):
+        assert plain is not None
+        assert masked is not None
+        assert torch.equal(plain[:, :12], masked[:, :12])
+        assert plain[:, 12:K].any()
+        assert not masked[:, 12:K].any()
+        assert torch.equal(plain[:, K:], masked[:, K:])
+
+
 def test_without_anybody_nothing_is_near() -> None:
-    weights = label_weights(torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 3, 3), input_size=16, unlabelled=0.5)
+    weights = label_weights(
+        torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 3, 3), input_size=16, unlabelled=torch.tensor(0.5)
+    )
     assert torch.equal(weights, torch.full((2, 8, 8), 0.5))
 
 

@@ -127,3 +127,17 @@ def test_a_network_that_has_seen_held_out_images_is_refused(tmp_path: Path, trai
     write(tmp_path, "train", range(1, 61))
     with pytest.raises(InputError, match="has seen images"):
         DatasetSplits(DOT, train, by_count, val).require_unseen(record, "net")
+
+
+@pytest.mark.parametrize("split", ["search", "val"])
+def test_what_is_trained_on_beside_is_in_neither_of_the_others(tmp_path: Path, train: SplitFiles, split: str) -> None:
+    """Images that only the training split has are allowed, and files of another folder with the same names."""
+    sources: dict[str, Any] = {"search": Holdout(0, holdout_images=5), "val": write(tmp_path, "val", range(70, 75))}
+    splits = DatasetSplits(DOT, train, **sources)
+    kept = sorted(int(Path(name).stem) for name in splits.load("train").file_names)
+    assert len(splits.load_further(write(tmp_path, "more", range(*kept[:2])), DOT)) == kept[1] - kept[0]
+    assert len(splits.load_further(write(tmp_path, "elsewhere", range(80), "elsewhere"), DOT)) == 80
+    taken = splits.load(split).file_names[0]
+    number = int(Path(taken).stem)
+    with pytest.raises(InputError, match=rf"more.json: has .*/images/{taken} of the split {split}; no image may"):
+        splits.load_further(write(tmp_path, "more", range(number, number + 1)), DOT)

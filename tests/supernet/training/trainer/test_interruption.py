@@ -14,6 +14,7 @@ from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.coco.dataset import KeypointDataset
 from litepose_ofa.supernet.data.loading.augmentation import Augmentation
 from litepose_ofa.supernet.data.loading.batches import Batch, Sample, SampleRequest, TrainingImages
+from litepose_ofa.supernet.data.loading.mixture import Labelling, Member
 from litepose_ofa.supernet.data.loading.mosaic import Mosaic
 from litepose_ofa.supernet.errors import InputError, NotFiniteError
 from litepose_ofa.supernet.network.checkpoints import load_supernet
@@ -157,13 +158,15 @@ def test_interrupted_after_every_step_it_ends_with_the_same_bits(tmp_path: Path,
     assert [line["step"] for line in trainings.metrics(tmp_path / "whole")] == list(range(plan.steps))
 
 
-def test_mosaics_from_workers_are_the_same_after_an_interruption(
+def test_mosaics_of_a_mixture_from_workers_are_the_same_after_an_interruption(
     tmp_path: Path, people: KeypointDataset, trainings: Any
 ) -> None:
-    """Whole without workers, in parts with one and with two."""
+    """Whole without workers, in parts with one and with two; the cut is inside an epoch of eight and three images."""
     augmentation = Augmentation(mosaic=Mosaic(probability=0.7))
     loss = LossSettings(sigmas=(1.5, 2.5), tag_weight=0.002, unlabelled_weight=0.2)
-    common = {"images": TrainingImages(people, augmentation=augmentation), "loss": loss, "ema_decay": 0.9}
+    limbs = Member("limbs", people, 0.3, Labelling((True,) * 12 + (False,) * 2, 0.5))
+    images = TrainingImages(people, augmentation=augmentation, mixture=[limbs])
+    common = {"images": images, "loss": loss, "ema_decay": 0.9}
     whole = trainings.make(tmp_path / "whole", **common)
     whole.train()
     for workers in (1, 2):
