@@ -2,7 +2,7 @@
 
     python benchmarks/data/tables.py
 
-A pair holds all operators of the spaces ``litepose``, ``litepose_released`` and ``tiny`` with 14 and 17 keypoints.
+A pair holds all operators of ``litepose``, ``litepose_released``, ``small`` and ``tiny`` with 14 and 17 keypoints.
 CPU time, without imports. Interpolation: operators of ``litepose`` at image sizes that the tables do not have.
 """
 

@@ -72,7 +72,8 @@ class SearchSpace:
     """All architectures that a supernet contains.
 
     Every tuple of choices ascends, so index 0 is the smallest. Presets: ``litepose``, ``litepose_released`` (what the
-    LitePose authors searched, 245,760 architectures) and ``tiny`` (trains on two CPU cores in minutes).
+    LitePose authors searched, 245,760 architectures), ``small`` (24 to 393 MMACs, for CPUs) and ``tiny`` (trains on two
+    CPU cores in minutes).
 
     Example:
         >>> import random

@@ -8,6 +8,7 @@ import pytest
 
 from litepose_ofa.latency_tables import LatencyTable
 from litepose_ofa.latency_tables.coverage import space_operators
+from litepose_ofa.latency_tables.profiling.fitting import fit_rows
 from litepose_ofa.latency_tables.table import interval, shipped_tables
 from litepose_ofa.supernet.archs.operators import operators_of
 from litepose_ofa.supernet.archs.space import PRESETS, SearchSpace
@@ -34,12 +35,25 @@ def test_estimate_is_the_plain_sum_over_the_operators(device: str, num_keypoints
 
 
 @pytest.mark.parametrize("device", shipped_tables())
-def test_shipped_tables_cover_the_three_spaces(device: str) -> None:
+def test_shipped_tables_cover_the_shipped_spaces(device: str) -> None:
     table = LatencyTable.load(device)
     for space in PRESETS.values():
         for num_keypoints in (14, 17):
             assert space_operators(space, num_keypoints) <= table.rows.keys()
     assert table.metadata.device == device
+
+
+def test_what_was_not_timed_on_the_host_is_fitted_to_what_was() -> None:
+    """No row of another processor is among them; the spread is the fit's or wider."""
+    table = LatencyTable.load("host_cpu")
+    timed = {operator: row for operator, row in table.rows.items() if row.samples}
+    fitted, error = fit_rows(timed, table.rows, np.random.default_rng(0))
+    for operator, row in fitted.items():
+        shipped = table.rows[operator]
+        assert shipped.ms == pytest.approx(row.ms, rel=1e-3)
+        assert shipped.std_ms > 0.9 * row.std_ms
+    assert table.metadata.fitted_rows_error == pytest.approx(error, abs=0.002)
+    assert table.metadata.sources[-1] == "564 operators of the space small fitted to the timed ones"
 
 
 @pytest.mark.parametrize("device", shipped_tables())

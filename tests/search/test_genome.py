@@ -13,7 +13,7 @@ from litepose_ofa.search.genome import GenomeCodec, cross, distinct, mutate, var
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.errors import InputError
 
-CODECS = {name: GenomeCodec(SearchSpace.preset(name)) for name in ("tiny", "litepose", "litepose_released")}
+CODECS = {name: GenomeCodec(SearchSpace.preset(name)) for name in ("tiny", "small", "litepose", "litepose_released")}
 TINY = CODECS["tiny"]
 codecs = st.sampled_from(list(CODECS.values()))
 
@@ -58,7 +58,12 @@ def test_every_network_of_a_small_space_has_its_own_genome(small_space: SearchSp
 
 @pytest.mark.parametrize(
     ("name", "digest"),
-    [("tiny", "618b470177db"), ("litepose", "7f9256eb40f0"), ("litepose_released", "f70be98a4b42")],
+    [
+        ("tiny", "618b470177db"),
+        ("small", "8f5dc7c79bec"),
+        ("litepose", "7f9256eb40f0"),
+        ("litepose_released", "f70be98a4b42"),
+    ],
 )
 def test_an_architecture_has_the_genome_that_it_always_had(name: str, digest: str) -> None:
     """Studies and samples are stored as genomes."""

@@ -76,7 +76,7 @@ def test_an_experiment_of_one_s_own_may_hold_keys_of_several_verbs(run_script: A
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("space=foo", "error: space is 'foo'; it must be one of litepose, litepose_released, tiny\n"),
+        ("space=foo", "error: space is 'foo'; it must be one of litepose, litepose_released, small, tiny\n"),
         ("evaluation=foo", "error: evaluation is 'foo'; it must be one of litepose, tiny\n"),
         ("experiment=foo", "error: experiment is 'foo'; it must be one of coco, crowdpose, demo\n"),
         ("device=cuda", "to compute on it: accelerator=cuda\n"),
@@ -90,7 +90,7 @@ def test_an_unknown_option_is_one_line(run_script: Any, tmp_path: Path, argument
 def test_a_space_of_one_s_own_is_seen_by_every_key(run_script: Any, own: Path, tmp_path: Path) -> None:
     small = ("sample=0.02", "networks=1", f"output={tmp_path / 'kit'}", f"workspace={tmp_path / 'run'}")
     assert run_script("profile", "--config-dir", str(own), "spaces=[mine]", *small).status == 0
-    told = "error: space is 'none'; it must be one of litepose, litepose_released, mine, tiny\n"
+    told = "error: space is 'none'; it must be one of litepose, litepose_released, mine, small, tiny\n"
     assert run_script("profile", "--config-dir", str(own), "spaces=[none]", *small).stderr == told
 
 

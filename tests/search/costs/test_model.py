@@ -46,7 +46,7 @@ def all_costs(cost: CostModel, genomes: Genomes) -> dict[str, NDArray[Any]]:
     return costs
 
 
-@pytest.mark.parametrize("name", ["tiny", "litepose", "litepose_released"])
+@pytest.mark.parametrize("name", ["tiny", "small", "litepose", "litepose_released"])
 @pytest.mark.parametrize("num_keypoints", [14, 17])
 def test_costs_equal_the_sum_over_operators(name: str, num_keypoints: int, make_table: MakeTable) -> None:
     space = SearchSpace.preset(name)
@@ -161,7 +161,7 @@ def test_no_sample_is_beyond_the_extremes(name: str, make_table: MakeTable) -> N
 
 
 @pytest.mark.parametrize("device", ["snapdragon_855", "raspberry_pi_4b", "jetson_nano"])
-@pytest.mark.parametrize("name", ["tiny", "litepose"])
+@pytest.mark.parametrize("name", ["tiny", "small", "litepose"])
 def test_shipped_tables_serve_the_spaces(device: str, name: str) -> None:
     table = LatencyTable.load(device)
     cost = CostModel(SearchSpace.preset(name), tables={device: table})

@@ -157,6 +157,19 @@ def test_only_macs_and_memory_depend_on_the_input_size(published_archs: dict[str
     )
 
 
+def test_small_lies_between_tiny_and_litepose() -> None:
+    """What its file says of it, in MMACs; and the weights of its supernet, the largest network's, as float16."""
+    space = SearchSpace.preset("small")
+
+    def mmacs(size: int) -> list[int]:
+        archs = (space.smallest(), space.largest())
+        return [round(measure_complexity(arch.with_image_size(size)).macs / 1e6) for arch in archs]
+
+    assert (mmacs(96)[0], mmacs(192)[1]) == (24, 393)
+    assert mmacs(128) == [42, 175]
+    assert 2 * measure_complexity(space.largest()).params < 3e6
+
+
 def test_operators_follow_each_other(published_archs: dict[str, Arch]) -> None:
     arch = published_archs["search-L"]
     operators = operators_of(arch)

@@ -133,6 +133,7 @@ def test_sample_uses_the_whole_unit_interval(space: SearchSpace) -> None:
 DRAWN_BY_SEED_0 = {
     "litepose": "351e254a8311",
     "litepose_released": "cb659f6cb4ad",
+    "small": "cb44adfd3371",
     "tiny": "1da6b2fb8fff",
 }
 
@@ -193,7 +194,7 @@ def test_every_choice_is_as_likely() -> None:
 def test_a_space_comes_back_from_its_dict_and_unknown_names_are_refused() -> None:
     for space in PRESETS.values():
         assert SearchSpace.from_dict(space.to_dict()) == space
-    with pytest.raises(InputError, match="unknown space 'huge'; known: litepose, litepose_released, tiny"):
+    with pytest.raises(InputError, match="unknown space 'huge'; known: litepose, litepose_released, small, tiny"):
         SearchSpace.preset("huge")
     with pytest.raises(InputError, match="unknown dimension 'channels'; known: resolution, kernel, depth, expansion"):
         SMALL.restricted(["kernel", "channels"])  # type: ignore[list-item]
