@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ class LatencyEstimate:
         ms: Milliseconds, of the statistic that the table's rows are of.
         low_ms: Low end of the 80 % interval.
         high_ms: High end of the 80 % interval.
+        provenance: The table's; of a measured table ``fitted`` where an operator of the network was not measured.
         unmeasured: How many of the network's operators have no measurement of their own: their rows were fitted or
             estimated, or the operator was interpolated between rows.
     """
@@ -51,7 +52,7 @@ class LatencyEstimate:
     ms: float
     low_ms: float
     high_ms: float
-    provenance: Provenance
+    provenance: Provenance | Literal["fitted"]
     unmeasured: int
 
 
@@ -198,7 +199,10 @@ class LatencyTable:
         """
         ms, variance, unmeasured = self._sums(arch, num_keypoints)
         low_ms, high_ms = map(float, interval(ms, *self.network_spread(ms, variance)))
-        return LatencyEstimate(ms, low_ms, high_ms, self.metadata.provenance, unmeasured)
+        known = self.metadata.provenance
+        return LatencyEstimate(
+            ms, low_ms, high_ms, "fitted" if known == "measured" and unmeasured else known, unmeasured
+        )
 
     def probability_within(self, arch: Arch, budget_ms: float, num_keypoints: int = 14) -> float:
         """Return the probability that a network takes at most ``budget_ms``.

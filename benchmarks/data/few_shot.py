@@ -20,15 +20,18 @@ from pathlib import Path
 import numpy as np
 
 from litepose_ofa.latency_tables import LatencyTable
+from litepose_ofa.latency_tables.coverage import space_operators
 from litepose_ofa.latency_tables.few_shot import SLOPES, TimedNetwork, calibrate_table, features_of
 from litepose_ofa.latency_tables.profiling.fitting import fit_networks
 from litepose_ofa.latency_tables.rows import KINDS
 from litepose_ofa.latency_tables.table import shipped_tables
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.archs.operators import operators_of
+from litepose_ofa.supernet.archs.space import SearchSpace
 
 HOST_NETWORKS = Path(__file__).with_name("host_networks.jsonl")
 HELD_OUT = 30
+SPACES = ("tiny", "litepose")
 MEASURED = (3, 5, 10, 15, 20)
 
 
@@ -63,12 +66,15 @@ def scale_and_constant(base: LatencyTable, networks: Sequence[TimedNetwork]) -> 
 
 
 def slopes() -> Mapping[str, float]:
-    """Return the root mean squares of the slopes of log ms between two shipped tables.
+    """Return the root mean squares of the slopes of log ms between two shipped tables, over what ``SPACES`` need.
 
     Blocks have two thirds of the weight, as in the time of networks, the other kinds a ninth each.
     """
     tables = [LatencyTable.load(name) for name in shipped_tables()]
-    operators = sorted(set.intersection(*(set(table.rows) for table in tables)), key=str)
+    needed = {
+        o for name, k in itertools.product(SPACES, (14, 17)) for o in space_operators(SearchSpace.preset(name), k)
+    }
+    operators = sorted(needed, key=str)
     kinds = np.array([operator.kind for operator in operators])
     weights = np.sqrt([(6 if kind == "bottleneck" else 1) / np.sum(kinds == kind) for kind in kinds])
     system = np.column_stack([np.ones(len(operators)), features_of(operators)]) * weights[:, None]
@@ -85,7 +91,7 @@ def main() -> None:
     print("medians over the draws of MAPE (in brackets the ninth decile), left-out MAPE, half-width; mean of coverage")
     print("scale: MAPE of the base with a scale and a constant alone")
     print(f"{'space':9} {'base':19} {'measured':>8} {'MAPE':>15} {'scale':>7} {'left out':>9} {'80 %':>6} width")
-    for space, name in itertools.product(("tiny", "litepose"), shipped_tables()):
+    for space, name in itertools.product(SPACES, shipped_tables()):
         base, networks = LatencyTable.load(name), host_networks(space)
         for count in MEASURED:
             if count + HELD_OUT > len(networks):

@@ -195,11 +195,13 @@ def format_summary(summary: pd.DataFrame) -> str:
 def explain_marks(summary: pd.DataFrame) -> list[str]:
     """Return what the marks and columns of a summary mean: what is estimated, predicted and measured."""
     lines = []
-    if (summary["latency_provenance"] != "measured").any():
+    if not summary["latency_provenance"].isin(["measured", "fitted"]).all():
         lines.append(
             "~ estimated, not measured: the table is calibrated to published latencies, and extrapolates far from "
             "those networks, as for the tiny space (docs/latency_tables.md)."
         )
+    if (summary["latency_provenance"] == "fitted").any():
+        lines.append("~ of a measured table: operators that were not timed are estimated by a fit to those that were.")
     if (summary["latency_provenance"] == "measured").any():
         lines.append("Latencies without ~ are sums of measured operators, not of the subnet's own runs.")
     for device, rows in summary.groupby("device"):

@@ -108,7 +108,7 @@ def front_candidates(
             macs=costs["macs"][row].item(),
             params=costs["params"][row].item(),
             peak_memory_bytes=memory[row].item(),
-            latency_provenance=sources["network"]["provenance"],
+            latency_provenance=cost.tables[device].estimate(arch, cost.num_keypoints).provenance,
             latency_table=sources["network"]["digest"],
             decoding_provenance=decoding["provenance"],
             decoding_cost=decoding["digest"],

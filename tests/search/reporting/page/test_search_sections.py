@@ -68,6 +68,22 @@ def test_measured_latencies_and_surrogates_are_told_apart(tmp_path: Path) -> Non
     assert (row[LATENCY], row["AP pred."]) == ("18.13 (16-20.3)", "51.2 surrogate")
 
 
+@pytest.mark.parametrize(
+    ("provenance", "said"),
+    [
+        ("measured", "Latencies without ~ are sums of measured operators"),
+        ("fitted", "~ of a measured table: operators that were not timed"),
+        ("calibrated-estimate", "~ estimated, not measured: the table is calibrated"),
+    ],
+)
+def test_a_mark_is_explained_where_it_stands(provenance: str, said: str) -> None:
+    rows = {"device": ["pi"], "latency_provenance": provenance, "decoding_provenance": None, "ap_source": "x"}
+    rest = dict.fromkeys(("ap_search", "ap_val"), None) | {"finetuned": False}
+    latency = {"latency_ms": 8.1, "latency_low_ms": 8.0, "latency_high_ms": 8.2}
+    (mark,) = (line for line in explain_marks(pd.DataFrame({**rows, **rest, **latency})) if "~" in line)
+    assert mark.startswith(said)
+
+
 def test_a_table_that_cannot_tell_the_tiers_apart_is_named() -> None:
     rows = {"device": ["pi", "pi"], "latency_provenance": "estimated", "decoding_provenance": None, "ap_source": "x"}
     rest = dict.fromkeys(("ap_search", "ap_val"), None) | {"finetuned": False, "latency_low_ms": [8.0, 8.5]}
