@@ -46,4 +46,5 @@ def main(cfg: DictConfig) -> None:
         logger.warning("%s", doubt)
     images = ", ".join(f"{split} {count}" for split, count in counts.items())
     logger.info("%s: images: %s; keypoints: %d", folder, images, dataset.skeleton.num_keypoints)
-    logger.info("look at it: litepose check-dataset --config-dir %s dataset=%s", folder, cfg.name)
+    named = f"--config-dir {folder} dataset={cfg.name} data_root={cfg.data_root}"  # some names are shipped options
+    logger.info("look at it: litepose check-dataset %s", named)

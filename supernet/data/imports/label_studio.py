@@ -126,7 +126,8 @@ def read_label_studio(path: Path) -> ImportedDataset:
             doubts["a keypoint without parent that is not in one rectangle: the nearest has it"].append(task.id)
     names = list(dict.fromkeys(name for picture in pictures for one in picture.people for name in one.keypoints))
     require(bool(names), f"{path}: the number of keypoints", 0, "at least 1: regions of the type keypointlabels")
-    skeleton = skeleton_of(names, pairs_by_name(names))
+    with located(path):
+        skeleton = skeleton_of(names, pairs_by_name(names))
     found = [f"{path}: {len(ids)} tasks have {what} (task {ids[0]} is the first)" for what, ids in doubts.items()]
     if not skeleton.flip_pairs:
         found.append(f"{path}: {NO_SIDES}")
@@ -140,6 +141,8 @@ def _converted(value: object, model: type[T], what: str) -> T:
         return msgspec.convert(value, model)
     except msgspec.ValidationError as error:
         raise InputError(f"{what} is not of Label Studio's export JSON ({error})") from None
+    except UnicodeEncodeError:
+        raise InputError(f"{what} has a text with half a surrogate pair") from None
 
 
 def _images_below(folder: Path) -> dict[str, list[Path]]:

@@ -34,13 +34,15 @@ _BOX = ("the box's x", "the box's y", "the box's width", "the box's height")
 _NOT_LABELS = "classes.txt"
 """What some tools put beside the label files."""
 
+MOST_KEYPOINTS = 1000
+_SHAPE_WORDS = f"two integers: 1 to {MOST_KEYPOINTS} keypoints, and 2 or 3 values of each"
 _Places = Annotated[str | list[str] | None, Allowed("a folder of images, a .txt file that lists them, or several")]
 
 
 class _DataFile(Checked):
     """The keys of ``data.yaml`` that are read."""
 
-    kpt_shape: Annotated[list[int], Allowed("two integers: how many keypoints, and 2 or 3 values of each")]
+    kpt_shape: Annotated[list[int], Allowed(_SHAPE_WORDS)]
     names: Annotated[list[str] | dict[int, str], Allowed("names of classes: a list, or a mapping from numbers from 0")]
     train: _Places
     val: _Places = None
@@ -52,8 +54,8 @@ class _DataFile(Checked):
     def keypoints(self) -> list[str]:
         """Return the names of the keypoints, the same for every class; numbered ones where the file has none."""
         count = self.kpt_shape[0] if len(self.kpt_shape) == 2 else 0
-        fits = count > 0 and self.kpt_shape[1] in (2, 3)
-        require(fits, "kpt_shape", self.kpt_shape, "two integers: how many keypoints, and 2 or 3 values of each")
+        fits = 0 < count <= MOST_KEYPOINTS and self.kpt_shape[1] in (2, 3)
+        require(fits, "kpt_shape", self.kpt_shape, _SHAPE_WORDS)
         names = self.kpt_names or {0: [f"keypoint_{number}" for number in range(count)]}
         first = next(iter(names.values()))
         same = len(first) == count and all(others == first for others in names.values())
@@ -64,9 +66,10 @@ class _DataFile(Checked):
         """Return what ``flip_idx`` swaps, by places from 0."""
         indices = self.flip_idx or []
         count = self.kpt_shape[0]
-        is_mirror = all(0 <= other < count and indices[other] == place for place, other in enumerate(indices))
+        fits = len(indices) in (0, count) and all(0 <= other < count for other in indices)
+        is_mirror = fits and all(indices[other] == place for place, other in enumerate(indices))
         allowed = f"{count} integers from 0 to {count - 1}, each the place of the mirrored keypoint"
-        require(len(indices) in (0, count) and is_mirror, "flip_idx", indices, allowed)
+        require(is_mirror, "flip_idx", indices, allowed)
         return [(place, other) for place, other in enumerate(indices) if place < other]
 
     def classes(self) -> list[str]:

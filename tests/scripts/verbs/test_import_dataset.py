@@ -43,7 +43,7 @@ def test_an_imported_dataset_is_checked_like_any_other(start: Any, run_script: A
     folder = tmp_path / "data" / "mine"
     assert "flip_idx swaps nothing; left and right cannot be told: fill in flip_pairs" in printed
     assert f"{folder}: images: train 10, val 2; keypoints: 3" in printed
-    command = f"check-dataset --config-dir {folder} dataset=mine"
+    command = f"check-dataset --config-dir {folder} dataset=mine data_root={folder.parent}"
     assert printed.splitlines()[-1].endswith(command)
     outcome = run_script("check_dataset", *command.split()[1:], f"workspace={tmp_path / 'run'}", "samples=2")
     assert "no finding stops a training" in outcome.printed

@@ -121,6 +121,8 @@ TIP = point("tip", 50, 50)
         ([task({"type": "keypointlabels", "value": {"x": 1, "y": 1}})], "missing required field `original_width`"),
         ([task(TIP | {"original_width": 20})], r"is \(20, 20\); it must be the image file's, \(40, 20\)"),
         ([task(TIP | {"image_rotation": 90})], "a rotation is 90.0; it must be 0"),
+        ([task(TIP | {"value": {"x": "\ud800"}})], "task 7: keypointlabels has a text with half a surrogate pair"),
+        ([task(point("", 50, 50))], r"export\.json: keypoints is \[''\]; it must be"),
         ([task(TIP, TIP)], "a second keypoint 'tip' of one person; a rectangle around each person"),
         ([task()], "the number of keypoints is 0; it must be at least 1"),
         ([task(TIP, image="photo.heic")], "'data' names no image; the suffixes are"),
