@@ -8,6 +8,7 @@ INSTALLATION = "The installation"
 SECTIONS = {
     "The job, in order": {
         "generate-people": "render a dataset of people, to try everything without a download",
+        "import-dataset": "turn a dataset of LSP, YOLO or Label Studio into a COCO-format folder",
         "check-dataset": "read a whole dataset and report what is wrong with it",
         "train": "train the supernet, once for all devices",
         "evaluate": "measure the AP of one network",

@@ -44,6 +44,10 @@ class Kind(Enum):
         Effect.USED,
         "the file names the keypoints otherwise than the skeleton does: is the order right?",
     )
+    KEYPOINT_ORDER = (
+        Effect.USED,
+        "the file lists the skeleton's keypoints in another order: matched by name; results have the skeleton's order",
+    )
     SEVERAL_CATEGORIES = (
         Effect.USED,
         "several categories have the skeleton's keypoints: they count as one class, person; COCOeval would not",

@@ -13,6 +13,9 @@ from pydantic import Field
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.validation import Allowed, Checked, Positive, settings, validate
 
+BOX_AREA_SHARE = 0.53
+"""Area of a person in a box of area 1, by CrowdPose."""
+
 AreaRule = Literal["annotation", "box"]
 Pair = tuple[int, int]
 Name = Annotated[str, Field(min_length=1), Allowed("a text")]

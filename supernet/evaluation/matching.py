@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pycocotools.cocoeval import COCOeval
 
 from litepose_ofa.supernet.data.coco.records import Annotations
+from litepose_ofa.supernet.data.skeletons import BOX_AREA_SHARE
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation.results import PeopleResults
 
@@ -33,9 +34,6 @@ MAX_PEOPLE = 20
 ANY_SIZE = (0.0, 1e10)
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 """COCO's ranges of a person's area in square pixels, both ends included."""
-
-BOX_AREA_SHARE = 0.53
-"""Area of a person in a box of area 1, by CrowdPose (arXiv:1812.00324)."""
 
 RECALL_LEVELS = np.linspace(0, 1, 101)
 """Where COCO reads precision, shape (R,)."""

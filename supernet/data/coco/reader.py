@@ -3,6 +3,7 @@
 import codecs
 import functools
 import json
+import logging
 import math
 from array import array
 from collections.abc import Iterator
@@ -27,8 +28,9 @@ from litepose_ofa.supernet.data.skeletons import Skeleton
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.files import read_content
 
-NO_CATEGORY = -(1 << 63)
+logger = logging.getLogger(__name__)
 
+NO_CATEGORY = -(1 << 63)
 
 _FILE = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -51,7 +53,13 @@ def load_annotations(path: Path, skeleton: Skeleton) -> Annotations:
 @functools.lru_cache(maxsize=4)
 def _loaded(path: Path, _absolute: Path, _mtime_ns: int, _size: int, skeleton: Skeleton) -> Annotations:
     """Read a file; where it is, its time and its size are there for the cache to see a change."""
-    return read_annotations(path, skeleton)
+    return read_annotations(path, skeleton, _raise_or_tell)
+
+
+def _raise_or_tell(finding: Finding) -> None:
+    raise_if_stopping(finding)
+    if finding.kind is Kind.KEYPOINT_ORDER:
+        logger.info("%s", finding.message)
 
 
 def read_annotations(path: Path, skeleton: Skeleton, report: Report = raise_if_stopping) -> Annotations:
@@ -135,6 +143,7 @@ class _Reader:
         self.image_ids: set[int] = set()
         self.file_names: dict[str, None] = {}
         self.categories: dict[int, CategoryEntry] = {}
+        self.orders: dict[int, list[int]] = {}
         self.unusable: list[tuple[int, Finding]] = []
 
     def take(self, key: str, value: Any) -> None:
@@ -231,13 +240,26 @@ class _Reader:
             message = f"'categories' has {counts} keypoints; {name} has {len(expected)}"
             self.report(Finding(Kind.BAD_CATEGORIES, "categories", message))
             return None
-        if fitting and expected not in fitting.values():
+        named = {category: names for category, names in fitting.items() if set(names) == set(expected)}
+        if fitting and not named:
             names = next(iter(fitting.values()))
             own, other = next(pair for pair in zip(expected, names, strict=True) if pair[0] != pair[1])
             message = f"'categories' has the keypoint {other!r} where {name} has {own!r}"
             self.report(Finding(Kind.OTHER_KEYPOINT_NAMES, "categories", message))
+        self._take_orders(named)
         persons = {category.id for category in self.categories.values() if category.name == "person"}
         return set(fitting) or persons or set(self.categories) or None
+
+    def _take_orders(self, named: dict[int, list[str]]) -> None:
+        """Note where categories with the skeleton's names have each; who has no category is of the first."""
+        expected = list(self.skeleton.keypoints)
+        for category, names in named.items():
+            order = [names.index(name) for name in expected]
+            self.orders[category] = order
+            self.orders.setdefault(NO_CATEGORY, order)
+            if names != expected:
+                message = f"category {category} has the keypoints of {self.skeleton.name} in another order"
+                self.report(Finding(Kind.KEYPOINT_ORDER, category, f"{message}: they are matched by name"))
 
     def _report_category(self, entry: int | str, category: int) -> None:
         name = f"annotation {entry} is of the category {category}, which"
@@ -251,6 +273,11 @@ class _Reader:
             {name: np.asarray(column) for name, column in columns.items()}
             for columns in (self.images, self.people, self.regions)
         )
+        keypoints = people["keypoints"].reshape(-1, self.skeleton.num_keypoints, 3)
+        for category, order in self.orders.items():
+            if order != sorted(order):
+                chosen = people["categories"] == category
+                keypoints[chosen] = keypoints[chosen][:, order]
         return Annotations(
             skeleton=self.skeleton,
             image_ids=images["ids"],
@@ -259,7 +286,7 @@ class _Reader:
             crowd_index=images["crowd_index"],
             ids=people["ids"],
             images=_places(people["images"], images["ids"]),
-            keypoints=people["keypoints"].reshape(-1, self.skeleton.num_keypoints, 3),
+            keypoints=keypoints,
             boxes=people["boxes"].reshape(-1, 4),
             areas=people["areas"],
             crowds=people["crowds"].astype(bool),

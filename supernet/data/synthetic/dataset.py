@@ -18,8 +18,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from litepose_ofa.supernet.data.coco.writing import category_entry, person_entry
 from litepose_ofa.supernet.data.skeletons import Skeleton
-from litepose_ofa.supernet.data.synthetic.poses import AnnotatedPoses, Kinematics, Points, PoseSource
+from litepose_ofa.supernet.data.synthetic.poses import AnnotatedPoses, Kinematics, PoseSource
 from litepose_ofa.supernet.data.synthetic.scenes import Labels, render_scene
 from litepose_ofa.supernet.data.synthetic.settings import PeopleSettings
 from litepose_ofa.supernet.errors import InputError
@@ -91,7 +92,7 @@ def generate_split(
     rendered_by = hashlib.sha256(repr(parts).encode()).hexdigest()
     writer = _ChunkWriter(chunks_folder, images, rendered_by, seed, settings, skeleton, poses)
     chunks = [range(first, min(first + CHUNK, count + 1)) for first in range(1, count + 1, CHUNK)]
-    content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": [_category(skeleton)]}
+    content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": [category_entry(skeleton)]}
     written = 0
     for fresh, entries in _each(writer, chunks, workers):
         content["images"].extend(picture for picture, _ in entries)
@@ -203,7 +204,7 @@ def _end_with_parent() -> None:
 def _annotations(image_id: int, labels: Labels) -> list[dict[str, Any]]:
     """Return the people of an image and its crowd, whose mask is run lengths by columns, from a pixel outside."""
     entries = [
-        _entry(image_id, person, box, area, keypoints)
+        person_entry(image_id * IDS_PER_IMAGE + person, image_id, box, area, keypoints)
         for person, (box, area, keypoints) in enumerate(
             zip(labels.boxes.tolist(), labels.areas.tolist(), labels.keypoints, strict=True)
         )
@@ -212,33 +213,12 @@ def _annotations(image_id: int, labels: Labels) -> list[dict[str, Any]]:
     if region is not None:
         box = [float(side) for side in cv2.boundingRect(region.astype(np.uint8))]
         nobody = np.zeros(labels.keypoints.shape[1:], int)
-        crowd = _entry(image_id, IDS_PER_IMAGE - 1, box, float(np.count_nonzero(region)), nobody, iscrowd=1)
+        last = (image_id + 1) * IDS_PER_IMAGE - 1
+        crowd = person_entry(last, image_id, box, float(np.count_nonzero(region)), nobody, iscrowd=1)
         changes = np.flatnonzero(np.diff(region.T.ravel(), prepend=False))
         counts = np.diff(changes, prepend=0, append=region.size).tolist()
         entries.append({**crowd, "segmentation": {"size": list(region.shape), "counts": counts}})
     return entries
-
-
-def _entry(
-    image_id: int, person: int, box: list[float], area: float, keypoints: Points, *, iscrowd: int = 0
-) -> dict[str, Any]:
-    points = keypoints.ravel().tolist()
-    return {
-        "id": image_id * IDS_PER_IMAGE + person,
-        "image_id": image_id,
-        "category_id": 1,
-        "iscrowd": iscrowd,
-        "bbox": box,
-        "area": area,
-        "num_keypoints": int(np.count_nonzero(keypoints[:, 2])),
-        "keypoints": [int(value) if i % 3 == 2 else round(value, 2) for i, value in enumerate(points)],
-    }
-
-
-def _category(skeleton: Skeleton) -> dict[str, Any]:
-    limbs = [[start + 1, end + 1] for start, end in skeleton.limbs]
-    names = list(skeleton.keypoints)
-    return {"id": 1, "name": "person", "supercategory": "person", "keypoints": names, "skeleton": limbs}
 
 
 def _file_digest(path: Path) -> str:

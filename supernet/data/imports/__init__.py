@@ -1,0 +1,1 @@
+"""Datasets of other formats, turned into COCO-format folders."""
