@@ -149,7 +149,7 @@ def _pointers(*tensors: Tensor) -> tuple[int, ...]:
 def _call(name: str, arguments: ctypes.Structure) -> None:
     library = functions()
     assert library is not None
-    if library[name](ctypes.byref(arguments)):
+    if getattr(library, name)(ctypes.byref(arguments)):
         raise RuntimeError(f"{name} found no memory, or is not made for this kernel or stride")
 
 

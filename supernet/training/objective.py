@@ -7,16 +7,13 @@ counts if its visibility is above 0 and it lies inside the map.
 Sources: Wang et al., Lite Pose (arXiv:2205.01271); Newell et al., Associative Embedding (arXiv:1611.05424).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from litepose_ofa.supernet.codec.heatmap import make_heatmaps, to_heatmap_pixels
 from litepose_ofa.supernet.data.loading.batches import Batch
-from litepose_ofa.supernet.data.loading.mixture import Labelling
 from litepose_ofa.supernet.network.litepose import Heads
 from litepose_ofa.supernet.validation import Fraction, NonNegative, Positive, Whole, settings
 
@@ -72,23 +69,27 @@ def make_targets(batch: Batch, loss: LossSettings) -> Targets:
 def _mask(batch: Batch, loss: LossSettings, heatmaps: Tensor, *, stride: int) -> Tensor:
     """Return the mask of a head whose pixels are ``stride`` of the batch's mask, and whose targets are ``heatmaps``."""
     mask = batch.mask[:, ::stride, ::stride]
-    labellings = (Labelling((True,) * heatmaps.shape[1], loss.unlabelled_weight), *batch.labellings)
-
-    def at_pixels(values: Sequence[Any]) -> Tensor:
-        """Return each pixel's value of its dataset's; of one dataset the only one."""
-        of_dataset = torch.tensor(values, device=mask.device)
-        return of_dataset[0] if batch.sources is None else of_dataset[batch.sources[:, ::stride, ::stride].int()]
-
-    if any(labelling.unlabelled_weight < 1 for labelling in labellings):
-        unlabelled = at_pixels([labelling.unlabelled_weight for labelling in labellings])
+    shown = [
+        (labelling, batch.sources[:, ::stride, ::stride] == source)
+        for source, labelling in enumerate(batch.labellings, 1)
+        if batch.sources is not None
+    ]
+    if any(weight < 1 for weight in (loss.unlabelled_weight, *(each.unlabelled_weight for each in batch.labellings))):
+        unlabelled = torch.full_like(mask, loss.unlabelled_weight)
+        for labelling, where in shown:
+            unlabelled.masked_fill_(where, labelling.unlabelled_weight)
         size = batch.images.shape[-1]
         mask = mask * label_weights(heatmaps, batch.keypoints, input_size=size, unlabelled=unlabelled)
-    if not all(all(labelling.joints) for labelling in labellings):
-        mask = mask[:, None] * at_pixels([labelling.joints for labelling in labellings]).movedim(-1, 1)
+    if not all(all(labelling.joints) for labelling in batch.labellings):
+        joints = torch.ones_like(heatmaps)
+        for labelling, where in shown:
+            for joint in (joint for joint, is_labelled in enumerate(labelling.joints) if not is_labelled):
+                joints[:, joint].masked_fill_(where, 0)
+        mask = mask[:, None] * joints
     return mask
 
 
-def label_weights(heatmaps: Tensor, keypoints: Tensor, *, input_size: int, unlabelled: Tensor) -> Tensor:
+def label_weights(heatmaps: Tensor, keypoints: Tensor, *, input_size: int, unlabelled: float | Tensor) -> Tensor:
     """Return the weights of a head's pixels: 1 near labelled people, ``unlabelled`` elsewhere, shape (B, H, W).
 
     Near are pixels where a target is above 0, and those whose middle is in the box of a person's joints, grown on every
@@ -98,7 +99,7 @@ def label_weights(heatmaps: Tensor, keypoints: Tensor, *, input_size: int, unlab
         heatmaps: The head's targets.
         keypoints: In input pixels.
         input_size: Of the network.
-        unlabelled: In [0, 1]: a scalar, or each pixel's, shape (B, H, W).
+        unlabelled: In [0, 1]: one for all pixels, or each one's, shape (B, H, W).
     """
     side = heatmaps.shape[-1]
     points = to_heatmap_pixels(keypoints, input_size=input_size, heatmap_size=side)

@@ -109,6 +109,11 @@ class WeightUpdate:
         return self.scaler.is_enabled() or not self.optimizer.defaults.get("fused")
 
     @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """The model's parameters; to look for them takes longer than to clip them."""
+        return list(self.model.parameters())
+
+    @cached_property
     def kept_statistics(self) -> tuple[list[Tensor], list[Tensor]]:
         """A copy of each of the model's buffers, to be filled before a step, and the buffers."""
         buffers = list(self.model.buffers())
@@ -120,9 +125,9 @@ class WeightUpdate:
         Returns:
             ``failed``, a scalar, or 1 if the gradients were not finite; the same on every rank.
         """
-        average_gradients(self.model.parameters(), self.process)
+        average_gradients(self.parameters, self.process)
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         failed = torch.maximum(failed, (~torch.isfinite(norm)).to(failed.dtype))
         if not self.asks_device:
             self.optimizer.found_inf = failed  # type: ignore[attr-defined]

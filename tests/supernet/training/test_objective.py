@@ -144,7 +144,7 @@ def test_each_picture_counts_as_its_dataset_is_labelled(batch: Batch) -> None:
 
 
 def test_where_a_joint_is_not_labelled_nothing_is_learnt_of_it(batch: Batch) -> None:
-    """Neither that it is there nor that it is not, from labels or from a teacher; the other joints' loss is the same."""
+    """Neither that it is there nor that it is not, by labels or by a teacher; the other joints' loss is the same."""
     limbs = Labelling((True,) * 12 + (False,) * 2, 1.0)
     sources = torch.ones(2, 32, 32, dtype=torch.uint8)
     gradients = []
@@ -165,9 +165,7 @@ def test_where_a_joint_is_not_labelled_nothing_is_learnt_of_it(batch: Batch) -> 
 
 
 def test_without_anybody_nothing_is_near() -> None:
-    weights = label_weights(
-        torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 3, 3), input_size=16, unlabelled=torch.tensor(0.5)
-    )
+    weights = label_weights(torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 3, 3), input_size=16, unlabelled=0.5)
     assert torch.equal(weights, torch.full((2, 8, 8), 0.5))
 
 
