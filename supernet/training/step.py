@@ -29,18 +29,31 @@ SGD_MOMENTUM = 0.9
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_BLOCK = 32 * 2**20
 """The most that glibc allows: blocks up to this come from memory that is kept."""
+KEPT = 2**31 - 1
+"""Free bytes that are kept at most: the largest number that glibc takes."""
+LARGE_PAGE, MADV_HUGEPAGE = 2 * 2**20, 14
 
 
 def keep_freed_memory() -> None:
     """Make glibc keep what is freed, so that a step does not fault in again the pages of the one before.
 
-    ``benchmarks/training/training_step.py`` shows what that gives. The process holds on to its peak memory from then
-    on. Another C library stays as it is.
+    The heap is grown without being used, for Linux to be asked for large pages of what will be: a step goes over more
+    memory than the processor has translations for. ``benchmarks/results`` has what that gives. The process holds on to
+    its peak memory from then on. Another C library stays as it is.
     """
-    if platform.libc_ver()[0] == "glibc":
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_TRIM_THRESHOLD, ctypes.c_int(2**31 - 1))
-        mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_TRIM_THRESHOLD, ctypes.c_int(KEPT))
+    libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
+    libc.malloc.restype = ctypes.c_void_p
+    blocks = [libc.malloc(ctypes.c_size_t(LARGEST_BLOCK - LARGE_PAGE)) for _ in range(KEPT // LARGEST_BLOCK - 1)]
+    addresses = sorted(filter(None, blocks))
+    for address in addresses:
+        libc.free(ctypes.c_void_p(address))
+    if addresses:
+        start = -(-addresses[0] // LARGE_PAGE) * LARGE_PAGE
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(addresses[-1] - start), MADV_HUGEPAGE)
 
 
 def make_optimizer(name: OptimizerName, model: nn.Module, *, weight_decay: float) -> Optimizer:
