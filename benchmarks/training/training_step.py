@@ -1,11 +1,11 @@
-"""Speed and memory of a training step: plain torch, ours as a static network, ours through the supernet.
+"""Speed and memory of a training step: plain torch, ours as a static network, through the supernet, with torch alone.
 
     python benchmarks/training/training_step.py                       # search-XS, 256 px, batch 4, on the CPU
     python benchmarks/training/training_step.py --device cuda --arch search-L --size 512 --batch 32
 
-A step is forward, both heads' losses, backward, clipping and AdamW. The three are timed in turns, so that a machine's
+A step is forward, both heads' losses, backward, clipping and AdamW. They are timed in turns, so that a machine's
 moods reach all of them; medians of one run, and their ratios, are what to read. The C library keeps freed memory for
-all three, as in our trainings.
+all of them, as in our trainings.
 """
 
 import argparse
@@ -16,12 +16,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import torch
 
 from litepose_ofa.supernet.archs.published import published_archs
 from litepose_ofa.supernet.archs.space import SearchSpace
 from litepose_ofa.supernet.data.loading.batches import Batch
+from litepose_ofa.supernet.network import cpu_kernels
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.network.litepose import LitePose, PoseNetwork
 from litepose_ofa.supernet.training.distributed import Process
@@ -105,12 +107,15 @@ def time_steps(args: argparse.Namespace, device: torch.device) -> None:
             LitePoseSupernet(SearchSpace.preset("litepose")).to(device), batch, plan
         ),
     }
+    if device.type == "cpu":
+        without = mock.patch.object(cpu_kernels, "functions", return_value=None)
+        steps["(d) as (b), without compiled functions"] = without(our_step(LitePose(arch), batch, plan))
     if device.type == "cuda":
         steps["(b) in bfloat16"] = our_step(LitePose(arch).to(device), batch, plan, "bfloat16")
     seconds = median_seconds(steps, args.rounds, device)
     first, second, *_ = seconds.values()
     for name, value in seconds.items():
-        print(f"{name:<34} {1000 * value:8.1f} ms  {args.batch / value:8.1f} images/s  {first / value:5.2f} x (a)")
+        print(f"{name:<38} {1000 * value:8.1f} ms  {args.batch / value:8.1f} images/s  {first / value:5.2f} x (a)")
     through = seconds["(c) ours, through the supernet"] / second
     print(f"(c) takes {through:.3f} x (b); allowed {LIMIT_C}")
 
