@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from training_step import make_batch, our_step
 
 from litepose_ofa.supernet.archs.space import SearchSpace
-from litepose_ofa.supernet.network import cpu_kernels
+from litepose_ofa.supernet.network import cpu_kernels, dense
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training import step
 from litepose_ofa.supernet.training.recipe import Phase, StepPlan, SupernetPlan, WarmupCosine
@@ -53,7 +53,10 @@ def sandwich_step(
 def calls_of_a_step() -> Counter[str]:
     """Count the second step's, which finds the optimiser's state made."""
     run = sandwich_step(torch.device("cpu"))
-    with mock.patch.object(cpu_kernels, "functions", return_value=None):
+    with (
+        mock.patch.object(cpu_kernels, "functions", return_value=None),
+        mock.patch.object(dense, "_is_product", return_value=False),
+    ):
         run()
         with Calls() as calls:
             run()

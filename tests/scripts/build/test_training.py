@@ -37,8 +37,8 @@ def test_every_space_has_settings_that_build(compose_checked: Compose, space: st
     settings = build_training_settings(cfg)
     assert (settings.seed, settings.batch_size) == (7, cfg.training.batch_size)
     assert list(settings.loss.sigmas) == list(cfg.training.loss.sigmas)
-    rate, steps = build_learning_rate(cfg), cfg.training.steps
-    assert isinstance(rate, WarmupCosine if space == "tiny" else WarmupSteps)
+    rate, steps = build_learning_rate(cfg), cfg.training.steps or 20_000
+    assert isinstance(rate, WarmupCosine if space in ("tiny", "small") else WarmupSteps)
     assert math.isclose(max(rate(step, steps) for step in range(0, steps, 50)), rate.peak, rel_tol=1e-2)
 
 

@@ -77,7 +77,7 @@ def test_an_experiment_of_one_s_own_may_hold_keys_of_several_verbs(run_script: A
     ("argument", "told"),
     [
         ("space=foo", "error: space is 'foo'; it must be one of litepose, litepose_released, small, tiny\n"),
-        ("evaluation=foo", "error: evaluation is 'foo'; it must be one of litepose, tiny\n"),
+        ("evaluation=foo", "error: evaluation is 'foo'; it must be one of litepose, small, tiny\n"),
         ("experiment=foo", "error: experiment is 'foo'; it must be one of coco, crowdpose, demo\n"),
         ("device=cuda", "to compute on it: accelerator=cuda\n"),
     ],

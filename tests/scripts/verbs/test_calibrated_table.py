@@ -60,7 +60,7 @@ def test_the_table_is_searched_with(workspace: Path, measured: Path, tmp_path: P
     where = (f"workspace={workspace}", f"output={tmp_path}")
     given = ("base=raspberry_pi_4b", f"measured={measured}", "name=my_board", *where)
     printed = run_script("calibrate_table", *given, "board.threads=2").printed
-    assert "4869 operators, an estimate calibrated on 4 networks" in printed
+    assert "5433 operators, an estimate calibrated on 4 networks" in printed
     assert "times the operators of raspberry_pi_4b: stem 0.2, bottleneck 0.2, fusion_deconv 0.2, head 0.2" in printed
     assert "left out networks: 4, MAPE 0.0%" in printed
     assert "80 % interval of a network: its latency +- 0.0%, by Student's t of 4 networks" in printed
