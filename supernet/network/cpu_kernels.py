@@ -5,12 +5,14 @@ the convolution itself, and torch's batch norms go over their maps nearly twice 
 functions give is in ``benchmarks/results``. Where no C compiler is found, torch's own do the work.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import logging
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -156,33 +158,37 @@ def _call(name: str, arguments: ctypes.Structure) -> None:
 @cache
 def functions() -> ctypes.CDLL | None:
     """Load the C functions, compiled before or now; return None, and say so, where that is not possible."""
-    compiler = os.environ.get("CC", "cc")
+    compiler = shlex.split(os.environ.get("CC") or "cc")
     sources = [Path(__file__).with_name(name) for name in _SOURCES]
-    said = "not found"
-    for flags in _FLAGS if shutil.which(compiler) else ():
-        command = [compiler, "-O3", *flags, "-shared", "-fPIC", *map(str, sources), "-lm"]
-        file = _kept_in() / f"{_name(command, sources)}.so"
-        if not file.exists():
-            with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-                new = Path(folder) / file.name
-                done = subprocess.run([*command, "-o", str(new)], capture_output=True, text=True, check=False)
-                if done.returncode:
-                    said = done.stderr.strip().partition("\n")[0]
-                    continue
-                new.replace(file)
-        return ctypes.CDLL(str(file))
-    logger.warning("no C compiler to be had (%s: %s): training on this CPU takes longer", compiler, said)
+    folder, said = _kept_in(), "not found"
+    for flags in _FLAGS if shutil.which(compiler[0]) else ():
+        command = [*compiler, "-O3", *flags, "-shared", "-fPIC", *map(str, sources), "-lm"]
+        kept = None if folder is None else folder / f"{_name(command, sources)}.so"
+        if kept is not None and kept.exists():
+            with contextlib.suppress(OSError):  # damaged: it is compiled again
+                return ctypes.CDLL(str(kept))
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            new = Path(temporary) / "functions.so"
+            done = subprocess.run([*command, "-o", str(new)], capture_output=True, text=True, check=False)
+            if done.returncode:
+                said = done.stderr.strip().partition("\n")[0]
+                continue
+            library = ctypes.CDLL(str(new))
+            if kept is not None:
+                new.replace(kept)
+            return library
+    logger.warning("no C compiler to be had (%s: %s): training on this CPU takes longer", compiler[0], said)
     return None
 
 
-def _kept_in() -> Path:
-    """Return the folder of compiled functions, the user's own; a new one where that cannot be written."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "litepose_ofa"
+def _kept_in() -> Path | None:
+    """Return the folder of compiled functions in the user's cache; None where that cannot be written."""
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "litepose_ofa"
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError):
-        return Path(tempfile.mkdtemp())
+        return None
     return folder
 
 
