@@ -98,5 +98,10 @@ def test_shared_keypoints_are_those_of_the_same_name() -> None:
     assert len(names) == 12
     assert shared.flip_indices == CROWDPOSE.flip_indices[:12]
     assert COCO.shared_with(COCO) == COCO
+    star = Skeleton.from_dict(OWN)
+    few = Skeleton("few", ("left_foot", "tail", "left_hand", "crown"), (), (0.1,) * 4, "box")
+    assert star.shared_with(few) == Skeleton(
+        "star", ("crown", "left_hand", "left_foot"), ((0, 1), (0, 2)), (0.08, 0.06, 0.09), "box"
+    )
     with pytest.raises(InputError, match="the skeletons star and coco share no keypoint"):
         Skeleton.from_dict(OWN).shared_with(COCO)

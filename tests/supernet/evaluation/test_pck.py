@@ -91,6 +91,14 @@ def test_the_nearest_detection_is_taken_whatever_its_score_and_serves_one_person
     assert measure_pck(compare([person(), person(at=104)], [detection({})])).all.value == 0.5
 
 
+def test_what_is_not_labelled_takes_part_in_nothing(compare: Any) -> None:
+    """A keypoint, though its zeros are near the detection; a person without any, whose box holds the detection."""
+    pck = measure_pck(compare([person((2, 2, 0, 2, 2), at=0)], [detection({}, at=0)]))
+    assert (pck.all.value, pck.all.total) == (1, 4)
+    pck = measure_pck(compare([person((0,) * 5), person(at=104)], [detection({})]))
+    assert (pck.all.value, pck.people, pck.without_torso) == (1, 1, 0)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_pairs_have_the_greatest_sum_of_oks(compare: Any, seed: int) -> None:
     """Against every way to pair them, with OKS and distances written out."""
