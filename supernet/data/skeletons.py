@@ -94,6 +94,22 @@ class Skeleton:
             "area": self.area,
         }
 
+    def shared_with(self, other: "Skeleton") -> "Skeleton":
+        """Return these keypoints without those that another skeleton does not have, by name.
+
+        Raises:
+            InputError: If it has none of them.
+        """
+        kept = [index for index, name in enumerate(self.keypoints) if name in other.keypoints]
+        if not kept:
+            raise InputError(f"the skeletons {self.name} and {other.name} share no keypoint")
+        limbs, flip_pairs = (
+            tuple((kept.index(a), kept.index(b)) for a, b in pairs if a in kept and b in kept)
+            for pairs in (self.limbs, self.flip_pairs)
+        )
+        keypoints, sigmas = tuple(self.keypoints[index] for index in kept), tuple(self.sigmas[index] for index in kept)
+        return Skeleton(self.name, keypoints, limbs, sigmas, self.area, flip_pairs)
+
     def difference(self, other: "Skeleton") -> str | None:
         """Say in what the keypoints of another skeleton differ from these; None if names and order are the same."""
         if other.num_keypoints != self.num_keypoints:

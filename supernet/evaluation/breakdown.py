@@ -1,11 +1,21 @@
-"""Where an AP comes from: keypoints, sizes of people, crowding of images."""
+"""Where an AP comes from: keypoints, sizes of people, crowding of images; who is found, and what where nobody is."""
 
 from typing import Any
 
 import numpy as np
 
+from litepose_ofa.supernet.evaluation.intervals import Rate
 from litepose_ofa.supernet.evaluation.keypoint_ap import crowd_levels
-from litepose_ofa.supernet.evaluation.matching import SIZES, BoolArray, Matches, OksMatching, PeopleComparison
+from litepose_ofa.supernet.evaluation.matching import (
+    MAX_PEOPLE,
+    SIZES,
+    BoolArray,
+    IntArray,
+    Matches,
+    OksMatching,
+    PeopleComparison,
+)
+from litepose_ofa.supernet.validation import Fraction, Whole, settings
 
 NEAR = 0.5
 """Least similarity of a keypoint that counts as found: 2.35 x sigma x sqrt(area) away."""
@@ -31,6 +41,54 @@ def keypoint_breakdown(comparison: PeopleComparison) -> Breakdown:
         "keypoints": _by_keypoint(comparison),
         "sizes": {name: _group(matches, anywhere) for name, matches in sizes.items() if matches.labelled.any()},
         "crowding": {level: _group(comparison.matches, images) for level, images in crowd_levels(comparison).items()},
+    }
+
+
+@settings
+class FoundSettings:
+    """Whom ``found_people`` looks for, and with what.
+
+    Attributes:
+        keypoints: Least labelled keypoints of a person.
+        height: Least height of a person's box, of the image's.
+        score: Least score of a detection.
+    """
+
+    keypoints: Whole = 8
+    height: Fraction = 0.3
+    score: Fraction = 0.2
+
+
+def found_people(
+    comparison: PeopleComparison, settings: FoundSettings, *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Rate | None]:
+    """Return how many people are found, and how many where nobody is, with intervals over draws of the images.
+
+    Returns:
+        ``people``: of the labelled people that the settings describe, who is matched with a detection of OKS 0.5 and
+        above, as for AP50. ``people_free``: detections an image in images without any annotation, not even of crowds or
+        people without keypoints; at most 20 an image count, as for AP. None where there are no such people or images.
+    """
+    truth, images = comparison.truth, comparison.images
+
+    def by_image(annotations: BoolArray) -> IntArray:
+        counts: IntArray = np.bincount(truth.images[annotations], minlength=len(truth.image_ids))[images]
+        return counts
+
+    labelled = np.count_nonzero(truth.keypoints[:, :, 2] > 0, axis=1)
+    is_tall = truth.boxes[:, 3] >= settings.height * truth.sizes[truth.images, 1]
+    wanted = ~comparison.ignored & (labelled >= settings.keypoints) & is_tall
+    is_found = np.zeros_like(wanted)
+    if comparison.labelled.any():
+        found, people = comparison.matches.pairs  # by falling score: fewer detections would leave the others' pairs
+        is_found[people[comparison.results.scores[found] >= settings.score]] = True
+    is_empty = (by_image(np.ones_like(wanted)) == 0).astype(np.int64)
+    scores = (comparison.results.scores[comparison.found_rows(image)] for image in range(len(images)))
+    detections = np.array([np.count_nonzero(each >= settings.score) for each in scores])
+    drawn = {"resamples": resamples, "seed": seed}
+    return {
+        "people": Rate.over_images(by_image(wanted & is_found), by_image(wanted), **drawn),
+        "people_free": Rate.over_images(detections * is_empty, is_empty, **drawn, most=MAX_PEOPLE),
     }
 
 

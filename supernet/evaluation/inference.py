@@ -64,16 +64,22 @@ def evaluate_dataset(
 ) -> EvaluationResult:
     """Predict people in every image and compare them with the annotations.
 
-    The dataset's skeleton says how they are compared; ``engine`` is as for ``evaluate_keypoints``.
+    The dataset's skeleton says how they are compared; of a model of another skeleton, the keypoints of the same names
+    are. ``engine`` is as for ``evaluate_keypoints``. A people-free dataset gives no metrics.
 
     Raises:
         InputError: If an image fails and the dataset's ``on_bad_image`` is "error", if every image fails, if nobody is
-            labelled in them, or if the engine is not installed.
+            labelled in them, if the skeletons share no keypoint, or if the engine is not installed.
     """
     require_engine(engine)
     predictions = predict_dataset(predictor, dataset, batch_size=batch_size)
     comparison = compare_people(
-        dataset.annotations_path, predictions.results, dataset.skeleton, image_ids=predictions.image_ids
+        dataset.annotations_path,
+        predictions.results,
+        dataset.skeleton,
+        image_ids=predictions.image_ids,
+        predicted=predictor.skeleton,
+        allow_nobody=dataset.is_people_free,
     )
     return EvaluationResult(official_metrics(comparison, engine), predictions, comparison)
 

@@ -7,6 +7,7 @@ CrowdPose (arXiv:1812.00324): its sigmas, an area of 0.53 x box, and AP by how c
 import importlib
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -72,12 +73,30 @@ def compare_people(
     dataset: str | Skeleton = "coco",
     *,
     image_ids: Iterable[int] | None = None,
+    predicted: Skeleton | None = None,
+    allow_nobody: bool = False,
 ) -> PeopleComparison:
-    """Put predicted people beside the annotated ones; arguments and errors are those of ``evaluate_keypoints``."""
+    """Put predicted people beside the annotated ones; arguments and errors are mostly those of ``evaluate_keypoints``.
+
+    Args:
+        annotations_path: See there, as for the three that follow.
+        predictions: See there.
+        dataset: See there.
+        image_ids: See there.
+        predicted: The skeleton of the predictions, where it may be another than the dataset's. Then the keypoints that
+            have the same name in both are compared, by the dataset's sigmas and area; people without any of them need
+            not be found, as in COCO those without keypoints.
+        allow_nobody: Whether images without labelled people are accepted; they give no AP.
+    """
     skeleton = get_skeleton(dataset) if isinstance(dataset, str) else dataset
     path = Path(annotations_path)
     truth = load_annotations(path, skeleton)
-    results = as_people_results(predictions, skeleton.num_keypoints)
+    results = as_people_results(predictions, (predicted or skeleton).num_keypoints)
+    if predicted is not None and skeleton.difference(predicted) is not None:
+        shared = skeleton.shared_with(predicted)
+        truth = truth.with_keypoints_of(shared, [True] * shared.num_keypoints)
+        columns = [predicted.keypoints.index(name) for name in shared.keypoints]
+        results = replace(results, keypoints=results.keypoints[:, columns])
     known = np.isin(results.image_ids, truth.image_ids)
     if not known.all():
         raise InputError(
@@ -85,7 +104,7 @@ def compare_people(
         )
     with located(path):
         comparison = PeopleComparison(truth, results, image_ids)
-    if not comparison.labelled.any():
+    if not (allow_nobody or comparison.labelled.any()):
         raise InputError(f"{path}: no labelled person in the {len(comparison.images)} images to evaluate")
     return comparison
 
@@ -108,8 +127,10 @@ def require_comparable(dataset: KeypointDataset) -> None:
 
 
 def official_metrics(comparison: PeopleComparison, engine: Engine = "pycocotools") -> dict[str, float]:
-    """Return what ``evaluate_keypoints`` returns, of a comparison."""
+    """Return what ``evaluate_keypoints`` returns, of a comparison; nothing of one without labelled people."""
     require_engine(engine)
+    if not comparison.labelled.any():
+        return {}
     curves = _curves if engine == "pycocotools" else _faster_curves
     everyone, *by_size = curves(comparison, None)
     assert everyone is not None

@@ -141,7 +141,7 @@ class PeopleComparison:
 
     def found(self, image: int) -> list[dict[str, Any]]:
         """Return the predicted people of an image: id (its row, from 1), score, area of the box of its keypoints."""
-        rows = self._found_rows(image)
+        rows = self.found_rows(image)
         areas = np.prod(np.ptp(self.results.keypoints[rows, :, :2].astype(float), axis=1), axis=1)
         scores = self.results.scores[rows]
         return [
@@ -156,7 +156,7 @@ class PeopleComparison:
         count.
         """
         truths = self.truth.of_image(self.images[image])
-        similarity = self.similarity(self._found_rows(image)[:, None], truths)
+        similarity = self.similarity(self.found_rows(image)[:, None], truths)
         counted = self.truth.keypoints[truths, :, 2] > 0
         counted[~counted.any(axis=1)] = True
         oks: FloatArray = (similarity * counted).sum(axis=-1) / counted.sum(axis=-1)
@@ -180,7 +180,8 @@ class PeopleComparison:
         similarity: FloatArray = np.exp(-(offsets**2).sum(axis=-1) / variances / areas / 2)
         return similarity
 
-    def _found_rows(self, image: int) -> IntArray:
+    def found_rows(self, image: int) -> IntArray:
+        """Return the rows of an image's predictions that count, by falling score."""
         return self._rows[self._starts[image] : self._starts[image + 1]]
 
 

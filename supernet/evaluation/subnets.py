@@ -69,11 +69,19 @@ class NetworkEvaluator:
     """Measures networks that are ready on one split.
 
     Raises:
-        InputError: If an AP on this split would mean nothing.
+        InputError: If an AP on this split would mean nothing, unless ``allow_people_free`` and nobody is annotated.
     """
 
-    def __init__(self, dataset: KeypointDataset, *, settings: InferenceSettings, batch_size: int) -> None:
-        require_comparable(dataset)
+    def __init__(
+        self,
+        dataset: KeypointDataset,
+        *,
+        settings: InferenceSettings,
+        batch_size: int,
+        allow_people_free: bool = False,
+    ) -> None:
+        if not (allow_people_free and dataset.is_people_free):
+            require_comparable(dataset)
         self.dataset = dataset
         self.settings = settings
         self.batch_size = batch_size

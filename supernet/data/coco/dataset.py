@@ -112,6 +112,12 @@ class KeypointDataset:
         return type(self)(self.annotations_path, self.images_dir, skeleton, changed, on_bad_image=self.on_bad_image)
 
     @property
+    def is_people_free(self) -> bool:
+        """Whether nobody is annotated in the images, neither crowds nor people without keypoints."""
+        records = self.records
+        return isinstance(records, AnnotatedImages) and not np.isin(records.annotations.images, records.places).any()
+
+    @property
     def person_category(self) -> int:
         """The id of a person's category in the annotations, of several the first."""
         return self.records.annotations.categories[0] if isinstance(self.records, AnnotatedImages) else 1

@@ -154,12 +154,17 @@ class Annotations:
         return replace(self, **kept, regions=self.regions.only(usable))
 
     def with_keypoints_of(self, skeleton: Skeleton, joints: Sequence[bool]) -> Self:
-        """Return the content with the K keypoints of another skeleton, of which ``joints`` are here too."""
+        """Return the content with the K keypoints of another skeleton, of which ``joints`` are here too.
+
+        Who has none of them labelled has none by ``num_keypoints`` either.
+        """
         keypoints = np.zeros((len(self.ids), skeleton.num_keypoints, 3), np.float32)
         shared = np.flatnonzero(joints)
         own = [self.skeleton.keypoints.index(skeleton.keypoints[index]) for index in shared]
         keypoints[:, shared] = self.keypoints[:, own]
-        return replace(self, skeleton=skeleton, keypoints=keypoints)
+        labelled = np.count_nonzero(keypoints[:, :, 2] > 0, axis=1).astype(np.int32)
+        counts = np.minimum(self.num_keypoints, labelled)
+        return replace(self, skeleton=skeleton, keypoints=keypoints, num_keypoints=counts)
 
     @cached_property
     def _by_image(self) -> Groups:

@@ -1,12 +1,14 @@
 """Networks are measured wherever they come from; the files say what on, and are worth the numbers in them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from litepose_ofa.supernet.data.skeletons import CROWDPOSE
+from litepose_ofa.supernet.archs.complexity import measure_complexity
+from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE
 from litepose_ofa.supernet.evaluation import evaluate_keypoints
 from litepose_ofa.supernet.evaluation.intervals import ResampledAP
 from litepose_ofa.supernet.export.bundle import write_bundle
@@ -48,6 +50,15 @@ def test_interval_breakdown_and_results_are_of_the_record(evaluate: Any, trained
     shown = " ({low:.1f}-{high:.1f}) ".format(**{key: 100 * interval[key] for key in ("low", "high")})
     assert f"AP {100 * record['metrics']['AP']:.1f}{shown}AP50" in printed
 
+    pck, found = record["pck"], record.pop("found")
+    shown = "{:.1f} ({:.1f}-{:.1f}) ".format(
+        *(100 * value for value in (pck["all"]["value"], pck["all"]["interval"]["low"], pck["all"]["interval"]["high"]))
+    )
+    assert f"PCK@0.2 {shown}(network" in printed
+    assert list(pck["keypoints"]) == list(CROWDPOSE.keypoints)
+    assert f"% of {found['people']['total']} people with 8 keypoints and 0.3 of the picture's height" in printed
+    assert found["people_free"] is None
+
     breakdown = record.pop("breakdown")
     assert list(breakdown) == ["keypoints", "sizes", "crowding"]
     assert list(breakdown["keypoints"]) == list(CROWDPOSE.keypoints)
@@ -63,7 +74,9 @@ def test_interval_breakdown_and_results_are_of_the_record(evaluate: Any, trained
 
     assert evaluate("arch=smallest", "resamples=0").status == 0
     del record["coco_eval"]
-    assert record_in(trained) == record | {"ap_interval": None, "resampled": None}
+    again = record_in(trained)
+    assert again.pop("pck")["all"] == {**record.pop("pck")["all"], "interval": None}
+    assert again == record | {"ap_interval": None, "resampled": None}
 
 
 def test_another_network_is_compared_on_the_same_images(evaluate: Any, trained: Path) -> None:
@@ -126,12 +139,59 @@ def test_weights_need_no_supernet_and_may_come_in_a_folder_or_with_an_arch(
 
 def test_weights_that_do_not_fit_are_named(evaluate: Any, subnet_file: Path, tmp_path: Path) -> None:
     arch = load_subnet(subnet_file).arch
-    swapped = CROWDPOSE.to_dict() | {"keypoints": [*CROWDPOSE.keypoints[:-2], "neck", "head"]}
-    save_network(tmp_path / "swapped.safetensors", LitePose(arch), skeleton=type(CROWDPOSE).from_dict(swapped))
+    names = [f"joint_{number}" for number in range(14)]
+    others = CROWDPOSE.to_dict() | {"name": "other", "keypoints": names, "limbs": [], "flip_pairs": []}
+    save_network(tmp_path / "other.safetensors", LitePose(arch), skeleton=type(CROWDPOSE).from_dict(others))
     arch.save(tmp_path / "arch.json")
     for more in ((), (f"arch={tmp_path / 'arch.json'}",)):
-        told = evaluate(f"weights={tmp_path / 'swapped.safetensors'}", *more).refusal
-        assert "is a subnet of the skeleton crowdpose, which has" in told
+        told = evaluate(f"weights={tmp_path / 'other.safetensors'}", *more).refusal
+        assert "other.safetensors: the skeletons crowdpose and other share no keypoint" in told
     arch.with_image_size(64).save(tmp_path / "other.json")
     told = evaluate(f"weights={subnet_file}", f"arch={tmp_path / 'other.json'}").refusal
     assert "it must be null, or a file of the architecture that" in told
+
+
+def change_val(root: Path, change: Callable[[dict[str, Any]], object]) -> str:
+    """Change the annotations that are measured on; returned is the override that names their folder."""
+    path = root / "people" / "annotations" / "val.json"
+    content = read_json(path)
+    change(content)
+    write_json(path, content)
+    return f"data_root={root}"
+
+
+def test_a_network_of_another_skeleton_is_compared_by_shared_keypoints(
+    evaluate: Any, trained: Path, subnet_file: Path, own_data_root: Path
+) -> None:
+    """The record says which; another network's of all keypoints is not set beside it; COCO's results cannot be."""
+
+    def as_coco(content: dict[str, Any]) -> None:
+        content["categories"] = [{"id": 1, "name": "person", "keypoints": list(COCO.keypoints)}]
+        for person in content["annotations"]:
+            person["keypoints"] = [0] * 15 + person["keypoints"][:36]
+
+    given = (f"weights={subnet_file}", change_val(own_data_root, as_coco), "dataset.skeleton=coco")
+    told = evaluate(*given, "save_results=true").refusal
+    assert "save_results is True; it must be false: crowdpose has 12 of the 17 keypoints of coco" in told
+    assert not (trained / "evaluations").exists()
+    outcome = evaluate(*given)
+    told = "the network, of crowdpose, is compared by 12 of the 17 keypoints of coco: left_shoulder, right_shoulder"
+    assert told in outcome.printed
+    record = record_in(trained)
+    assert record["measured_on"]["keypoints"] == list(record["pck"]["keypoints"]) == list(COCO.keypoints[5:])
+    assert record["macs"] == measure_complexity(load_subnet(subnet_file).arch, 14).macs
+
+
+def test_a_split_without_people_tells_how_many_are_found(
+    evaluate: Any, trained: Path, subnet_file: Path, own_data_root: Path
+) -> None:
+    given = (change_val(own_data_root, lambda content: content.update(annotations=[])), "found.score=0")
+    printed = evaluate(f"weights={subnet_file}", *given).printed
+    record = record_in(trained)
+    assert record["metrics"] == {}
+    assert "absent" in record["pck"]
+    assert record["found"]["people"] is None
+    assert record["found"]["people_free"]["total"] == 4
+    assert "people are found on each of 4 pictures without people at score 0 and above" in printed
+    assert "4 images of val: nobody to find (network" in printed
+    assert "no labelled person in the 4 images" in evaluate("arch=smallest", *given).refusal

@@ -86,3 +86,22 @@ def test_skeletons_differ_by_the_names_of_their_keypoints() -> None:
         own.difference(Skeleton.from_dict({**OWN, "keypoints": swapped}))
         == "'right_hand' as keypoint 1, not 'left_hand'"
     )
+
+
+def test_shared_keypoints_are_those_of_the_same_name() -> None:
+    shared = COCO.shared_with(CROWDPOSE)
+    assert shared.keypoints == COCO.keypoints[5:] == CROWDPOSE.keypoints[:12]
+    assert (shared.sigmas, shared.area) == (COCO.sigmas[5:], "annotation")
+    names = {(shared.keypoints[a], shared.keypoints[b]) for a, b in shared.limbs}
+    limbs = {(COCO.keypoints[a], COCO.keypoints[b]) for a, b in COCO.limbs}
+    assert names == {limb for limb in limbs if set(limb) <= set(shared.keypoints)}
+    assert len(names) == 12
+    assert shared.flip_indices == CROWDPOSE.flip_indices[:12]
+    assert COCO.shared_with(COCO) == COCO
+    star = Skeleton.from_dict(OWN)
+    few = Skeleton("few", ("left_foot", "tail", "left_hand", "crown"), (), (0.1,) * 4, "box")
+    assert star.shared_with(few) == Skeleton(
+        "star", ("crown", "left_hand", "left_foot"), ((0, 1), (0, 2)), (0.08, 0.06, 0.09), "box"
+    )
+    with pytest.raises(InputError, match="the skeletons star and coco share no keypoint"):
+        Skeleton.from_dict(OWN).shared_with(COCO)

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from litepose_ofa.supernet.data.skeletons import SKELETONS, Skeleton
-from litepose_ofa.supernet.evaluation import compare_people, evaluate_keypoints, keypoint_breakdown
+from litepose_ofa.supernet.evaluation import (
+    FoundSettings,
+    compare_people,
+    evaluate_keypoints,
+    found_people,
+    keypoint_breakdown,
+)
 from litepose_ofa.supernet.files import write_json
 
 Json = dict[str, Any]
@@ -93,3 +99,54 @@ def test_groups_have_the_official_numbers(
     labelled = [a for a in people.dataset["annotations"] if a["num_keypoints"] and not a["iscrowd"]]
     for part in ("crowding", "sizes"):
         assert sum(group["people"] for group in breakdown[part].values()) == len(labelled)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_who_of_everybody_is_found_is_recall_at_oks_50(
+    skeleton: Skeleton, seed: int, random_people: Callable[..., RandomPeople]
+) -> None:
+    """By the detections of a score alone, too: the others are taken out of the file for that."""
+    people = random_people(skeleton, seed)
+    for score in (0.0, 0.5):
+        everybody = FoundSettings(keypoints=0, height=0.0, score=score)
+        found = found_people(people.compare(), everybody, resamples=0)["people"]
+        chosen = [each for each in people.predictions if each["score"] >= score]
+        assert found is not None
+        assert found.value == pytest.approx(evaluate_keypoints(people.path, chosen, skeleton)["AR50"])
+
+
+def test_people_to_find_are_labelled_and_large_enough(tmp_path: Path) -> None:
+    whole, partial, small = person(1), person(2, (2, 1, 0), left=200), person(3, left=400, scale=0.99)
+    group = person(4, left=500) | {"iscrowd": 1}
+    path = write_people(tmp_path / "people.json", [whole, partial, small, group], height=200)
+    found = [prediction(whole, {}, score=0.5), prediction(partial, {}), prediction(small, {}), prediction(group, {})]
+    comparison = compare_people(path, found, THREE)
+    for settings, expected in (
+        (FoundSettings(3, 0.5, 0.5), (1, 1.0)),
+        (FoundSettings(3, 0.5, 0.51), (1, 0.0)),
+        (FoundSettings(2, 0.5, 0.51), (2, 0.5)),
+        (FoundSettings(3, 0.49, 0.51), (2, 0.5)),
+    ):
+        rate = found_people(comparison, settings)["people"]
+        assert rate is not None
+        assert (rate.total, rate.value) == expected
+    assert found_people(comparison, FoundSettings()) == {"people": None, "people_free": None}
+
+
+def test_images_without_anybody_count_what_is_found_there(tmp_path: Path) -> None:
+    """Crowds and people without keypoints are somebody; a score below the least is nothing, one above is a person."""
+    crowd, nobody = person(2) | {"image_id": 2, "iscrowd": 1}, person(3, (0, 0, 0)) | {"image_id": 3}
+    path = write_people(tmp_path / "people.json", [person(1), crowd, nobody])
+    content = json.loads(path.read_text())
+    content["images"] += [
+        {**content["images"][0], "id": number, "file_name": f"{number}.jpg"} for number in range(2, 6)
+    ]
+    write_json(path, content)
+    ghosts = [(1, 0.9), (2, 0.9), (3, 0.9), (4, 0.9), (4, 0.2), (4, 0.19)]
+    found = [prediction(person(1), {}, score=score) | {"image_id": image} for image, score in ghosts]
+    rate = found_people(compare_people(path, found, THREE), FoundSettings())["people_free"]
+    assert rate is not None
+    assert rate.interval is not None
+    assert (rate.total, rate.value) == (2, 1.0)
+    assert 0 <= rate.interval.low < 1 < rate.interval.high <= 20

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,8 @@ from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import InferenceSettings, evaluate_dataset, inference
 from litepose_ofa.supernet.evaluation.inference import predict_dataset
 from litepose_ofa.supernet.evaluation.people import DEFAULT_SETTINGS, PeoplePredictor, PoseModel, predict_maps
-from litepose_ofa.supernet.files import write_json
+from litepose_ofa.supernet.evaluation.subnets import NetworkEvaluator
+from litepose_ofa.supernet.files import read_json, write_json
 
 IMAGE_SIZES = [(200, 160), (160, 200), (128, 128), (300, 140), (90, 75), (130, 128)]
 INPUT_SIZE = 128
@@ -225,3 +227,53 @@ def test_sizes_and_batches_out_of_range_are_named(people: KeypointDataset) -> No
         PeoplePredictor(dot_model, 100, DOT)
     with pytest.raises(InputError, match="batch_size is 0"):
         predict_dataset(PeoplePredictor(dot_model, 128, DOT), people, batch_size=0)
+
+
+def rewritten(
+    dataset: KeypointDataset, skeleton: Skeleton, change: Callable[[dict[str, Any]], object]
+) -> KeypointDataset:
+    """The same images, with other annotations."""
+    content = read_json(dataset.annotations_path)
+    change(content)
+    path = dataset.annotations_path.with_name("rewritten.json")
+    write_json(path, content)
+    return KeypointDataset.load(path, dataset.images_dir, skeleton)
+
+
+def without_keypoints(content: dict[str, Any]) -> None:
+    for person in content["annotations"]:
+        person.update(keypoints=[], num_keypoints=0)
+
+
+def test_a_model_of_another_skeleton_is_measured_by_the_keypoints_of_the_same_names(people: KeypointDataset) -> None:
+    def as_coco(content: dict[str, Any]) -> None:
+        for person in content["annotations"]:
+            person["keypoints"] = [0] * 15 + person["keypoints"][:36]  # CrowdPose's first twelve are COCO's last
+
+    coco = rewritten(people, SKELETONS["coco"], as_coco)
+    result = evaluate_dataset(predictor(PerfectModel(people), people.skeleton), coco)
+    assert result.comparison.skeleton.keypoints == people.skeleton.keypoints[:12]
+    assert result.metrics["AP"] > 0.95
+
+
+def test_a_dataset_without_people_gives_no_metrics(people: KeypointDataset) -> None:
+    """Its images are looked at all the same; one whose people are not labelled is refused."""
+    empty = rewritten(people, people.skeleton, lambda content: content.update(annotations=[]))
+    assert empty.is_people_free
+    assert not people.is_people_free
+    result = evaluate_dataset(predictor(PerfectModel(people), people.skeleton), empty)
+    assert result.metrics == {}
+    assert len(result.predictions.results) > 0
+    unlabelled = rewritten(people, people.skeleton, without_keypoints)
+    with pytest.raises(InputError, match="no labelled person in the 6 images to evaluate"):
+        evaluate_dataset(predictor(PerfectModel(people), people.skeleton), unlabelled)
+
+
+def test_a_split_without_people_measures_a_network_only_if_allowed(people: KeypointDataset) -> None:
+    empty = rewritten(people, people.skeleton, lambda content: content.update(annotations=[]))
+    NetworkEvaluator(empty, settings=DEFAULT_SETTINGS, batch_size=4, allow_people_free=True)
+    with pytest.raises(InputError, match="no labelled person in the 6 images to evaluate"):
+        NetworkEvaluator(empty, settings=DEFAULT_SETTINGS, batch_size=4)
+    unlabelled = rewritten(people, people.skeleton, without_keypoints)
+    with pytest.raises(InputError, match="no labelled person in the 6 images to evaluate"):
+        NetworkEvaluator(unlabelled, settings=DEFAULT_SETTINGS, batch_size=4, allow_people_free=True)

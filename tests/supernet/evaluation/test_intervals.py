@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import t as student_t
 
 from litepose_ofa.supernet.errors import InputError
-from litepose_ofa.supernet.evaluation.intervals import ResampledAP
+from litepose_ofa.supernet.evaluation.intervals import Rate, ResampledAP
 from litepose_ofa.supernet.evaluation.matching import Matches
 
 THRESHOLDS = np.array([0.7])
@@ -106,3 +106,34 @@ def test_intervals_of_an_ap_and_of_a_difference_hold_what_all_images_give() -> N
         alone, (_, paired) = poor.interval(), good.minus(poor)
         covered.append((alone.low <= truth[0] <= alone.high, paired.low <= truth[1] - truth[0] <= paired.high))
     assert np.mean(covered, axis=0) == pytest.approx([0.95, 0.95], abs=0.025)
+
+
+@pytest.mark.parametrize("most", [1.0, 20.0])
+def test_a_rate_is_a_ratio_of_sums_on_draws_of_the_images_that_count(most: float) -> None:
+    """Written out: images without a total take no part, and the ends are even on the scale of log odds."""
+    rng = np.random.default_rng(0)
+    totals = rng.integers(0, 4, 50)
+    parts = rng.binomial(totals, 0.3)
+    rate = Rate.over_images(parts, totals, resamples=60, seed=2, most=most)
+    assert rate is not None
+    assert rate.interval is not None
+    assert (rate.value, rate.total) == (parts.sum() / totals.sum(), totals.sum())
+    parts, totals, draws = parts[totals > 0], totals[totals > 0], np.random.default_rng(2)
+    images, drawn = len(totals), []
+    for _ in range(60):
+        chosen = draws.integers(images, size=images)
+        drawn.append(parts[chosen].sum() / totals[chosen].sum())
+    part = rate.value / most
+    half = student_t.ppf(0.975, images - 1) * np.std(drawn, ddof=1) * np.sqrt(images / (images - 1)) / most
+    log_odds = np.log(part / (1 - part)) + np.array([-half, half]) / (part * (1 - part))
+    assert (rate.interval.low, rate.interval.high) == pytest.approx(most / (1 + np.exp(-log_odds)))
+
+
+def test_a_rate_of_nothing_is_none_and_one_of_equal_images_has_no_width() -> None:
+    nothing = np.zeros(3, np.int64)
+    assert Rate.over_images(nothing, nothing, resamples=10) is None
+    rate = Rate.over_images(nothing, nothing + 1, resamples=10)
+    assert rate is not None
+    assert rate.interval is not None
+    assert (rate.value, rate.interval.low, rate.interval.high) == (0, 0, 0)
+    assert Rate.over_images(nothing, nothing + 1, resamples=0) == Rate(0.0, 3, None)

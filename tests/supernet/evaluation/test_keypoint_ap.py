@@ -18,7 +18,7 @@ from litepose_ofa.supernet.data.skeletons import COCO, CROWDPOSE, SKELETONS, Ske
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import evaluate_keypoints
 from litepose_ofa.supernet.evaluation.keypoint_ap import Engine, compare_people, official_metrics, require_comparable
-from litepose_ofa.supernet.files import read_json
+from litepose_ofa.supernet.files import read_json, write_json
 
 Json = dict[str, Any]
 RandomPeople = Any
@@ -208,3 +208,64 @@ def test_a_box_of_negative_width_is_like_nobody(random_people: Callable[..., Ran
     assert (comparison.areas[::3] == 0).all()
     assert np.count_nonzero(comparison.areas) == len(comparison.areas) * 2 // 3
     assert max(comparison.oks(image).max(initial=0) for image in range(len(comparison.images))) <= 1
+
+
+def by_name(keypoints: list[float], skeleton: Skeleton, other: Skeleton) -> list[float]:
+    """A person's keypoints in another skeleton's order, zeros where the person's has none of that name."""
+    known = dict(zip(skeleton.keypoints, np.reshape(keypoints, (-1, 3)).tolist(), strict=True))
+    values: list[float] = np.ravel([known.get(name, [0.0] * 3) for name in other.keypoints]).tolist()
+    return values
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_keypoints_of_another_skeleton_are_compared_by_name(
+    seed: int, random_people: Callable[..., RandomPeople], official_evaluation: Callable[..., dict[str, float]]
+) -> None:
+    """COCO's own evaluation takes a file in which the face is not labelled."""
+
+    def labelled(dataset: Json) -> Json:
+        return {**dataset, "annotations": [each for each in dataset["annotations"] if each["num_keypoints"]]}
+
+    backwards = Skeleton("backwards", CROWDPOSE.keypoints[::-1], (), CROWDPOSE.sigmas, "box")
+    people = random_people(COCO, seed, change=labelled)
+    found = [{**each, "keypoints": by_name(each["keypoints"], COCO, backwards)} for each in people.predictions]
+    comparison = compare_people(people.path, found, COCO, predicted=backwards)
+    assert comparison.skeleton.keypoints == COCO.keypoints[5:]
+    shared = [{**each, "keypoints": by_name(each["keypoints"], backwards, COCO)} for each in found]
+    for person in people.dataset["annotations"]:
+        person["keypoints"][:15] = [0.0] * 15
+        person["num_keypoints"] = int(np.count_nonzero(person["keypoints"][2::3]))
+    write_json(people.path.with_name("faceless.json"), people.dataset)
+    expected = official_evaluation(people.path.with_name("faceless.json"), shared)
+    assert official_metrics(comparison) == pytest.approx(expected, abs=1e-12)
+    assert 0 < expected["AP"] < 1
+
+
+def test_people_without_a_shared_keypoint_need_not_be_found(tmp_path: Path) -> None:
+    """As in COCO those without keypoints: a detection on them is not wrong either."""
+    rng = np.random.default_rng(0)
+    content: Json = {"images": [{"id": 1, "file_name": "1.jpg", "width": 640, "height": 480}], "annotations": []}
+    for number, (left, shown) in enumerate([(0, slice(17)), (300, slice(5))], start=1):
+        keypoints = np.zeros((17, 3))
+        keypoints[shown] = np.column_stack([left + rng.uniform(20, 80, 17), rng.uniform(20, 80, 17), [2] * 17])[shown]
+        person = {"id": number, "image_id": 1, "category_id": 1, "bbox": [left, 0, 100, 100], "area": 5000.0}
+        content["annotations"].append({**person, "keypoints": keypoints.ravel().tolist(), "iscrowd": 0})
+        content["annotations"][-1]["num_keypoints"] = int(np.count_nonzero(keypoints[:, 2]))
+    write_json(tmp_path / "people.json", content)
+    whole = by_name(content["annotations"][0]["keypoints"], COCO, CROWDPOSE)
+    on_the_face = np.add(np.reshape(whole, (14, 3)), [300, 0, 0]).ravel().tolist()
+    found = [{"image_id": 1, "keypoints": on_the_face, "score": 0.9}, {"image_id": 1, "keypoints": whole, "score": 0.5}]
+    comparison = compare_people(tmp_path / "people.json", found, COCO, predicted=CROWDPOSE)
+    assert comparison.labelled.sum() == 1
+    metrics = official_metrics(comparison)
+    assert (metrics["AP"], metrics["AR"]) == pytest.approx((1, 1))
+
+
+def test_nobody_is_compared_only_if_allowed(tmp_path: Path) -> None:
+    write_json(
+        tmp_path / "people.json",
+        {"images": [{"id": 1, "file_name": "1.jpg", "width": 640, "height": 480}], "annotations": []},
+    )
+    with pytest.raises(InputError, match="no labelled person in the 1 images to evaluate"):
+        compare_people(tmp_path / "people.json", [], COCO)
+    assert official_metrics(compare_people(tmp_path / "people.json", [], COCO, allow_nobody=True)) == {}
