@@ -27,6 +27,7 @@ from litepose_ofa.supernet.evaluation import (
 from litepose_ofa.supernet.evaluation.inference import EvaluationResult
 from litepose_ofa.supernet.evaluation.keypoint_ap import official_parameters, require_engine
 from litepose_ofa.supernet.evaluation.subnets import NetworkEvaluator
+from litepose_ofa.supernet.export.shipped import named_path, shipped_names, tell_shipped
 from litepose_ofa.supernet.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class _Measured(NamedTuple):
 
 class EvaluateVerb(MeasuringSettings):
     weights: PathText | None
+    supernet: PathText | None
     arch: Text | None
     image_size: ImageSize | None
     split: Split
@@ -78,6 +80,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.save_results:
         record["coco_eval"] = official_parameters(result.comparison)
     folder = start_run(cfg)
+    tell_shipped(cfg.weights, cfg.supernet)
     path = folder / f"{measured.name}_{cfg.split}.json"
     write_json(path, {**record, "run": run_record(cfg)})
     for skipped in predictions.skipped:
@@ -129,12 +132,14 @@ def _of_supernet(cfg: DictConfig) -> _Measured:
     if not evaluator.space.contains(arch):
         raise InputError(f"arch {choice} at {arch.image_size} px is not in the space {evaluator.space.name!r}")
     result = evaluator.evaluate_prepared(evaluator.prepare(arch), engine=cfg.engine)
-    return _Measured(arch, result, arch.digest, evaluator.identity)
+    identity = evaluator.identity
+    name = arch.digest if cfg.supernet is None else f"{arch.digest}_{identity['weights']}"
+    return _Measured(arch, result, name, identity)
 
 
 def _of_path(cfg: DictConfig) -> _Measured:
     """Return the network of ``weights``; a runtime's file takes the one input that it has."""
-    path = Path(str(cfg.weights))
+    path = named_path(cfg.weights, "weights")
     network, dataset = open_network(cfg, path), build_splits(cfg).load(cfg.split)
     found = network.skeleton
     require_keypoints(f"{path}: is a subnet", found.num_keypoints, dataset.skeleton, known=found)
@@ -145,4 +150,5 @@ def _of_path(cfg: DictConfig) -> _Measured:
     identity, exported = evaluator.identity_of(network.weights), network.exported
     if exported is not None:
         identity |= {"format": exported.format, "file": exported.digest}
-    return _Measured(network.arch, result, f"{network.arch.digest}_{network.digest}", identity)
+    name = cfg.weights if cfg.weights in shipped_names() else network.arch.digest
+    return _Measured(network.arch, result, f"{name}_{network.digest}", identity)
