@@ -11,11 +11,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("conf", "latency_tables", "scripts", "search", "supernet")
 SOURCES = ("litepose_ofa", *FOLDERS, ".ci", "benchmarks", "docs", "tests")
+SHIPPED = Path("supernet", "shipped")
 Run = Callable[..., str]
 MADE = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info")
 
@@ -32,16 +35,25 @@ def files_below(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source archive, and the wheel built from it."""
-    if any(importlib.util.find_spec(name) is None for name in ("build", "setuptools")):
-        pytest.skip("building needs the packages build and setuptools")
-    source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+def source(tmp_path_factory: pytest.TempPathFactory, _stand_in: Path) -> Path:
+    """A copy of the source tree; where it ships no networks yet, with those of random weights in their place."""
+    source = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         shutil.copytree(ROOT / name, source / name, ignore=MADE, symlinks=True)
     for path in ROOT.iterdir():
         if path.is_file() and not path.name.startswith("."):
             shutil.copy(path, source)
+    if not (source / SHIPPED).exists():
+        shutil.copytree(_stand_in, source / SHIPPED)
+    return source
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
+    """A folder with the source archive, and the wheel built from it."""
+    if any(importlib.util.find_spec(name) is None for name in ("build", "setuptools")):
+        pytest.skip("building needs the packages build and setuptools")
+    made = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(made), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -83,21 +95,21 @@ def run(installed: Path, tmp_path: Path) -> Run:
     return start
 
 
-def test_the_wheel_is_one_package_with_every_file_and_no_tests(wheel: Path) -> None:
+def test_the_wheel_is_one_package_with_every_file_and_no_tests(wheel: Path, source: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     own = {"__init__.py", "__main__.py", "py.typed"}
-    files = {f"{folder}/{name}" for folder in FOLDERS for name in files_below(ROOT / folder)}
+    files = {f"{folder}/{name}" for folder in FOLDERS for name in files_below(source / folder)}
     assert names == {f"litepose_ofa/{name}" for name in own | files}
 
 
-def test_the_source_archive_has_the_tests_and_the_docs_too(distributions: Path) -> None:
+def test_the_source_archive_has_the_tests_and_the_docs_too(distributions: Path, source: Path) -> None:
     (path,) = distributions.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
     there = {f"{folder}/{name}" for folder in SOURCES[len(FOLDERS) + 1 :] for name in files_below(ROOT / folder)}
     assert there <= names
-    assert {f"litepose_ofa/{folder}/{name}" for folder in FOLDERS for name in files_below(ROOT / folder)} <= names
+    assert {f"litepose_ofa/{folder}/{name}" for folder in FOLDERS for name in files_below(source / folder)} <= names
     assert {"Makefile", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "constraints.txt"} <= names
 
 
@@ -123,6 +135,20 @@ def test_an_installed_wheel_is_what_runs_and_keeps_its_folder_as_it_was(
     assert all(device in printed for device in devices)
     run("litepose", "generate-people", "images.train=2", "images.search=1", "images.val=1", "workers=1")
     run("litepose", "report", "space=litepose")
+    assert files_below(installed) == before
+
+
+def test_an_installed_wheel_finds_people_and_searches_with_what_it_ships(
+    run: Run, installed: Path, tmp_path: Path
+) -> None:
+    before = files_below(installed)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8))
+    assert "small-m, shipped: " in run("litepose", "predict", "model=small-m", "input=photo.jpg", "output=found")
+    assert (tmp_path / "found" / "pictures" / "photo.jpg").exists()
+    cell = ("device=jetson_nano", "tier=m")
+    assert "small, shipped: " in run("litepose", "search", "space=small", *cell, "supernet=small")
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.jpg", "found", "runs"}
+    assert (tmp_path / "runs" / "small-people" / "search" / "jetson_nano" / "m" / "chosen.json").exists()
     assert files_below(installed) == before
 
 

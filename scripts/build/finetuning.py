@@ -20,6 +20,7 @@ from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.export.bundle import ARCH_FILE
 from litepose_ofa.supernet.export.loading import find_weights
 from litepose_ofa.supernet.export.runners import is_runtime_file
+from litepose_ofa.supernet.export.shipped import named_path
 from litepose_ofa.supernet.network.checkpoints import load_weights, save_network, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet
 from litepose_ofa.supernet.network.litepose import LitePose
@@ -37,7 +38,7 @@ class Finetuning:
     """Builds the trainings of one config, on one rank."""
 
     def __init__(self, cfg: DictConfig, process: Process) -> None:
-        starts = f"{SUPERNET}, {SCRATCH}, a file of weights or an export folder"
+        starts = f"{SUPERNET}, {SCRATCH}, a file of weights, an export folder or a shipped network"
         trainable = not is_runtime_file(Path(cfg.start))
         require(trainable, "start", cfg.start, f"{starts}; a runtime's file cannot be trained")
         self.cfg = cfg
@@ -50,7 +51,9 @@ class Finetuning:
         if SUPERNET in (cfg.start, cfg.teacher.weights):
             self.supernet = load_trained_supernet(cfg, process.device)
             self.supernet_digest = weights_digest(self.supernet)
-        self._weights = None if cfg.start in (SUPERNET, SCRATCH) else find_weights(Path(cfg.start))
+        start = None if cfg.start in (SUPERNET, SCRATCH) else named_path(cfg.start, "start")
+        self._weights = None if start is None else find_weights(start)
+        self._is_export = start is not None and start.is_dir()
         self.teacher = self._build_teacher()
 
     def archs(self, count: int = 1) -> list[Arch]:
@@ -58,7 +61,7 @@ class Finetuning:
         cfg = self.cfg
         if cfg.arch is not None:
             archs = [find_arch(build_space(cfg), cfg.arch)]
-        elif self._weights is not None and Path(cfg.start).is_dir():
+        elif self._weights is not None and self._is_export:
             archs = [Arch.load(self._weights.with_name(ARCH_FILE))]
         else:
             outcome = SearchOutcome.load(workspace_of(cfg).search(cfg.device.name, cfg.tier))

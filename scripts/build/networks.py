@@ -13,6 +13,8 @@ from litepose_ofa.supernet.data.skeletons import require_keypoints
 from litepose_ofa.supernet.errors import InputError, require
 from litepose_ofa.supernet.evaluation import InferenceSettings
 from litepose_ofa.supernet.evaluation.subnets import Calibration, NetworkEvaluator, SubnetEvaluator
+from litepose_ofa.supernet.export.loading import find_weights
+from litepose_ofa.supernet.export.shipped import named_path
 from litepose_ofa.supernet.network.checkpoints import (
     load_subnet,
     load_supernet,
@@ -65,7 +67,11 @@ def build_validator(
 
 def supernet_path(cfg: DictConfig) -> Path:
     """Return where the supernet is: the config's ``supernet``, where it has one, or the workspace's trained one."""
-    return workspace_of(cfg).supernet if cfg.get("supernet") is None else Path(cfg.supernet)
+    return (
+        workspace_of(cfg).supernet
+        if cfg.get("supernet") is None
+        else find_weights(named_path(cfg.supernet, "supernet"))
+    )
 
 
 def load_trained_supernet(cfg: DictConfig, device: torch.device) -> LitePoseSupernet:
@@ -101,11 +107,12 @@ def build_teacher(cfg: DictConfig, num_keypoints: int, device: torch.device) -> 
     if weights is None:
         require(arch is None, "teacher.arch", arch, "null without teacher.weights")
         return None
+    path = find_weights(named_path(weights, "teacher.weights"))
     if arch is None:
-        network = load_subnet(weights)
+        network = load_subnet(path)
     else:
         network = LitePose(Arch.load(arch), num_keypoints)
-        load_weights(network, weights)
+        load_weights(network, path)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if network.num_keypoints != num_keypoints:
         raise InputError(f"the teacher has {network.num_keypoints} keypoints; the dataset has {num_keypoints}")

@@ -28,6 +28,7 @@ from litepose_ofa.search.study.generations import StopRule, StudySettings
 from litepose_ofa.search.study.results import SearchOutcome
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError, require
+from litepose_ofa.supernet.export.shipped import shipped_names, shipped_predictor
 from litepose_ofa.supernet.validation import validate
 
 
@@ -129,12 +130,19 @@ def build_accuracy(cfg: DictConfig, stack: ExitStack) -> SearchAccuracy:
     """Return where accuracies come from by ``evaluator``.
 
     A search of the supernet starts from the workspace's predictor if there is one, else it learns from its own
-    evaluations alone. The stack closes what is opened to measure subnets.
+    evaluations alone. Of a shipped supernet nothing is measured: its own predictor says each AP. The stack closes what
+    is opened to measure subnets.
     """
     space, path = build_space(cfg), workspace_of(cfg).predictor
     if cfg.evaluator == "published":
+        require(cfg.supernet is None, "supernet", cfg.supernet, "null with evaluator=published")
         model = PublishedSurrogate(space, dataset=cfg.published)
         return SearchAccuracy(model, FixedSurrogate(model), model.num_keypoints)
+    if cfg.supernet in shipped_names():
+        shipped = AccuracyPredictor.load(shipped_predictor(cfg.supernet, "supernet"))
+        shipped.require(space=space)
+        shipped.source = "shipped-predictor"
+        return SearchAccuracy(shipped, FixedSurrogate(shipped), shipped.num_keypoints)
     predictor = AccuracyPredictor.load(path) if path.exists() else None
     if predictor is not None:
         predictor.require(space=space)

@@ -33,6 +33,7 @@ from litepose_ofa.supernet.evaluation.intervals import Interval
 from litepose_ofa.supernet.evaluation.keypoint_ap import official_parameters, require_engine
 from litepose_ofa.supernet.evaluation.pck import Pck
 from litepose_ofa.supernet.evaluation.subnets import NetworkEvaluator
+from litepose_ofa.supernet.export.shipped import named_path, shipped_names, tell_shipped
 from litepose_ofa.supernet.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class _Measured(NamedTuple):
 
 class EvaluateVerb(MeasuringSettings):
     weights: PathText | None
+    supernet: PathText | None
     arch: Text | None
     image_size: ImageSize | None
     split: Split
@@ -93,6 +95,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.save_results:
         record["coco_eval"] = official_parameters(result.comparison)
     folder = start_run(cfg)
+    tell_shipped(cfg.weights, cfg.supernet)
     path = folder / f"{measured.name}_{cfg.split}.json"
     write_json(path, {**record, "run": run_record(cfg)})
     for skipped in predictions.skipped:
@@ -183,12 +186,14 @@ def _of_supernet(cfg: DictConfig) -> _Measured:
     if not evaluator.space.contains(arch):
         raise InputError(f"arch {choice} at {arch.image_size} px is not in the space {evaluator.space.name!r}")
     result = evaluator.evaluate_prepared(evaluator.prepare(arch), engine=cfg.engine)
-    return _Measured(arch, evaluator.num_keypoints, result, arch.digest, evaluator.identity)
+    identity = evaluator.identity
+    name = arch.digest if cfg.supernet is None else f"{arch.digest}_{identity['weights']}"
+    return _Measured(arch, evaluator.num_keypoints, result, name, identity)
 
 
 def _of_path(cfg: DictConfig) -> _Measured:
     """Return the network of ``weights``; a runtime's file takes the one input that it has."""
-    path = Path(str(cfg.weights))
+    path = named_path(cfg.weights, "weights")
     network, dataset = open_network(cfg, path), build_splits(cfg).load(cfg.split)
     with located(path):
         shared = _shared_keypoints(cfg, network.skeleton, dataset.skeleton)
@@ -199,8 +204,9 @@ def _of_path(cfg: DictConfig) -> _Measured:
     identity, exported = evaluator.identity_of(network.weights) | shared, network.exported
     if exported is not None:
         identity |= {"format": exported.format, "file": exported.digest}
+    name = cfg.weights if cfg.weights in shipped_names() else network.arch.digest
     num_keypoints = network.skeleton.num_keypoints
-    return _Measured(network.arch, num_keypoints, result, f"{network.arch.digest}_{network.digest}", identity)
+    return _Measured(network.arch, num_keypoints, result, f"{name}_{network.digest}", identity)
 
 
 def _shared_keypoints(cfg: DictConfig, own: Skeleton, of_dataset: Skeleton) -> dict[str, list[str]]:

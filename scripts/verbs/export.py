@@ -27,7 +27,7 @@ from litepose_ofa.scripts.build.export import (
 from litepose_ofa.scripts.build.networks import build_subnet_evaluator, supernet_path
 from litepose_ofa.scripts.build.spread import write_spread
 from litepose_ofa.scripts.command.app import script, start_run
-from litepose_ofa.scripts.settings.fields import Choice, Name, OneOrSeveral, Text
+from litepose_ofa.scripts.settings.fields import Choice, Name, OneOrSeveral, PathText, Text
 from litepose_ofa.scripts.settings.groups import DeviceSettings, MeasuringSettings, Resamples
 from litepose_ofa.search.reporting.card import write_card
 from litepose_ofa.search.study.results import SearchOutcome
@@ -39,6 +39,7 @@ from litepose_ofa.supernet.evaluation.subnets import SubnetEvaluator
 from litepose_ofa.supernet.export.bundle import MANIFEST_FILE, Manifest, open_export, write_bundle
 from litepose_ofa.supernet.export.formats import PEAKS, ExportFormat, FormatEvaluator
 from litepose_ofa.supernet.export.onnx_graph import OPSETS, Batch
+from litepose_ofa.supernet.export.shipped import shipped_names, tell_shipped
 from litepose_ofa.supernet.files import locked_folder, restore_folder
 from litepose_ofa.supernet.network.checkpoints import load_subnet, weights_digest
 from litepose_ofa.supernet.network.extract import extract_subnet, is_equal_to_supernet
@@ -71,6 +72,7 @@ class ExportVerb(MeasuringSettings):
     device: DeviceSettings
     tier: Name
     arch: Text | None
+    supernet: PathText | None
     finetuned: bool
     spread: Annotated[int, Field(ge=FEWEST_NETWORKS, le=100)] | None
     checked_images: Annotated[int, Field(ge=1, le=1_000)]
@@ -99,6 +101,7 @@ def main(cfg: DictConfig) -> None:
         if folder.exists() and not (folder / MANIFEST_FILE).exists() and (folder.is_file() or any(folder.iterdir())):
             raise InputError(f"{folder}: holds other things than an export ({MANIFEST_FILE} is missing); move it away")
         start_run(cfg)
+        tell_shipped(cfg.supernet)
         _report(_export(cfg, evaluator, plan))
 
 
@@ -116,11 +119,14 @@ def _plan(cfg: DictConfig, evaluator: SubnetEvaluator) -> _Plan:
         finetuned, record = _load_finetuned(cfg, evaluator, arch, path)
         arch = finetuned.arch  # of several candidates, finetuning may have preferred another
         weights = record["weights"]
+    checkpoint = Path(os.path.relpath(path, cfg.workspace)).as_posix()
+    if not cfg.finetuned and cfg.supernet in shipped_names():
+        checkpoint = f"the shipped {cfg.supernet}"  # wherever it is installed
     facts = {
         "device": cfg.device.name,
         "tier": cfg.tier if cfg.arch is None else None,
         "search": chosen,
-        "source": {"checkpoint": Path(os.path.relpath(path, cfg.workspace)).as_posix(), "weights": weights},
+        "source": {"checkpoint": checkpoint, "weights": weights},
         "finetuned": record,
         "latency": latency_facts(cfg, table, evaluator, arch, chosen),
         "measured_on": evaluator.identity,

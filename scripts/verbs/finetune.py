@@ -13,7 +13,7 @@ from litepose_ofa.scripts.build.finetuning import Finetuning, start_trial
 from litepose_ofa.scripts.build.networks import build_device
 from litepose_ofa.scripts.build.training import hold_folder, train_to_the_end
 from litepose_ofa.scripts.command.app import run_folder, script
-from litepose_ofa.scripts.settings.fields import Name, NotEmpty, Text
+from litepose_ofa.scripts.settings.fields import Name, NotEmpty, PathText, Text
 from litepose_ofa.scripts.settings.groups import (
     DeviceSettings,
     MeasuringSettings,
@@ -33,6 +33,7 @@ from litepose_ofa.search.tuning.trials import (
 from litepose_ofa.search.workspace import SUBNET_FILE
 from litepose_ofa.supernet.archs.arch import Arch
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.shipped import tell_shipped
 from litepose_ofa.supernet.network.checkpoints import load_subnet, save_network
 from litepose_ofa.supernet.network.extract import copy_of
 from litepose_ofa.supernet.network.litepose import LitePose
@@ -51,7 +52,10 @@ class FinetuneVerb(MeasuringSettings):
     tune: TuneSettings
     tier: Name
     arch: Text | None
-    start: Annotated[str, NotEmpty, Allowed("supernet, scratch, a file of weights or an export folder")]
+    start: Annotated[
+        str, NotEmpty, Allowed("supernet, scratch, a file of weights, an export folder or a shipped network")
+    ]
+    supernet: PathText | None
     share: Share
     rate: Positive
     teacher: TeacherSettings
@@ -128,6 +132,7 @@ def _finish(
     cfg: DictConfig, finetuning: Finetuning, network: LitePose, rate: float, **more: Any
 ) -> tuple[float, float]:
     """Measure a network before and after its finetuning, and save it with the facts, BN recalibrated."""
+    tell_shipped(cfg.start, cfg.supernet, cfg.teacher.weights)
     before, after = (finetuning.measure(each) for each in (finetuning.network(network.arch), network))
     facts = {
         **plain(cfg.source),

@@ -17,6 +17,7 @@ from litepose_ofa.scripts.settings.fields import PathText, Text, fields_of
 from litepose_ofa.scripts.settings.groups import ImageSize, MeasuringSettings
 from litepose_ofa.supernet.errors import InputError
 from litepose_ofa.supernet.evaluation import InferenceSettings
+from litepose_ofa.supernet.export.shipped import named_path, tell_shipped
 from litepose_ofa.supernet.files import locked_folder
 from litepose_ofa.supernet.pictures.files import PICTURE_SUFFIXES, find_pictures
 from litepose_ofa.supernet.pictures.prediction import PICTURES_FOLDER, Prediction, PredictionOptions
@@ -46,7 +47,7 @@ def main(cfg: DictConfig) -> None:
     video, left_out = is_video(source), Counter[str]()
     unit = "frame" if video else "picture"
     total = _count_frames(source, folder) if video else _count_pictures(source, folder, left_out)
-    network = open_network_or_subnet(cfg, Path(cfg.model))
+    network = open_network_or_subnet(cfg, named_path(cfg.model, "model"))
     predictor = network.open_predictor(settings)
     with locked_folder(folder), tqdm(total=total or None, unit=unit, disable=None) as bar:
         # a finished picture depends on these: another start with other values is refused
@@ -59,6 +60,7 @@ def main(cfg: DictConfig) -> None:
             "min_score": options.min_score,
         }
         start_run(literal_config(binding), artefacts=(PICTURES_FOLDER,))
+        tell_shipped(cfg.model)
         start = time.perf_counter()
         job = Prediction(source, folder, predictor, options, bar.update)
         result = job.predict_video() if video else job.predict_pictures()

@@ -30,6 +30,7 @@ from litepose_ofa.search.study.storages import JOURNAL_FILE
 from litepose_ofa.search.study.study import SearchStudy
 from litepose_ofa.search.workspace import RUN_RECORD
 from litepose_ofa.supernet.errors import InputError
+from litepose_ofa.supernet.export.shipped import tell_shipped
 from litepose_ofa.supernet.validation import NonNegative, Positive
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ FREE_SETTINGS = ("search.seconds", "storage", "device.table", "device.decoding",
 
 
 class SearchVerb(MeasuringSettings):
+    supernet: PathText | None
     device: DeviceSettings
     search: SearchSettings
     backend: BackendSettings
@@ -82,6 +84,7 @@ def main(cfg: DictConfig) -> None:
         if not finished and pool is not None:
             _ = pool.opened  # what it refuses leaves no record of a run
         start_run(cfg, artefacts=(JOURNAL_FILE,), ignore=FREE_SETTINGS)
+        tell_shipped(cfg.supernet)
         if finished:
             logger.info("%s: already searched", run_folder())
             return

@@ -13,6 +13,8 @@ from litepose_ofa.scripts.command.app import run_folder, script
 from litepose_ofa.scripts.settings.fields import PathText
 from litepose_ofa.scripts.settings.groups import MeasuringSettings, RecipeSettings, TeacherSettings, TrainingSettings
 from litepose_ofa.search.workspace import SUPERNET_FILE
+from litepose_ofa.supernet.export.loading import find_weights
+from litepose_ofa.supernet.export.shipped import named_path, tell_shipped
 from litepose_ofa.supernet.network.checkpoints import load_weights, save_network, weights_digest
 from litepose_ofa.supernet.network.elastic_litepose import LitePoseSupernet
 from litepose_ofa.supernet.training.distributed import Process, joined_process_group
@@ -40,6 +42,7 @@ def main(cfg: DictConfig) -> None:
             if is_finished:
                 logger.info("%s: already trained", path)
                 return
+            tell_shipped(cfg.init_from, cfg.teacher.weights)
             training.train_to_the_end(trainer)
             if not process.is_main:
                 return
@@ -68,7 +71,7 @@ def _build_trainer(cfg: DictConfig, folder: Path, process: Process) -> Trainer:
     torch.manual_seed(cfg.seed)
     supernet = LitePoseSupernet(space, num_keypoints)
     if cfg.init_from is not None:
-        load_weights(supernet, cfg.init_from)
+        load_weights(supernet, find_weights(named_path(cfg.init_from, "init_from")))
     teacher = build_teacher(cfg, num_keypoints, process.device)
     training.check_teachers(phases, teacher, starts_trained=cfg.init_from is not None)
     validator = None

@@ -18,7 +18,7 @@ from litepose_ofa.supernet.errors import InputError, shown
 from litepose_ofa.supernet.json_lines import append_json_line, read_json_lines
 from litepose_ofa.supernet.validation import Checked, Fraction, validate
 
-Source = Literal["supernet", "predictor", "published-surrogate"]
+Source = Literal["supernet", "predictor", "published-surrogate", "shipped-predictor"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,13 +142,13 @@ def report_importances(
 def accuracy_model(
     cell: FinishedSearch, evaluated: Sequence[EvaluatedSubnets], predictor: AccuracyPredictor | None
 ) -> AccuracyModel:
-    """Return a model of a search's accuracies: the surrogate that it had, or one fitted to all that was measured.
+    """Return a model of a search's accuracies: the surrogate that it had, or one fitted to all that was evaluated.
 
     Raises:
-        InputError: If the surrogate is another one by now, or too few subnets were measured.
+        InputError: If the surrogate is another one by now, or too few subnets were evaluated.
     """
     evaluator = cell.search["evaluator"]
-    if not cell.is_measured:
+    if cell.source == "published-surrogate":
         model = PublishedSurrogate(cell.space, dataset=evaluator["dataset"])
         if model.digest != evaluator["predictor"]:
             raise InputError(f"the {model.source} is another one than the search had; search again")

@@ -142,7 +142,7 @@ class FinishedSearch:
     @property
     def dataset(self) -> str | None:
         """The dataset whose AP the accuracies are, if known."""
-        if self.source == "published-surrogate":
+        if self.source in ("published-surrogate", "shipped-predictor"):
             return str(self.search["evaluator"]["dataset"])
         try:
             name: str | None = self.settings.get("dataset", {}).get("name")

@@ -19,11 +19,15 @@ from litepose_ofa.supernet.evaluation.intervals import ResampledAP
 from litepose_ofa.supernet.export.bundle import WEIGHTS_FILE
 
 SURROGATE = "published-surrogate"
+SHIPPED = "shipped-predictor"
+MARKS = {SURROGATE: " surrogate", SHIPPED: " shipped"}
+"""What stands behind an AP that nobody measured or predicted from what was measured in the workspace."""
 
 AP_BY = {
     "predictor": "accuracy predictor",
     "supernet": "supernet, search split",
     SURROGATE: "published surrogate",
+    SHIPPED: "shipped predictor",
 }
 """Where an AP comes from, for titles and legends."""
 
@@ -158,7 +162,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, str | None]:
         "tier": row["tier"],
         "budget": f"{row['budget_ms']:.4g}",
         "latency ms (80 %)": f"{format_latency(row)} ({row['latency_low_ms']:.3g}-{row['latency_high_ms']:.3g})",
-        "AP pred.": f"{predicted} surrogate" if predicted and row["ap_source"] == SURROGATE else predicted,
+        "AP pred.": predicted and predicted + MARKS.get(row["ap_source"], ""),
         "AP search": _percent(row["ap_search"]),
         "AP held-out": _percent(row["ap_val"]),
         "px": str(row["image_size"]),
@@ -212,6 +216,11 @@ def explain_marks(summary: pd.DataFrame) -> list[str]:
         lines.append("Latencies include decoding that was measured on another machine: an assumption.")
     if (summary["ap_source"] == SURROGATE).any():
         lines.append(f"surrogate: {SURROGATE_WARNING}.")
+    if (summary["ap_source"] == SHIPPED).any():
+        lines.append(
+            "shipped: AP by the predictor that ships with a supernet, for the photographs that it was measured on; "
+            "nothing was measured here."
+        )
     if (summary["ap_source"] == "predictor").any():
         lines.append("AP pred. is what all measurements on the search split let expect: the search chose by it.")
     if summary["ap_search"].notna().any():

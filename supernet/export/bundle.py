@@ -137,16 +137,16 @@ def usage_of(subnet: LitePose, skeleton: Skeleton) -> dict[str, Any]:
     }
 
 
-def write_manifest(folder: Path, record: Mapping[str, Any]) -> Manifest:
+def write_manifest(folder: Path, record: Mapping[str, Any], *, kind: str = KIND) -> Manifest:
     """Write the manifest of a folder whose other files are all there: the record beside kind, schema and hashes."""
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE}
-    content = json.loads(json.dumps({"kind": KIND, "schema": SCHEMA, **record, "sha256": files}))
+    content = json.loads(json.dumps({"kind": kind, "schema": SCHEMA, **record, "sha256": files}))
     sealed = {**content, "digest": _digest(content)}
     write_text(folder / MANIFEST_FILE, _spelled(sealed))
     return Manifest(folder, sealed)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, *, kind: str = KIND) -> Manifest:
     """Read the manifest of a folder, as it was written or not at all; errors are as for ``open_export``."""
     path = folder / MANIFEST_FILE
     if not folder.is_dir():
@@ -157,8 +157,8 @@ def read_manifest(folder: Path) -> Manifest:
         record = read_json(path)
     except InputError as error:
         raise InputError(f"{error}; {AGAIN}") from None
-    if not isinstance(record, dict) or record.get("kind") != KIND:
-        raise InputError(f"{path}: is not of an export of this version (its kind is not {KIND!r}); {AGAIN}")
+    if not isinstance(record, dict) or record.get("kind") != kind:
+        raise InputError(f"{path}: is not of an export of this version (its kind is not {kind!r}); {AGAIN}")
     schema = record.get("schema")
     if type(schema) is int and schema > SCHEMA:
         raise InputError(f"{path}: has schema {schema}, this version reads {SCHEMA}; install a newer litepose-ofa")
@@ -176,16 +176,22 @@ def open_export(folder: Path) -> Manifest:
         InputError: If the folder is missing or foreign, was written by a newer version, lacks a file, or holds one
             that was changed since; the message names the file and says what to do.
     """
-    manifest = read_manifest(folder)
+    manifest = open_files(folder)
+    known = manifest.record["arch_digest"]
+    if Arch.load(folder / ARCH_FILE).digest != known:
+        raise InputError(f"{folder / ARCH_FILE}: is not the architecture {known} of {MANIFEST_FILE}")
+    return manifest
+
+
+def open_files(folder: Path, *, kind: str = KIND) -> Manifest:
+    """Check every file of a folder that its manifest lists, and return the manifest; errors as for ``open_export``."""
+    manifest = read_manifest(folder, kind=kind)
     for name, digest in manifest.record["sha256"].items():
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: no such file, but {MANIFEST_FILE} lists it; {AGAIN}")
         if sha256_of(path) != digest:
             raise InputError(f"{path}: is damaged: its SHA-256 is not the one in {MANIFEST_FILE}; {AGAIN}")
-    known = manifest.record["arch_digest"]
-    if Arch.load(folder / ARCH_FILE).digest != known:
-        raise InputError(f"{folder / ARCH_FILE}: is not the architecture {known} of {MANIFEST_FILE}")
     return manifest
 
 

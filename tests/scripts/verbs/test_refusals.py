@@ -34,7 +34,7 @@ CASES = [
     ("export", "device.decoding=none.yaml", "none.yaml"),
     ("export", "tier=xl", "chosen.json: no such file; search first"),
     ("finetune", "tier=xl", "chosen.json: no such file; search first (litepose search device=... tier=xl)"),
-    ("finetune", "start=m/model.onnx", "start is 'm/model.onnx'; it must be supernet, scratch, a file of weights or"),
+    ("finetune", "start=m/model.onnx", "start is 'm/model.onnx'; it must be supernet, scratch, a file of weights, an"),
     ("finetune", "start=missing.safetensors", "missing.safetensors: no such file"),
     ("finetune", "arch=other.json start=supernet", "other.json: no such file"),
     ("fit", "", "samples.json: no such file"),
