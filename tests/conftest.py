@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -107,3 +108,10 @@ def stand_in(_stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of shipped networks in the place of the package's, with random weights; to be read only."""
     monkeypatch.setattr(shipped, "SHIPPED", _stand_in)
     return _stand_in
+
+
+@pytest.fixture
+def needs_compiler() -> None:
+    """Skip the test where no C compiler is."""
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")

@@ -56,9 +56,10 @@ def test_a_source_tree_that_nobody_installed_is_told_how(monkeypatch: pytest.Mon
     assert finding.advice.endswith("pip install --editable .")
 
 
+@pytest.mark.usefixtures("needs_compiler")
 def test_without_a_c_compiler_it_says_what_that_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     (finding,) = check_compiler()
-    assert finding.status == "ok", "the tests need a C compiler"
+    assert finding.status == "ok"
     monkeypatch.setattr("litepose_ofa.supernet.network.cpu_kernels.functions", lambda: None)
     (finding,) = check_compiler()
     assert (finding.status, "gcc" in finding.text) == ("absent", True)

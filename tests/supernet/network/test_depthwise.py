@@ -54,8 +54,9 @@ def test_values_and_gradients_are_those_of_float64(stride: int, kernel: int, cha
                 assert (found - expected).abs().max() <= 5e-6 * expected.abs().max(), (channels, size)
 
 
+@pytest.mark.usefixtures("needs_compiler")
 def test_the_compiled_functions_are_the_same_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cpu_kernels.functions() is not None, "the tests need a C compiler"
+    assert cpu_kernels.functions() is not None
     x, weight = random_case(40, (17, 16), 7)
     found = []
     for threads in (1, 2, 3):
@@ -65,6 +66,7 @@ def test_the_compiled_functions_are_the_same_for_any_number_of_threads(monkeypat
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+@pytest.mark.usefixtures("needs_compiler")
 @pytest.mark.parametrize("wanted", ["x", "weight"])
 def test_only_the_gradient_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     """A frozen stem's input needs none; the kernels of frozen blocks need none."""
