@@ -160,7 +160,7 @@ def check_compiler() -> Findings:
 
     if functions() is None:
         advice = "install gcc, or name a compiler in CC"
-        yield Finding("C compiler", "absent", f"trainings on the CPU take a third longer without; {advice}")
+        yield Finding("C compiler", "absent", "trainings on the CPU take nearly twice as long", advice)
     else:
         yield Finding("C compiler", "ok", "trainings on the CPU use compiled functions")
 

@@ -177,7 +177,9 @@ def functions() -> ctypes.CDLL | None:
             if kept is not None:
                 new.replace(kept)
             return library
-    logger.warning("no C compiler to be had (%s: %s): training on this CPU takes longer", compiler[0], said)
+    logger.warning(
+        "no C compiler to be had (%s: %s): training on this CPU takes nearly twice as long", compiler[0], said
+    )
     return None
 
 
