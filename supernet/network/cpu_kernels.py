@@ -45,7 +45,7 @@ class _Norm(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("x", "of_y", "weight", "bias", "result", "mean", "inverse")),
         *((name, ctypes.c_void_p) for name in ("running_mean", "running_var", "of_weight", "of_bias")),
         *((name, ctypes.c_ssize_t) for name in ("pixels", "channels")),
-        *((name, ctypes.c_float) for name in ("momentum", "eps", "floor", "ceiling")),
+        *((name, ctypes.c_float) for name in ("momentum", "eps", "lowest", "highest")),
         ("threads", ctypes.c_int),
     )
 

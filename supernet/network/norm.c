@@ -16,7 +16,7 @@ typedef struct {
     float *result;                                              /* the output, or the gradient of x */
     float *mean, *inverse, *running_mean, *running_var, *of_weight, *of_bias;
     ptrdiff_t pixels, channels;
-    float momentum, eps, floor, ceiling;
+    float momentum, eps, lowest, highest;
     int threads;
 } Norm;
 
@@ -68,14 +68,14 @@ int norm_forward(const Norm *n)
     for (ptrdiff_t part = 0; part < parts; part++) {
         const ptrdiff_t from = part * PART, count = min_of(PART, pixels - from);
         const float *x = n->x + from * channels, *mean = n->mean, *inverse = n->inverse;
-        const float *weight = n->weight, *bias = n->bias, floor = n->floor, ceiling = n->ceiling;
+        const float *weight = n->weight, *bias = n->bias, lowest = n->lowest, highest = n->highest;
         float *restrict y = n->result + from * channels;
         for (ptrdiff_t p = 0; p < count; p++)
 #pragma omp simd
             for (ptrdiff_t c = 0; c < channels; c++) {
                 const float value = (x[p * channels + c] - mean[c]) * (inverse[c] * weight[c]) + bias[c];
-                const float low = value < floor ? floor : value;
-                y[p * channels + c] = low > ceiling ? ceiling : low;
+                const float low = value < lowest ? lowest : value;
+                y[p * channels + c] = low > highest ? highest : low;
             }
     }
     return 0;
@@ -86,7 +86,7 @@ int norm_backward(const Norm *n)
 {
     const ptrdiff_t channels = n->channels, pixels = n->pixels, parts = (pixels + PART - 1) / PART;
     const float *mean = n->mean, *inverse = n->inverse, *weight = n->weight, *bias = n->bias;
-    const float floor = n->floor, ceiling = n->ceiling;
+    const float lowest = n->lowest, highest = n->highest;
     float *sums = malloc((2 * parts + 3) * channels * sizeof(float));
     double *merged = calloc(2 * channels, sizeof(double));
     if (!sums || !merged) { free(sums); free(merged); return 1; }
@@ -102,7 +102,7 @@ int norm_backward(const Norm *n)
 #pragma omp simd
             for (ptrdiff_t c = 0; c < channels; c++) {
                 const float apart = x[p * channels + c] - mean[c], y = apart * scale[c] + bias[c];
-                const float passed = floor < y && y < ceiling ? of_y[p * channels + c] : 0;
+                const float passed = lowest < y && y < highest ? of_y[p * channels + c] : 0;
                 sum[c] += passed;
                 product[c] += passed * apart;
             }
@@ -124,7 +124,7 @@ int norm_backward(const Norm *n)
 #pragma omp simd
             for (ptrdiff_t c = 0; c < channels; c++) {
                 const float apart = x[p * channels + c] - mean[c], y = apart * scale[c] + bias[c];
-                const float passed = floor < y && y < ceiling ? of_y[p * channels + c] : 0;
+                const float passed = lowest < y && y < highest ? of_y[p * channels + c] : 0;
                 of_x[p * channels + c] = scale[c] * (passed - constant[c] - apart * slope[c]);
             }
     }
